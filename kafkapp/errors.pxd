@@ -1,0 +1,7 @@
+# Contract of kafkapp.errors with the modules above it. Layer L1: knows librdkafka's error codes, nothing else.
+
+from kafkapp.librdkafka cimport rd_kafka_error_t
+
+cdef object new_error(int code, str message=*, bint is_fatal=*)     # a new Error; message None: rd_kafka_err2str's
+cdef object new_exception(int code, str message=*)                  # a new KafkaException, of the subclass that fits
+cdef object take_error(rd_kafka_error_t *error)                     # a new Error or None for NULL; destroys its argument
