@@ -80,6 +80,8 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
     rd_kafka_conf_res_t rd_kafka_conf_get(const rd_kafka_conf_t *conf, const char *name, char *dest,
                                           size_t *dest_size)
     const char **rd_kafka_conf_dump(rd_kafka_conf_t *conf, size_t *cntp)
+    rd_kafka_topic_conf_t *rd_kafka_topic_conf_new()
+    const char **rd_kafka_topic_conf_dump(rd_kafka_topic_conf_t *conf, size_t *cntp)
     void rd_kafka_conf_dump_free(const char **arr, size_t cnt)
     const rd_kafka_conf_t *rd_kafka_conf(rd_kafka_t *rk)
     void rd_kafka_conf_set_events(rd_kafka_conf_t *conf, int events)
