@@ -16,4 +16,4 @@ cdef class Error:
 cdef object member_of(int code)                                     # the ErrorCode of a number
 cdef object new_error(int code, str message=*, bint is_fatal=*)     # a new Error; message None: rd_kafka_err2str's
 cdef object new_exception(int code, str message=*)                  # a new KafkaException, of the subclass that fits
-cdef object take_error(rd_kafka_error_t *error)                     # a new Error or None for NULL; destroys its argument
+cdef object take_error(rd_kafka_error_t *error)                     # a new Error, None for NULL; destroys its argument

@@ -160,7 +160,7 @@ cdef class Error:
 
     @property
     def is_retriable(self):
-        """Whether the call may be repeated; None: unknown. Source: rd_kafka_error_is_retriable(); Error::isRetriable."""
+        """Whether to try again; None: unknown. Source: rd_kafka_error_is_retriable(); Error::isRetriable."""
         return None if self.retriable == UNKNOWN else bool(self.retriable)
 
     @property
