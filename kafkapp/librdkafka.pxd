@@ -40,12 +40,14 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
         RD_KAFKA_RESP_ERR__QUEUE_FULL
         RD_KAFKA_RESP_ERR__STATE
         RD_KAFKA_RESP_ERR__TIMED_OUT
+        RD_KAFKA_RESP_ERR__TIMED_OUT_QUEUE
         RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION
         RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
         RD_KAFKA_RESP_ERR__IN_PROGRESS
         RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE
         RD_KAFKA_RESP_ERR__DESTROY
         RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE
+        RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT
 
     struct rd_kafka_err_desc:
         rd_kafka_resp_err_t code
