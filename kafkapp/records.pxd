@@ -1,9 +1,8 @@
 # Contract of kafkapp.records with the modules above it. Layer L2: knows librdkafka's types, no client.
 
-from cpython.buffer cimport Py_buffer
 from libc.stdint cimport int32_t, int64_t
 
-from kafkapp.librdkafka cimport rd_kafka_headers_t
+from kafkapp.views cimport View, get_view, new_headers     # for those above, who need not know of views
 
 
 cdef class ProducerRecord:
@@ -29,17 +28,5 @@ cdef class RecordMetadata:
     cdef signed char _status            # rd_kafka_msg_status_t
 
 
-cdef class View:
-    """What Key and Value share: a read view over the bytes of an object that it does not own."""
-    cdef readonly object data       # what the user gave: bytes-like, str or None
-
-
 # A new RecordMetadata of which nothing is known yet but these two; the caller fills in the rest.
 cdef RecordMetadata new_metadata(str topic, object record_id)
-
-# Take a view of the bytes of what may stand as a key or value: bytes-like, str, Key, Value or None (for which alone
-# view.buf is NULL). To be given back with PyBuffer_Release, always. `what` names the argument in the exceptions.
-cdef int get_view(object data, Py_buffer *view, str what) except -1
-
-# librdkafka's form of a record's headers, owned by the caller until it hands them over; NULL: there are none.
-cdef rd_kafka_headers_t *new_headers(object headers) except? NULL
