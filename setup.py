@@ -26,7 +26,7 @@ def ext(name, *c_sources):
                      extra_compile_args=["-O2", "-Wall", "-Wextra", *CFLAGS], extra_link_args=LIBS)
 
 
-MODULES = [name for name in ("errors", "records", "client", "producer", "testing")
+MODULES = [name for name in ("errors", "views", "records", "client", "producer", "testing")
            if os.path.exists(f"kafkapp/{name}.pyx")]
 
 setup(ext_modules=cythonize([ext(name) for name in MODULES], build_dir="build", compiler_directives=DIRECTIVES))
