@@ -21,12 +21,16 @@ def pkg_config(flag):
 CFLAGS, LIBS = pkg_config("--cflags"), pkg_config("--libs")
 
 
-def ext(name, *c_sources):
-    return Extension(f"kafkapp.{name}", [f"kafkapp/{name}.pyx", *c_sources], include_dirs=["csrc"],
+C_SOURCES = {"delivery": ["csrc/delivery.c"], "client": ["csrc/delivery.c"],
+             "producer": ["csrc/delivery.c", "csrc/produce.c"]}
+
+
+def ext(name):
+    return Extension(f"kafkapp.{name}", [f"kafkapp/{name}.pyx", *C_SOURCES.get(name, ())], include_dirs=["csrc"],
                      extra_compile_args=["-O2", "-Wall", "-Wextra", *CFLAGS], extra_link_args=LIBS)
 
 
-MODULES = [name for name in ("errors", "views", "records", "client", "producer", "testing")
+MODULES = [name for name in ("errors", "timeouts", "views", "records", "client", "producer", "testing")
            if os.path.exists(f"kafkapp/{name}.pyx")]
 
 setup(ext_modules=cythonize([ext(name) for name in MODULES], build_dir="build", compiler_directives=DIRECTIVES))

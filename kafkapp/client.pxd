@@ -23,6 +23,7 @@ cdef class Client:
     cdef readonly bint background   # a thread of ours serves; else the callers do
     cdef dict topics                # str -> Topic, for the life of the handle
     cdef list topic_list            # the same, by Topic.index
+    cdef object topic_lock          # one thread at a time makes a handle: its opaque is the Topic of that thread
     cdef Topic last_topic           # of the last record: most programs send to the same one again
     cdef EventHandlers handlers     # what logs, errors and statistics go to
     cdef object poller              # threading.Thread, or None
@@ -31,10 +32,19 @@ cdef class Client:
     cdef readonly str client_id
     cdef object __weakref__
 
+    cdef int add_brokers(self, bytes servers) except -1
+    cdef int start_poller(self) except -1
+    cdef int stop_poller(self) except -1
+    cdef int settle(self, list raised) except -1
+    cdef bint wait_reported(self, int64_t epoch, int64_t deadline, list raised) except -1
+    cdef int wait_all(self, int64_t deadline, list raised) except -1
+    cdef int destroy(self) except -1
+    cdef int destroy_handle(self) noexcept
     cdef int check_open(self) except -1
     cdef int check_blocking(self, str what) except -1
     cdef bint in_callback(self) noexcept
     cdef Topic topic(self, str name)
+    cdef Topic new_topic(self, str name)
     cdef int64_t serve(self, int timeout_ms, list raised) except -1
     cdef int wait(self, int64_t seen, int64_t deadline, list raised) except -1
     cdef int leave(self) except -1
@@ -45,9 +55,3 @@ cdef class Client:
     cdef object fetch_metadata(self, str topic, int64_t deadline)
     cdef object fatal_error(self)
 
-
-cdef int64_t to_ms(object timeout, str what=*) except -2
-cdef int64_t deadline_of(object timeout) except -2
-cdef int remaining(int64_t deadline, int most) noexcept
-cdef bint passed(int64_t deadline) noexcept
-cdef int raise_all(list raised) except -1

@@ -5,7 +5,6 @@ the GIL held, and no thread of librdkafka's enters Python: reports, logs and err
 """
 import atexit
 import os
-import sys
 import threading
 import warnings
 import weakref
@@ -15,23 +14,15 @@ from kafkapp.metadata import BrokerMetadata, Node, PartitionInfo
 
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport PyObject
-from libc.math cimport ceil, isfinite
-from libc.stdint cimport INT32_MAX
+from libc.stdint cimport INT32_MAX, int64_t, uint32_t
 
 from kafkapp.conf cimport conf_value, new_conf
 from kafkapp.delivery cimport *
 from kafkapp.errors cimport new_error, new_exception
 from kafkapp.events cimport EventHandlers
 from kafkapp.librdkafka cimport *
+from kafkapp.timeouts cimport now, passed, remaining
 
-
-cdef extern from "time.h" nogil:
-    ctypedef long time_t
-    struct timespec:
-        time_t tv_sec
-        long tv_nsec
-    int clock_gettime(int clock, timespec *when)
-    int CLOCK_MONOTONIC
 
 cdef extern from "Python.h" nogil:
     unsigned long PyThread_get_thread_ident()
@@ -48,72 +39,6 @@ if kp_watch_forks():
     raise ImportError("kafkapp cannot watch for fork()")
 
 
-# -- time -------------------------------------------------------------------------------------------
-
-cdef inline int64_t now() noexcept nogil:
-    cdef timespec when
-    clock_gettime(CLOCK_MONOTONIC, &when)
-    return when.tv_sec * 1000 + when.tv_nsec // 1000000
-
-
-cdef int64_t to_ms(object timeout, str what="timeout") except -2:
-    """Seconds to milliseconds, rounded up; None, which waits for ever, to -1."""
-    cdef double seconds
-    if timeout is None:
-        return -1
-    if isinstance(timeout, bool) or not (isinstance(timeout, (int, float)) or hasattr(timeout, "total_seconds")):
-        raise TypeError(f"{what} must be seconds (int, float or timedelta) or None, not {type(timeout).__name__}")
-    seconds = timeout.total_seconds() if hasattr(timeout, "total_seconds") else float(timeout)
-    if seconds != seconds or seconds < 0:
-        raise ValueError(f"{what} must be at least 0 seconds, or None for ever, not {timeout!r}")
-    if not isfinite(seconds) or seconds > 1e12:
-        return -1
-    return <int64_t>ceil(seconds * 1000)
-
-
-cdef int64_t deadline_of(object timeout) except -2:
-    """The moment when a time-out is over; -1: never."""
-    cdef int64_t ms = to_ms(timeout)
-    return ms if ms < 0 else now() + ms
-
-
-cdef int remaining(int64_t deadline, int most) noexcept:
-    cdef int64_t left
-    if deadline < 0:
-        return most
-    left = deadline - now()
-    return 0 if left < 0 else <int>min(left, <int64_t>most)
-
-
-cdef bint passed(int64_t deadline) noexcept:
-    return deadline >= 0 and now() >= deadline
-
-
-cdef int raise_all(list raised) except -1:
-    """Raise what callbacks have raised: one as it is, several as a group."""
-    if raised:
-        if len(raised) == 1:
-            raise raised[0]
-        raise BaseExceptionGroup("several callbacks raised", raised)
-    return 0
-
-
-cdef int report_all(list raised) except -1:
-    """The same where another exception is on its way already: none is swallowed."""
-    for exc in raised or ():
-        sys.unraisablehook(Unraisable((type(exc), exc, exc.__traceback__, "a callback raised", None)))
-    return 0
-
-
-class Unraisable(tuple):
-    """What sys.unraisablehook is called with."""
-    exc_type = property(lambda self: self[0])
-    exc_value = property(lambda self: self[1])
-    exc_traceback = property(lambda self: self[2])
-    err_msg = property(lambda self: self[3])
-    object = property(lambda self: self[4])
-
-
 cdef class Client:
     def __cinit__(self):
         self.forks = kp_forks
@@ -127,6 +52,7 @@ cdef class Client:
         cdef int events = RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS
         self.topics = {}
         self.topic_list = []
+        self.topic_lock = threading.Lock()
         self.background = background
         given = snapshot(properties)
         for name, value in defaults.items():
@@ -219,36 +145,37 @@ cdef class Client:
 
     cdef Topic topic(self, str name):
         """The handle of a topic. A call by name takes a write lock on the client each time: this does so once."""
-        cdef Topic topic
+        cdef Topic topic = self.topics.get(name)
+        if topic is None:
+            with self.topic_lock:
+                topic = self.topics.get(name)
+                if topic is None:
+                    topic = self.new_topic(name)
+        self.last_topic = topic
+        return topic
+
+    cdef Topic new_topic(self, str name):
+        cdef Topic topic = Topic.__new__(Topic)
         cdef rd_kafka_topic_t *rkt
         cdef rd_kafka_topic_conf_t *conf
-        cdef const char *text
-        cdef bytes encoded
-        topic = self.topics.get(name)
-        if topic is None:
-            encoded = name.encode()
-            if not encoded or len(encoded) > 512:
-                raise new_exception(RD_KAFKA_RESP_ERR__INVALID_ARG,
-                                    f"topic: {len(encoded)} bytes long, must be 1 to 512 (brokers take up to 249)")
-            topic = Topic.__new__(Topic)
-            topic.name = name
-            text = encoded
-            with nogil:
-                conf = rd_kafka_default_topic_conf_dup(self.rk)
-                rd_kafka_topic_conf_set_opaque(conf, <PyObject *>topic)
-                rkt = rd_kafka_topic_new(self.rk, text, conf)
-            if rkt is NULL:
-                rd_kafka_topic_conf_destroy(conf)
-                raise new_exception(rd_kafka_last_error(), f"topic {name!r}")
-            topic.rkt = rkt
-            if self.topics.setdefault(name, topic) is not topic:
-                # Another thread was faster; librdkafka kept its opaque.
-                rd_kafka_topic_destroy(rkt)
-                topic = self.topics[name]
-            else:
-                topic.index = <uint32_t>len(self.topic_list)
-                self.topic_list.append(topic)
-        self.last_topic = topic
+        cdef bytes encoded = name.encode()
+        cdef const char *text = encoded
+        if not 0 < len(encoded) <= 512:
+            raise new_exception(RD_KAFKA_RESP_ERR__INVALID_ARG,
+                                f"topic: {len(encoded)} bytes long, must be 1 to 512 (brokers take up to 249)")
+        topic.name = name
+        topic.index = <uint32_t>len(self.topic_list)
+        self.check_open()
+        with nogil:
+            conf = rd_kafka_default_topic_conf_dup(self.rk)
+            rd_kafka_topic_conf_set_opaque(conf, <PyObject *>topic)
+            rkt = rd_kafka_topic_new(self.rk, text, conf)
+        if rkt is NULL:
+            rd_kafka_topic_conf_destroy(conf)
+            raise new_exception(rd_kafka_last_error(), f"topic {name!r}")
+        topic.rkt = rkt
+        self.topic_list.append(topic)
+        self.topics[name] = topic
         return topic
 
     # -- serving and waiting --------------------------------------------------------------------
@@ -500,7 +427,7 @@ cdef class Request:
     cdef object done
 
     def run(self):
-        cdef const rd_kafka_metadata *metadata = NULL
+        cdef const rd_kafka_metadata_t *metadata = NULL
         try:
             with nogil:
                 self.err = rd_kafka_metadata(self.client.rk, 0, <rd_kafka_topic_t *>self.topic.rkt, &metadata,
@@ -514,9 +441,9 @@ cdef class Request:
             self.done.set()
 
 
-cdef object from_c_metadata(const rd_kafka_metadata *metadata):
+cdef object from_c_metadata(const rd_kafka_metadata_t *metadata):
     cdef int i, j
-    cdef const rd_kafka_metadata_partition *partition
+    cdef const rd_kafka_metadata_partition_t *partition
     nodes = {metadata.brokers[i].id: Node(metadata.brokers[i].id, metadata.brokers[i].host.decode(),
                                           metadata.brokers[i].port) for i in range(metadata.broker_cnt)}
     partitions = {}

@@ -101,3 +101,5 @@ cdef int call(object callback, tuple args, list raised) except -1
 cdef int settle(kp_deliveries *d, list raised) except -1
 cdef int settle_lost(kp_deliveries *d, list topics, list raised) except -1
 cdef int release(kp_deliveries *d, kp_delivery *delivery) except -1
+cdef int raise_all(list raised) except -1      # what callbacks raised, as it is or as a group
+cdef int report_all(list raised) except -1     # the same, to sys.unraisablehook

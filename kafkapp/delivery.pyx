@@ -3,6 +3,8 @@
 Layer L3: turns the reports that csrc/delivery.c has drained into released buffers, metadata and callbacks. Knows
 nothing of clients and how they wait.
 """
+import sys
+
 from cpython.buffer cimport PyBuffer_Release
 from cpython.ref cimport PyObject, Py_DECREF, Py_XDECREF
 from libc.stdlib cimport free
@@ -203,3 +205,28 @@ cdef int settle_lost(kp_deliveries *d, list topics, list raised) except -1:
         report.latency = -1
         report.key_size = report.value_size = 0
         settle_one(d, &report, raised)
+
+
+cdef int raise_all(list raised) except -1:
+    """Raise what callbacks have raised: one as it is, several as a group."""
+    if raised:
+        if len(raised) == 1:
+            raise raised[0]
+        raise BaseExceptionGroup("several callbacks raised", raised)
+    return 0
+
+
+cdef int report_all(list raised) except -1:
+    """The same where another exception is on its way already: none is swallowed."""
+    for exc in raised or ():
+        sys.unraisablehook(Unraisable((type(exc), exc, exc.__traceback__, "a callback raised", None)))
+    return 0
+
+
+class Unraisable(tuple):
+    """What sys.unraisablehook is called with."""
+    exc_type = property(lambda self: self[0])
+    exc_value = property(lambda self: self[1])
+    exc_traceback = property(lambda self: self[2])
+    err_msg = property(lambda self: self[3])
+    object = property(lambda self: self[4])

@@ -190,12 +190,12 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
     const char *rd_kafka_event_config_string(rd_kafka_event_t *rkev)
 
     # -- metadata ----------------------------------------------------------------------------------
-    struct rd_kafka_metadata_broker:
+    ctypedef struct rd_kafka_metadata_broker_t:
         int32_t id
         char *host
         int port
 
-    struct rd_kafka_metadata_partition:
+    ctypedef struct rd_kafka_metadata_partition_t:
         int32_t id
         rd_kafka_resp_err_t err
         int32_t leader
@@ -204,23 +204,23 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
         int isr_cnt
         int32_t *isrs
 
-    struct rd_kafka_metadata_topic:
+    ctypedef struct rd_kafka_metadata_topic_t:
         char *topic
         int partition_cnt
-        rd_kafka_metadata_partition *partitions
+        rd_kafka_metadata_partition_t *partitions
         rd_kafka_resp_err_t err
 
-    struct rd_kafka_metadata:
+    ctypedef struct rd_kafka_metadata_t:
         int broker_cnt
-        rd_kafka_metadata_broker *brokers
+        rd_kafka_metadata_broker_t *brokers
         int topic_cnt
-        rd_kafka_metadata_topic *topics
+        rd_kafka_metadata_topic_t *topics
         int32_t orig_broker_id
         char *orig_broker_name
 
     rd_kafka_resp_err_t rd_kafka_metadata(rd_kafka_t *rk, int all_topics, rd_kafka_topic_t *only_rkt,
-                                          const rd_kafka_metadata **metadatap, int timeout_ms)
-    void rd_kafka_metadata_destroy(const rd_kafka_metadata *metadata)
+                                          const rd_kafka_metadata_t **metadatap, int timeout_ms)
+    void rd_kafka_metadata_destroy(const rd_kafka_metadata_t *metadata)
 
     # -- transactions ------------------------------------------------------------------------------
     rd_kafka_error_t *rd_kafka_init_transactions(rd_kafka_t *rk, int timeout_ms)
