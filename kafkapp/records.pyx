@@ -6,6 +6,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_CheckExact
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from cpython.number cimport PyIndex_Check, PyNumber_Index
+from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_CheckExact, PyUnicode_FromObject
 from libc.stdint cimport INT32_MAX, INT64_MAX, int32_t, int64_t
 from libc.string cimport memchr
@@ -22,6 +23,13 @@ from kafkapp.views import Header, Key, NullKey, NullValue, Value
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
     bint PyUnicode_IS_ASCII(object text)
+    const void *PyUnicode_DATA(object text)
+    Py_ssize_t PyUnicode_GET_LENGTH(object text)
+    Py_ssize_t PyVectorcall_NARGS(size_t nargsf)
+    PyObject *PyTuple_GET_ITEM(PyObject *items, Py_ssize_t i)
+    Py_ssize_t PyTuple_GET_SIZE(PyObject *items)
+    ctypedef struct PyTypeObject:
+        void *tp_vectorcall
     int Py_ReprEnter(object thing) except -1
     void Py_ReprLeave(object thing)
 
@@ -105,6 +113,7 @@ cdef str short_int(object number):
     return str(number) if number.bit_length() <= 128 else f"an int of {number.bit_length()} bits"
 
 
+@cython.freelist(64)
 cdef class ProducerRecord:
     """What is to be sent, as a thin wrapper that owns no payload and may be used again after a send.
 
@@ -120,19 +129,15 @@ cdef class ProducerRecord:
         BufferError: a buffer with gaps.
     Source: ProducerRecord.
     """
-    def __cinit__(self, *args, **kwargs):
+    def __cinit__(self):
         self._topic = ""
         self._partition = RD_KAFKA_PARTITION_UA
 
     def __init__(self, topic, partition=None, key=None, value=None, id=None, *, headers=None, timestamp=None):
-        self._topic = checked_topic(topic)
-        self._partition = checked_partition(partition)
-        check_data(key, "key")
-        self._key = key
-        check_data(value, "value")
-        self._value = value
+        fill(self, topic, partition, key, value)
         self._id = id
-        self._headers = new_header_list(headers)
+        if headers is not None or self._headers is not None:
+            self._headers = new_header_list(headers)
         self._timestamp = checked_timestamp(timestamp)
 
     @property
@@ -226,6 +231,68 @@ cdef class ProducerRecord:
             Py_ReprLeave(self)
 
 
+cdef inline int fill(ProducerRecord record, object topic, object partition, object key, object value) except -1:
+    if (PyUnicode_CheckExact(topic) and PyUnicode_IS_ASCII(topic)
+            and memchr(PyUnicode_DATA(topic), 0, PyUnicode_GET_LENGTH(topic)) == NULL):
+        record._topic = <str>topic
+    else:
+        record._topic = checked_topic(topic)
+    record._partition = RD_KAFKA_PARTITION_UA if partition is None else checked_partition(partition)
+    check_data(key, "key")
+    record._key = key
+    check_data(value, "value")
+    record._value = value
+    return 0
+
+
+# Calling the class is the hot path of many programs: this spares it the tuple and the parsing of the ordinary way,
+# which subclasses go.
+cdef tuple NAMES = ("topic", "partition", "key", "value", "id", "headers", "timestamp")
+
+
+cdef object make_record(PyObject *cls, PyObject **args, size_t nargsf, PyObject *kwnames):
+    cdef Py_ssize_t count = PyVectorcall_NARGS(nargsf), i, j
+    cdef Py_ssize_t names = 0 if kwnames == NULL else PyTuple_GET_SIZE(kwnames)
+    cdef PyObject *slots[7]
+    cdef ProducerRecord record
+    if not 1 <= count + names <= 7 or count > 5:
+        return make_by_init(args, count, kwnames)
+    for i in range(7):
+        slots[i] = args[i] if i < count else NULL
+    for i in range(names):
+        for j in range(7):
+            if PyTuple_GET_ITEM(kwnames, i) == PyTuple_GET_ITEM(<PyObject *>NAMES, j):
+                break
+        else:
+            return make_by_init(args, count, kwnames)
+        if slots[j] != NULL:
+            return make_by_init(args, count, kwnames)
+        slots[j] = args[count + i]
+    if slots[0] == NULL:
+        return make_by_init(args, count, kwnames)
+    record = ProducerRecord.__new__(ProducerRecord)
+    fill(record, <object>slots[0], <object>slots[1] if slots[1] != NULL else None,
+         <object>slots[2] if slots[2] != NULL else None, <object>slots[3] if slots[3] != NULL else None)
+    if slots[4] != NULL:
+        record._id = <object>slots[4]
+    if slots[5] != NULL:
+        record._headers = new_header_list(<object>slots[5])
+    if slots[6] != NULL:
+        record._timestamp = checked_timestamp(<object>slots[6])
+    return record
+
+
+cdef object make_by_init(PyObject **args, Py_ssize_t count, PyObject *kwnames):
+    """The ordinary way: names that are equal but not the same, and the errors."""
+    cdef Py_ssize_t names = 0 if kwnames == NULL else PyTuple_GET_SIZE(kwnames)
+    positional = [<object>args[i] for i in range(count)]
+    named = {<object>PyTuple_GET_ITEM(kwnames, i): <object>args[count + i] for i in range(names)}
+    return type.__call__(ProducerRecord, *positional, **named)
+
+
+(<PyTypeObject *>ProducerRecord).tp_vectorcall = <void *>make_record
+
+
 @cython.final
 @cython.freelist(256)
 cdef class RecordMetadata:
@@ -233,7 +300,7 @@ cdef class RecordMetadata:
 
     Source: rd_kafka_message_t; Producer::RecordMetadata.
     """
-    def __init__(self):
+    def __init__(self, *args, **kwargs):
         raise TypeError("a RecordMetadata comes from a producer")
 
     @property

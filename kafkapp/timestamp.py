@@ -2,8 +2,14 @@
 
 Layer L2, below records: knows nothing of kafkapp. `datetime` is imported when it is asked for: it costs a millisecond.
 """
+from __future__ import annotations
+
 import time
 from enum import IntEnum
+
+TYPE_CHECKING = False  # type checkers know the name: this spares everybody else the import of typing
+if TYPE_CHECKING:
+    import datetime as dt
 
 
 class Timestamp:
@@ -24,24 +30,24 @@ class Timestamp:
         CreateTime = 1
         LogAppendTime = 2
 
-    def __init__(self, ms, type=Type.CreateTime):
+    def __init__(self, ms: int, type: int = Type.CreateTime) -> None:
         if not isinstance(ms, int):
             raise TypeError(f"ms must be an int of milliseconds since the epoch, not {ms.__class__.__name__}")
         self._ms = ms
         self._type = Timestamp.Type(type)
 
     @property
-    def ms(self):
+    def ms(self) -> int:
         """Milliseconds since the epoch."""
         return self._ms
 
     @property
-    def type(self):
+    def type(self) -> Type:
         """Who set it: a `Timestamp.Type`."""
         return self._type
 
     @property
-    def datetime(self):
+    def datetime(self) -> dt.datetime:
         """The same as an aware `datetime` in UTC.
 
         Raises:
@@ -49,36 +55,36 @@ class Timestamp:
         """
         return from_ms(self._ms)
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         if not isinstance(other, Timestamp):
             return NotImplemented
         return self._ms == other._ms and self._type == other._type
 
-    def __hash__(self):
+    def __hash__(self) -> int:
         return hash((self._ms, self._type))
 
-    def __str__(self):
+    def __str__(self) -> str:
         try:
             text = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self._ms // 1000)) + f".{self._ms % 1000:03d}"
         except (OverflowError, ValueError, OSError):
             text = f"{self._ms} ms"  # no calendar goes that far
         return f"{self._type.name}[{text}]" if self._type else text
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Timestamp({self._ms}, Timestamp.Type.{self._type.name})"
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[object, ...]:
         return Timestamp, (self._ms, self._type)
 
 
-def from_ms(ms):
+def from_ms(ms: int) -> dt.datetime:
     """Make an aware `datetime` of milliseconds since the epoch."""
     from datetime import datetime, timedelta, timezone
 
     return datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(milliseconds=ms)
 
 
-def to_ms(moment):
+def to_ms(moment: object) -> int | None:
     """Give the milliseconds since the epoch of an aware `datetime`, rounded down; `None` if it is no `datetime`."""
     from datetime import datetime, timedelta, timezone
 
