@@ -25,8 +25,8 @@ SENSITIVE = frozenset((
 ))
 
 # What else looks like a secret; covers what the C++ API masks, and names that a newer library may bring.
-SENSITIVE_PARTS = ("pass", ".username", "secret", "token", "key", "pem", "jaas", "credential", "assertion",
-                   "oauthbearer.config")
+SENSITIVE_PARTS = ("pass", ".username", "secret", "token", "jaas", "credential", "assertion", "oauthbearer.config")
+SENSITIVE_LATER = ("key", "pem")     # not at the start, as in the C++ API
 
 WHOLE_WORD_BELOW = 4        # a secret of three letters is part of too many innocent words
 PART_OF_SECRET = 8          # so many characters of a secret in a row are taken for a piece of it
@@ -40,7 +40,10 @@ def is_sensitive(name: str) -> bool:
     Source: rdkafka_conf.c's sensitive properties; Properties::toString.
     """
     name = name.lower()
-    return name in SENSITIVE or (name not in CALLBACKS and any(part in name for part in SENSITIVE_PARTS))
+    if name in CALLBACKS:
+        return False
+    return (name in SENSITIVE or any(part in name for part in SENSITIVE_PARTS)
+            or any(name.find(part, 1) > 0 for part in SENSITIVE_LATER))
 
 
 def redact(text: str, properties: Mapping[str, Any]) -> str:
@@ -264,8 +267,8 @@ class ProducerConfig(Properties):
     STATS_CB = "stats_cb"
     OAUTHBEARER_TOKEN_REFRESH_CB = "oauthbearer_token_refresh_cb"
 
-    # The C++ API's own, for programs that are moved here. Refused when a producer is made: the first is
-    # EventsPollingOption here, the second would run user code on librdkafka's threads.
+    # For programs that are moved here from C++. Refused when a producer is made: the first is EventsPollingOption here,
+    # the second would run user code on librdkafka's threads.
     ENABLE_MANUAL_EVENTS_POLL = "enable.manual.events.poll"
     INTERCEPTORS = "interceptors"
 
