@@ -5,9 +5,8 @@ the GIL held, and no thread of librdkafka's enters Python: reports, logs and err
 """
 import atexit
 import os
-import threading
-import warnings
-import weakref
+from _thread import allocate_lock
+from _weakrefset import WeakSet     # without the rest of weakref, which an import of kafkapp does not need
 
 from kafkapp.config import Properties, snapshot
 from kafkapp.metadata import BrokerMetadata, Node, PartitionInfo
@@ -34,7 +33,7 @@ cdef enum:
     PURGE_WAIT = 5000   # ms for the reports of purged records
     LAST_WAIT = 10000   # ms for a client that nobody closed
 
-clients = weakref.WeakSet()
+clients = WeakSet()
 if kp_watch_forks():
     raise ImportError("kafkapp cannot watch for fork()")
 
@@ -52,7 +51,7 @@ cdef class Client:
         cdef int events = RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS
         self.topics = {}
         self.topic_list = []
-        self.topic_lock = threading.Lock()
+        self.topic_lock = allocate_lock()
         self.background = background
         given = snapshot(properties)
         for name, value in defaults.items():
@@ -96,6 +95,7 @@ cdef class Client:
         return n
 
     cdef int start_poller(self) except -1:
+        import threading
         self.poller = threading.Thread(target=self.poll, name=f"kafkapp {self.name}", daemon=True)
         try:
             self.poller.start()
@@ -367,12 +367,14 @@ cdef class Client:
         """The producer is gone and nobody has closed it: deliver what can be delivered within a bound, lose no report."""
         if self.state != OPEN or self.forks != kp_forks:
             return 0
+        import warnings
         try:
             warnings.warn(f"producer {self.name} was never closed", ResourceWarning, stacklevel=2, source=self)
         except ResourceWarning as exc:
             report_all([exc])
         if self.in_callback():
             # Its last reference went in one of its own callbacks: that thread cannot wait for itself.
+            import threading
             threading.Thread(target=close_abandoned, args=(self,), name=f"kafkapp {self.name} closing").start()
         else:
             close_abandoned(self)
@@ -397,6 +399,7 @@ cdef class Client:
 
     cdef object fetch_metadata(self, str name, int64_t deadline):
         cdef Request request = Request.__new__(Request)
+        import threading
         self.check_blocking("fetch_broker_metadata")
         request.client = self
         request.topic = self.topic(name)
