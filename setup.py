@@ -11,9 +11,14 @@ from setuptools import Extension, setup
 # Each module is kafkapp/NAME.pyx and the C files of csrc/ that it needs.
 MODULES = {
     "errors": [],
+    "timeouts": [],
+    "views": [],
     "records": [],
-    "client": [],
-    "producer": [],
+    "conf": [],
+    "delivery": ["csrc/delivery.c"],
+    "events": [],
+    "client": ["csrc/delivery.c"],
+    "producer": ["csrc/delivery.c", "csrc/produce.c"],
     "testing": [],
 }
 DIRECTIVES = {

@@ -1,0 +1,4 @@
+class Topic:
+    name: str
+
+class Waiter: ...
