@@ -4,6 +4,7 @@ Standard output carries what was asked for, standard error everything else.
 Exit status: 0 all delivered, 1 something was not, 2 an error of use, 128 + n ended by signal n.
 """
 import logging
+import math
 import os
 import re
 import signal
@@ -60,6 +61,12 @@ def parse_bytes(context: click.Context, parameter: click.Parameter, text: str | 
     plain = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"0": b"\0", b"\\": b"\\"}
     return re.sub(rb"\\(?:x([0-9A-Fa-f]{2})|([nrt0\\]))",
                   lambda match: bytes.fromhex(match[1].decode()) if match[1] else plain[match[2]], os.fsencode(text))
+
+
+def parse_timeout(context: click.Context, parameter: click.Parameter, seconds: float) -> float:
+    if not math.isfinite(seconds):
+        raise click.BadParameter("expected a number of seconds")
+    return seconds
 
 
 def parse_headers(context: click.Context, parameter: click.Parameter,
@@ -134,7 +141,7 @@ def show_logs(wanted: bool) -> None:
 @click.option("-p", "--partition", type=click.IntRange(0, 2**31 - 1), help="Default: the partitioner chooses.")
 @click.option("-Z", "--null-empty", is_flag=True, help="Send an empty key or value as null.")
 @click.option("--timeout", type=click.FloatRange(min=0), default=10.0, show_default=True, metavar="SECONDS",
-              help="How long to look for a broker.")
+              callback=parse_timeout, help="How long to look for a broker.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("-v", "--verbose", is_flag=True, help="Show what librdkafka logs.")
 def produce(files: tuple[str, ...], topic: str | None, bootstrap_servers: str | None, pairs: dict[str, str],
