@@ -18,7 +18,10 @@ MODULES = {
     "delivery": ["csrc/delivery.c"],
     "events": [],
     "client": ["csrc/delivery.c"],
-    "producer": ["csrc/delivery.c", "csrc/produce.c"],
+    "columns": ["csrc/batch.c", "csrc/delivery.c", "csrc/produce.c"],
+    "batch": ["csrc/batch.c", "csrc/delivery.c", "csrc/produce.c"],
+    "sender": ["csrc/delivery.c", "csrc/produce.c"],
+    "producer": ["csrc/delivery.c"],
     "testing": [],
     "bench.floor": ["csrc/bench_floor.c"],
 }
