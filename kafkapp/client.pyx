@@ -11,11 +11,12 @@ from _weakrefset import WeakSet     # without the rest of weakref, which an impo
 from kafkapp.config import Properties, snapshot
 from kafkapp.metadata import BrokerMetadata, Node, PartitionInfo
 
+cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport PyObject
 from libc.stdint cimport INT32_MAX, int64_t, uint32_t
 
-from kafkapp.conf cimport conf_value, new_conf
+from kafkapp.conf cimport boolean, conf_value, new_conf
 from kafkapp.delivery cimport *
 from kafkapp.errors cimport new_error, new_exception
 from kafkapp.events cimport EventHandlers
@@ -38,6 +39,7 @@ if kp_watch_forks():
     raise ImportError("kafkapp cannot watch for fork()")
 
 
+@cython.final
 cdef class Client:
     def __cinit__(self):
         self.forks = kp_forks
@@ -59,7 +61,7 @@ cdef class Client:
         given.setdefault("client.id", os.urandom(6).hex())
         # librdkafka's own default differs from that of every other client: records of a key would part ways.
         given.setdefault("partitioner", "murmur2_random")
-        self.deliveries.only_errors = given.get("delivery.report.only.error") in ("true", "1")
+        self.deliveries.only_errors = boolean(given, "delivery.report.only.error", False)
         conf = new_conf(given)
         # Without a callback of the user librdkafka's own answers the refresh (unsecured tokens, OIDC).
         if "oauthbearer_token_refresh_cb" in given:
@@ -420,6 +422,7 @@ cdef class Client:
         return request.result
 
 
+@cython.final
 cdef class Request:
     """One rd_kafka_metadata() call, and its answer."""
     cdef Client client

@@ -1,7 +1,7 @@
-from collections.abc import Mapping
+from typing import Any
 
-CALLBACKS: tuple[str, ...]
+CALLBACKS: frozenset[str]
 OWN: tuple[str, ...]
 REFUSED: dict[str, str]
 
-def boolean(name: str, value: str) -> bool: ...
+__pyx_capi__: dict[str, Any]

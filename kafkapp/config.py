@@ -31,8 +31,6 @@ SENSITIVE_LATER = ("key", "pem")     # not at the start, as in the C++ API
 WHOLE_WORD_BELOW = 4        # a secret of three letters is part of too many innocent words
 PART_OF_SECRET = 8          # so many characters of a secret in a row are taken for a piece of it
 
-NAME_LENGTH = 200           # no property's name comes near
-
 
 def is_sensitive(name: str) -> bool:
     """Whether the values of a property are secrets that no text may show.
@@ -105,12 +103,13 @@ def check_name(name: object) -> str:
     return check_text("the name of a property", name)
 
 
-def spelled(name: str, value: object) -> str | Callable[..., object]:
+def spelled(name: str, value: Any) -> str | Callable[..., object]:
     """The value as librdkafka spells it; a callback as it is. No message shows the value: it may be a secret."""
     if name in CALLBACKS:
-        if not callable(value):
-            raise TypeError(f"property {name} must be a callable, not {type(value).__name__}")
-        return value
+        if callable(value):
+            callback: Callable[..., object] = value
+            return callback
+        raise TypeError(f"property {name} must be a callable, not {type(value).__name__}")
     if isinstance(value, str):
         return check_text(f"property {name}", value)
     if isinstance(value, bool):
@@ -310,8 +309,6 @@ def suggestion(name: str, known_names: Iterable[str]) -> str:
         name: a name that is no property.
         known_names: the names that are.
     """
-    if len(name) > NAME_LENGTH:
-        return ""
     known = set(known_names)
     wanted = name.strip().lower()
     for candidate in (wanted, wanted.replace("_", "."), wanted.replace("-", "."), wanted.replace(".", "_")):

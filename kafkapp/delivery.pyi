@@ -1,4 +1,11 @@
-class Topic:
-    name: str
+from typing import Any, final
 
+@final
+class Topic:
+    @property
+    def name(self) -> str: ...
+
+@final
 class Waiter: ...
+
+__pyx_capi__: dict[str, Any]

@@ -2,9 +2,11 @@
 
 The numbers of the bad inputs are those of the fault list's section on inputs.
 """
+import collections
 import copy
 import ctypes
 import enum
+import functools
 import pickle
 import subprocess
 import sys
@@ -158,11 +160,15 @@ def test_snapshot_is_independent(make):
 def test_37_mapping_changed_while_it_is_read():
     class Index:
         def __index__(self):
-            source.clear()
+            change()
             return 5
 
     source = {"a": Index(), "b": "x", "c": "y"}
+    change = source.clear
     assert snapshot(source) == {"a": "5", "b": "x", "c": "y"}
+    source = collections.OrderedDict({"a": Index(), "b": "x"})
+    change = functools.partial(source.update, new="n")
+    assert snapshot(source) == {"a": "5", "b": "x"}
 
 
 def test_38_exception_of_the_mapping():
@@ -220,8 +226,9 @@ SECRET = [
     "some.username", "some.password", "somesecret", "somekey", "somepem", "SASL.PASSWORD", "some.api.token",
     "ssl.truststore.passphrase", "aws.credentials",
 ]
-OPEN = ["bootstrap.servers", "client.id", "acks", "linger.ms", "ssl.ca.location", "security.protocol", "sasl.mechanisms",
-        "partitioner", "transactional.id", "key1", "sasl.oauthbearer.scope", "log_cb", "oauthbearer_token_refresh_cb"]
+OPEN = ["bootstrap.servers", "client.id", "acks", "linger.ms", "ssl.ca.location", "security.protocol",
+        "sasl.mechanisms", "partitioner", "transactional.id", "key1", "sasl.oauthbearer.scope", "log_cb",
+        "oauthbearer_token_refresh_cb"]
 
 
 @pytest.mark.parametrize("name", SECRET)
@@ -263,8 +270,8 @@ def test_no_message_about_a_bad_value_shows_it(value):
     ("hunter22", "", ""),
 ])
 def test_redact(secret, text, expected):
-    for properties in (Properties({"sasl.password": secret, "acks": "value"}), {"sasl.password": secret, "log_cb": on_log}):
-        assert redact(text, properties) == expected
+    properties = {"sasl.password": secret, "acks": "value", "log_cb": on_log}
+    assert redact(text, properties) == redact(text, Properties(properties)) == expected
 
 
 def test_redact_hides_each_of_several_secrets_and_nothing_open():
@@ -280,8 +287,9 @@ KNOWN = ["bootstrap.servers", "linger.ms", "log_level", "queue.buffering.max.ms"
 @pytest.mark.parametrize(("name", "expected"), [
     pytest.param("bootstrap.server", "did you mean bootstrap.servers?", id="10"),
     ("bootstrap_servers", "did you mean bootstrap.servers?"), ("BOOTSTRAP.SERVERS", "did you mean bootstrap.servers?"),
-    ("linger-ms", "did you mean linger.ms?"), ("lingerms", "did you mean linger.ms?"), ("log.level", "did you mean log_level?"),
-    ("zzz", ""), ("", ""), ("bootstrap.servers" * 100_000, ""),
+    ("linger-ms", "did you mean linger.ms?"), ("lingerms", "did you mean linger.ms?"),
+    ("log.level", "did you mean log_level?"),
+    ("zzz", ""), ("", ""), pytest.param("bootstrap.servers" * 10_000, "", id="long"),
 ])
 def test_suggestion(name, expected):
     assert suggestion(name, iter(KNOWN)) == expected
