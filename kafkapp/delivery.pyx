@@ -16,9 +16,20 @@ from kafkapp.librdkafka cimport (
     RD_KAFKA_RESP_ERR__FATAL,
     RD_KAFKA_RESP_ERR__IN_PROGRESS,
     RD_KAFKA_RESP_ERR__PURGE_INFLIGHT,
-    rd_kafka_message_errstr,
+    rd_kafka_message_t,
 )
 from kafkapp.records cimport new_metadata
+
+
+cdef extern from *:
+    """
+    /* Newer than 2.0.2, NULL there: the broker's own words. rd_kafka_message_errstr() is for consumers: for a record
+       that was sent it gives the payload. */
+    #include <librdkafka/rdkafka.h>
+    const char *rd_kafka_message_produce_errstr(const rd_kafka_message_t *rkmessage);
+    #pragma weak rd_kafka_message_produce_errstr
+    """
+    const char *rd_kafka_message_produce_errstr(const rd_kafka_message_t *rkmessage) nogil
 
 
 cdef extern from "Python.h":
@@ -106,7 +117,9 @@ cdef inline int drop_view(kp_deliveries *d, kp_view *view) except -1:
 
 
 cdef inline str error_text(const kp_report *report):
-    cdef const char *text = rd_kafka_message_errstr(report.message)
+    cdef const char *text = NULL
+    if <void *>rd_kafka_message_produce_errstr is not NULL:
+        text = rd_kafka_message_produce_errstr(report.message)
     return None if text is NULL else text.decode("utf-8", "replace")
 
 
