@@ -12,13 +12,13 @@ ROOT = Path(__file__).parents[1]
 if not importlib.util.find_spec("kafkapp.testing"):
     pytest.skip("the mock cluster is not built", allow_module_level=True)
 
-from kafkapp.bench import command  # noqa: E402
-from kafkapp.bench.broker import mock_cluster  # noqa: E402
-from kafkapp.bench.case import Case, CaseFailed, Outcome, end_offset, run_case  # noqa: E402
-from kafkapp.bench.program import run_scenario  # noqa: E402
-from kafkapp.bench.report import one_json, predicted_copy  # noqa: E402
-from kafkapp.bench.scenario import Result, Scenario, Target  # noqa: E402
-from kafkapp.bench.scenarios import ALL, COPY  # noqa: E402
+from kafkapp.bench import command
+from kafkapp.bench.broker import mock_cluster
+from kafkapp.bench.case import Case, CaseFailed, Outcome, end_offset, run_case
+from kafkapp.bench.program import run_scenario
+from kafkapp.bench.report import one_json, predicted_copy
+from kafkapp.bench.scenario import Result, Scenario, Target
+from kafkapp.bench.scenarios import ALL, COPY
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_targets_name_cases_that_exist(scenario):
 
 def bench(*arguments, status=0):
     code = "import sys; from kafkapp.bench import command; sys.exit(command.main(standalone_mode=False))"
-    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, text=True, capture_output=True, timeout=100)
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, check=False, text=True, capture_output=True, timeout=100)
     assert done.returncode == status, done.stderr
     return done.stdout
 

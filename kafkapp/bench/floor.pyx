@@ -62,7 +62,9 @@ cdef class Floor:
     cdef kp_floor floor
     cdef bint is_open
 
-    def __cinit__(self, properties, str topic, int topics=1, int partitions=1):
+    def __init__(self, properties, str topic, int topics=1, int partitions=1):
+        if self.is_open:
+            raise RuntimeError("it is open already")
         cdef char errstr[512]
         cdef rd_kafka_conf_t *conf = rd_kafka_conf_new()
         cdef bytes name, value
