@@ -2,6 +2,7 @@
 # Layer L5. A module and not a program, so that it is built with the package and uses the same librdkafka.
 # Knows nothing of kafkapp's producers: what they are compared with must not depend on them.
 
+cimport cython
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
@@ -47,6 +48,7 @@ def version():
     return rd_kafka_version_str().decode()
 
 
+@cython.final
 cdef class Floor:
     """A C program's producer: one thread sends, another drains the delivery reports.
 
