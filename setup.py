@@ -41,7 +41,8 @@ def source(name):
 
 def ext(name, c_sources):
     return Extension(f"kafkapp.{name}", [source(name), *c_sources], include_dirs=["csrc"],
-                     extra_compile_args=CFLAGS.copy())
+                     extra_compile_args=CFLAGS.copy(),
+                     extra_link_args=["-Wl,-rpath,$ORIGIN/.."] if "." in name else [])
 
 
 EXTENSIONS = [ext(name, c_sources) for name, c_sources in MODULES.items() if os.path.exists(source(name))]
