@@ -1,10 +1,26 @@
 """The extension modules. Everything else about the package stands in pyproject.toml."""
 import os
-import subprocess
+import sys
+
+sys.path.insert(0, "csrc")
 
 from Cython.Build import cythonize
+from kafkapp_build import build_ext
 from setuptools import Extension, setup
 
+# Each module is kafkapp/NAME.pyx and the C files of csrc/ that it needs.
+MODULES = {
+    "errors": [],
+    "timeouts": [],
+    "views": [],
+    "records": [],
+    "conf": [],
+    "delivery": ["csrc/delivery.c"],
+    "events": [],
+    "client": ["csrc/delivery.c"],
+    "producer": ["csrc/delivery.c", "csrc/produce.c"],
+    "testing": [],
+}
 DIRECTIVES = {
     "language_level": 3,
     "auto_pickle": False,
@@ -12,21 +28,15 @@ DIRECTIVES = {
     "embedsignature": True,
     "embedsignature.format": "python",
 }
+CFLAGS = ["-O2", "-Wall", "-Wextra", "-fvisibility=hidden"]
 
 
-def pkg_config(flag):
-    return subprocess.check_output(["pkg-config", flag, "rdkafka"], text=True).split()
-
-
-CFLAGS, LIBS = pkg_config("--cflags"), pkg_config("--libs")
-
-
-def ext(name, *c_sources):
+def ext(name, c_sources):
     return Extension(f"kafkapp.{name}", [f"kafkapp/{name}.pyx", *c_sources], include_dirs=["csrc"],
-                     extra_compile_args=["-O2", "-Wall", "-Wextra", *CFLAGS], extra_link_args=LIBS)
+                     extra_compile_args=CFLAGS.copy())
 
 
-MODULES = [name for name in ("errors", "records", "client", "producer", "testing")
-           if os.path.exists(f"kafkapp/{name}.pyx")]
+EXTENSIONS = [ext(name, c_sources) for name, c_sources in MODULES.items() if os.path.exists(f"kafkapp/{name}.pyx")]
 
-setup(ext_modules=cythonize([ext(name) for name in MODULES], build_dir="build", compiler_directives=DIRECTIVES))
+setup(ext_modules=cythonize(EXTENSIONS, build_dir="build", compiler_directives=DIRECTIVES),
+      cmdclass={"build_ext": build_ext})

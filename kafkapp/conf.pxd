@@ -1,0 +1,6 @@
+# Contract of kafkapp.conf with the client above it. Layer L3.
+
+from kafkapp.librdkafka cimport rd_kafka_conf_t, rd_kafka_topic_conf_t
+
+cdef rd_kafka_conf_t *new_conf(dict properties) except NULL
+cdef object conf_value(const rd_kafka_conf_t *conf, const rd_kafka_topic_conf_t *topic_conf, str name)
