@@ -10,6 +10,7 @@ import warnings
 from datetime import timedelta
 
 import pytest
+from conftest import wait_for
 from support import HELD, NOWHERE, Reports, Stopwatch, consume, properties
 
 from kafkapp import (BrokerMetadata, Error, ErrorCode, EventsPollingOption, KafkaAsyncProducer, KafkaException,
@@ -188,14 +189,14 @@ def test_broker_metadata_of_an_unreachable_cluster_raises_in_time(topic, Produce
 # -- logs, errors, statistics, tokens --------------------------------------------------------------
 
 
-def test_without_log_cb_logs_go_to_logging(caplog, wait_for):
+def test_without_log_cb_logs_go_to_logging(caplog):
     with caplog.at_level(logging.DEBUG, logger="kafkapp"), KafkaAsyncProducer(properties(NOWHERE)):
         wait_for(lambda: any("127.0.0.1:1" in record.getMessage() for record in caplog.records))
     assert all(record.name.startswith("kafkapp") for record in caplog.records)
     assert max(record.levelno for record in caplog.records) >= logging.WARNING
 
 
-def test_log_cb_takes_the_logs_over(caplog, wait_for):
+def test_log_cb_takes_the_logs_over(caplog):
     seen = []
     with caplog.at_level(logging.DEBUG, logger="kafkapp"):
         with KafkaAsyncProducer(properties(NOWHERE, {"log_cb": lambda *args: seen.append(args)})):
@@ -207,21 +208,21 @@ def test_log_cb_takes_the_logs_over(caplog, wait_for):
     assert any(facility == "FAIL" and "127.0.0.1:1" in message for _, facility, message in seen)
 
 
-def test_error_cb_is_told_that_all_brokers_are_down(wait_for):
+def test_error_cb_is_told_that_all_brokers_are_down():
     seen = []
     with KafkaAsyncProducer(properties(NOWHERE, {"error_cb": seen.append, "log_cb": lambda *args: None})):
         wait_for(lambda: ErrorCode.RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN in [error.code for error in seen])
     assert all(isinstance(error, Error) and error.message for error in seen)
 
 
-def test_stats_cb_is_given_json(broker, wait_for):
+def test_stats_cb_is_given_json(broker):
     seen = []
     with KafkaAsyncProducer(properties(broker, {"stats_cb": seen.append}, statistics_interval_ms=50)) as producer:
         wait_for(lambda: len(seen) >= 2)
         assert json.loads(seen[0])["name"] == producer.name
 
 
-def test_a_property_callback_that_raises_goes_to_the_unraisable_hook(broker, topic, wait_for, monkeypatch):
+def test_a_property_callback_that_raises_goes_to_the_unraisable_hook(broker, topic, monkeypatch):
     unraisable, reports, mine = [], Reports(), ZeroDivisionError()
     monkeypatch.setattr(sys, "unraisablehook", lambda args: unraisable.append(args.exc_value))
 
@@ -239,7 +240,7 @@ OAUTH = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanisms": "OAUTHBEARER"
          "log_cb": lambda *args: None}
 
 
-def test_the_token_callback_is_given_its_configuration(wait_for):
+def test_the_token_callback_is_given_its_configuration():
     seen, errors = [], []
 
     def refresh(config):
@@ -254,7 +255,7 @@ def test_the_token_callback_is_given_its_configuration(wait_for):
     assert ErrorCode.RD_KAFKA_RESP_ERR__AUTHENTICATION not in [error.code for error in errors]
 
 
-def test_a_token_callback_that_fails_is_told_to_error_cb(wait_for, monkeypatch):
+def test_a_token_callback_that_fails_is_told_to_error_cb(monkeypatch):
     errors = []
     monkeypatch.setattr(sys, "unraisablehook", lambda args: None)
 

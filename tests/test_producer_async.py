@@ -303,7 +303,7 @@ def test_purge_reports_what_was_queued_and_the_producer_goes_on(broker, topic):
     assert [message.value() for message in consume(broker, topic, 1)] == [b"after"]
 
 
-def test_purge_of_what_is_in_flight_says_that_it_may_have_been_written(cluster, topic, wait_for):
+def test_purge_of_what_is_in_flight_says_that_it_may_have_been_written(cluster, topic):
     reports = Reports()
     with KafkaAsyncProducer(properties(cluster)) as producer:
         producer.send(ProducerRecord(topic, 0, value=b"warm"), reports)

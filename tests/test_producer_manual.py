@@ -38,7 +38,7 @@ def test_callbacks_run_on_the_thread_that_polls(broker, topic):
     assert reports.ids == list(range(100)) and reports.codes == [None] * 100
 
 
-def test_nothing_runs_without_a_poll(broker, topic, wait_for):
+def test_nothing_runs_without_a_poll(broker, topic):
     reports = Reports()
     with manual(broker) as producer:
         producer.send(ProducerRecord(topic, 0, value=b"v"), reports)
@@ -89,8 +89,7 @@ def test_a_wrong_timeout_raises(broker):
                 producer.poll_events(timeout)
 
 
-@pytest.mark.parametrize("arguments", [{}, {"action": ActionWhileQueueIsFull.Block}, {"timeout": 5},
-                                       {"action": ActionWhileQueueIsFull.NoBlock}], ids=str)
+@pytest.mark.parametrize("arguments", [{}, {"timeout": 5}, {"action": ActionWhileQueueIsFull.NoBlock}], ids=str)
 def test_send_never_blocks_and_raises_when_the_queue_is_full(broker, topic, arguments):
     accepted, refused = Reports(), Reports()
     with manual(broker, HELD, queue_buffering_max_messages=1) as producer:
@@ -102,6 +101,13 @@ def test_send_never_blocks_and_raises_when_the_queue_is_full(broker, topic, argu
         assert producer.try_send(ProducerRecord(topic, value=b"3"), refused).code == FULL
         assert len(producer) == 1
     assert accepted.codes == [None] and len(refused) == 0
+
+
+def test_block_is_refused_since_nobody_else_would_make_room(broker, topic):
+    with manual(broker) as producer:
+        with pytest.raises(RuntimeError, match="poll_events"):
+            producer.send(ProducerRecord(topic, value=b"v"), action=ActionWhileQueueIsFull.Block)
+        assert len(producer) == 0
 
 
 def test_polling_makes_room_in_a_full_queue(broker, topic):

@@ -6,6 +6,7 @@ import threading
 from datetime import timedelta
 
 import pytest
+from conftest import wait_for
 from support import NOWHERE, Stopwatch, consume, properties
 
 from kafkapp import ErrorCode, KafkaException, KafkaSyncProducer, PersistedStatus, ProducerRecord, RecordMetadata
@@ -141,7 +142,7 @@ def test_threads_wait_side_by_side_and_not_one_after_the_other(cluster, topic):
     assert len(consume(cluster, topic, 9)) == 9
 
 
-def test_close_ends_a_send_that_waits_in_another_thread(topic, wait_for):
+def test_close_ends_a_send_that_waits_in_another_thread(topic):
     caught = []
 
     def work():
@@ -161,7 +162,7 @@ def test_close_ends_a_send_that_waits_in_another_thread(topic, wait_for):
     assert caught == [ErrorCode.RD_KAFKA_RESP_ERR__PURGE_QUEUE]
 
 
-def test_purge_ends_a_send_that_waits_in_another_thread(topic, wait_for):
+def test_purge_ends_a_send_that_waits_in_another_thread(topic):
     caught = []
 
     def work():
