@@ -8,7 +8,7 @@ from Cython.Build import cythonize
 from kafkapp_build import build_ext
 from setuptools import Extension, setup
 
-# Each module is kafkapp/NAME.pyx and the C files of csrc/ that it needs.
+# Each module is kafkapp/NAME.pyx (a dot: a folder) and the C files of csrc/ that it needs.
 MODULES = {
     "errors": [],
     "timeouts": [],
@@ -20,6 +20,7 @@ MODULES = {
     "client": ["csrc/delivery.c"],
     "producer": ["csrc/delivery.c", "csrc/produce.c"],
     "testing": [],
+    "bench.floor": ["csrc/bench_floor.c"],
 }
 DIRECTIVES = {
     "language_level": 3,
@@ -31,12 +32,16 @@ DIRECTIVES = {
 CFLAGS = ["-O2", "-Wall", "-Wextra", "-fvisibility=hidden"]
 
 
+def source(name):
+    return f"kafkapp/{name.replace('.', '/')}.pyx"
+
+
 def ext(name, c_sources):
-    return Extension(f"kafkapp.{name}", [f"kafkapp/{name}.pyx", *c_sources], include_dirs=["csrc"],
+    return Extension(f"kafkapp.{name}", [source(name), *c_sources], include_dirs=["csrc"],
                      extra_compile_args=CFLAGS.copy())
 
 
-EXTENSIONS = [ext(name, c_sources) for name, c_sources in MODULES.items() if os.path.exists(f"kafkapp/{name}.pyx")]
+EXTENSIONS = [ext(name, c_sources) for name, c_sources in MODULES.items() if os.path.exists(source(name))]
 
 setup(ext_modules=cythonize(EXTENSIONS, build_dir="build", compiler_directives=DIRECTIVES),
       cmdclass={"build_ext": build_ext})

@@ -85,7 +85,7 @@ class Library:
             if packages := sorted({package for name in missing for package in OPTIONAL[name][1].split()}):
                 lines.append(f"to have them on Debian: apt-get install {' '.join(packages)}, then install again")
         else:
-            lines += [f"missing: {name} (that librdkafka was built without it)" for name in missing]
+            lines += [f"missing: {name} (not in that librdkafka)" for name in missing]
         return "\n".join(lines) + "\n"
 
 
@@ -122,7 +122,7 @@ def locate(build="build"):
 def have_system():
     pkg_config = os.environ.get("PKG_CONFIG", "pkg-config")
     return shutil.which(pkg_config) is not None and subprocess.run(
-        [pkg_config, f"--atleast-version={OLDEST}", "rdkafka"], stderr=subprocess.DEVNULL).returncode == 0
+        [pkg_config, f"--atleast-version={OLDEST}", "rdkafka"], check=False, stderr=subprocess.DEVNULL).returncode == 0
 
 
 def from_system():
@@ -320,16 +320,16 @@ def configure(tree, compiler):
     command = shlex.join(compiler)
     run("bash", "./configure", "--disable-syslog", "--disable-lz4-ext", "--disable-debug-symbols", "--no-download",
         "--no-cache", cwd=tree, env={**os.environ, "CC": command, "CXX": command, "TERM": "dumb"})
-    return dict(re.findall(r"^(\w+)\+?=\s*(.*)$", (tree / "Makefile.config").read_text(), re.M))
+    return dict(re.findall(r"^(\w+)\+?=\s*(.*)$", (tree / "Makefile.config").read_text(), re.MULTILINE))
 
 
 def sources_of(tree, settings):
     """The C files that librdkafka's Makefile would compile with these settings."""
     makefile = (tree / "src" / "Makefile").read_text().replace("\\\n", " ")
-    files = re.search(r"^SRCS=\s*(.*)$", makefile, re.M)[1].split()
-    for variable, added in re.findall(r"^SRCS_\$\((\w+)\)\s*\+=\s*(.*)$", makefile, re.M):
+    files = re.search(r"^SRCS=\s*(.*)$", makefile, re.MULTILINE)[1].split()
+    for variable, added in re.findall(r"^SRCS_\$\((\w+)\)\s*\+=\s*(.*)$", makefile, re.MULTILINE):
         files += added.split() if settings.get(variable) == "y" else []
-    files += re.findall(r"\S+\.c", " ".join(re.findall(r"^SRCS_(?:LZ4|y)\s*\+?=.*$", makefile, re.M)))
+    files += re.findall(r"\S+\.c", " ".join(re.findall(r"^SRCS_(?:LZ4|y)\s*\+?=.*$", makefile, re.MULTILINE)))
     skipped = {"regexp.c"} if settings.get("HAVE_REGEX") == "y" else set()
     return sorted({file for file in files if file.endswith(".c")} - skipped)
 

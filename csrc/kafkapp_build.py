@@ -53,7 +53,8 @@ class build_ext(setuptools_build_ext):
         for extension in self.extensions:
             extension.include_dirs += headers
             extension.extra_compile_args += library.cflags
-            extension.extra_link_args += library.ldflags
+            up = "/.." * (extension.name.count(".") - 1)    # to the package's own folder, where librdkafka stands
+            extension.extra_link_args += [flag.replace("$ORIGIN", "$ORIGIN" + up) for flag in library.ldflags]
             extension.depends.append(str(VERDICT))
         super().run()
         for folder in [Path(self.build_lib), *([Path()] if self.inplace else [])]:

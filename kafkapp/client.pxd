@@ -1,5 +1,6 @@
 # Contract of kafkapp.client with the producers above it. Layer L4.
 
+cimport cython
 from libc.stdint cimport int64_t
 
 from kafkapp.delivery cimport Topic, kp_deliveries
@@ -13,6 +14,7 @@ cdef enum State:
     CLOSED
 
 
+@cython.final
 cdef class Client:
     cdef kp_deliveries deliveries   # the records in flight, and their reports
     cdef rd_kafka_t *rk             # NULL: destroyed, or never made

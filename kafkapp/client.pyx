@@ -5,18 +5,18 @@ the GIL held, and no thread of librdkafka's enters Python: reports, logs and err
 """
 import atexit
 import os
-import threading
-import warnings
-import weakref
+from _thread import allocate_lock
+from _weakrefset import WeakSet     # without the rest of weakref, which an import of kafkapp does not need
 
 from kafkapp.config import Properties, snapshot
 from kafkapp.metadata import BrokerMetadata, Node, PartitionInfo
 
+cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport PyObject
 from libc.stdint cimport INT32_MAX, int64_t, uint32_t
 
-from kafkapp.conf cimport conf_value, new_conf
+from kafkapp.conf cimport boolean, conf_value, new_conf
 from kafkapp.delivery cimport *
 from kafkapp.errors cimport new_error, new_exception
 from kafkapp.events cimport EventHandlers
@@ -34,11 +34,12 @@ cdef enum:
     PURGE_WAIT = 5000   # ms for the reports of purged records
     LAST_WAIT = 10000   # ms for a client that nobody closed
 
-clients = weakref.WeakSet()
+clients = WeakSet()
 if kp_watch_forks():
     raise ImportError("kafkapp cannot watch for fork()")
 
 
+@cython.final
 cdef class Client:
     def __cinit__(self):
         self.forks = kp_forks
@@ -52,7 +53,7 @@ cdef class Client:
         cdef int events = RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS
         self.topics = {}
         self.topic_list = []
-        self.topic_lock = threading.Lock()
+        self.topic_lock = allocate_lock()
         self.background = background
         given = snapshot(properties)
         for name, value in defaults.items():
@@ -60,7 +61,7 @@ cdef class Client:
         given.setdefault("client.id", os.urandom(6).hex())
         # librdkafka's own default differs from that of every other client: records of a key would part ways.
         given.setdefault("partitioner", "murmur2_random")
-        self.deliveries.only_errors = given.get("delivery.report.only.error") in ("true", "1")
+        self.deliveries.only_errors = boolean(given, "delivery.report.only.error", False)
         conf = new_conf(given)
         # Without a callback of the user librdkafka's own answers the refresh (unsecured tokens, OIDC).
         if "oauthbearer_token_refresh_cb" in given:
@@ -96,6 +97,7 @@ cdef class Client:
         return n
 
     cdef int start_poller(self) except -1:
+        import threading
         self.poller = threading.Thread(target=self.poll, name=f"kafkapp {self.name}", daemon=True)
         try:
             self.poller.start()
@@ -367,12 +369,14 @@ cdef class Client:
         """The producer is gone and nobody has closed it: deliver what can be delivered within a bound, lose no report."""
         if self.state != OPEN or self.forks != kp_forks:
             return 0
+        import warnings
         try:
             warnings.warn(f"producer {self.name} was never closed", ResourceWarning, stacklevel=2, source=self)
         except ResourceWarning as exc:
             report_all([exc])
         if self.in_callback():
             # Its last reference went in one of its own callbacks: that thread cannot wait for itself.
+            import threading
             threading.Thread(target=close_abandoned, args=(self,), name=f"kafkapp {self.name} closing").start()
         else:
             close_abandoned(self)
@@ -397,6 +401,7 @@ cdef class Client:
 
     cdef object fetch_metadata(self, str name, int64_t deadline):
         cdef Request request = Request.__new__(Request)
+        import threading
         self.check_blocking("fetch_broker_metadata")
         request.client = self
         request.topic = self.topic(name)
@@ -417,6 +422,7 @@ cdef class Client:
         return request.result
 
 
+@cython.final
 cdef class Request:
     """One rd_kafka_metadata() call, and its answer."""
     cdef Client client

@@ -3,4 +3,5 @@
 from kafkapp.librdkafka cimport rd_kafka_conf_t, rd_kafka_topic_conf_t
 
 cdef rd_kafka_conf_t *new_conf(dict properties) except NULL
+cdef bint boolean(dict properties, str name, bint default) except -1
 cdef object conf_value(const rd_kafka_conf_t *conf, const rd_kafka_topic_conf_t *topic_conf, str name)

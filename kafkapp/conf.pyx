@@ -2,7 +2,7 @@
 
 Layer L3: knows librdkafka's configuration, no client.
 """
-from kafkapp.config import redact, suggestion
+from kafkapp.config import CALLBACKS, redact, suggestion
 
 from kafkapp.errors cimport new_exception
 from kafkapp.librdkafka cimport *
@@ -10,7 +10,6 @@ from kafkapp.librdkafka cimport *
 
 # What the binding itself answers for; librdkafka sees none of them.
 OWN = ("delivery.report.only.error", "log.queue")
-CALLBACKS = ("log_cb", "error_cb", "stats_cb", "oauthbearer_token_refresh_cb")
 # A process-wide signal handler, and code loaded into the process: not for a library to allow.
 REFUSED = {
     "internal.termination.signal": "it installs a signal handler for the whole process",
@@ -50,13 +49,12 @@ cdef int check_servers(str servers, properties) except -1:
     return 0
 
 
-def boolean(name, value):
+cdef bint boolean(dict properties, str name, bint default) except -1:
     """The value of one of our own boolean properties, spelled as librdkafka's."""
-    if value in ("true", "1"):
-        return True
-    if value in ("false", "0"):
-        return False
-    raise invalid(f"Expected bool value for \"{name}\": true or false", {})
+    cdef str value = properties.get(name, "true" if default else "false")
+    if value.lower() not in ("true", "t", "1", "false", "f", "0"):
+        raise invalid(f"expected true or false for {name}, not {value!r}", properties)
+    return value.lower() in ("true", "t", "1")
 
 
 cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
@@ -65,6 +63,8 @@ cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
     cdef char errstr[512]
     cdef rd_kafka_conf_res_t result
     try:
+        if not boolean(properties, "log.queue", True):
+            raise invalid("log.queue must be true: no thread of librdkafka may enter Python", properties)
         for name, value in properties.items():
             if name in CALLBACKS or name in OWN:
                 continue

@@ -25,13 +25,11 @@ SENSITIVE = frozenset((
 ))
 
 # What else looks like a secret; covers what the C++ API masks, and names that a newer library may bring.
-SENSITIVE_PARTS = ("pass", ".username", "secret", "token", "key", "pem", "jaas", "credential", "assertion",
-                   "oauthbearer.config")
+SENSITIVE_PARTS = ("pass", ".username", "secret", "token", "jaas", "credential", "assertion", "oauthbearer.config")
+SENSITIVE_LATER = ("key", "pem")     # not at the start, as in the C++ API
 
 WHOLE_WORD_BELOW = 4        # a secret of three letters is part of too many innocent words
 PART_OF_SECRET = 8          # so many characters of a secret in a row are taken for a piece of it
-
-NAME_LENGTH = 200           # no property's name comes near
 
 
 def is_sensitive(name: str) -> bool:
@@ -40,7 +38,10 @@ def is_sensitive(name: str) -> bool:
     Source: rdkafka_conf.c's sensitive properties; Properties::toString.
     """
     name = name.lower()
-    return name in SENSITIVE or (name not in CALLBACKS and any(part in name for part in SENSITIVE_PARTS))
+    if name in CALLBACKS:
+        return False
+    return (name in SENSITIVE or any(part in name for part in SENSITIVE_PARTS)
+            or any(name.find(part, 1) > 0 for part in SENSITIVE_LATER))
 
 
 def redact(text: str, properties: Mapping[str, Any]) -> str:
@@ -102,12 +103,13 @@ def check_name(name: object) -> str:
     return check_text("the name of a property", name)
 
 
-def spelled(name: str, value: object) -> str | Callable[..., object]:
+def spelled(name: str, value: Any) -> str | Callable[..., object]:
     """The value as librdkafka spells it; a callback as it is. No message shows the value: it may be a secret."""
     if name in CALLBACKS:
-        if not callable(value):
-            raise TypeError(f"property {name} must be a callable, not {type(value).__name__}")
-        return value
+        if callable(value):
+            callback: Callable[..., object] = value
+            return callback
+        raise TypeError(f"property {name} must be a callable, not {type(value).__name__}")
     if isinstance(value, str):
         return check_text(f"property {name}", value)
     if isinstance(value, bool):
@@ -264,8 +266,8 @@ class ProducerConfig(Properties):
     STATS_CB = "stats_cb"
     OAUTHBEARER_TOKEN_REFRESH_CB = "oauthbearer_token_refresh_cb"
 
-    # The C++ API's own, for programs that are moved here. Refused when a producer is made: the first is
-    # EventsPollingOption here, the second would run user code on librdkafka's threads.
+    # For programs that are moved here from C++. Refused when a producer is made: the first is EventsPollingOption here,
+    # the second would run user code on librdkafka's threads.
     ENABLE_MANUAL_EVENTS_POLL = "enable.manual.events.poll"
     INTERCEPTORS = "interceptors"
 
@@ -307,8 +309,6 @@ def suggestion(name: str, known_names: Iterable[str]) -> str:
         name: a name that is no property.
         known_names: the names that are.
     """
-    if len(name) > NAME_LENGTH:
-        return ""
     known = set(known_names)
     wanted = name.strip().lower()
     for candidate in (wanted, wanted.replace("_", "."), wanted.replace("-", "."), wanted.replace(".", "_")):

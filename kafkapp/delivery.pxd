@@ -1,5 +1,6 @@
 # Contract of kafkapp.delivery with the client above it, and of csrc/delivery.h with both. Layer L3.
 
+cimport cython
 from cpython.ref cimport PyObject
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t
 
@@ -85,12 +86,14 @@ cdef extern from "delivery.h" nogil:
     int kp_watch_forks()
 
 
+@cython.final
 cdef class Topic:
     cdef readonly str name
     cdef void *rkt                  # rd_kafka_topic_t; destroyed by the client, before its own handle
     cdef uint32_t index             # its place in the client's list
 
 
+@cython.final
 cdef class Waiter:
     cdef RecordMetadata metadata    # None until the report
     cdef object error               # Error, or None on success

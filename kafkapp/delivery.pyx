@@ -3,8 +3,7 @@
 Layer L3: turns the reports that csrc/delivery.c has drained into released buffers, metadata and callbacks. Knows
 nothing of clients and how they wait.
 """
-import sys
-
+cimport cython
 from cpython.buffer cimport PyBuffer_Release
 from cpython.ref cimport PyObject, Py_DECREF, Py_XDECREF
 from libc.stdlib cimport free
@@ -64,10 +63,12 @@ cdef extern from *:
     int kp_call(object callback, object first, object second, object third, size_t count, object raised) except -1
 
 
+@cython.final
 cdef class Topic:
     """A topic that a client has a handle of; the opaque of its rd_kafka_topic_t."""
 
 
+@cython.final
 cdef class Waiter:
     """What a synchronous send waits for."""
 
@@ -219,14 +220,9 @@ cdef int raise_all(list raised) except -1:
 cdef int report_all(list raised) except -1:
     """The same where another exception is on its way already: none is swallowed."""
     for exc in raised or ():
-        sys.unraisablehook(Unraisable((type(exc), exc, exc.__traceback__, "a callback raised", None)))
+        report(exc)
     return 0
 
 
-class Unraisable(tuple):
-    """What sys.unraisablehook is called with."""
-    exc_type = property(lambda self: self[0])
-    exc_value = property(lambda self: self[1])
-    exc_traceback = property(lambda self: self[2])
-    err_msg = property(lambda self: self[3])
-    object = property(lambda self: self[4])
+cdef void report(exc) noexcept:
+    raise exc       # out of a function that cannot raise: to sys.unraisablehook

@@ -3,7 +3,9 @@
 Layer L3: calls the user's callbacks for them, each on the thread that serves the queue; what a callback raises goes
 to sys.unraisablehook, since it is no answer to what that thread was asked to do.
 """
-from kafkapp.delivery cimport call
+cimport cython
+
+from kafkapp.delivery cimport call, report_all
 from kafkapp.errors cimport new_error
 from kafkapp.librdkafka cimport *
 
@@ -16,6 +18,7 @@ def logger():
     return logging.getLogger("kafkapp")
 
 
+@cython.final
 cdef class EventHandlers:
     def __init__(self, str name, dict properties):
         self.name = name
@@ -70,12 +73,8 @@ cdef class EventHandlers:
             # The reason goes to librdkafka's log and error event: the type alone, for the text may hold a secret.
             reason = f"oauthbearer_token_refresh_cb raised {type(exc).__name__}".encode()
             rd_kafka_oauthbearer_set_token_failure(rk, reason)
-            call(reraise, (exc,), None)
+            report_all([exc])
         return 0
-
-
-def reraise(exc):
-    raise exc
 
 
 cdef str text(const char *string):

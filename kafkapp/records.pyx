@@ -17,7 +17,7 @@ from kafkapp.views cimport View, check_view, new_header_list, to_repr, to_text
 from enum import IntEnum
 
 from kafkapp.timestamp import Timestamp, to_ms
-from kafkapp.views import Header, Key, NullKey, NullValue, Value
+from kafkapp.views import Header, Key, NullKey, NullValue, Value  # no-cython-lint: for those who import records
 
 
 cdef extern from "Python.h":
@@ -189,8 +189,11 @@ cdef class ProducerRecord:
         if self._headers is None:
             self._headers = []
         for i, item in enumerate(self._headers):
-            if isinstance(item, tuple):
-                self._headers[i] = Header(item[0], item[1])
+            if isinstance(item, (tuple, list)):
+                try:
+                    self._headers[i] = Header(*item)
+                except (TypeError, ValueError, BufferError):
+                    continue            # appended by the user: the send will say what is wrong
         return self._headers
 
     @headers.setter

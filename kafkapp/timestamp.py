@@ -79,17 +79,17 @@ class Timestamp:
 
 def from_ms(ms: int) -> dt.datetime:
     """Make an aware `datetime` of milliseconds since the epoch."""
-    from datetime import datetime, timedelta, timezone
+    from datetime import UTC, datetime, timedelta
 
-    return datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(milliseconds=ms)
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
 
 
 def to_ms(moment: object) -> int | None:
     """Give the milliseconds since the epoch of an aware `datetime`, rounded down; `None` if it is no `datetime`."""
-    from datetime import datetime, timedelta, timezone
+    from datetime import UTC, datetime, timedelta
 
     if not isinstance(moment, datetime):
         return None
     if moment.utcoffset() is None:
         raise ValueError("timestamp must be an aware datetime: .astimezone() takes a naive one as local time")
-    return (moment - datetime(1970, 1, 1, tzinfo=timezone.utc)) // timedelta(milliseconds=1)
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)

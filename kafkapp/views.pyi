@@ -1,5 +1,5 @@
 import sys
-from typing import Any, final
+from typing import Any, Self, final
 
 from typing_extensions import disjoint_base
 
@@ -12,7 +12,7 @@ __pyx_capi__: dict[str, Any]
 
 @disjoint_base
 class View:
-    def __new__(cls, data: _Buffer | str | View | None = None) -> View: ...
+    def __new__(cls, data: _Buffer | str | View | None = None) -> Self: ...
     @property
     def data(self) -> Any: ...
     @property
@@ -37,7 +37,7 @@ NullValue: Value
 
 @final
 class Header:
-    def __init__(self, key: str, value: _Buffer | View | None) -> None: ...
+    def __new__(cls, key: str, value: _Buffer | View | None) -> Self: ...
     @property
     def key(self) -> str: ...
     @property

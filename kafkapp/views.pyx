@@ -54,7 +54,7 @@ cdef int get_view(object data, Py_buffer *view, str what) except -1:
     return 0
 
 
-cdef const char *utf8(str text, Py_ssize_t *size, str what) except NULL:
+cdef const char *utf8(object text, Py_ssize_t *size, str what) except NULL:
     try:
         return PyUnicode_AsUTF8AndSize(text, size)
     except UnicodeEncodeError as error:
@@ -74,13 +74,19 @@ cdef bint has_gaps(object data):
 
 cdef int check_format(object data, str what) except -1:
     cdef Py_buffer view
-    cdef bint objects
+    cdef const char *letter
+    cdef bint objects = False, name = False
     try:
         PyObject_GetBuffer(data, &view, PyBUF_FULL_RO)
     except Exception:
         return 0                        # NumPy has types with no format (datetime64): none of them is of objects
-    # In a structure's format, names stand between colons.
-    objects = view.format != NULL and any("O" in part for part in view.format.decode().split(":")[::2])
+    letter = view.format
+    while letter != NULL and letter[0] != 0:
+        if letter[0] == b":":
+            name = not name             # the fields' names stand between colons
+        elif letter[0] == b"O" and not name:
+            objects = True
+        letter += 1
     PyBuffer_Release(&view)
     if objects:
         raise TypeError(f"{what} must be bytes-like, not {name_of(data)} of Python objects")
@@ -274,13 +280,10 @@ cdef class Header:
     cdef readonly str key
     cdef readonly object value
 
-    def __init__(self, key, value):
+    def __cinit__(self, key, value):
         add_header(NULL, key, value)
         self.key = PyUnicode_FromObject(key)
         self.value = value
-
-    def __cinit__(self, *args, **kwargs):
-        self.key = ""
 
     def __eq__(self, other):
         if not isinstance(other, Header):
@@ -309,14 +312,14 @@ cdef int add_header(rd_kafka_headers_t *headers, object key, object value) excep
         raise TypeError(f"a header's name must be str, not {name_of(key)}")
     name = utf8(key, &size, "a header's name")
     if memchr(name, 0, size) != NULL:
-        raise ValueError(f"a header's name must have no NUL: {key!r}")
-    if isinstance(value, str):
-        raise TypeError(f"the value of header {key!r} must be bytes-like or None, not str: use .encode()")
+        raise ValueError(f"a header's name must have no NUL: {key[:64]!r}")
     if PyBytes_CheckExact(value):
         if headers != NULL:
             rd_kafka_header_add(headers, name, size, PyBytes_AS_STRING(value), len(<bytes>value))
         return 0
-    get_view(value, &view, f"the value of header {key!r}")
+    if isinstance(value, str):
+        raise TypeError(f"the value of header {key[:64]!r} must be bytes-like or None, not str: use .encode()")
+    get_view(value, &view, f"the value of header {key[:64]!r}")
     if headers != NULL:
         # rdkafka_header.c: no address is null on the wire, an address and no size is empty.
         rd_kafka_header_add(headers, name, size, view.buf, view.len)

@@ -17,9 +17,9 @@ from kafkapp.errors import Error, ErrorCode, KafkaBufferError, KafkaException, K
 
 LIBRARY = ctypes.CDLL(errors.__file__)      # its symbols include those of the librdkafka that it is linked to
 LIBRARY.rd_kafka_err2str.restype = ctypes.c_char_p
-for name in ("error_new", "conf_new", "new", "init_transactions", "begin_transaction", "commit_transaction", "topic_new",
-             "produceva"):
-    getattr(LIBRARY, f"rd_kafka_{name}").restype = ctypes.c_void_p
+for function in ("error_new", "conf_new", "new", "init_transactions", "begin_transaction", "commit_transaction",
+                 "topic_new", "produceva"):
+    getattr(LIBRARY, f"rd_kafka_{function}").restype = ctypes.c_void_p
 
 QUEUE_FULL = ErrorCode.RD_KAFKA_RESP_ERR__QUEUE_FULL
 STATE = ErrorCode.RD_KAFKA_RESP_ERR__STATE
@@ -150,7 +150,8 @@ def test_error_is_immutable():
 @pytest.mark.parametrize("make", [Error, KafkaException])
 @pytest.mark.parametrize(("arguments", "kind", "text"), [
     (("7",), TypeError, "code must be an ErrorCode or an int, not str"), ((None,), TypeError, "code must"),
-    ((7.0,), TypeError, "code must"), ((2**31,), ValueError, "32 bits"), ((7, b"x"), TypeError, "message must be a str"),
+    ((7.0,), TypeError, "code must"), ((2**31,), ValueError, "32 bits"),
+    ((7, b"x"), TypeError, "message must be a str"),
 ])
 def test_bad_argument_is_named(make, arguments, kind, text):
     with pytest.raises(kind, match=text):

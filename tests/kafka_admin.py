@@ -1,0 +1,141 @@
+"""Topics, leaders and replicas of a running cluster, by an admin client that is not ours (confluent-kafka's).
+
+Layer: test helper. It knows an address and nothing of processes, so it serves an existing cluster as well.
+"""
+
+import contextlib
+import time
+import uuid
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+
+
+def wait_until(condition, timeout, what):
+    """Ask until `condition()` is true and return what it gave; AssertionError after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while True:
+        result = condition()
+        if result:
+            return result
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout} s in vain for {what}")
+        time.sleep(0.05)
+
+
+class ClusterAdmin:
+    """What tests ask of a cluster, whoever runs it."""
+
+    def __init__(self, bootstrap_servers):
+        self.bootstrap_servers = bootstrap_servers
+        self.nodes = {}  # id -> node; empty when the cluster is not ours to stop
+        self._admin = None
+
+    @property
+    def admin(self):
+        """The AdminClient, for what has no method here."""
+        if self._admin is None:
+            self._admin = AdminClient({
+                "bootstrap.servers": self.bootstrap_servers,
+                "log_level": 0,  # brokers go down on purpose here: no lines about it on stderr
+                "reconnect.backoff.max.ms": 500,
+                "topic.metadata.refresh.interval.ms": -1,
+            })
+        return self._admin
+
+    def metadata(self, topic=None, timeout=10):
+        return self.admin.list_topics(topic, timeout=timeout)
+
+    def brokers(self):
+        """The ids of the brokers that the cluster says are alive; empty when nobody answers."""
+        with contextlib.suppress(KafkaException):
+            return set(self.metadata(timeout=2).brokers)
+        return set()
+
+    def replica_count(self):
+        return min(3, len(self.brokers()))
+
+    def create_topic(self, name=None, partitions=1, replicas=None, *, config=None, assignment=None, timeout=30):
+        """Create a topic, wait until every partition has its leader and all its replicas in sync; returns its name.
+
+        Args:
+            assignment: a list of broker ids for each partition, the first of which will lead it; else the
+                cluster places `replicas` (all brokers, at most three) as it likes.
+        """
+        name = name or f"test-{uuid.uuid4().hex[:12]}"
+        if assignment is not None:
+            topic = NewTopic(name, num_partitions=len(assignment), replica_assignment=assignment, config=config or {})
+        else:
+            topic = NewTopic(name, partitions, replicas or self.replica_count(), config=config or {})
+        self._settle(lambda: self.admin.create_topics([topic], operation_timeout=timeout)[name], timeout, "EXISTS")
+        self.wait_in_sync(name, timeout=timeout)
+        return name
+
+    def delete_topic(self, name, timeout=30):
+        self._settle(lambda: self.admin.delete_topics([name], operation_timeout=timeout)[name], timeout, "UNKNOWN")
+
+    def add_partitions(self, name, total, timeout=30):
+        request = NewPartitions(name, total)
+        self._settle(lambda: self.admin.create_partitions([request], operation_timeout=timeout)[name], timeout, None)
+        wait_until(lambda: len(self.metadata(name).topics[name].partitions) == total, timeout, f"{total} partitions")
+        self.wait_in_sync(name, timeout=timeout)
+
+    def _settle(self, request, timeout, already_done):
+        # A cluster that has just lost its controller refuses for a moment; asked again, the work may prove done already.
+        deadline = time.monotonic() + timeout
+        attempts = 0
+        while True:
+            attempts += 1
+            try:
+                return request().result(timeout=timeout)
+            except KafkaException as failure:
+                error = failure.args[0]
+                if attempts > 1 and already_done and already_done in error.name():
+                    return None
+                if time.monotonic() > deadline or error.name() in ("TOPIC_ALREADY_EXISTS", "UNKNOWN_TOPIC_OR_PART"):
+                    raise
+                time.sleep(0.2)
+
+    def partition(self, topic, partition):
+        """Its metadata: `.leader`, `.replicas`, `.isrs`; None when the cluster does not know it now."""
+        found = self.metadata(topic).topics[topic]
+        return found.partitions.get(partition)
+
+    def leader(self, topic, partition=0, *, other_than=None, timeout=30):
+        """The id of the partition's leader, waiting while there is none (or while it is still `other_than`)."""
+
+        def ask():
+            with contextlib.suppress(KafkaException):
+                found = self.partition(topic, partition)
+                if found is not None and found.leader not in (-1, other_than):
+                    return found
+            return None
+
+        return wait_until(ask, timeout, f"a leader of {topic}-{partition}").leader
+
+    def wait_in_sync(self, topic, timeout=30):
+        """Wait until every partition of the topic has a leader and all its replicas are in sync."""
+
+        def ask():
+            with contextlib.suppress(KafkaException):
+                partitions = self.metadata(topic).topics[topic].partitions.values()
+                return bool(partitions) and all(
+                    p.leader != -1 and len(p.isrs) == len(p.replicas) and p.error is None for p in partitions
+                )
+            return False
+
+        wait_until(ask, timeout, f"all replicas of {topic} in sync")
+
+    def wait_isr(self, topic, partition, ids, timeout=30):
+        """Wait until the in-sync replicas of the partition are exactly `ids`."""
+
+        def ask():
+            with contextlib.suppress(KafkaException):
+                found = self.partition(topic, partition)
+                return found is not None and set(found.isrs) == set(ids)
+            return False
+
+        wait_until(ask, timeout, f"in-sync replicas {sorted(ids)} of {topic}-{partition}")
+
+    def close(self):
+        self._admin = None

@@ -1,0 +1,79 @@
+"""Reads a whole topic by a client that is not ours, from the first offset to the end that was there at the call.
+
+Layer: test helper over confluent-kafka and kafka-python; what it returns is the ledger's LogRecord, or the client's own.
+"""
+
+import time
+
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+from ledger import LogRecord
+
+
+def read_messages(bootstrap_servers, topic, *, committed=False, timeout=60):
+    """All messages of the topic as confluent-kafka's own objects, ordered by partition and offset.
+
+    The checksums of the batches are checked; `committed` leaves out what transactions did not commit.
+    """
+    consumer = Consumer({
+        "bootstrap.servers": bootstrap_servers,
+        "group.id": "readback",
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,
+        "check.crcs": True,
+        "isolation.level": "read_committed" if committed else "read_uncommitted",
+        "fetch.wait.max.ms": 50,
+        "log_level": 0,
+    })
+    deadline = time.monotonic() + timeout
+    try:
+        partitions = consumer.list_topics(topic, timeout=timeout).topics[topic].partitions
+        open_ends = set(partitions)
+        consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
+        found = []
+        while open_ends:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"read-back of {topic}: no end of partitions {sorted(open_ends)} in {timeout} s")
+            for message in consumer.consume(5000, timeout=0.1):
+                error = message.error()
+                if error is None:
+                    found.append(message)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    open_ends.discard(message.partition())
+                elif not error.retriable() and error.code() not in PASSING:
+                    raise AssertionError(f"read-back of {topic}: {error}")
+        return sorted(found, key=lambda m: (m.partition(), m.offset()))
+    finally:
+        consumer.close()
+
+
+PASSING = {KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError.NOT_LEADER_FOR_PARTITION}
+
+
+def read_log(bootstrap_servers, topic, *, committed=False, timeout=60):
+    """The topic as the ledger wants it."""
+    messages = read_messages(bootstrap_servers, topic, committed=committed, timeout=timeout)
+    return [LogRecord(m.partition(), m.offset(), m.value(), m.key()) for m in messages]
+
+
+def read_log_with_kafka_python(bootstrap_servers, topic, *, timeout=60):
+    """The same by kafka-python, which shares no code with librdkafka: the second opinion."""
+    from kafka import KafkaConsumer
+    from kafka import TopicPartition as Partition
+
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap_servers.split(","), enable_auto_commit=False, check_crcs=True)
+    deadline = time.monotonic() + timeout
+    try:
+        partitions = [Partition(topic, number) for number in consumer.partitions_for_topic(topic)]
+        consumer.assign(partitions)
+        ends = consumer.end_offsets(partitions)
+        consumer.seek_to_beginning(*partitions)
+        found = []
+        while any(consumer.position(partition) < end for partition, end in ends.items()):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"kafka-python did not reach the end of {topic} in {timeout} s")
+            for records in consumer.poll(timeout_ms=200).values():
+                found.extend(LogRecord(r.partition, r.offset, r.value, r.key) for r in records)
+        return sorted(found, key=lambda record: (record.partition, record.offset))
+    finally:
+        consumer.close()
