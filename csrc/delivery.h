@@ -23,6 +23,17 @@
 #endif
 #define KP_READ(place) __atomic_load_n(&(place), __ATOMIC_SEQ_CST)
 
+/* What the broker said of a failed record, or NULL. rd_kafka_message_errstr() is for consumers: it takes the payload for
+ * the text, which here is the user's own value. */
+static inline const char *kp_message_errstr(const rd_kafka_message_t *message) {
+#if RD_KAFKA_VERSION >= 0x020400ff
+    return rd_kafka_message_produce_errstr(message);
+#else
+    (void)message;
+    return NULL;
+#endif
+}
+
 /* What the state's `target` is, and so what settling it means. */
 enum {
     KP_CALLBACK, /* a Python callable or NULL: called with (metadata, error) */

@@ -58,6 +58,7 @@ cdef extern from "delivery.h" nogil:
         rd_kafka_event_t **others
         size_t other_count
 
+    const char *kp_message_errstr(const rd_kafka_message_t *message)
     int KP_EPOCHS
     void *KP_PLAIN(int64_t epoch)
     void KP_ADD(int64_t place, int64_t n)

@@ -15,7 +15,6 @@ from kafkapp.librdkafka cimport (
     RD_KAFKA_PARTITION_UA,
     RD_KAFKA_RESP_ERR__FATAL,
     RD_KAFKA_RESP_ERR__PURGE_INFLIGHT,
-    rd_kafka_message_errstr,
 )
 from kafkapp.records cimport new_metadata
 
@@ -100,7 +99,7 @@ cdef inline int drop_view(kp_deliveries *d, kp_view *view) except -1:
 
 
 cdef inline str error_text(const kp_report *report):
-    cdef const char *text = rd_kafka_message_errstr(report.message)
+    cdef const char *text = kp_message_errstr(report.message)
     return None if text is NULL else text.decode("utf-8", "replace")
 
 
@@ -138,7 +137,8 @@ cdef inline int settle_one(kp_deliveries *d, const kp_report *report, list raise
         Py_DECREF(<object>value)
 
     metadata._partition = report.partition
-    metadata._offset = report.offset
+    # A failed record has -1 from some brokers, and -1001 from librdkafka.
+    metadata._offset = report.offset if report.offset >= 0 else RD_KAFKA_OFFSET_INVALID
     metadata._timestamp = report.timestamp
     metadata._timestamp_type = report.timestamp_type
     metadata._status = report.status
