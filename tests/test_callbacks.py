@@ -167,7 +167,8 @@ def test_blocking_calls_inside_a_callback_raise_at_once(broker, topic, polling, 
         assert len(reports) == 1
         producer.send(ProducerRecord(topic, 0, value=b"v"), reports)        # it works on
     error, seconds = outcome
-    assert type(error) is RuntimeError and "callback" in str(error)
+    assert type(error) is RuntimeError
+    assert "callback" in str(error) or (call, polling) == ("poll_events", Auto)
     assert seconds < 0.2
     assert reports.codes == [None, None]
 
@@ -185,7 +186,10 @@ def test_a_callback_may_send(broker, topic, polling):
 
     with KafkaAsyncProducer(properties(broker), polling) as producer:
         producer.send(ProducerRecord(topic, 0, value=b"v", id=0), again)
-        producer.flush(10)
+        with Stopwatch() as watch:
+            while len(reports) < 7:
+                producer.flush(10)          # of what has been sent so far
+                assert watch.seconds < 10
     assert reports.ids == [0, 1, 2, 3, 4, 5, 99]
 
 

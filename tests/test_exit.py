@@ -43,7 +43,7 @@ threading.Thread(target=send, daemon=True).start()
 """,
     "an attribute of a module": "logging.kept = producer; logging.loop = lambda: logging.kept\n",
 }
-# kind, records, broker is there, message.timeout.ms, how it ends, seconds that it may take
+# kind, records, broker is there, message.timeout.ms, how it ends, seconds that it may take (and ten for all to start)
 CASES = [
     *((kind, 0, True, 300000, "falls off the end", 5) for kind in ("Auto", "Manual", "sync")),
     *((kind, 0, False, 300000, "falls off the end", 5) for kind in ("Auto", "Manual", "sync")),
@@ -75,19 +75,16 @@ def programs():
                 process.communicate()
 
 
-@pytest.mark.parametrize("name, case", zip(NAMES, CASES, strict=True), ids=NAMES)
+@pytest.mark.parametrize("name, case", list(zip(NAMES, CASES, strict=True)), ids=NAMES)
 def test_an_open_producer_at_exit(programs, name, case):
     started, moment = programs
     kind, count, there, _, end, bound = case
     process = started[name]
-    out, err = finish(process, max(1, moment + 25 - time.monotonic()))
+    out, err = finish(process, max(1, moment + 10 + bound - time.monotonic()))
     assert process.returncode == 0, err
     assert out == ("." if there else "x") * count
-    warned, rest = [], []
-    for line in err.splitlines():
-        (warned if "ResourceWarning" in line else rest).append(line)
-    assert len(warned) == 1 and re.search(r"(?i)unclosed|not closed|never closed", warned[0]), err
-    assert [line for line in rest if not line.startswith("  ")] == [], err
+    lines = [line for line in err.splitlines() if "Enable tracemalloc" not in line]
+    assert len(lines) == 1 and re.search(r"ResourceWarning: .*never closed", lines[0]), err
 
 
 BOUNDED = """

@@ -220,7 +220,7 @@ def test_a_send_that_waited_out_its_timeout_raises_queue_full_and_sent_nothing(f
     with Stopwatch() as watch, pytest.raises(BufferError) as caught:
         producer.send(ProducerRecord(topic, value=b"second"), refused, timeout=timeout)
     assert caught.value.error.code == FULL
-    assert (0.3 if timeout else 0) <= watch.seconds < 1
+    assert (0.29 if timeout else 0) <= watch.seconds < 1
     assert len(producer) == 1
     producer.flush(10)
     assert reports.codes == [None] and len(refused) == 0
@@ -276,7 +276,7 @@ def test_flush_that_times_out_raises_and_leaves_the_records_where_they_are(topic
         producer.flush(0.2)
     assert isinstance(caught.value, KafkaException)
     assert caught.value.error.code == ErrorCode.RD_KAFKA_RESP_ERR__TIMED_OUT
-    assert 0.2 <= watch.seconds < 1
+    assert 0.19 < watch.seconds < 1
     assert len(producer) == 1 and len(reports) == 0
     producer.close(0)
     assert len(reports) == 1
@@ -328,7 +328,7 @@ def test_close_that_times_out_purges_and_every_callback_has_run_once(topic):
         producer.send(ProducerRecord(topic, value=b"v", id=number), reports)
     with Stopwatch() as watch:
         assert producer.close(0.3) is None
-    assert 0.3 <= watch.seconds < 2
+    assert 0.29 < watch.seconds < 2
     assert sorted(reports.ids) == list(range(1000))
     assert set(reports.codes) <= set(PURGED)
     assert len(producer) == 0

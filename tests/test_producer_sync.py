@@ -32,14 +32,14 @@ def test_records_are_written_in_the_order_of_the_calls(broker, topic):
 
 
 def test_a_failed_delivery_raises_with_the_brokers_error(cluster, topic):
-    code = ErrorCode.RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
+    code = ErrorCode.RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE
     with KafkaSyncProducer(properties(cluster)) as producer:
         producer.send(ProducerRecord(topic, 0, value=b"warm"))
-        cluster.push_request_errors(0, code)
+        cluster.push_request_errors("Produce", code)
         with pytest.raises(KafkaException) as caught:
             producer.send(ProducerRecord(topic, 0, value=b"v"))
         assert caught.value.error.code == code
-        assert "authorization" in str(caught.value).lower()
+        assert "Broker: " in str(caught.value)
         assert producer.send(ProducerRecord(topic, 0, value=b"again")).offset == 1
 
 
@@ -60,7 +60,7 @@ def test_a_send_that_waited_out_its_timeout_raises_and_the_record_lives_on(broke
         with Stopwatch() as watch, pytest.raises(TimeoutError) as caught:
             producer.send(ProducerRecord(topic, 0, value=b"late"), timeout)
         assert caught.value.error.code == ErrorCode.RD_KAFKA_RESP_ERR__TIMED_OUT
-        assert 0.3 <= watch.seconds < 1
+        assert 0.29 < watch.seconds < 1
         assert len(producer) == 1
         producer.flush(10)
         assert len(producer) == 0

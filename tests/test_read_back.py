@@ -159,7 +159,7 @@ def test_kafka_python_reads_the_same(broker, topic):
                       for key, value, headers in ((b"k", b"v", [("h", b"1"), ("h", b"2")]), (None, b"", None),
                                                   (b"", None, None))])
     consumer = KafkaConsumer(bootstrap_servers=broker.bootstrap_servers, auto_offset_reset="earliest",
-                             consumer_timeout_ms=10000)
+                             consumer_timeout_ms=10000, api_version=(2, 3))
     try:
         consumer.assign([TopicPartition(topic, 1)])
         got = [next(consumer) for _ in range(3)]

@@ -243,13 +243,11 @@ def test_manual_frees_buffers_in_poll_events_without_a_callback_too(broker, topi
 
 def test_the_exporter_is_kept_alive_and_let_go(broker, topic):
     value = Bytes(bytearray(OLD))
-    weak = weakref.WeakSet()
-
     class Array(array.array):
         pass
 
     exporter = Array("B", OLD)
-    weak.add(exporter)
+    weak = weakref.ref(exporter)
     before = sys.getrefcount(value)
     with KafkaAsyncProducer(properties(broker, HELD)) as producer:
         for _ in range(10):
@@ -257,10 +255,10 @@ def test_the_exporter_is_kept_alive_and_let_go(broker, topic):
         producer.send(ProducerRecord(topic, 0, value=exporter))
         del exporter
         gc.collect()
-        assert sys.getrefcount(value) >= before + 10 and len(weak) == 1
+        assert sys.getrefcount(value) >= before + 10 and weak() is not None
         producer.flush(10)
         gc.collect()
-        assert sys.getrefcount(value) == before and len(weak) == 0
+        assert sys.getrefcount(value) == before and weak() is None
     assert consume(broker, topic, 11)[10].value() == OLD
 
 
