@@ -15,7 +15,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint32_t
 
-from kafkapp.conf cimport boolean, conf_value, new_conf
+from kafkapp.conf cimport boolean, conf_in_force, conf_value, new_conf
 from kafkapp.delivery cimport *
 from kafkapp.errors cimport new_error, new_exception
 from kafkapp.events cimport EventHandlers
@@ -33,6 +33,7 @@ cdef enum:
     PURGE_WAIT = 5000   # ms for the reports of purged records
     LAST_WAIT = 10000   # ms for a client that nobody closed
 
+ALIASES = {"linger.ms": "queue.buffering.max.ms"}       # of the properties that producers have defaults for
 clients = WeakSet()
 if kp_watch_forks():
     raise ImportError("kafkapp cannot watch for fork()")
@@ -56,7 +57,8 @@ cdef class Client:
         self.background = background
         given = snapshot(properties)
         for name, value in defaults.items():
-            given.setdefault(name, value)
+            if ALIASES.get(name) not in given:
+                given.setdefault(name, value)
         given.setdefault("client.id", os.urandom(6).hex())
         # librdkafka's own default differs from that of every other client: records of a key would part ways.
         given.setdefault("partitioner", "murmur2_random")
@@ -71,7 +73,7 @@ cdef class Client:
         if self.rk is NULL:
             rd_kafka_conf_destroy(conf)     # rdkafka.h: "on failure ... the application is responsible"
             raise new_exception(rd_kafka_last_error(), errstr.decode("utf-8", "replace"))
-        self.conf = rd_kafka_conf_dup(rd_kafka_conf(self.rk))
+        self.conf = conf_in_force(self.rk)
         self.topic_conf = rd_kafka_default_topic_conf_dup(self.rk)
         self.deliveries.queue = rd_kafka_queue_get_main(self.rk)
         rd_kafka_set_log_queue(self.rk, NULL)
@@ -366,8 +368,9 @@ cdef class Client:
 
     cdef int abandon(self) except -1:
         """The producer is gone and nobody has closed it: deliver what can be delivered within a bound, lose no report."""
-        if self.state != OPEN or self.forks != kp_forks:
+        if self.state != OPEN or self.forks != kp_forks or self not in clients:
             return 0
+        clients.discard(self)       # once: the warning may run the garbage collector, and that a producer's __del__
         import warnings
         try:
             warnings.warn(f"producer {self.name} was never closed", ResourceWarning, stacklevel=2, source=self)

@@ -2,7 +2,7 @@
 
 Layer L3: knows librdkafka's configuration, no client.
 """
-from kafkapp.config import CALLBACKS, redact, suggestion
+from kafkapp.config import CALLBACKS, ProducerConfig, redact, suggestion
 
 from kafkapp.errors cimport new_exception
 from kafkapp.librdkafka cimport *
@@ -22,7 +22,7 @@ cdef object invalid(str text, properties):
 
 
 cdef list known_names():
-    """Every property that librdkafka knows."""
+    """Every property that librdkafka knows. Its dump leaves out the aliases: the usual ones are in ProducerConfig."""
     cdef rd_kafka_conf_t *conf = rd_kafka_conf_new()
     cdef rd_kafka_topic_conf_t *topic_conf = rd_kafka_topic_conf_new()
     cdef size_t n = 0, i
@@ -34,7 +34,7 @@ cdef list known_names():
     rd_kafka_conf_dump_free(pairs, n)
     rd_kafka_conf_destroy(conf)
     rd_kafka_topic_conf_destroy(topic_conf)
-    return names
+    return names + [value for name, value in vars(ProducerConfig).items() if name.isupper()]
 
 
 cdef int check_servers(str servers, properties) except -1:
@@ -73,7 +73,9 @@ cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
             result = rd_kafka_conf_set(conf, name.encode(), value.encode(), errstr, sizeof(errstr))
             if result == RD_KAFKA_CONF_OK:
                 continue
-            text = errstr.decode("utf-8", "replace")
+            text = errstr.decode("utf-8", "replace").strip()
+            if name not in text:
+                text = f"{name}: {text}"        # librdkafka speaks of queue.buffering.max.ms to who set linger.ms
             if result == RD_KAFKA_CONF_UNKNOWN:
                 hint = suggestion(name, known_names() + list(CALLBACKS))
                 text = f"{text}; {hint}" if hint else text
@@ -93,6 +95,26 @@ cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
     except:
         rd_kafka_conf_destroy(conf)
         raise
+
+
+cdef rd_kafka_conf_t *conf_in_force(rd_kafka_t *rk) except NULL:
+    """A copy of a client's configuration that outlives it.
+
+    rd_kafka_conf_dup() copies what was set, not what rd_kafka_new() made of it (max.in.flight with idempotence).
+    """
+    cdef char errstr[512]
+    cdef const rd_kafka_conf_t *conf = rd_kafka_conf(rk)
+    cdef rd_kafka_conf_t *copy = rd_kafka_conf_dup(conf)
+    cdef size_t n = 0, i
+    cdef const char **pairs = rd_kafka_conf_dump(copy, &n)
+    copied = {pairs[i]: pairs[i + 1] for i in range(0, n, 2)}
+    rd_kafka_conf_dump_free(pairs, n)
+    pairs = rd_kafka_conf_dump(<rd_kafka_conf_t *>conf, &n)
+    for i in range(0, n, 2):
+        if copied.get(pairs[i]) != pairs[i + 1]:
+            rd_kafka_conf_set(copy, pairs[i], pairs[i + 1], errstr, sizeof(errstr))
+    rd_kafka_conf_dump_free(pairs, n)
+    return copy
 
 
 cdef object conf_value(const rd_kafka_conf_t *conf, const rd_kafka_topic_conf_t *topic_conf, str name):
