@@ -4,12 +4,20 @@ Layer L3: knows librdkafka's configuration, no client.
 """
 from kafkapp.config import CALLBACKS, redact, suggestion
 
+from libc.stdio cimport FILE, fclose
+from libc.stdlib cimport free
+
 from kafkapp.errors cimport new_exception
 from kafkapp.librdkafka cimport *
+
+cdef extern from "stdio.h" nogil:
+    FILE *open_memstream(char **text, size_t *size)
 
 
 # What the binding itself answers for; librdkafka sees none of them.
 OWN = ("delivery.report.only.error", "log.queue")
+# Those whose values may have a fraction.
+cdef tuple FRACTIONAL = ("linger.ms", "queue.buffering.max.ms")
 # A process-wide signal handler, and code loaded into the process: not for a library to allow.
 REFUSED = {
     "internal.termination.signal": "it installs a signal handler for the whole process",
@@ -22,19 +30,37 @@ cdef object invalid(str text, properties):
 
 
 cdef list known_names():
-    """Every property that librdkafka knows."""
-    cdef rd_kafka_conf_t *conf = rd_kafka_conf_new()
-    cdef rd_kafka_topic_conf_t *topic_conf = rd_kafka_topic_conf_new()
-    cdef size_t n = 0, i
-    cdef const char **pairs = rd_kafka_conf_dump(conf, &n)
-    names = [pairs[i].decode() for i in range(0, n, 2)]
-    rd_kafka_conf_dump_free(pairs, n)
-    pairs = rd_kafka_topic_conf_dump(topic_conf, &n)
-    names += [pairs[i].decode() for i in range(0, n, 2)]
-    rd_kafka_conf_dump_free(pairs, n)
-    rd_kafka_conf_destroy(conf)
-    rd_kafka_topic_conf_destroy(topic_conf)
-    return names
+    """Every property of a producer that librdkafka knows, by each of its names: a dump leaves out bootstrap.servers."""
+    cdef char *text = NULL
+    cdef size_t size = 0
+    cdef FILE *out = open_memstream(&text, &size)
+    if out is NULL:
+        raise MemoryError()
+    rd_kafka_conf_properties_show(out)
+    fclose(out)
+    try:
+        return [row[0].strip() for row in [line.split("|") for line in text[:size].decode().splitlines()]
+                if len(row) > 2 and row[1].strip() in ("P", "*")]
+    finally:
+        free(text)
+
+
+cdef int check_number(const rd_kafka_conf_t *conf, str name, str value, properties) except -1:
+    """That librdkafka has not taken the first half of a value for a whole number: it reads 1 in 1.5, 5 in 5s."""
+    if not value.strip()[:1] in tuple("+-.0123456789"):
+        return 0                    # a word
+    taken = conf_value(conf, NULL, name)
+    if taken is None or taken == value or not taken.lstrip("-").isdecimal():
+        return 0                    # text, true or false
+    try:
+        if name in FRACTIONAL:
+            float(value)
+            return 0
+        if int(value, 0) == int(taken):
+            return 0
+    except ValueError:
+        pass
+    raise invalid(f"{name} must be a {'' if name in FRACTIONAL else 'whole '}number, not {value[:64]!r}", properties)
 
 
 cdef int check_servers(str servers, properties) except -1:
@@ -72,8 +98,11 @@ cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
                 raise invalid(f"{name} is refused: {REFUSED[name]}", properties)
             result = rd_kafka_conf_set(conf, name.encode(), value.encode(), errstr, sizeof(errstr))
             if result == RD_KAFKA_CONF_OK:
+                check_number(conf, name, value, properties)
                 continue
-            text = errstr.decode("utf-8", "replace")
+            text = errstr.decode("utf-8", "replace").strip()
+            if name[:64] not in text:
+                text = f"{name}: {text}"        # librdkafka names the property that this one stands for
             if result == RD_KAFKA_CONF_UNKNOWN:
                 hint = suggestion(name, known_names() + list(CALLBACKS))
                 text = f"{text}; {hint}" if hint else text

@@ -2,6 +2,7 @@
 # Layer L0: declares, decides nothing. Units are librdkafka's: time-outs in milliseconds, -1 waits for ever.
 
 from libc.stdint cimport int16_t, int32_t, int64_t
+from libc.stdio cimport FILE
 
 
 cdef extern from "<sys/types.h>" nogil:
@@ -81,10 +82,8 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
                                           char *errstr, size_t errstr_size)
     rd_kafka_conf_res_t rd_kafka_conf_get(const rd_kafka_conf_t *conf, const char *name, char *dest,
                                           size_t *dest_size)
-    const char **rd_kafka_conf_dump(rd_kafka_conf_t *conf, size_t *cntp)
+    void rd_kafka_conf_properties_show(FILE *fp)
     rd_kafka_topic_conf_t *rd_kafka_topic_conf_new()
-    const char **rd_kafka_topic_conf_dump(rd_kafka_topic_conf_t *conf, size_t *cntp)
-    void rd_kafka_conf_dump_free(const char **arr, size_t cnt)
     const rd_kafka_conf_t *rd_kafka_conf(rd_kafka_t *rk)
     void rd_kafka_conf_set_events(rd_kafka_conf_t *conf, int events)
     void rd_kafka_conf_set_opaque(rd_kafka_conf_t *conf, void *opaque)
