@@ -9,7 +9,7 @@ import os
 import re
 import signal
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
 from typing import Any, NoReturn
 
 import click
@@ -31,11 +31,11 @@ def show_version(context: click.Context, parameter: click.Parameter, wanted: boo
     if not wanted:
         return
     try:
-        ours = version("kafkapp")
+        ours = kafkapp.__version__
     except PackageNotFoundError:
         ours = "(not installed)"
-    click.echo(f"kafkapp {ours}\nlibrdkafka {kafkapp.librdkafka_version()}")
-    click.echo(f"features: {kafkapp.librdkafka_features()}")
+    click.echo(f"kafkapp {ours}\nlibrdkafka {kafkapp.librdkafka_version()}\n"
+               f"features: {', '.join(kafkapp.librdkafka_features())}")
     context.exit()
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from kafkapp import Error, ErrorCode, KafkaException, ProducerConfig, ProducerRecord, SendOption
+from kafkapp.config import redact
 from kafkapp.lines import STDIN, FatalError, Job, check_readable, send_file, send_text
 from kafkapp.outlets import OUTLETS, Interrupts, Outlet
 from kafkapp.summary import Tally, progress_bar
@@ -21,7 +22,6 @@ from kafkapp.summary import Tally, progress_bar
 GRACE = 1.0  # seconds that records under way are given after Ctrl-C
 PROMPT = "Type message value and hit enter to produce message. (empty line to quit)"
 SERVERS = (ProducerConfig.BOOTSTRAP_SERVERS, "metadata.broker.list", "test.mock.num.brokers")
-SECRET = re.compile(r"password|secret|key|pem|username|token|config|jaas")
 UNREACHABLE = frozenset((
     ErrorCode.RD_KAFKA_RESP_ERR__TRANSPORT, ErrorCode.RD_KAFKA_RESP_ERR__TIMED_OUT,
     ErrorCode.RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, ErrorCode.RD_KAFKA_RESP_ERR__RESOLVE,
@@ -112,18 +112,11 @@ class Run:
         try:
             return OUTLETS[self.request.mode](properties, self.interrupts)
         except (KafkaException, TypeError, ValueError) as failure:
-            raise Misuse(self._redacted(message_of(failure))) from None
+            raise Misuse(redact(message_of(failure), self.request.properties)) from None
 
     def _heard(self, error: Error) -> None:
         if error.code != ErrorCode.RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
             self.client_error = error
-
-    def _redacted(self, text: str) -> str:
-        """The text without the value of any property that may be a secret: librdkafka quotes what it refuses."""
-        for name, value in self.request.properties.items():
-            if value and SECRET.search(name):
-                text = text.replace(str(value), "*" * 5)
-        return text
 
     def _check_broker(self, outlet: Outlet) -> None:
         request = self.request
@@ -135,8 +128,8 @@ class Run:
             if error.code in UNREACHABLE:
                 servers = next(str(value) for name in SERVERS if (value := request.properties.get(name)))
                 reason = self.client_error or error
-                raise Misuse(self._redacted(f"no broker reachable at {servers} within {request.timeout:g} s: "
-                                            f"{reason.message}")) from None
+                raise Misuse(redact(f"no broker reachable at {servers} within {request.timeout:g} s: {reason.message}",
+                                    request.properties)) from None
             if error.code < 0:
                 raise Misuse(f"topic {topic}: {error.message}") from None
             # What a broker says of the topic (it may be created just now) is for each record to find out.

@@ -56,4 +56,5 @@ cdef class Client:
     cdef int abandon(self) except -1
     cdef object fetch_metadata(self, str topic, int64_t deadline)
     cdef object fatal_error(self)
+    cdef int64_t outstanding(self) noexcept
 

@@ -274,7 +274,7 @@ cdef class Client:
         raise_all(raised)
         if not done:
             raise new_exception(RD_KAFKA_RESP_ERR__TIMED_OUT,
-                                f"flush: {kp_outstanding(&self.deliveries)} records are not reported yet")
+                                f"flush: {self.outstanding()} records are not reported yet")
         return 0
 
     cdef int purge(self) except -1:
@@ -382,6 +382,10 @@ cdef class Client:
             close_abandoned(self)
         return 0
 
+    cdef int64_t outstanding(self) noexcept:
+        """How many records are accepted and not reported yet."""
+        return kp_outstanding(&self.deliveries) - self.deliveries.tokens
+
     cdef object fatal_error(self):
         """The Error behind RD_KAFKA_RESP_ERR__FATAL."""
         cdef char errstr[512]
@@ -397,7 +401,7 @@ cdef class Client:
         """What is held now, for tests: states, of records in flight; buffers; topics."""
         return {"states": self.deliveries.made - self.deliveries.pooled, "buffers": self.deliveries.views,
                 "topics": len(self.topics) if self.rk is not NULL else 0,
-                "outstanding": kp_outstanding(&self.deliveries)}
+                "outstanding": self.outstanding(), "batches": self.deliveries.tokens}
 
     cdef object fetch_metadata(self, str name, int64_t deadline):
         cdef Request request = Request.__new__(Request)

@@ -2,16 +2,10 @@
 
 Layer L3: knows librdkafka's configuration, no client.
 """
-from kafkapp.config import CALLBACKS, redact, suggestion
-
-from libc.stdio cimport FILE, fclose
-from libc.stdlib cimport free
+from kafkapp.config import CALLBACKS, ProducerConfig, redact, suggestion
 
 from kafkapp.errors cimport new_exception
 from kafkapp.librdkafka cimport *
-
-cdef extern from "stdio.h" nogil:
-    FILE *open_memstream(char **text, size_t *size)
 
 
 # What the binding itself answers for; librdkafka sees none of them.
@@ -30,19 +24,19 @@ cdef object invalid(str text, properties):
 
 
 cdef list known_names():
-    """Every property of a producer that librdkafka knows, by each of its names: a dump leaves out bootstrap.servers."""
-    cdef char *text = NULL
-    cdef size_t size = 0
-    cdef FILE *out = open_memstream(&text, &size)
-    if out is NULL:
-        raise MemoryError()
-    rd_kafka_conf_properties_show(out)
-    fclose(out)
-    try:
-        return [row[0].strip() for row in [line.split("|") for line in text[:size].decode().splitlines()]
-                if len(row) > 2 and row[1].strip() in ("P", "*")]
-    finally:
-        free(text)
+    """Every property that librdkafka knows. Its dump leaves out the aliases: the usual ones are in ProducerConfig."""
+    cdef rd_kafka_conf_t *conf = rd_kafka_conf_new()
+    cdef rd_kafka_topic_conf_t *topic_conf = rd_kafka_topic_conf_new()
+    cdef size_t n = 0, i
+    cdef const char **pairs = rd_kafka_conf_dump(conf, &n)
+    names = [pairs[i].decode() for i in range(0, n, 2)]
+    rd_kafka_conf_dump_free(pairs, n)
+    pairs = rd_kafka_topic_conf_dump(topic_conf, &n)
+    names += [pairs[i].decode() for i in range(0, n, 2)]
+    rd_kafka_conf_dump_free(pairs, n)
+    rd_kafka_conf_destroy(conf)
+    rd_kafka_topic_conf_destroy(topic_conf)
+    return names + [value for name, value in vars(ProducerConfig).items() if name.isupper()]
 
 
 cdef int check_number(const rd_kafka_conf_t *conf, str name, str value, properties) except -1:
@@ -101,8 +95,8 @@ cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
                 check_number(conf, name, value, properties)
                 continue
             text = errstr.decode("utf-8", "replace").strip()
-            if name[:64] not in text:
-                text = f"{name}: {text}"        # librdkafka names the property that this one stands for
+            if name not in text:
+                text = f"{name}: {text}"        # librdkafka speaks of queue.buffering.max.ms to who set linger.ms
             if result == RD_KAFKA_CONF_UNKNOWN:
                 hint = suggestion(name, known_names() + list(CALLBACKS))
                 text = f"{text}; {hint}" if hint else text

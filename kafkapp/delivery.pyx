@@ -14,10 +14,22 @@ from kafkapp.librdkafka cimport (
     RD_KAFKA_OFFSET_INVALID,
     RD_KAFKA_PARTITION_UA,
     RD_KAFKA_RESP_ERR__FATAL,
+    RD_KAFKA_RESP_ERR__IN_PROGRESS,
     RD_KAFKA_RESP_ERR__PURGE_INFLIGHT,
-    rd_kafka_message_errstr,
+    rd_kafka_message_t,
 )
 from kafkapp.records cimport new_metadata
+
+
+cdef extern from *:
+    """
+    /* Newer than 2.0.2, NULL there: the broker's own words. rd_kafka_message_errstr() is for consumers: for a record
+       that was sent it gives the payload. */
+    #include <librdkafka/rdkafka.h>
+    const char *rd_kafka_message_produce_errstr(const rd_kafka_message_t *rkmessage);
+    #pragma weak rd_kafka_message_produce_errstr
+    """
+    const char *rd_kafka_message_produce_errstr(const rd_kafka_message_t *rkmessage) nogil
 
 
 cdef extern from "Python.h":
@@ -73,6 +85,11 @@ cdef class Waiter:
     """What a synchronous send waits for."""
 
 
+cdef class Settled:
+    cdef int settle(self, kp_deliveries *d, list raised) except -1:
+        raise NotImplementedError
+
+
 cdef int release(kp_deliveries *d, kp_delivery *delivery) except -1:
     """Let go of what a state holds, and give it back to the pool. Runs user code (finalizers) last of all."""
     cdef PyObject *target = delivery.target
@@ -100,13 +117,17 @@ cdef inline int drop_view(kp_deliveries *d, kp_view *view) except -1:
 
 
 cdef inline str error_text(const kp_report *report):
-    cdef const char *text = rd_kafka_message_errstr(report.message)
+    cdef const char *text = NULL
+    if <void *>rd_kafka_message_produce_errstr is not NULL:
+        text = rd_kafka_message_produce_errstr(report.message)
     return None if text is NULL else text.decode("utf-8", "replace")
 
 
 cdef inline int settle_one(kp_deliveries *d, const kp_report *report, list raised) except -1:
     """One record's outcome: buffer released, then the callback, then the rest of what was held."""
     cdef kp_delivery *delivery = report.delivery
+    if delivery is NULL:
+        return (<Settled>report.batch.owner).settle(d, raised)
     cdef int64_t *done = &d.done[delivery.epoch]
     cdef RecordMetadata metadata
     cdef Waiter waiter
@@ -190,6 +211,17 @@ cdef int settle_lost(kp_deliveries *d, list topics, list raised) except -1:
     """
     cdef kp_report report
     cdef kp_delivery *delivery
+    cdef kp_batch *batch
+    cdef int64_t i
+    while True:
+        batch = kp_slot_in_use(d)
+        if batch is NULL:
+            break
+        for i in range(batch.count):
+            if batch.errors[i] == RD_KAFKA_RESP_ERR__IN_PROGRESS:
+                batch.errors[i] = RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
+                d.done[batch.epoch] += 1
+        (<Settled>batch.owner).settle(d, raised)
     while True:
         delivery = kp_delivery_in_use(d)
         if delivery is NULL:

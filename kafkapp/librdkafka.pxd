@@ -2,7 +2,6 @@
 # Layer L0: declares, decides nothing. Units are librdkafka's: time-outs in milliseconds, -1 waits for ever.
 
 from libc.stdint cimport int16_t, int32_t, int64_t
-from libc.stdio cimport FILE
 
 
 cdef extern from "<sys/types.h>" nogil:
@@ -82,8 +81,10 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
                                           char *errstr, size_t errstr_size)
     rd_kafka_conf_res_t rd_kafka_conf_get(const rd_kafka_conf_t *conf, const char *name, char *dest,
                                           size_t *dest_size)
-    void rd_kafka_conf_properties_show(FILE *fp)
+    const char **rd_kafka_conf_dump(rd_kafka_conf_t *conf, size_t *cntp)
     rd_kafka_topic_conf_t *rd_kafka_topic_conf_new()
+    const char **rd_kafka_topic_conf_dump(rd_kafka_topic_conf_t *conf, size_t *cntp)
+    void rd_kafka_conf_dump_free(const char **arr, size_t cnt)
     const rd_kafka_conf_t *rd_kafka_conf(rd_kafka_t *rk)
     void rd_kafka_conf_set_events(rd_kafka_conf_t *conf, int events)
     void rd_kafka_conf_set_opaque(rd_kafka_conf_t *conf, void *opaque)
@@ -155,7 +156,6 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
     int64_t rd_kafka_message_timestamp(const rd_kafka_message_t *rkmessage, rd_kafka_timestamp_type_t *tstype)
     int64_t rd_kafka_message_latency(const rd_kafka_message_t *rkmessage)
     rd_kafka_msg_status_t rd_kafka_message_status(const rd_kafka_message_t *rkmessage)
-    const char *rd_kafka_message_errstr(const rd_kafka_message_t *rkmessage)
 
     rd_kafka_headers_t *rd_kafka_headers_new(size_t initial_count)
     void rd_kafka_headers_destroy(rd_kafka_headers_t *hdrs)

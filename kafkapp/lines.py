@@ -90,7 +90,7 @@ def send_lines(job: Job, data: Any, view: memoryview, start: int, end: int, fina
         except KafkaException as failure:
             job.refused(line, failure.error)
             if failure.error.is_fatal:
-                raise FatalError from failure
+                raise FatalError(failure.error.message) from failure
         start = following
     else:
         line += 1

@@ -13,6 +13,8 @@ import kafkapp.lines
 from kafkapp import Error, ErrorCode, KafkaException, ProducerRecord
 from kafkapp.lines import FatalError, Job, send_file, send_streamed, send_text
 
+FATAL = Error(ErrorCode.RD_KAFKA_RESP_ERR__FATAL, "broken", is_fatal=True)
+
 
 class Recorder:
     """A producer that keeps what it is sent; lines in `refusing` are refused with an error of theirs."""
@@ -102,8 +104,8 @@ def test_the_last_report_unmaps_the_file(tmp_path):
 def test_no_descriptor_stays_open(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"one\n" * 10)
-    with pytest.raises(FatalError):
-        send_file(Recorder({3: fatal()}).job, str(path))
+    with pytest.raises(FatalError, match="broken"):
+        send_file(Recorder({3: FATAL}).job, str(path))
     recorder = Recorder()
     send_file(recorder.job, str(path))
     recorder.sent.clear()
@@ -120,11 +122,6 @@ def test_the_position_moves_on(tmp_path, monkeypatch):
     send_file(recorder.job, str(path))
     assert recorder.moves == [20, 40, 50]
     assert [record.id for record in recorder.sent] == list(range(1, 26))
-
-
-def fatal():
-    error = Error(ErrorCode.RD_KAFKA_RESP_ERR__FATAL)
-    return error if error.is_fatal else SimpleNamespace(code=error.code, message="fatal", is_fatal=True)
 
 
 def test_a_refused_line_is_told_and_the_rest_goes_on():
@@ -148,8 +145,7 @@ def test_a_pipe_of_one_endless_line_costs_no_more_than_its_length():
 
     def write():
         with open(writing, "wb") as pipe:
-            for _ in range(blocks):
-                pipe.write(b"x" * 65536)
+            pipe.writelines([b"x" * 65536] * blocks)
 
     thread = threading.Thread(target=write, daemon=True)
     thread.start()

@@ -133,7 +133,7 @@ def test_nothing_is_sent_when_one_file_is_missing(servers, file):
 def test_unknown_and_wrong_properties(servers, file):
     assert "lingre.ms" in refusal("produce", "-X", "lingre.ms=5", file)
     assert "lingre.ms" in refusal("produce", "-b", servers, "-X", "lingre.ms=5", file)
-    assert "linger.ms" in refusal("produce", "-b", servers, "-X", "linger.ms=often", file)
+    assert "retries" in refusal("produce", "-b", servers, "-X", "retries=often", file)
     assert "acks" in refusal("produce", "-b", servers, "-X", "enable.idempotence=true", "-X", "acks=0", file)
 
 
