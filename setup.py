@@ -18,7 +18,12 @@ MODULES = {
     "delivery": ["csrc/delivery.c"],
     "events": [],
     "client": ["csrc/delivery.c"],
-    "producer": ["csrc/delivery.c", "csrc/produce.c"],
+    "columns": ["csrc/batch.c", "csrc/delivery.c", "csrc/produce.c"],
+    "batch": ["csrc/batch.c", "csrc/delivery.c", "csrc/produce.c"],
+    "sender": ["csrc/delivery.c", "csrc/produce.c"],
+    "requests": ["csrc/delivery.c"],
+    "transactions": ["csrc/delivery.c"],
+    "producer": ["csrc/delivery.c"],
     "testing": [],
     "bench.floor": ["csrc/bench_floor.c"],
 }
@@ -38,7 +43,8 @@ def source(name):
 
 def ext(name, c_sources):
     return Extension(f"kafkapp.{name}", [source(name), *c_sources], include_dirs=["csrc"],
-                     extra_compile_args=CFLAGS.copy())
+                     extra_compile_args=CFLAGS.copy(),
+                     extra_link_args=["-Wl,-rpath,$ORIGIN/.."] if "." in name else [])
 
 
 EXTENSIONS = [ext(name, c_sources) for name, c_sources in MODULES.items() if os.path.exists(source(name))]

@@ -48,11 +48,15 @@ int kp_deliveries_init(kp_deliveries *d) {
 
 void kp_deliveries_free(kp_deliveries *d) {
     kp_block *block = d->blocks;
+    int i;
     while (block) {
         kp_block *next = block->next;
         free(block);
         block = next;
     }
+    for (i = 0; i < KP_SLOTS && d->slots[i]; i++)
+        free(d->slots[i]);
+    free(d->free_slots);
     free(d->reports);
     free(d->events);
     free(d->others);
@@ -124,10 +128,81 @@ void kp_delivery_back(kp_deliveries *d, kp_delivery *delivery) {
     POOL_UNLOCK(d);
 }
 
+/* -- batches ------------------------------------------------------------------------------------ */
+
+static inline kp_batch **slot_at(kp_deliveries *d, uint32_t slot) {
+    return &d->slots[slot / KP_SLOTS][slot % KP_SLOTS];
+}
+
+int kp_slot_take(kp_deliveries *d, kp_batch *batch, PyObject *owner) {
+    int taken = 1;
+    POOL_LOCK(d);
+    if (d->free_count) {
+        batch->slot = d->free_slots[--d->free_count];
+    } else if (d->slot_count < KP_SLOTS * KP_SLOTS) {
+        kp_batch ***chunk = &d->slots[d->slot_count / KP_SLOTS];
+        if (d->free_room <= d->slot_count) {
+            /* Room in the stack for every slot that there is, so that giving one back cannot fail. */
+            uint32_t room = d->free_room ? d->free_room * 2 : 64;
+            uint32_t *grown = realloc(d->free_slots, room * sizeof(*grown));
+            if (grown)
+                d->free_slots = grown, d->free_room = room;
+            else
+                taken = 0;
+        }
+        if (taken && !*chunk)
+            *chunk = calloc(KP_SLOTS, sizeof(**chunk));
+        if (taken && *chunk)
+            batch->slot = d->slot_count++;
+        else
+            taken = 0;
+    } else {
+        taken = 0;
+    }
+    if (taken) {
+        Py_INCREF(owner);
+        batch->owner = owner;
+        __atomic_store_n(slot_at(d, batch->slot), batch, __ATOMIC_SEQ_CST);
+    }
+    POOL_UNLOCK(d);
+    return taken;
+}
+
+/* The reference that the slot had is the caller's now. */
+void kp_slot_back(kp_deliveries *d, kp_batch *batch) {
+    POOL_LOCK(d);
+    *slot_at(d, batch->slot) = NULL;
+    d->free_slots[d->free_count++] = batch->slot;
+    POOL_UNLOCK(d);
+}
+
+kp_batch *kp_slot_in_use(kp_deliveries *d) {
+    uint32_t slot;
+    for (slot = 0; slot < d->slot_count; slot++)
+        if (*slot_at(d, slot))
+            return *slot_at(d, slot);
+    return NULL;
+}
+
+/* All items of a batch were reported while it was still being sent: the serving thread ends it, as it does all others. */
+void kp_finish(kp_deliveries *d, kp_batch *batch) {
+    pthread_mutex_lock(&d->lock);
+    batch->next = d->finished;
+    d->finished = batch;
+    pthread_mutex_unlock(&d->lock);
+    rd_kafka_queue_yield(d->queue);
+}
+
 /* For the garbage collector: the references that records in flight hold. */
 int kp_deliveries_visit(kp_deliveries *d, visitproc visit, void *arg) {
     kp_block *block;
+    uint32_t slot;
     int i;
+    for (slot = 0; slot < d->slot_count; slot++) {
+        kp_batch *batch = *slot_at(d, slot);
+        if (batch)
+            Py_VISIT(batch->owner);
+    }
     if (d->made == d->pooled)
         return 0;
     for (block = d->blocks; block; block = block->next)
@@ -158,13 +233,18 @@ kp_delivery *kp_delivery_in_use(kp_deliveries *d) {
 
 /* -- counters ----------------------------------------------------------------------------------- */
 
+static inline int64_t sent_in(const kp_deliveries *d, int slot) {
+    return KP_READ(d->sent[slot]) + KP_READ(d->batched[slot]);
+}
+
+/* Also counts each batch that is not settled: see tokens. */
 int64_t kp_outstanding(const kp_deliveries *d) {
     int64_t n = 0;
     int i;
     for (i = 0; i < KP_EPOCHS; i++)
         n -= KP_READ(d->done[i]); /* first: a record that is sent meanwhile must not make it negative */
     for (i = 0; i < KP_EPOCHS; i++)
-        n += KP_READ(d->sent[i]);
+        n += sent_in(d, i);
     return n;
 }
 
@@ -173,7 +253,7 @@ int64_t kp_epoch_close(kp_deliveries *d) {
     int64_t epoch = KP_READ(d->epoch);
     int next = (int)((epoch + 1) & (KP_EPOCHS - 1));
     /* Eight flushes at once, all waiting for older records: then the epoch stays, and this one waits a little longer. */
-    if (KP_READ(d->sent[next]) == KP_READ(d->done[next]))
+    if (sent_in(d, next) == KP_READ(d->done[next]))
         __atomic_compare_exchange_n(&d->epoch, &(int64_t){epoch}, epoch + 1, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
     return epoch;
 }
@@ -182,7 +262,7 @@ int kp_epoch_done(const kp_deliveries *d, int64_t epoch) {
     int64_t now = KP_READ(d->epoch), e;
     /* A slot is given to a new epoch only when its old one is done: older epochs have no slot any more. */
     for (e = epoch; e >= 0 && e > now - KP_EPOCHS; e--)
-        if (KP_READ(d->sent[e & (KP_EPOCHS - 1)]) != KP_READ(d->done[e & (KP_EPOCHS - 1)]))
+        if (sent_in(d, e & (KP_EPOCHS - 1)) != KP_READ(d->done[e & (KP_EPOCHS - 1)]))
             return 0;
     return 1;
 }
@@ -264,18 +344,38 @@ static int make_room(void **array, size_t count, size_t *room, size_t extra, siz
     return 1;
 }
 
-/* Read the reports of one event. Records that leave nothing to settle are counted here and cost nothing more. */
-static int64_t read_event(kp_deliveries *d, rd_kafka_event_t *event) {
-    size_t count = rd_kafka_event_message_count(event);
-    int64_t plain[KP_EPOCHS] = {0};
-    int64_t read = 0;
-    const rd_kafka_message_t *message;
-    int i;
+static void reports_room(kp_deliveries *d, size_t count) {
     while (!make_room((void **)&d->reports, d->report_count, &d->report_room, count, sizeof(*d->reports))) {
         /* No memory, and a report cannot be given back: wait for some. */
         struct timespec pause = {0, 10000000L};
         nanosleep(&pause, NULL);
     }
+}
+
+static void end_batch(kp_deliveries *d, kp_batch *batch) {
+    kp_report *report = &d->reports[d->report_count++];
+    report->delivery = NULL;
+    report->batch = batch;
+}
+
+/* `count` items of a batch have been read. */
+static void count_items(kp_deliveries *d, kp_batch *batch, int64_t count, int64_t *plain) {
+    if (!count)
+        return;
+    plain[batch->epoch] += count;
+    if (__atomic_sub_fetch(&batch->remaining, count, __ATOMIC_SEQ_CST) == 0)
+        end_batch(d, batch);
+}
+
+/* Read the reports of one event. Records that leave nothing to settle are counted here and cost nothing more. */
+static int64_t read_event(kp_deliveries *d, rd_kafka_event_t *event) {
+    size_t count = rd_kafka_event_message_count(event);
+    int64_t plain[KP_EPOCHS] = {0};
+    int64_t read = 0, items = 0;
+    const rd_kafka_message_t *message;
+    kp_batch *batch = NULL;
+    int i;
+    reports_room(d, count * 2); /* an item may end its batch, and so may the one before it */
     while ((message = rd_kafka_event_message_next(event))) {
         kp_report *report;
         rd_kafka_timestamp_type_t type;
@@ -283,6 +383,20 @@ static int64_t read_event(kp_deliveries *d, rd_kafka_event_t *event) {
         read++;
         if (KP_IS_PLAIN(message->_private)) {
             plain[KP_PLAIN_EPOCH(message->_private)]++;
+            continue;
+        }
+        if (KP_IS_ITEM(message->_private)) {
+            uint32_t index = KP_ITEM_INDEX(message->_private);
+            kp_batch *of = *slot_at(d, KP_ITEM_SLOT(message->_private));
+            if (of != batch) {
+                count_items(d, batch, items, plain);
+                batch = of;
+                items = 0;
+            }
+            batch->errors[index] = message->err;
+            batch->partitions[index] = message->partition;
+            batch->offsets[index] = message->offset;
+            items++;
             continue;
         }
         report = &d->reports[d->report_count++];
@@ -304,10 +418,23 @@ static int64_t read_event(kp_deliveries *d, rd_kafka_event_t *event) {
         latency = rd_kafka_message_latency(message);
         report->latency = latency > INT32_MAX ? INT32_MAX : (int32_t)latency;
     }
+    count_items(d, batch, items, plain);
     for (i = 0; i < KP_EPOCHS; i++)
         if (plain[i])
             __atomic_store_n(&d->done[i], d->done[i] + plain[i], __ATOMIC_SEQ_CST);
     return read;
+}
+
+static void read_finished(kp_deliveries *d) {
+    kp_batch *batch;
+    pthread_mutex_lock(&d->lock);
+    batch = d->finished;
+    d->finished = NULL;
+    pthread_mutex_unlock(&d->lock);
+    for (; batch; batch = batch->next) {
+        reports_room(d, 1);
+        end_batch(d, batch);
+    }
 }
 
 /* Wait up to timeout_ms for the first event, then take what is there, until `most` records are read. Taking all of it
@@ -316,11 +443,22 @@ static int64_t read_event(kp_deliveries *d, rd_kafka_event_t *event) {
 static int64_t round_drain(kp_deliveries *d, int timeout_ms, size_t most) {
     int64_t read = 0;
     rd_kafka_event_t *event = rd_kafka_queue_poll(d->queue, timeout_ms);
+    if (__atomic_load_n(&d->finished, __ATOMIC_SEQ_CST))
+        read_finished(d);
     while (event) {
         rd_kafka_event_t ***list;
         size_t *count, *room;
         if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_DR) {
+            size_t before = d->report_count;
             read += read_event(d, event);
+            if (d->report_count == before) {
+                /* Nothing that points into its messages: they make room in the queue now. */
+                rd_kafka_event_destroy(event);
+                if (read >= (int64_t)most)
+                    break;
+                event = rd_kafka_queue_poll(d->queue, 0);
+                continue;
+            }
             list = &d->events, count = &d->event_count, room = &d->event_room;
         } else {
             list = &d->others, count = &d->other_count, room = &d->other_room;

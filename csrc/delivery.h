@@ -54,16 +54,40 @@ struct kp_delivery {
     uint8_t in_use; /* 0: in the pool */
 };
 
-/* A message's opaque: a kp_delivery, or, for a record that leaves nothing to settle, just its counter. */
+/* A batch in flight: the columns of its outcomes, which the reports fill in without the GIL. Owned by the Batch that is
+ * its owner; its slot holds a reference to that one from the hand-over until the batch is settled. */
+typedef struct kp_batch kp_batch;
+struct kp_batch {
+    PyObject *owner;
+    kp_batch *next;     /* among the finished */
+    int64_t count;
+    int64_t remaining;  /* items that are not reported or refused yet, and one for the sender while it sends */
+    int64_t *offsets;   /* one piece of memory with the other two columns */
+    int32_t *errors;
+    int32_t *partitions;
+    uint32_t slot;
+    uint8_t epoch;
+};
+
+/* A message's opaque: a kp_delivery; or, for a record that leaves nothing to settle, just its counter; or a batch's slot
+ * and the item's index. */
 #define KP_PLAIN(epoch) ((void *)(((uintptr_t)(epoch) << 1) | 1))
 #define KP_IS_PLAIN(opaque) ((uintptr_t)(opaque) & 1)
 #define KP_PLAIN_EPOCH(opaque) ((uintptr_t)(opaque) >> 1)
+#define KP_ITEM(slot, index) ((void *)(((uintptr_t)(slot) << 34) | ((uintptr_t)(index) << 2) | 2))
+#define KP_IS_ITEM(opaque) (((uintptr_t)(opaque) & 3) == 2)
+#define KP_ITEM_SLOT(opaque) ((uint32_t)((uintptr_t)(opaque) >> 34))
+#define KP_ITEM_INDEX(opaque) ((uint32_t)((uintptr_t)(opaque) >> 2))
+#define KP_MOST_ITEMS UINT32_MAX
 
 /* What a report says, read off librdkafka's message without the GIL. 64 bytes, in the order of the reports. */
 typedef struct {
-    kp_delivery *delivery;
-    void *topic;                       /* the topic's opaque: borrowed reference to a kafkapp.client.Topic, or NULL */
-    const rd_kafka_message_t *message; /* lives as long as the round */
+    kp_delivery *delivery; /* NULL: the end of a batch */
+    void *topic;           /* the topic's opaque: borrowed reference to a kafkapp.delivery.Topic, or NULL */
+    union {
+        const rd_kafka_message_t *message; /* lives as long as the round */
+        kp_batch *batch;
+    };
     int64_t offset;
     int64_t timestamp;
     rd_kafka_resp_err_t err;
@@ -76,12 +100,15 @@ typedef struct {
 } kp_report;
 
 #define KP_EPOCHS 8 /* a power of two */
+#define KP_SLOTS 1024 /* chunks of as many batches: a chunk never moves, the serving thread reads it without the GIL */
 
 typedef struct {
     rd_kafka_queue_t *queue; /* the client's main queue; borrowed */
 
     /* -- written by senders ------------------------------------------------------------------- */
     int64_t sent[KP_EPOCHS]; /* records handed to librdkafka, by epoch */
+    int64_t batched[KP_EPOCHS]; /* the same for items of batches, which are handed over without the GIL: atomic */
+    int64_t tokens;          /* batches among those: each counts once more until its callback has returned */
     int64_t epoch;           /* the one that counts new records; a flush starts the next */
     int users;               /* threads inside a call that uses the handle: it is not destroyed under them */
     int only_errors;         /* delivery.report.only.error: callbacks for failures only */
@@ -90,6 +117,10 @@ typedef struct {
     int64_t made;            /* states in all blocks */
     int64_t pooled;          /* those of them that are free */
     int64_t views;           /* buffers held */
+    kp_batch **slots[KP_SLOTS];
+    uint32_t slot_count;     /* slots ever given */
+    uint32_t *free_slots;    /* a stack of those given back */
+    uint32_t free_count, free_room;
 #ifdef Py_GIL_DISABLED
     PyMutex pool_lock;
 #endif
@@ -109,6 +140,7 @@ typedef struct {
     pthread_mutex_t lock;
     pthread_cond_t moved; /* a round has ended, or the client's state has changed */
     int64_t rounds;       /* how many have ended */
+    kp_batch *finished; /* by their senders: all reports were there before the last item was handed over */
     int serving;
     int stopping; /* the background thread has to end */
 } kp_deliveries;
@@ -135,6 +167,12 @@ kp_delivery *kp_delivery_new(kp_deliveries *d);
 void kp_delivery_back(kp_deliveries *d, kp_delivery *delivery);
 int kp_deliveries_visit(kp_deliveries *d, visitproc visit, void *arg);
 kp_delivery *kp_delivery_in_use(kp_deliveries *d);
+
+/* A batch's slot, which takes a reference to its owner. With the GIL. Returns 0 without memory. */
+int kp_slot_take(kp_deliveries *d, kp_batch *batch, PyObject *owner);
+void kp_slot_back(kp_deliveries *d, kp_batch *batch);
+kp_batch *kp_slot_in_use(kp_deliveries *d);
+void kp_finish(kp_deliveries *d, kp_batch *batch);
 
 /* Counters. */
 int64_t kp_outstanding(const kp_deliveries *d);

@@ -1,5 +1,6 @@
 """Kafka producers that send records without copying them: the design of the modern C++ Kafka API, over librdkafka."""
 
+from kafkapp.batch import Batch
 from kafkapp.client import librdkafka_features, librdkafka_version
 from kafkapp.config import ProducerConfig, Properties
 from kafkapp.errors import Error, ErrorCode, KafkaException
@@ -12,6 +13,7 @@ from kafkapp.views import Header, Key, NullKey, NullValue, Value
 
 __all__ = [
     "ActionWhileQueueIsFull",
+    "Batch",
     "BrokerMetadata",
     "Error",
     "ErrorCode",

@@ -28,8 +28,18 @@ cdef extern from "delivery.h" nogil:
         uint8_t holds_view
         uint8_t in_use
 
+    ctypedef struct kp_batch:
+        PyObject *owner
+        int64_t count
+        int64_t remaining
+        int64_t *offsets
+        int32_t *errors
+        int32_t *partitions
+        uint8_t epoch
+
     ctypedef struct kp_report:
         kp_delivery *delivery
+        kp_batch *batch
         void *topic
         const rd_kafka_message_t *message
         int64_t offset
@@ -46,6 +56,7 @@ cdef extern from "delivery.h" nogil:
         rd_kafka_queue_t *queue
         int64_t *sent
         int64_t *done
+        int64_t tokens
         int64_t epoch
         int users
         int only_errors
@@ -71,6 +82,10 @@ cdef extern from "delivery.h" nogil:
     void kp_delivery_back(kp_deliveries *d, kp_delivery *delivery)
     int kp_deliveries_visit(kp_deliveries *d, visitproc visit, void *arg)
     kp_delivery *kp_delivery_in_use(kp_deliveries *d)
+    bint kp_slot_take(kp_deliveries *d, kp_batch *batch, PyObject *owner)
+    void kp_slot_back(kp_deliveries *d, kp_batch *batch)
+    kp_batch *kp_slot_in_use(kp_deliveries *d)
+    void kp_finish(kp_deliveries *d, kp_batch *batch)
     int64_t kp_outstanding(const kp_deliveries *d)
     int64_t kp_epoch_close(kp_deliveries *d)
     bint kp_epoch_done(const kp_deliveries *d, int64_t epoch)
@@ -98,6 +113,11 @@ cdef class Waiter:
     cdef RecordMetadata metadata    # None until the report
     cdef object error               # Error, or None on success
     cdef bint done
+
+
+cdef class Settled:
+    """What is settled as a whole when its last record is reported: a Batch."""
+    cdef int settle(self, kp_deliveries *d, list raised) except -1
 
 
 cdef int call(object callback, tuple args, list raised) except -1

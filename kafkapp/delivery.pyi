@@ -1,5 +1,10 @@
 from typing import Any, final
 
+from typing_extensions import disjoint_base
+
+@disjoint_base
+class Settled: ...
+
 @final
 class Topic:
     @property

@@ -14,6 +14,7 @@ from kafkapp.librdkafka cimport (
     RD_KAFKA_OFFSET_INVALID,
     RD_KAFKA_PARTITION_UA,
     RD_KAFKA_RESP_ERR__FATAL,
+    RD_KAFKA_RESP_ERR__IN_PROGRESS,
     RD_KAFKA_RESP_ERR__PURGE_INFLIGHT,
     rd_kafka_message_t,
 )
@@ -84,6 +85,11 @@ cdef class Waiter:
     """What a synchronous send waits for."""
 
 
+cdef class Settled:
+    cdef int settle(self, kp_deliveries *d, list raised) except -1:
+        raise NotImplementedError
+
+
 cdef int release(kp_deliveries *d, kp_delivery *delivery) except -1:
     """Let go of what a state holds, and give it back to the pool. Runs user code (finalizers) last of all."""
     cdef PyObject *target = delivery.target
@@ -120,6 +126,8 @@ cdef inline str error_text(const kp_report *report):
 cdef inline int settle_one(kp_deliveries *d, const kp_report *report, list raised) except -1:
     """One record's outcome: buffer released, then the callback, then the rest of what was held."""
     cdef kp_delivery *delivery = report.delivery
+    if delivery is NULL:
+        return (<Settled>report.batch.owner).settle(d, raised)
     cdef int64_t *done = &d.done[delivery.epoch]
     cdef RecordMetadata metadata
     cdef Waiter waiter
@@ -151,7 +159,8 @@ cdef inline int settle_one(kp_deliveries *d, const kp_report *report, list raise
         Py_DECREF(<object>value)
 
     metadata._partition = report.partition
-    metadata._offset = report.offset
+    # A failed record has -1 from some brokers, and -1001 from librdkafka.
+    metadata._offset = report.offset if report.offset >= 0 else RD_KAFKA_OFFSET_INVALID
     metadata._timestamp = report.timestamp
     metadata._timestamp_type = report.timestamp_type
     metadata._status = report.status
@@ -203,6 +212,17 @@ cdef int settle_lost(kp_deliveries *d, list topics, list raised) except -1:
     """
     cdef kp_report report
     cdef kp_delivery *delivery
+    cdef kp_batch *batch
+    cdef int64_t i
+    while True:
+        batch = kp_slot_in_use(d)
+        if batch is NULL:
+            break
+        for i in range(batch.count):
+            if batch.errors[i] == RD_KAFKA_RESP_ERR__IN_PROGRESS:
+                batch.errors[i] = RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
+                d.done[batch.epoch] += 1
+        (<Settled>batch.owner).settle(d, raised)
     while True:
         delivery = kp_delivery_in_use(d)
         if delivery is NULL:

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NoReturn, Self, TypeAlias
 
@@ -8,13 +8,16 @@ from kafkapp.config import Properties
 from kafkapp.errors import Error
 from kafkapp.metadata import BrokerMetadata
 from kafkapp.options import ActionWhileQueueIsFull, EventsPollingOption, SendOption
+from kafkapp.batch import Batch
 from kafkapp.records import ProducerRecord, RecordMetadata
+from kafkapp.transactions import Transactional
 
 _Timeout: TypeAlias = int | float | timedelta | None
+_Headers: TypeAlias = Mapping[str, Any] | Sequence[Any] | None
 _Callback: TypeAlias = Callable[[RecordMetadata, Error | None], object]
 
 @disjoint_base
-class Producer:
+class Producer(Transactional):
     @property
     def name(self) -> str: ...
     @property
@@ -43,8 +46,16 @@ class KafkaAsyncProducer(Producer):
              timeout: _Timeout = None) -> None: ...
     def try_send(self, record: ProducerRecord, callback: _Callback | None = None,
                  option: SendOption = SendOption.NoCopyRecordValue) -> Error | None: ...
+    def send_batch(self, topic: str, values: object, *, offsets: object = None, keys: object = None,
+                   key_offsets: object = None, partition: object = None, headers: _Headers = None,
+                   timestamps: object = None, callback: Callable[[Batch], object] | None = None,
+                   option: SendOption = SendOption.NoCopyRecordValue, timeout: _Timeout = None) -> Batch: ...
     def poll_events(self, timeout: _Timeout = 0) -> int: ...
 
 class KafkaSyncProducer(Producer):
     def __init__(self, properties: Properties | Mapping[str, Any]) -> None: ...
     def send(self, record: ProducerRecord, timeout: _Timeout = None) -> RecordMetadata: ...
+    def send_batch(self, topic: str, values: object, *, offsets: object = None, keys: object = None,
+                   key_offsets: object = None, partition: object = None, headers: _Headers = None,
+                   timestamps: object = None, callback: Callable[[Batch], object] | None = None,
+                   option: SendOption = SendOption.NoCopyRecordValue, timeout: _Timeout = None) -> Batch: ...

@@ -1,283 +1,32 @@
-"""The producers: a record taken apart, handed to librdkafka, and its outcome handed back.
+"""The producers: what a user calls, and what it promises.
 
-Layer L5: knows records and clients; the way of a record is described in `Producer.hand_over`.
+Layer L7: knows clients, records and batches.
 """
 from kafkapp.config import Properties
 from kafkapp.errors import KafkaException
 from kafkapp.options import ActionWhileQueueIsFull, EventsPollingOption, SendOption
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_GET_SIZE
-from cpython.buffer cimport PyBuffer_Release
 from cpython.exc cimport PyErr_CheckSignals
-from cpython.ref cimport PyObject, Py_INCREF
 from libc.stdint cimport int64_t
-from libc.stdlib cimport free, malloc
 
+from kafkapp.batch cimport Batch, send_batch
 from kafkapp.client cimport OPEN, Client
-from kafkapp.delivery cimport (
-    KP_ADD,
-    KP_CALLBACK,
-    KP_EPOCHS,
-    KP_PLAIN,
-    KP_WAITER,
-    Topic,
-    Waiter,
-    kp_deliveries,
-    kp_delivery,
-    kp_delivery_new,
-    kp_enter,
-    kp_outstanding,
-    kp_rounds,
-    kp_view,
-    raise_all,
-    release,
-)
-from kafkapp.errors cimport Error, new_error, new_exception
-from kafkapp.librdkafka cimport (
-    RD_KAFKA_MSG_F_COPY,
-    RD_KAFKA_RESP_ERR__FATAL,
-    RD_KAFKA_RESP_ERR__QUEUE_FULL,
-    RD_KAFKA_RESP_ERR__TIMED_OUT,
-    RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION,
-    RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
-    rd_kafka_headers_destroy,
-    rd_kafka_headers_t,
-    rd_kafka_resp_err_t,
-    rd_kafka_t,
-    rd_kafka_topic_t,
-)
-from kafkapp.records cimport ProducerRecord, RecordMetadata, get_view, new_headers
+from kafkapp.delivery cimport KP_CALLBACK, KP_WAITER, Waiter, kp_enter, raise_all
+from kafkapp.errors cimport new_exception
+from kafkapp.librdkafka cimport RD_KAFKA_RESP_ERR__TIMED_OUT, rd_kafka_resp_err_t
+from kafkapp.records cimport ProducerRecord
+from kafkapp.requests cimport fetch_metadata
+from kafkapp.sender cimport copies
 from kafkapp.timeouts cimport deadline_of, passed, remaining
-from kafkapp.views cimport View
-
-
-cdef extern from "Python.h":
-    const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
-
-cdef extern from "produce.h" nogil:
-    ctypedef struct kp_record:
-        const void *value
-        size_t size
-        const void *key
-        size_t key_size
-        rd_kafka_headers_t *headers
-        int64_t timestamp
-        int partition
-        int flags
-
-    rd_kafka_resp_err_t kp_produce(rd_kafka_t *rk, rd_kafka_topic_t *rkt, const kp_record *record, void *opaque)
-
-cdef enum:
-    # Bytes that librdkafka copies at the call from which on the GIL is let go of. Below, the hand-over is shorter
-    # than passing the GIL on: a lock of librdkafka's that it takes is never held for long, nor by a thread that
-    # wants the GIL.
-    LARGE = 16384
+from kafkapp.transactions cimport Transactional
 
 cdef object BLOCK = ActionWhileQueueIsFull.Block
 cdef object NO_BLOCK = ActionWhileQueueIsFull.NoBlock
 cdef object NO_COPY = SendOption.NoCopyRecordValue
-cdef object TO_COPY = SendOption.ToCopyRecordValue
 
 
-cdef struct Payload:
-    const void *data
-    size_t size
-    PyObject *owner         # borrowed: the immutable object whose memory it is, or NULL
-    kp_view *view           # owned: the buffer of any other exporter, or NULL
-
-
-cdef inline int take_payload(Payload *payload, object data, str what) except -1:
-    """Find the memory of a key or value. Only an exporter that is neither bytes nor str runs code of its own."""
-    cdef Py_ssize_t size
-    payload.owner = NULL
-    payload.view = NULL
-    if data is None:
-        payload.data = NULL
-        payload.size = 0
-        return 0
-    if isinstance(data, View):
-        return take_payload(payload, (<View>data).data, what)
-    if PyBytes_Check(data):
-        payload.data = PyBytes_AS_STRING(data)
-        payload.size = PyBytes_GET_SIZE(data)
-        payload.owner = <PyObject *>data
-        return 0
-    if isinstance(data, str):
-        payload.data = PyUnicode_AsUTF8AndSize(data, &size)    # the string keeps its UTF-8 form
-        payload.size = size
-        payload.owner = <PyObject *>data
-        return 0
-    return take_view(payload, data, what)
-
-
-cdef int take_view(Payload *payload, object data, str what) except -1:
-    payload.view = <kp_view *>malloc(sizeof(kp_view))
-    if payload.view is NULL:
-        raise MemoryError()
-    try:
-        get_view(data, &payload.view.view, what)
-    except:
-        free(payload.view)
-        payload.view = NULL
-        raise
-    # An exporter may give NULL for no bytes at all; librdkafka takes NULL for null.
-    payload.data = payload.view.view.buf if payload.view.view.buf is not NULL else <void *>payload
-    payload.size = payload.view.view.len
-    return 0
-
-
-cdef inline int drop_payload(Payload *payload) except -1:
-    if payload.view is not NULL:
-        PyBuffer_Release(&payload.view.view)
-        free(payload.view)
-        payload.view = NULL
-    return 0
-
-
-cdef class Producer:
-    """What both producers share. Not to be made itself."""
-    cdef Client client
-    cdef object __weakref__
-
-    cdef Client opened(self):
-        if self.client is None:
-            raise RuntimeError(f"{type(self).__name__}.__init__() was not called")
-        return self.client
-
-    cdef int start(self, properties, bint background, dict defaults) except -1:
-        if self.client is not None:
-            raise RuntimeError(f"{type(self).__name__}.__init__() was called already")
-        self.client = Client(properties, background, defaults)
-        return 0
-
-    cdef rd_kafka_resp_err_t hand_over(self, ProducerRecord record, object target, int kind, object option,
-                                       bint block, int64_t deadline) except? RD_KAFKA_RESP_ERR__FATAL:
-        """The way of a record: taken apart, entered, handed over. Returns librdkafka's verdict; raises for ours."""
-        cdef Client client = self.client
-        cdef kp_deliveries *d
-        cdef kp_delivery *delivery = NULL
-        cdef kp_record c
-        cdef Payload value, key
-        cdef Topic topic
-        cdef object value_object, key_object
-        cdef rd_kafka_t *rk
-        cdef rd_kafka_topic_t *rkt
-        cdef rd_kafka_resp_err_t err
-        cdef void *opaque
-        cdef int64_t seen
-        cdef int slot
-        cdef bint copy
-        if client is None:
-            self.opened()
-        client.check_open()
-        if option is NO_COPY:
-            copy = False
-        elif option is TO_COPY:
-            copy = True
-        else:
-            raise TypeError(f"option must be a SendOption, not {option!r}")
-
-        # 1. Taken apart. An exporter may run any code here, so nothing is held yet that it could pull away.
-        value_object = record._value
-        key_object = record._key
-        c.headers = NULL
-        key.view = NULL
-        take_payload(&value, value_object, "value")
-        try:
-            take_payload(&key, key_object, "key")
-            if record._headers is not None:
-                c.headers = new_headers(record._headers)
-            topic = client.last_topic
-            if topic is None or topic.name is not record._topic:
-                client.check_open()
-                topic = client.topic(record._topic)
-            if client.state != OPEN:
-                client.check_open()
-            d = &client.deliveries
-            rk = client.rk
-            rkt = <rd_kafka_topic_t *>topic.rkt
-            c.value, c.size = value.data, value.size
-            c.key, c.key_size = key.data, key.size
-            c.timestamp = record._timestamp
-            c.partition = record._partition
-            c.flags = RD_KAFKA_MSG_F_COPY if copy else 0
-
-            # 2. Entered. From here to the hand-over no code but ours runs, and close() waits for this record.
-            kp_enter(d)
-            slot = d.epoch & (KP_EPOCHS - 1)
-            opaque = KP_PLAIN(slot)
-            if target is not None or (not copy and value.size):
-                delivery = kp_delivery_new(d)
-                if delivery is NULL:
-                    client.leave()
-                    raise MemoryError()
-                delivery.epoch = slot
-                delivery.kind = kind
-                delivery.topic = topic.index
-                # The state takes its references; settle_one() or, when the record is refused, release() drops them.
-                if target is not None:
-                    Py_INCREF(target)
-                    delivery.target = <PyObject *>target
-                    if record._id is not None:
-                        Py_INCREF(record._id)
-                        delivery.record_id = <PyObject *>record._id
-                if not copy and value.size:
-                    if value.view is not NULL:
-                        delivery.view = value.view
-                        delivery.holds_view = 1
-                        value.view = NULL
-                        KP_ADD(d.views, 1)
-                    else:
-                        Py_INCREF(value_object)
-                        delivery.value = value.owner
-                opaque = delivery
-            try:
-                while True:
-                    # 3. Handed over. Once accepted the state is librdkafka's: its report may already be there.
-                    seen = kp_rounds(d)
-                    KP_ADD(d.sent[slot], 1)
-                    if c.key_size + (c.size if copy else 0) >= LARGE:
-                        with nogil:
-                            err = kp_produce(rk, rkt, &c, opaque)
-                    else:
-                        err = kp_produce(rk, rkt, &c, opaque)
-                    if not err:
-                        delivery = NULL
-                        c.headers = NULL
-                        return err
-                    KP_ADD(d.sent[slot], -1)
-                    if err != RD_KAFKA_RESP_ERR__QUEUE_FULL or not block or passed(deadline):
-                        return err
-                    client.wait(seen, deadline, None)
-                    client.check_open()
-            finally:
-                if delivery is not NULL:
-                    release(d, delivery)
-                client.leave()
-        finally:
-            if c.headers is not NULL:
-                rd_kafka_headers_destroy(c.headers)
-            drop_payload(&value)
-            drop_payload(&key)
-
-    cdef object refusal(self, rd_kafka_resp_err_t err, ProducerRecord record):
-        """The Error of a record that librdkafka did not accept."""
-        if err == RD_KAFKA_RESP_ERR__FATAL:
-            return self.client.fatal_error()
-        if err == RD_KAFKA_RESP_ERR__QUEUE_FULL:
-            text = (f"{kp_outstanding(&self.client.deliveries)} records are in flight; queue.buffering.max.messages is "
-                    f"{self.client.get_property('queue.buffering.max.messages')}, queue.buffering.max.kbytes "
-                    f"{self.client.get_property('queue.buffering.max.kbytes')}")
-        elif err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
-            text = (f"a key of {size_of(record._key)} and a value of {size_of(record._value)} bytes; message.max.bytes is "
-                    f"{self.client.get_property('message.max.bytes')}")
-        elif err == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
-            text = f"topic {record._topic!r} has no partition {record._partition}"
-        else:
-            return new_error(err)
-        return new_error(err, f"{new_error(err).message}: {text}")
-
-    # -- what both offer ------------------------------------------------------------------------
+cdef class Producer(Transactional):
+    """What both producers offer. Not to be made itself."""
 
     @property
     def name(self):
@@ -307,7 +56,7 @@ cdef class Producer:
 
     def __len__(self):
         """How many records are outstanding: accepted, and not reported yet."""
-        return kp_outstanding(&self.opened().deliveries)
+        return self.opened().outstanding()
 
     def __bool__(self):
         return True
@@ -372,9 +121,8 @@ cdef class Producer:
             RuntimeError: inside a callback of this producer, after `close`, or in a forked child.
         Source: rd_kafka_metadata(); KafkaClient::fetchBrokerMetadata.
         """
-        if not isinstance(topic, str):
-            raise TypeError(f"topic must be a str, not {type(topic).__name__}")
-        return self.opened().fetch_metadata(topic, deadline_of(timeout))
+        check_topic(topic)
+        return fetch_metadata(self.opened(), topic, deadline_of(timeout))
 
     def __enter__(self):
         self.opened().check_open()
@@ -391,7 +139,7 @@ cdef class Producer:
         if self.client is None:
             return f"<{type(self).__name__} without a client>"
         return (f"<{type(self).__name__} {self.client.name}: "
-                f"{kp_outstanding(&self.client.deliveries)} outstanding{'' if self.client.state == OPEN else ', closed'}>")
+                f"{self.client.outstanding()} outstanding{'' if self.client.state == OPEN else ', closed'}>")
 
     def __reduce__(self):
         raise TypeError(f"a {type(self).__name__} cannot be pickled or copied: it owns connections and a thread")
@@ -401,17 +149,16 @@ cdef class Producer:
         return self.opened().ledger()
 
 
-cdef size_of(object data):
-    cdef Payload payload
-    take_payload(&payload, data, "record")
-    drop_payload(&payload)
-    return payload.size
-
-
 cdef inline ProducerRecord check_record(object record):
     if not isinstance(record, ProducerRecord):
         raise TypeError(f"record must be a ProducerRecord, not {type(record).__name__}")
     return <ProducerRecord>record
+
+
+cdef int check_topic(object topic) except -1:
+    if not isinstance(topic, str):
+        raise TypeError(f"topic must be a str, not {type(topic).__name__}")
+    return 0
 
 
 cdef inline int check_callback(object callback) except -1:
@@ -512,6 +259,45 @@ cdef class KafkaAsyncProducer(Producer):
         if err:
             return self.refusal(err, r)
         return None
+
+    def send_batch(self, topic, values, *, offsets=None, keys=None, key_offsets=None, partition=None, headers=None,
+                   timestamps=None, callback=None, option=NO_COPY, timeout=None):
+        """Hand many records to librdkafka in one call, without a Python object for any of them.
+
+        With Auto it blocks while the queue is full, without the GIL, up to `timeout`; with Manual, and inside a callback
+        of this producer, never. Items are accepted in order: what finds no room is refused with
+        RD_KAFKA_RESP_ERR__QUEUE_FULL, and `values[batch.next_index:]` goes on. An item that can never be sent is refused
+        alone. The exporters are held until the batch is done and must not change before, unless `option` is
+        SendOption.ToCopyRecordValue.
+
+        Args:
+            topic: the topic's name.
+            values: a sequence of bytes-like objects, str or None; one buffer, with `offsets`; or an object with
+                `__arrow_c_array__` (an Arrow array of binary, string or fixed-size binary values, nulls included).
+            offsets: an int32 or int64 buffer of n + 1 places in `values`, as Arrow lays them out.
+            keys: likewise, or one key for all, or None.
+            key_offsets: the same for `keys`.
+            partition: an int for all, an int32 buffer of n (-1: the partitioner chooses), or None.
+            headers: for all, as a ProducerRecord's.
+            timestamps: milliseconds since the epoch: an int for all or an int64 buffer of n; None: now.
+            callback: callback(batch), once, after the last report of an accepted item.
+            option: a SendOption.
+            timeout: seconds to wait for room in the queue (int, float or timedelta), None waits for ever.
+        Returns:
+            A Batch, which has an outcome for every item.
+        Raises:
+            KafkaException: RD_KAFKA_RESP_ERR__INVALID_ARG (a ValueError): the topic is empty or longer than 512 bytes.
+            TypeError, ValueError, BufferError: an argument is malformed; nothing was queued.
+            RuntimeError: after `close`, or in a forked child.
+        Source: rd_kafka_produce_batch().
+        """
+        cdef Client client = self.opened()
+        cdef int64_t deadline = deadline_of(timeout)
+        client.check_open()
+        check_topic(topic)
+        check_callback(callback)
+        return send_batch(client, topic, values, offsets, keys, key_offsets, partition, headers, timestamps, callback,
+                          copies(option), self.auto and not client.in_callback(), deadline)
 
     def poll_events(self, timeout=0):
         """Run the callbacks that are due. With EventsPollingOption.Manual only.
@@ -614,3 +400,28 @@ cdef class KafkaSyncProducer(Producer):
         if waiter.error is not None:
             raise KafkaException(waiter.error)
         return waiter.metadata
+
+    def send_batch(self, topic, values, *, offsets=None, keys=None, key_offsets=None, partition=None, headers=None,
+                   timestamps=None, callback=None, option=NO_COPY, timeout=None):
+        """Send many records in one call and wait until each is reported.
+
+        Blocks, without the GIL. The arguments are those of KafkaAsyncProducer.send_batch.
+
+        Returns:
+            A Batch that is done; when `timeout` was over first, one that is not, whose records may still be delivered.
+        Raises:
+            KafkaException: RD_KAFKA_RESP_ERR__INVALID_ARG (a ValueError): the topic is empty or longer than 512 bytes.
+            TypeError, ValueError, BufferError: an argument is malformed; nothing was queued.
+            RuntimeError: inside a callback of this producer, after `close`, or in a forked child.
+        Source: rd_kafka_produce_batch().
+        """
+        cdef Client client = self.opened()
+        cdef int64_t deadline = deadline_of(timeout)
+        cdef Batch batch
+        client.check_blocking("send_batch")
+        check_topic(topic)
+        check_callback(callback)
+        batch = send_batch(client, topic, values, offsets, keys, key_offsets, partition, headers, timestamps, callback,
+                           copies(option), True, deadline)
+        batch.wait_done(deadline, None)
+        return batch

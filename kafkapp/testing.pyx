@@ -4,7 +4,7 @@ Layer L4. Knows nothing of producers: whatever speaks Kafka can be a client, in 
 """
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int16_t
-from posix.unistd cimport getpid
+from posix.unistd cimport getpid, usleep
 
 from kafkapp.errors cimport new_exception
 from kafkapp.librdkafka cimport (
@@ -39,7 +39,7 @@ cdef rd_kafka_t *new_host() except NULL:
     cdef rd_kafka_t *host
     cdef rd_kafka_conf_t *conf = rd_kafka_conf_new()
     for name, value in ((b"client.id", b"kafkapp-mock-cluster"), (b"log_level", b"0"),
-                        # The host's limit for a message is the brokers' for a request: more than message.max.bytes can be.
+                        # The limit of the host is the brokers' for a request: more than message.max.bytes can be.
                         (b"receive.message.max.bytes", b"1100000000")):
         if rd_kafka_conf_set(conf, name, value, errstr, sizeof(errstr)) != RD_KAFKA_CONF_OK:
             rd_kafka_conf_destroy(conf)
@@ -150,6 +150,7 @@ cdef class MockCluster:
     cdef rd_kafka_mock_cluster_t *cluster   # owned; NULL before __init__ and after close
     cdef rd_kafka_t *handle                 # the cluster's host, owned; destroyed after it
     cdef object lock                        # held during each call into librdkafka, so that close waits for it
+    cdef bint closing                       # close has begun: calls that come now do not keep it waiting
     cdef int pid                            # of the process whose threads serve the cluster
     cdef readonly int brokers
     cdef str servers
@@ -199,18 +200,20 @@ cdef class MockCluster:
     cdef int check_open(self) except -1:
         if self.pid != getpid():
             raise RuntimeError("the MockCluster belongs to the process that made it, and this is a fork of that")
-        if self.cluster == NULL:
+        if self.cluster == NULL or self.closing:
             raise RuntimeError("the MockCluster is closed")
         return 0
 
     cdef int obey(self, Command command, const void *data, int a=0, int b=0, int c=0) except -1:
         cdef rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR
-        if self.pid != getpid():    # the lock may have been taken when the process forked, for ever
-            self.check_open()
+        self.check_open()           # before the lock: it may have been taken when the process forked, for ever
         with self.lock:
             self.check_open()
             with nogil:
                 err = call(self.cluster, command, data, a, b, c)
+                # The cluster's thread answers a command before it drains its wake-up pipe: it may drain that of a command
+                # which comes at once, and sleep on it for a second. Measured: one of ten does; with a pause, hardly any.
+                usleep(2000)
         if err != RD_KAFKA_RESP_ERR_NO_ERROR:
             raise new_exception(err)
         return 0
@@ -232,6 +235,7 @@ cdef class MockCluster:
         cdef rd_kafka_t *handle
         if self.pid != getpid():
             self.check_open()
+        self.closing = True
         with self.lock:
             cluster, handle = self.cluster, self.handle
             self.cluster, self.handle = NULL, NULL

@@ -25,8 +25,7 @@ BOUND = 30  # seconds for anything
 
 
 def environment(**more):
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path, "TERM": "xterm", "COLUMNS": "160", **more}
+    return {**os.environ, "TERM": "xterm", "COLUMNS": "160", **more}
 
 
 def start(*arguments, **options):

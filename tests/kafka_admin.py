@@ -7,7 +7,7 @@ import contextlib
 import time
 import uuid
 
-from confluent_kafka import KafkaException
+from confluent_kafka import ElectionType, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 
@@ -23,6 +23,23 @@ def wait_until(condition, timeout, what):
         time.sleep(0.05)
 
 
+PASSING = {
+    "_TRANSPORT",
+    "_TIMED_OUT",
+    "_ALL_BROKERS_DOWN",
+    "REQUEST_TIMED_OUT",
+    "NOT_CONTROLLER",
+    "INVALID_REPLICATION_FACTOR",
+    "BROKER_NOT_AVAILABLE",
+}
+
+
+def in_sync(topic):
+    """Whether each partition of that metadata has a leader and all its replicas in sync."""
+    partitions = topic.partitions.values()
+    return bool(partitions) and all(p.leader != -1 and len(p.isrs) == len(p.replicas) for p in partitions)
+
+
 class ClusterAdmin:
     """What tests ask of a cluster, whoever runs it."""
 
@@ -35,12 +52,14 @@ class ClusterAdmin:
     def admin(self):
         """The AdminClient, for what has no method here."""
         if self._admin is None:
-            self._admin = AdminClient({
-                "bootstrap.servers": self.bootstrap_servers,
-                "log_level": 0,  # brokers go down on purpose here: no lines about it on stderr
-                "reconnect.backoff.max.ms": 500,
-                "topic.metadata.refresh.interval.ms": -1,
-            })
+            self._admin = AdminClient(
+                {
+                    "bootstrap.servers": self.bootstrap_servers,
+                    "log_level": 0,  # brokers go down on purpose here: no lines about it on stderr
+                    "reconnect.backoff.max.ms": 500,
+                    "topic.metadata.refresh.interval.ms": -1,
+                }
+            )
         return self._admin
 
     def metadata(self, topic=None, timeout=10):
@@ -81,7 +100,8 @@ class ClusterAdmin:
         self.wait_in_sync(name, timeout=timeout)
 
     def _settle(self, request, timeout, already_done):
-        # A cluster that has just lost its controller refuses for a moment; asked again, the work may prove done already.
+        # A cluster that has just lost its controller or a broker refuses for a moment; asked again, the work may prove
+        # done already by the attempt that was not answered.
         deadline = time.monotonic() + timeout
         attempts = 0
         while True:
@@ -89,10 +109,10 @@ class ClusterAdmin:
             try:
                 return request().result(timeout=timeout)
             except KafkaException as failure:
-                error = failure.args[0]
-                if attempts > 1 and already_done and already_done in error.name():
+                name = failure.args[0].name()
+                if attempts > 1 and already_done and already_done in name:
                     return None
-                if time.monotonic() > deadline or error.name() in ("TOPIC_ALREADY_EXISTS", "UNKNOWN_TOPIC_OR_PART"):
+                if time.monotonic() > deadline or name not in PASSING:
                     raise
                 time.sleep(0.2)
 
@@ -113,15 +133,22 @@ class ClusterAdmin:
 
         return wait_until(ask, timeout, f"a leader of {topic}-{partition}").leader
 
+    def elect_preferred_leader(self, topic, partition, timeout=30):
+        """Make the first of the partition's replicas its leader, and wait until it is."""
+        place = TopicPartition(topic, partition)
+        self.admin.elect_leaders(ElectionType.PREFERRED, [place]).result(timeout=timeout)
+        wait_until(
+            lambda: self.leader(topic, partition) == self.partition(topic, partition).replicas[0],
+            timeout,
+            f"the preferred leader of {topic}-{partition}",
+        )
+
     def wait_in_sync(self, topic, timeout=30):
         """Wait until every partition of the topic has a leader and all its replicas are in sync."""
 
         def ask():
             with contextlib.suppress(KafkaException):
-                partitions = self.metadata(topic).topics[topic].partitions.values()
-                return bool(partitions) and all(
-                    p.leader != -1 and len(p.isrs) == len(p.replicas) and p.error is None for p in partitions
-                )
+                return in_sync(self.metadata(topic).topics[topic])
             return False
 
         wait_until(ask, timeout, f"all replicas of {topic} in sync")

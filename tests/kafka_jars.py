@@ -63,7 +63,14 @@ def find_jars(version=KAFKA_VERSION):
     # Filled beside its place and renamed, so that a run that was stopped half way leaves no half-filled cache.
     with tempfile.TemporaryDirectory(dir=jars.parent) as work:
         pathlib.Path(work, "pom.xml").write_text(POM.format(kafka=version, log4j=LOG4J_VERSION))
-        command = [maven, "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=jars", "-DincludeScope=runtime"]
+        command = [
+            maven,
+            "-q",
+            "-B",
+            "dependency:copy-dependencies",
+            "-DoutputDirectory=jars",
+            "-DincludeScope=runtime",
+        ]
         done = subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=600, check=False)
         if done.returncode != 0:
             raise KafkaUnavailable(f"mvn could not fetch Apache Kafka {version}: {(done.stdout + done.stderr)[-800:]}")

@@ -5,6 +5,7 @@ Every claim about lost or doubled records is made through this one checker, whic
 """
 
 import bisect
+import collections
 import dataclasses
 import hashlib
 import os
@@ -135,17 +136,16 @@ class Ledger:
 
     def counts(self):
         """How many records there are by what was said last of them (None: nothing yet)."""
+        return collections.Counter(said[-1][0] if said else None for said in self.outcomes().values())
+
+    def outcomes(self):
+        """A copy of what was said: identity to a list of (kind, partition, offset, code)."""
         with self._lock:
-            found = {}
-            for outcomes in self._outcomes.values():
-                kind = outcomes[-1][0] if outcomes else None
-                found[kind] = found.get(kind, 0) + 1
-            return found
+            return {identity: list(said) for identity, said in self._outcomes.items()}
 
     def codes(self):
         """The set of error codes that were reported."""
-        with self._lock:
-            return {code for outcomes in self._outcomes.values() for _, _, _, code in outcomes if code}
+        return {code for outcomes in self.outcomes().values() for _, _, _, code in outcomes if code}
 
     def close(self):
         if self._journal is not None:
@@ -159,9 +159,13 @@ class Ledger:
             log: LogRecords, those of one partition in the order of their offsets.
             complete: False when the topic was deleted or trimmed meanwhile: then nothing can be called lost.
         """
-        with self._lock:
-            outcomes = {identity: list(said) for identity, said in self._outcomes.items()}
-        by_place = {(p, o): identity for identity, said in outcomes.items() for kind, p, o, _ in said if kind == DELIVERED and o is not None}
+        outcomes = self.outcomes()
+        by_place = {
+            (p, o): identity
+            for identity, said in outcomes.items()
+            for kind, p, o, _ in said
+            if kind == DELIVERED and o is not None
+        }
         places, corrupt, phantom, contradicted = {}, [], [], []
         order = {}  # (producer, partition) -> the sequences, in the log's order, first copies only
         for record in log:

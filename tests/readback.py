@@ -6,7 +6,6 @@ Layer: test helper over confluent-kafka and kafka-python; what it returns is the
 import time
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
-
 from ledger import LogRecord
 
 
@@ -15,16 +14,18 @@ def read_messages(bootstrap_servers, topic, *, committed=False, timeout=60):
 
     The checksums of the batches are checked; `committed` leaves out what transactions did not commit.
     """
-    consumer = Consumer({
-        "bootstrap.servers": bootstrap_servers,
-        "group.id": "readback",
-        "enable.auto.commit": False,
-        "enable.partition.eof": True,
-        "check.crcs": True,
-        "isolation.level": "read_committed" if committed else "read_uncommitted",
-        "fetch.wait.max.ms": 50,
-        "log_level": 0,
-    })
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap_servers,
+            "group.id": "readback",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "check.crcs": True,
+            "isolation.level": "read_committed" if committed else "read_uncommitted",
+            "fetch.wait.max.ms": 50,
+            "log_level": 0,
+        }
+    )
     deadline = time.monotonic() + timeout
     try:
         partitions = consumer.list_topics(topic, timeout=timeout).topics[topic].partitions

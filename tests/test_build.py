@@ -68,6 +68,11 @@ def test_what_is_tested_is_what_was_installed():
     editable = origin.get("dir_info", {}).get("editable", False)
     assert package_folder() == (ROOT / "kafkapp" if editable else Path(installed.locate_file("kafkapp")))
     assert installed.version == PROJECT["version"]
+    here = {str(file.relative_to(ROOT)) for file in (ROOT / "kafkapp").rglob("*.py*")
+            if file.suffix in (".py", ".pyi", ".pyx", ".pxd")}
+    expected = {re.sub(r"\.pyx$", ".pyi", file) for file in here}
+    there = {str(file.relative_to(package_folder().parent)) for file in package_folder().rglob("*.p*")}
+    assert sorted(expected - there) == []
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="needs /proc")

@@ -53,7 +53,9 @@ def test_two_swapped_records_are_reordered():
     assert ledger.verdict(log).faults() == {"reordered": 1}
 
 
-@pytest.mark.parametrize("byte", [0, 5, 13, 20, 30, 99], ids="magic run producer sequence body checksum".split())
+@pytest.mark.parametrize(
+    "byte", [0, 5, 13, 20, 30, 99], ids=["magic", "run", "producer", "sequence", "body", "checksum"]
+)
 @pytest.mark.parametrize("acknowledged", [True, False])
 def test_a_flipped_bit_is_corrupt_and_not_lost_too(byte, acknowledged):
     ledger = Ledger()

@@ -111,6 +111,14 @@ def test_null_and_empty_are_two_things():
     assert (str(NullKey), str(Value(b""))) == ("[null]", "[empty]")
 
 
+def test_nothing_at_no_address_is_not_null():
+    make = ctypes.pythonapi.PyMemoryView_FromMemory
+    make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int]
+    nothing = make(None, 0, 0x100)
+    assert native_headers([("a", nothing), ("b", None)]) == [(b"a", b""), (b"b", None)]
+    assert str(Value(nothing)) == "[empty]" and Value(nothing) == b""
+
+
 def test_views_print_as_in_cpp():
     assert str(Value(b"hello\0world")) == "hello[0x00]world"
     assert str(Value(b"\x1f ~\x7f\xff")) == "[0x1f] ~[0x7f][0xff]"
@@ -284,6 +292,21 @@ def test_headers_can_be_changed_in_place():
     assert str(record) == "t-NA: [null]/v"
     record.headers = None
     assert record.headers == []
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs /proc")
+def test_reading_views_leaks_nothing():
+    view = Value(bytearray(b"abc"))
+
+    def read(times):
+        for _ in range(times):
+            assert memoryview(view) == b"abc" == bytes(view)
+
+    read(1000)
+    before = resident()
+    read(100_000)
+    assert resident() - before < 2_000_000          # 20 bytes each would show
+    view.data.append(1)
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs /proc")

@@ -132,8 +132,8 @@ def run_case(case: Case, bootstrap: str, topic: str, timeout: float = 180.0) -> 
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, str(CLIENTS), case.client, json.dumps(case.asked(bootstrap, topic))]
     try:
-        done = subprocess.run(command, text=True, capture_output=True, timeout=timeout, stdin=subprocess.DEVNULL,
-                              env={**os.environ, "PYTHONPATH": path})
+        done = subprocess.run(command, check=False, text=True, capture_output=True, timeout=timeout,
+                              stdin=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": path})
     except subprocess.TimeoutExpired:
         raise CaseFailed(f"{case.label}: not done after {timeout:.0f} s") from None
     if done.returncode or not done.stdout.strip():

@@ -1,7 +1,9 @@
 from collections.abc import Mapping
+from typing import final
 
 def version() -> str: ...
 
+@final
 class Floor:
     def __init__(self, properties: Mapping[str, object], topic: str, topics: int = 1, partitions: int = 1) -> None: ...
     @property

@@ -2,6 +2,7 @@
 # Layer L5. A module and not a program, so that it is built with the package and uses the same librdkafka.
 # Knows nothing of kafkapp's producers: what they are compared with must not depend on them.
 
+cimport cython
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
@@ -47,6 +48,7 @@ def version():
     return rd_kafka_version_str().decode()
 
 
+@cython.final
 cdef class Floor:
     """A C program's producer: one thread sends, another drains the delivery reports.
 
@@ -62,7 +64,9 @@ cdef class Floor:
     cdef kp_floor floor
     cdef bint is_open
 
-    def __cinit__(self, properties, str topic, int topics=1, int partitions=1):
+    def __init__(self, properties, str topic, int topics=1, int partitions=1):
+        if self.is_open:
+            raise RuntimeError("it is open already")
         cdef char errstr[512]
         cdef rd_kafka_conf_t *conf = rd_kafka_conf_new()
         cdef bytes name, value

@@ -21,7 +21,7 @@ def cpu_model() -> str:
 
 def kcat_version() -> str | None:
     try:
-        out = subprocess.run(["kcat", "-V"], text=True, capture_output=True, timeout=10).stdout
+        out = subprocess.run(["kcat", "-V"], check=False, text=True, capture_output=True, timeout=10).stdout
     except (OSError, subprocess.TimeoutExpired):
         return None
     found = [line for line in out.splitlines() if line.startswith("Version")]

@@ -49,6 +49,7 @@ CALLBACK = Scenario(
     (Target("P1", "rate against confluent-kafka as documented", rates(OURS, CONFLUENT), at_least=3.0, beyond=3.5),
      Target("", "rate against confluent-kafka tuned (positional, poll once in 1000)", rates(OURS, TUNED)),
      Target("P2", "rate against the C loop", rates(OURS, C), at_least=0.50, beyond=0.60),
+     Target("", "CPU against the C loop", cpus(OURS, C)),
      Target("P13", "CPU against confluent-kafka as documented", cpus(OURS, CONFLUENT), at_most=0.40, beyond=0.33, real=True)))
 
 NO_CALLBACK = Scenario(
@@ -57,7 +58,7 @@ NO_CALLBACK = Scenario(
      c_program(500_000), confluent("send", 500_000, callback=False), confluent("tuned", 500_000, TUNED, callback=False)),
     (Target("P3", "rate against confluent-kafka as documented", rates(OURS, CONFLUENT), at_least=2.25, beyond=2.5),
      Target("", "rate against confluent-kafka tuned", rates(OURS, TUNED)),
-     Target("", "rate against the C loop", rates(OURS, C))))
+     Target("", "rate against the C loop", rates(OURS, C)), Target("", "CPU against the C loop", cpus(OURS, C))))
 
 BATCH = Scenario(
     "batch", "send_batch, 1000 records a call, one report for the batch, no copy",
@@ -169,13 +170,15 @@ def topic_growth(outcomes: Any) -> float:
 
 TOPICS = Scenario(
     "topics", "the records go round robin to 1, 100, 1000 topics",
-    tuple(client(path="send", records=200_000, label=f"{name}, {topics} topic{'s' if topics > 1 else ''}", topics=topics)
+    tuple(client(path="send", records=200_000, label=f"{name}, {topics} topic{'s' if topics > 1 else ''}", topics=topics,
+                 options={"turn": True})
           for client, name in ((ours, OURS), (c_program, C)) for topics in (1, 100, 1000)),
     (Target("P16", "CPU at 1000 topics against what C's growth explains", topic_growth, at_most=1.2),))
 
 PARTITIONS = Scenario(
     "partitions", "the records go round robin to 1 and to 4 partitions",
-    tuple(client(path="send", records=200_000, label=f"{name}, {partitions}", partitions=partitions)
+    tuple(client(path="send", records=200_000, label=f"{name}, {partitions}", partitions=partitions,
+                 options={"turn": True})
           for client, name in ((ours, OURS), (c_program, C)) for partitions in (1, 4)), default=False)
 
 FLAT = Scenario(

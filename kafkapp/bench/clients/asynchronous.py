@@ -24,11 +24,10 @@ async def gathered(futures: list[Any]) -> int:
 
 
 def kafkapp_many(run: Run) -> None:
-    from kafkapp import ProducerRecord
-    from kafkapp.aio import KafkaProducer
+    from kafkapp import ProducerRecord, aio
 
     async def go() -> None:
-        async with KafkaProducer(run.properties()) as producer:
+        async with aio.KafkaProducer(run.properties()) as producer:
             await producer.send(ProducerRecord(run.topic, 0, None, run.value))
             run.warm = 1
             run.start()
@@ -40,11 +39,10 @@ def kafkapp_many(run: Run) -> None:
 
 
 def kafkapp_lone(run: Run) -> None:
-    from kafkapp import ProducerRecord
-    from kafkapp.aio import KafkaProducer
+    from kafkapp import ProducerRecord, aio
 
     async def go() -> None:
-        async with KafkaProducer(run.properties(**{"linger.ms": 0})) as producer:
+        async with aio.KafkaProducer(run.properties(**{"linger.ms": 0})) as producer:
             await lone(run, lambda: producer.send(ProducerRecord(run.topic, 0, None, run.value)))
 
     asyncio.run(go())

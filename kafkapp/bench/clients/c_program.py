@@ -14,7 +14,8 @@ def send(run: Run) -> None:
     floor = opened(run)
     run.warm = len(run.targets())
     floor.send(run.value, run.warm)
-    floor.wait(run.warm)
+    if not floor.wait(run.warm) or floor.failed:
+        raise RuntimeError(f"nothing can be sent: {floor.error or 'no report in a minute'}")
     run.start()
     floor.send(run.value, run.records, run.batch, run.copy)
     run.sent()

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 
 def memory(field: str = "VmRSS") -> int:
@@ -110,7 +110,7 @@ def idle(seconds: float = 0.2, timeout: float = 30.0) -> None:
 class BusyThread:
     """A Python thread that computes without a pause, as other work of the program would; `with` runs it."""
 
-    def __enter__(self) -> BusyThread:
+    def __enter__(self) -> Self:
         self.going, self.turning = True, threading.Event()
         self.thread = threading.Thread(target=self.turn, daemon=True)
         self.thread.start()
@@ -141,8 +141,7 @@ class Ticker:
         self.ticking.set()
         while self.going:
             now = clock()
-            if now - last > self.longest:
-                self.longest = now - last
+            self.longest = max(self.longest, now - last)
             last = now
 
     def stall(self, act: Callable[[], object]) -> float:

@@ -62,7 +62,10 @@ def measured(run: Run, producer: Any, send: Callable[[Any], None], poll: Callabl
 
 
 def send(run: Run) -> None:
-    """`send` of the Auto producer; one record after the other to each target."""
+    """`send` of the Auto producer; one record after the other to each target.
+
+    The plain loop is what a program writes; where the number of targets is compared, both sides turn (`options.turn`).
+    """
     producer, targets, value = warmed(run), run.targets(), run.value
 
     def send_one_target(callback: Any) -> None:
@@ -81,7 +84,7 @@ def send(run: Run) -> None:
             topic, partition = targets[i % count]
             send(ProducerRecord(topic, partition, None, value), callback, how)
 
-    measured(run, producer, send_one_target if len(targets) == 1 else send_all_targets)
+    measured(run, producer, send_all_targets if run.options.get("turn") else send_one_target)
 
 
 def send_manual(run: Run) -> None:

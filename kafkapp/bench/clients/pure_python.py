@@ -21,10 +21,11 @@ def kafka_python(run: Run) -> None:
     reports, value = Reports(), run.value
     # Releases before 3.0 bound the memory of their queue; later ones do not know the name.
     room = {"buffer_memory": 1 << 30} if "buffer_memory" in KafkaProducer.DEFAULT_CONFIG else {}
+    # A fixed version of the protocol: what it would choose for the mock cluster by itself, it cannot talk.
     producer: Any = KafkaProducer(
         bootstrap_servers=run.bootstrap.split(","), acks="all", linger_ms=run.settings["linger.ms"],
         batch_size=1_000_000, max_request_size=max(1 << 20, run.size + 1000), enable_idempotence=False,
-        compression_type=run.settings.get("compression.type"), **room)
+        compression_type=run.settings.get("compression.type"), api_version=(2, 3), **room)
     producer.send(run.topic, value, partition=0).get(timeout=30)
     run.warm = 1
     run.start()
