@@ -70,7 +70,9 @@ class Library:
         """What this library has, what it lacks and why, in lines for people."""
         missing = [name for name in OPTIONAL if name not in self.features]
         lines = [f"librdkafka {self.version} ({self.route})", f"features: {', '.join(self.features) or 'unknown'}"]
-        if self.files:
+        if self.licences:
+            lines += [f"left out: {name}" for name in missing]
+        elif self.files:
             lines += [f"missing: {name} ({OPTIONAL[name][0]} and its headers not found)" for name in missing]
             if packages := sorted({package for name in missing for package in OPTIONAL[name][1].split()}):
                 lines.append(f"to have them on Debian: apt-get install {' '.join(packages)}, then install again")
@@ -111,7 +113,10 @@ def locate(build="build"):
     if choice == "bundled":
         return from_prefix(make(build), "built here", bundled=True)
     if choice == "pinned":
-        return from_prefix(make(build, pinned=True), "built here with its pinned parts", bundled=True)
+        library = from_prefix(make(build, pinned=True), "built here with its pinned parts", bundled=True)
+        if lacks := sorted(OPTIONAL.keys() - {*library.features, "sasl_gssapi"}):
+            raise BuildError(f"librdkafka was built without {', '.join(lacks)}, which a wheel must have")
+        return library
     return from_prefix(Path(choice).absolute(), choice)
 
 
@@ -343,9 +348,9 @@ def sources_of(tree, settings):
     files = re.search(r"^SRCS=\s*(.*)$", makefile, re.MULTILINE)[1].split()
     for variable, added in re.findall(r"^SRCS_\$\((\w+)\)\s*\+=\s*(.*)$", makefile, re.MULTILINE):
         files += added.split() if settings.get(variable) == "y" else []
-    lz4 = "" if settings.get("WITH_LZ4_EXT") == "y" else "LZ4|"
-    files += re.findall(r"\S+\.c", " ".join(re.findall(rf"^SRCS_(?:{lz4}y)\s*\+?=.*$", makefile, re.MULTILINE)))
+    files += re.findall(r"\S+\.c", " ".join(re.findall(r"^SRCS_(?:LZ4|y)\s*\+?=.*$", makefile, re.MULTILINE)))
     skipped = {"regexp.c"} if settings.get("HAVE_REGEX") == "y" else set()
+    skipped |= {"lz4.c", "lz4frame.c", "lz4hc.c"} if settings.get("WITH_LZ4_EXT") == "y" else set()
     return sorted({file for file in files if file.endswith(".c")} - skipped)
 
 

@@ -128,6 +128,11 @@ class build_ext(setuptools_build_ext):
         for folder in [Path(self.build_lib), *([Path()] if self.inplace else [])]:
             self.place(library, folder / "kafkapp")
 
+    def build_extensions(self):
+        if self.library.licences:   # some Pythons add where they themselves were installed to what they link
+            self.compiler.linker_so = [flag for flag in self.compiler.linker_so if not flag.startswith("-Wl,-rpath")]
+        super().build_extensions()
+
     def place(self, library, folder):
         """Whatever an earlier build has put there goes: it may have taken another librdkafka."""
         for old in folder.glob("librdkafka*"):
