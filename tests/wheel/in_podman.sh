@@ -37,7 +37,7 @@ export CONTAINERS_CONF=$work/containers.conf
 if ! podman image exists "$image"; then
     step "A root file system: Debian's minimal one, a compiler, and what OpenSSL's build asks for"
     suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
-    mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | grep -oE 'https?://[^ ]+/debian(/| |$)' | head -1)
+    mirror=$(grep -rhoE 'https?://[^ ]+/debian(/| |$)' /etc/apt/sources.list* | head -1)
     root=$work/root
     [ -x "$root/usr/bin/make" ] || debootstrap --variant=minbase \
         --include=gcc,libc6-dev,make,perl,ca-certificates,debianutils,libssl3,libffi8,libbz2-1.0,libsqlite3-0,liblzma5,zlib1g \
