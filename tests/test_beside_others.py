@@ -14,7 +14,7 @@ import kafkapp.testing
 with kafkapp.testing.MockCluster() as cluster:
     cluster.create_topic("both", partitions=1)
     servers = {{"bootstrap.servers": cluster.bootstrap_servers}}
-    other = confluent_kafka.Producer(servers)
+    other = confluent_kafka.Producer({{**servers, "log_level": 0}})
     seen = []
     with kafkapp.KafkaSyncProducer(servers) as ours:
         for number in range(3):
