@@ -29,7 +29,6 @@ events_logger = "file"
 cgroup_manager = "cgroupfs"
 [containers]
 netns = "host"
-cgroups = "disabled"
 default_ulimits = ["nofile=1000:1000", "nproc=1000:1000"]
 EOF
 export CONTAINERS_CONF=$work/containers.conf
