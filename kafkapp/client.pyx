@@ -391,7 +391,10 @@ cdef class Client:
     cdef object fatal_error(self):
         """The Error behind RD_KAFKA_RESP_ERR__FATAL."""
         cdef char errstr[512]
-        cdef rd_kafka_resp_err_t err = rd_kafka_fatal_error(self.rk, errstr, sizeof(errstr))
+        cdef rd_kafka_resp_err_t err
+        if self.rk is NULL:     # closed meanwhile: the reason went with it
+            return new_error(RD_KAFKA_RESP_ERR__FATAL, None, True)
+        err = rd_kafka_fatal_error(self.rk, errstr, sizeof(errstr))
         return new_error(err, errstr.decode("utf-8", "replace"), True)
 
     def get_property(self, str name not None):

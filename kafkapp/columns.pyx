@@ -243,8 +243,10 @@ cdef bint is_sequence(object values):
 
 
 cdef Column new_column(object values, object offsets, str what):
-    """A column of many: a sequence, a buffer with offsets, or an Arrow array."""
+    """A column of many: a sequence, a buffer with offsets, an Arrow array, or one that is made already."""
     cdef Column column = Column.__new__(Column)
+    if isinstance(values, Column):
+        return values
     if offsets is not None:
         column.from_buffer(values, offsets, what, "offsets" if what == "values" else "key_offsets")
     elif hasattr(values, "__arrow_c_array__"):
@@ -261,7 +263,8 @@ cdef Column new_key_column(object keys, object offsets, str what):
     """The same for keys, which may also be one for all, or none."""
     cdef Column column
     cdef kp_span span
-    if offsets is None and not hasattr(keys, "__arrow_c_array__") and not is_sequence(keys):
+    if offsets is None and not isinstance(keys, Column) and not hasattr(keys, "__arrow_c_array__") \
+            and not is_sequence(keys):
         column = Column.__new__(Column)
         column.count = -1
         column.held = keys
