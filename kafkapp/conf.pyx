@@ -2,7 +2,7 @@
 
 Layer L3: knows librdkafka's configuration, no client.
 """
-from kafkapp.config import CALLBACKS, redact, suggestion
+from kafkapp.config import CALLBACKS, ProducerConfig, redact, suggestion
 
 from kafkapp.errors cimport new_exception
 from kafkapp.librdkafka cimport *
@@ -10,6 +10,8 @@ from kafkapp.librdkafka cimport *
 
 # What the binding itself answers for; librdkafka sees none of them.
 OWN = ("delivery.report.only.error", "log.queue")
+# Those whose values may have a fraction.
+cdef tuple FRACTIONAL = ("linger.ms", "queue.buffering.max.ms")
 # A process-wide signal handler, and code loaded into the process: not for a library to allow.
 REFUSED = {
     "internal.termination.signal": "it installs a signal handler for the whole process",
@@ -22,7 +24,7 @@ cdef object invalid(str text, properties):
 
 
 cdef list known_names():
-    """Every property that librdkafka knows."""
+    """Every property that librdkafka knows. Its dump leaves out the aliases: the usual ones are in ProducerConfig."""
     cdef rd_kafka_conf_t *conf = rd_kafka_conf_new()
     cdef rd_kafka_topic_conf_t *topic_conf = rd_kafka_topic_conf_new()
     cdef size_t n = 0, i
@@ -34,7 +36,25 @@ cdef list known_names():
     rd_kafka_conf_dump_free(pairs, n)
     rd_kafka_conf_destroy(conf)
     rd_kafka_topic_conf_destroy(topic_conf)
-    return names
+    return names + [value for name, value in vars(ProducerConfig).items() if name.isupper()]
+
+
+cdef int check_number(const rd_kafka_conf_t *conf, str name, str value, properties) except -1:
+    """That librdkafka has not taken the first half of a value for a whole number: it reads 1 in 1.5, 5 in 5s."""
+    if not value.strip()[:1] in tuple("+-.0123456789"):
+        return 0                    # a word
+    taken = conf_value(conf, NULL, name)
+    if taken is None or taken == value or not taken.lstrip("-").isdecimal():
+        return 0                    # text, true or false
+    try:
+        if name in FRACTIONAL:
+            float(value)
+            return 0
+        if int(value, 0) == int(taken):
+            return 0
+    except ValueError:
+        pass
+    raise invalid(f"{name} must be a {'' if name in FRACTIONAL else 'whole '}number, not {value[:64]!r}", properties)
 
 
 cdef int check_servers(str servers, properties) except -1:
@@ -72,8 +92,11 @@ cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
                 raise invalid(f"{name} is refused: {REFUSED[name]}", properties)
             result = rd_kafka_conf_set(conf, name.encode(), value.encode(), errstr, sizeof(errstr))
             if result == RD_KAFKA_CONF_OK:
+                check_number(conf, name, value, properties)
                 continue
-            text = errstr.decode("utf-8", "replace")
+            text = errstr.decode("utf-8", "replace").strip()
+            if name not in text:
+                text = f"{name}: {text}"        # librdkafka speaks of queue.buffering.max.ms to who set linger.ms
             if result == RD_KAFKA_CONF_UNKNOWN:
                 hint = suggestion(name, known_names() + list(CALLBACKS))
                 text = f"{text}; {hint}" if hint else text
@@ -93,6 +116,26 @@ cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
     except:
         rd_kafka_conf_destroy(conf)
         raise
+
+
+cdef rd_kafka_conf_t *conf_in_force(rd_kafka_t *rk) except NULL:
+    """A copy of a client's configuration that outlives it.
+
+    rd_kafka_conf_dup() copies what was set, not what rd_kafka_new() made of it (max.in.flight with idempotence).
+    """
+    cdef char errstr[512]
+    cdef const rd_kafka_conf_t *conf = rd_kafka_conf(rk)
+    cdef rd_kafka_conf_t *copy = rd_kafka_conf_dup(conf)
+    cdef size_t n = 0, i
+    cdef const char **pairs = rd_kafka_conf_dump(copy, &n)
+    copied = {pairs[i]: pairs[i + 1] for i in range(0, n, 2)}
+    rd_kafka_conf_dump_free(pairs, n)
+    pairs = rd_kafka_conf_dump(<rd_kafka_conf_t *>conf, &n)
+    for i in range(0, n, 2):
+        if copied.get(pairs[i]) != pairs[i + 1]:
+            rd_kafka_conf_set(copy, pairs[i], pairs[i + 1], errstr, sizeof(errstr))
+    rd_kafka_conf_dump_free(pairs, n)
+    return copy
 
 
 cdef object conf_value(const rd_kafka_conf_t *conf, const rd_kafka_topic_conf_t *topic_conf, str name):

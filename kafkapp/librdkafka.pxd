@@ -156,7 +156,6 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
     int64_t rd_kafka_message_timestamp(const rd_kafka_message_t *rkmessage, rd_kafka_timestamp_type_t *tstype)
     int64_t rd_kafka_message_latency(const rd_kafka_message_t *rkmessage)
     rd_kafka_msg_status_t rd_kafka_message_status(const rd_kafka_message_t *rkmessage)
-    const char *rd_kafka_message_errstr(const rd_kafka_message_t *rkmessage)
 
     rd_kafka_headers_t *rd_kafka_headers_new(size_t initial_count)
     void rd_kafka_headers_destroy(rd_kafka_headers_t *hdrs)

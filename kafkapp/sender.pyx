@@ -218,7 +218,7 @@ cdef class Sender:
                         value.view = NULL
                         KP_ADD(d.views, 1)
                     else:
-                        Py_INCREF(value_object)
+                        Py_INCREF(<object>value.owner)      # which is not value_object, when that is a View
                         delivery.value = value.owner
                 opaque = delivery
             try:
