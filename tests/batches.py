@@ -37,7 +37,7 @@ def offline(kind, **properties):
 def balanced(producer):
     """Nothing is held for any record, and none is outstanding."""
     ledger = producer._ledger()
-    return len(producer) == 0 and not any(ledger[name] for name in ("states", "buffers", "outstanding", "batches"))
+    return len(producer) == 0 and not any(ledger[name] for name in ("states", "buffers", "outstanding"))
 
 
 def sent_values(servers, topic, partition=None):

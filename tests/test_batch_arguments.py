@@ -167,7 +167,7 @@ resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
 try:
     producer.send_batch("t", pa.nulls(2**31))
 except MemoryError as exc:
-    assert len(producer) == 0 and producer._ledger()["batches"] == 0
+    assert len(producer) == 0 and producer._ledger()["states"] == 0
     print("MemoryError:", exc, flush=True)
 producer.close(0)
 """
