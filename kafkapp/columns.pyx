@@ -5,6 +5,7 @@ Layer L3: says where each item's bytes are, and holds the exporters until it is 
 cimport cython
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
+from cpython.ref cimport PyObject
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
 from libc.stdint cimport int32_t
 from libc.stdlib cimport free, malloc, realloc
@@ -30,7 +31,24 @@ cdef extern from *:
         void (*release)(struct ArrowArray *);
         void *private_data;
     };
+
+    /* Where the items of a tuple are, as far as they are bytes. Returns how many were. */
+    static Py_ssize_t kp_bytes_spans(PyObject *items, kp_span *spans) {
+        Py_ssize_t i, n = PyTuple_GET_SIZE(items);
+        for (i = 0; i < n; i++) {
+            PyObject *item = PyTuple_GET_ITEM(items, i);
+            if (!PyBytes_CheckExact(item))
+                return i;
+            spans[i].data = PyBytes_AS_STRING(item);
+            spans[i].size = PyBytes_GET_SIZE(item);
+        }
+        /* Nothing in it can be part of a cycle: the garbage collector need not walk it, which it would many times. */
+        PyObject_GC_UnTrack(items);
+        return n;
+    }
     """
+    Py_ssize_t kp_bytes_spans(PyObject *items, kp_span *spans)
+
     struct ArrowSchema:
         const char *format
         ArrowSchema *dictionary
@@ -100,7 +118,7 @@ cdef class Column:
         self.spans = <kp_span *>malloc(max(1, len(items)) * sizeof(kp_span))
         if self.spans is NULL:
             raise MemoryError()
-        for i in range(self.count):
+        for i in range(kp_bytes_spans(<PyObject *>items, self.spans), self.count):
             item = items[i]
             if PyBytes_CheckExact(item):
                 self.spans[i].data = PyBytes_AS_STRING(item)
