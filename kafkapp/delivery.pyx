@@ -126,8 +126,10 @@ cdef inline str error_text(const kp_report *report):
 cdef inline int settle_one(kp_deliveries *d, const kp_report *report, list raised) except -1:
     """One record's outcome: buffer released, then the callback, then the rest of what was held."""
     cdef kp_delivery *delivery = report.delivery
+    cdef Settled settled
     if delivery is NULL:
-        return (<Settled>report.batch.owner).settle(d, raised)
+        settled = <Settled>report.batch.owner       # a reference of our own: settle() drops the slot's
+        return settled.settle(d, raised)
     cdef int64_t *done = &d.done[delivery.epoch]
     cdef RecordMetadata metadata
     cdef Waiter waiter
@@ -213,6 +215,7 @@ cdef int settle_lost(kp_deliveries *d, list topics, list raised) except -1:
     cdef kp_report report
     cdef kp_delivery *delivery
     cdef kp_batch *batch
+    cdef Settled settled
     cdef int64_t i
     while True:
         batch = kp_slot_in_use(d)
@@ -222,7 +225,8 @@ cdef int settle_lost(kp_deliveries *d, list topics, list raised) except -1:
             if batch.errors[i] == RD_KAFKA_RESP_ERR__IN_PROGRESS:
                 batch.errors[i] = RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
                 d.done[batch.epoch] += 1
-        (<Settled>batch.owner).settle(d, raised)
+        settled = <Settled>batch.owner
+        settled.settle(d, raised)
     while True:
         delivery = kp_delivery_in_use(d)
         if delivery is NULL:
