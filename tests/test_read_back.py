@@ -61,7 +61,7 @@ def by_sync_send_batch(broker, records):
 
 
 def by_aio(broker, records):
-    from kafkapp import aio
+    aio = pytest.importorskip("kafkapp.aio")
 
     async def work():
         async with aio.KafkaProducer(properties(broker)) as producer:
