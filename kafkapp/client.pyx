@@ -9,12 +9,11 @@ from _thread import allocate_lock
 from _weakrefset import WeakSet     # without the rest of weakref, which an import of kafkapp does not need
 
 from kafkapp.config import Properties, snapshot
-from kafkapp.metadata import BrokerMetadata, Node, PartitionInfo
 
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport PyObject
-from libc.stdint cimport INT32_MAX, int64_t, uint32_t
+from libc.stdint cimport int64_t, uint32_t
 
 from kafkapp.conf cimport boolean, conf_in_force, conf_value, new_conf
 from kafkapp.delivery cimport *
@@ -405,72 +404,6 @@ cdef class Client:
         return {"states": self.deliveries.made - self.deliveries.pooled, "buffers": self.deliveries.views,
                 "topics": len(self.topics) if self.rk is not NULL else 0,
                 "outstanding": self.outstanding(), "batches": self.deliveries.tokens}
-
-    cdef object fetch_metadata(self, str name, int64_t deadline):
-        cdef Request request = Request.__new__(Request)
-        import threading
-        self.check_blocking("fetch_broker_metadata")
-        request.client = self
-        request.topic = self.topic(name)
-        request.timeout_ms = remaining(deadline, INT32_MAX) if deadline >= 0 else -1
-        request.done = threading.Event()
-        kp_enter(&self.deliveries)      # left by the request's thread, which may outlive this call
-        try:
-            threading.Thread(target=request.run, name="kafkapp metadata", daemon=True).start()
-        except:
-            self.leave()
-            raise
-        # rd_kafka_metadata() cannot be interrupted: a thread of its own waits for it, and this one answers signals.
-        while not request.done.wait(SLICE / 1000):
-            if not self.background:
-                self.serve(0, None)     # it may need a token first
-        if request.err:
-            raise new_exception(request.err, f"no metadata of topic {name!r} from {self.properties.get('bootstrap.servers')}")
-        return request.result
-
-
-@cython.final
-cdef class Request:
-    """One rd_kafka_metadata() call, and its answer."""
-    cdef Client client
-    cdef Topic topic
-    cdef int timeout_ms
-    cdef rd_kafka_resp_err_t err
-    cdef object result
-    cdef object done
-
-    def run(self):
-        cdef const rd_kafka_metadata_t *metadata = NULL
-        try:
-            with nogil:
-                self.err = rd_kafka_metadata(self.client.rk, 0, <rd_kafka_topic_t *>self.topic.rkt, &metadata,
-                                             self.timeout_ms)
-            if self.err == RD_KAFKA_RESP_ERR_NO_ERROR:
-                self.err = metadata.topics[0].err if metadata.topic_cnt else RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
-                self.result = from_c_metadata(metadata)
-                rd_kafka_metadata_destroy(metadata)
-        finally:
-            self.client.leave()
-            self.done.set()
-
-
-cdef object from_c_metadata(const rd_kafka_metadata_t *metadata):
-    cdef int i, j
-    cdef const rd_kafka_metadata_partition_t *partition
-    nodes = {metadata.brokers[i].id: Node(metadata.brokers[i].id, metadata.brokers[i].host.decode(),
-                                          metadata.brokers[i].port) for i in range(metadata.broker_cnt)}
-    partitions = {}
-    name = ""
-    if metadata.topic_cnt:
-        name = metadata.topics[0].topic.decode()
-        for i in range(metadata.topics[0].partition_cnt):
-            partition = &metadata.topics[0].partitions[i]
-            partitions[partition.id] = PartitionInfo(
-                nodes.get(partition.leader) or Node(partition.leader),
-                [nodes.get(partition.replicas[j]) or Node(partition.replicas[j]) for j in range(partition.replica_cnt)],
-                [nodes.get(partition.isrs[j]) or Node(partition.isrs[j]) for j in range(partition.isr_cnt)])
-    return BrokerMetadata(name, list(nodes.values()), partitions,
-                          nodes.get(metadata.orig_broker_id) or Node(metadata.orig_broker_id))
 
 
 def close_abandoned(Client client not None):

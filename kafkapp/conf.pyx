@@ -10,6 +10,8 @@ from kafkapp.librdkafka cimport *
 
 # What the binding itself answers for; librdkafka sees none of them.
 OWN = ("delivery.report.only.error", "log.queue")
+# Those whose values may have a fraction.
+cdef tuple FRACTIONAL = ("linger.ms", "queue.buffering.max.ms")
 # A process-wide signal handler, and code loaded into the process: not for a library to allow.
 REFUSED = {
     "internal.termination.signal": "it installs a signal handler for the whole process",
@@ -35,6 +37,24 @@ cdef list known_names():
     rd_kafka_conf_destroy(conf)
     rd_kafka_topic_conf_destroy(topic_conf)
     return names + [value for name, value in vars(ProducerConfig).items() if name.isupper()]
+
+
+cdef int check_number(const rd_kafka_conf_t *conf, str name, str value, properties) except -1:
+    """That librdkafka has not taken the first half of a value for a whole number: it reads 1 in 1.5, 5 in 5s."""
+    if not value.strip()[:1] in tuple("+-.0123456789"):
+        return 0                    # a word
+    taken = conf_value(conf, NULL, name)
+    if taken is None or taken == value or not taken.lstrip("-").isdecimal():
+        return 0                    # text, true or false
+    try:
+        if name in FRACTIONAL:
+            float(value)
+            return 0
+        if int(value, 0) == int(taken):
+            return 0
+    except ValueError:
+        pass
+    raise invalid(f"{name} must be a {'' if name in FRACTIONAL else 'whole '}number, not {value[:64]!r}", properties)
 
 
 cdef int check_servers(str servers, properties) except -1:
@@ -72,6 +92,7 @@ cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
                 raise invalid(f"{name} is refused: {REFUSED[name]}", properties)
             result = rd_kafka_conf_set(conf, name.encode(), value.encode(), errstr, sizeof(errstr))
             if result == RD_KAFKA_CONF_OK:
+                check_number(conf, name, value, properties)
                 continue
             text = errstr.decode("utf-8", "replace").strip()
             if name not in text:

@@ -310,6 +310,8 @@ def suggestion(name: str, known_names: Iterable[str]) -> str:
         known_names: the names that are.
     """
     known = set(known_names)
+    if len(name) > 2 * max(map(len, known), default=0):
+        return ""       # nothing comes near, and to find that out takes seconds when a name is a file's contents
     wanted = name.strip().lower()
     for candidate in (wanted, wanted.replace("_", "."), wanted.replace("-", "."), wanted.replace(".", "_")):
         if candidate in known:
