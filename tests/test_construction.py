@@ -16,6 +16,7 @@ from support import HELD, NOWHERE, Reports, Stopwatch, consume, properties
 from kafkapp import (BrokerMetadata, Error, ErrorCode, EventsPollingOption, KafkaAsyncProducer, KafkaException,
                      KafkaSyncProducer, ProducerConfig, ProducerRecord, Properties)
 
+pytestmark = pytest.mark.filterwarnings("ignore:(read|open)_text is deprecated")     # kafka-python
 both = pytest.mark.parametrize("Producer", [KafkaAsyncProducer, KafkaSyncProducer])
 MAKERS = {
     "auto": KafkaAsyncProducer,

@@ -12,6 +12,8 @@ from support import Reports, consume, properties
 from kafkapp import (EventsPollingOption, Header, KafkaAsyncProducer, KafkaException, KafkaSyncProducer, Key, NullKey,
                      NullValue, ProducerRecord, SendOption, Value)
 
+pytestmark = pytest.mark.filterwarnings("ignore:(read|open)_text is deprecated")     # kafka-python
+
 
 def send_all(producer, records, option):
     reports = Reports()
