@@ -280,6 +280,9 @@ cdef class Client:
 
     cdef int purge(self) except -1:
         self.check_blocking("purge")
+        return self.purge_all()
+
+    cdef int purge_all(self) except -1:
         kp_enter(&self.deliveries)
         try:
             with nogil:
@@ -297,11 +300,17 @@ cdef class Client:
             raise RuntimeError("this producer was made in another process: make one after the fork")
         if self.in_callback():
             raise RuntimeError("close would wait for the callback that calls it")
-        while self.state == CLOSING:
-            # Another thread closes. Should it be interrupted, this one takes over.
-            if passed(deadline):
-                return 0
-            self.wait(kp_rounds(d), deadline, None)
+        # Another thread closes. Should it be interrupted, this one takes over; should it have more time, this one purges
+        # for it: neither returns before every record has its outcome.
+        kp_enter(d)
+        try:
+            while self.state == CLOSING:
+                if passed(deadline):
+                    self.purge_all()
+                    deadline = -1
+                self.wait(kp_rounds(d), deadline, None)
+        finally:
+            self.leave()
         if self.state == CLOSED:
             return 0
         self.state = CLOSING
