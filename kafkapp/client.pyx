@@ -375,8 +375,11 @@ cdef class Client:
             rd_kafka_destroy(rk)
         return 0
 
-    cdef int abandon(self) except -1:
-        """The producer is gone and nobody has closed it: deliver what can be delivered within a bound, lose no report."""
+    cdef int abandon(self, int64_t deadline) except -1:
+        """The producer is gone and nobody has closed it: deliver what can be delivered within a bound, lose no report.
+
+        Until the deadline; -1: for as long as one that nobody closed has.
+        """
         if self.state != OPEN or self.forks != kp_forks or self not in clients:
             return 0
         clients.discard(self)       # once: the warning may run the garbage collector, and that a producer's __del__
@@ -385,12 +388,14 @@ cdef class Client:
             warnings.warn(f"producer {self.name} was never closed", ResourceWarning, stacklevel=2, source=self)
         except ResourceWarning as exc:
             report_all([exc])
+        if deadline < 0:
+            deadline = now() + LAST_WAIT
         if self.in_callback():
             # Its last reference went in one of its own callbacks: that thread cannot wait for itself.
             import threading
-            threading.Thread(target=close_abandoned, args=(self,), name=f"kafkapp {self.name} closing").start()
+            threading.Thread(target=close_abandoned, args=(self, deadline), name=f"kafkapp {self.name} closing").start()
         else:
-            close_abandoned(self)
+            close_abandoned(self, deadline)
         return 0
 
     cdef int64_t outstanding(self) noexcept:
@@ -415,9 +420,9 @@ cdef class Client:
                 "outstanding": self.outstanding()}
 
 
-def close_abandoned(Client client not None):
+def close_abandoned(Client client not None, int64_t deadline):
     try:
-        client.close(now() + LAST_WAIT)
+        client.close(deadline)
     except BaseException:
         client.close(0)     # interrupted: what is not delivered now is purged, and reported
         raise
@@ -425,10 +430,16 @@ def close_abandoned(Client client not None):
 
 @atexit.register
 def close_all():
-    """Before the interpreter goes, while threads still run."""
+    """Before the interpreter goes, while threads still run. All share one last wait, and a Ctrl-C ends it for all."""
     cdef Client client
+    cdef int64_t deadline = now() + LAST_WAIT
     for client in list(clients):
-        client.abandon()
+        try:
+            client.abandon(deadline)
+        except BaseException as exc:
+            report_all([exc])
+            if isinstance(exc, KeyboardInterrupt):
+                deadline = 0
 
 
 def librdkafka_version():
