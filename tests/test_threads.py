@@ -112,4 +112,4 @@ print(json.dumps([bad for bad in found if any(bad.values())]))
 def test_anything_at_any_time(broker, monkeypatch, kind, there):
     monkeypatch.setenv("PYTHONMALLOC", "debug")
     bootstrap = broker.bootstrap_servers if there else NOWHERE
-    assert json.loads(run_python(PROGRAM, kind, bootstrap, 1, 4, timeout=60)) == []
+    assert json.loads(run_python(PROGRAM, kind, bootstrap, 1, 2, timeout=60)) == []
