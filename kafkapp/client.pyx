@@ -33,7 +33,6 @@ cdef enum:
     PURGE_WAIT = 5000   # ms for the reports of purged records
     LAST_WAIT = 10000   # ms for a client that nobody closed
 
-ALIASES = {"linger.ms": "queue.buffering.max.ms"}       # of the properties that producers have defaults for
 clients = WeakSet()
 if kp_watch_forks():
     raise ImportError("kafkapp cannot watch for fork()")
@@ -57,7 +56,7 @@ cdef class Client:
         self.background = background
         given = snapshot(properties)
         for name, value in defaults.items():
-            if ALIASES.get(name) not in given:
+            if name != "linger.ms" or "queue.buffering.max.ms" not in given:     # its other name
                 given.setdefault(name, value)
         given.setdefault("client.id", os.urandom(6).hex())
         # librdkafka's own default differs from that of every other client: records of a key would part ways.
@@ -440,20 +439,3 @@ def close_all():
             report_all([exc])
             if isinstance(exc, KeyboardInterrupt):
                 deadline = 0
-
-
-def librdkafka_version():
-    """The version of the librdkafka in use, as text (`2.15.1`). Source: rd_kafka_version_str()."""
-    return rd_kafka_version_str().decode()
-
-
-def librdkafka_features():
-    """What the librdkafka in use was built with, sorted (`ssl`, `sasl_scram`, `zstd`, ...).
-
-    Source: the property `builtin.features`.
-    """
-    cdef rd_kafka_conf_t *conf = rd_kafka_conf_new()
-    try:
-        return sorted(conf_value(conf, NULL, "builtin.features").split(","))
-    finally:
-        rd_kafka_conf_destroy(conf)

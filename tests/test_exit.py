@@ -96,7 +96,7 @@ def programs():
 @pytest.mark.parametrize("name, case", list(zip(NAMES, CASES, strict=True)), ids=NAMES)
 def test_an_open_producer_at_exit(programs, name, case):
     started, moment = programs
-    kind, count, there, _, end, bound = case
+    _, count, there, _, _, bound = case
     process = started[name]
     out, err = finish(process, max(1, moment + 10 + bound - time.monotonic()))
     assert process.returncode == 0, err
@@ -165,6 +165,6 @@ producer.send(ProducerRecord(topic, 0, value=b"v"), callback)
 
 def test_a_callback_that_raises_at_exit_is_told_and_does_no_harm(broker, topic):
     process = start_python(RAISING, broker.bootstrap_servers, topic)
-    out, err = finish(process)
+    _, err = finish(process)
     assert process.returncode == 0
     assert "from the callback" in err

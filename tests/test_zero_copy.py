@@ -15,8 +15,18 @@ import numpy
 import pytest
 from support import HELD, NOWHERE, Reports, consume, properties, run_python
 
-from kafkapp import (ErrorCode, EventsPollingOption, Header, KafkaAsyncProducer, KafkaException, KafkaSyncProducer, Key,
-                     ProducerRecord, SendOption, Value)
+from kafkapp import (
+    ErrorCode,
+    EventsPollingOption,
+    Header,
+    KafkaAsyncProducer,
+    KafkaException,
+    KafkaSyncProducer,
+    Key,
+    ProducerRecord,
+    SendOption,
+    Value,
+)
 
 OLD, NEW = b"old value", b"new VALUE"
 SIZE = len(OLD)
