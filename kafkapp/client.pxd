@@ -52,8 +52,9 @@ cdef class Client:
     cdef int leave(self) except -1
     cdef int flush(self, int64_t deadline) except -1
     cdef int purge(self) except -1
+    cdef int purge_all(self) except -1
     cdef int close(self, int64_t deadline) except -1
-    cdef int abandon(self) except -1
+    cdef int abandon(self, int64_t deadline) except -1
     cdef object fatal_error(self)
     cdef int64_t outstanding(self) noexcept
 

@@ -33,7 +33,6 @@ cdef enum:
     PURGE_WAIT = 5000   # ms for the reports of purged records
     LAST_WAIT = 10000   # ms for a client that nobody closed
 
-ALIASES = {"linger.ms": "queue.buffering.max.ms"}       # of the properties that producers have defaults for
 clients = WeakSet()
 if kp_watch_forks():
     raise ImportError("kafkapp cannot watch for fork()")
@@ -57,7 +56,7 @@ cdef class Client:
         self.background = background
         given = snapshot(properties)
         for name, value in defaults.items():
-            if ALIASES.get(name) not in given:
+            if name != "linger.ms" or "queue.buffering.max.ms" not in given:     # its other name
                 given.setdefault(name, value)
         given.setdefault("client.id", os.urandom(6).hex())
         # librdkafka's own default differs from that of every other client: records of a key would part ways.
@@ -280,6 +279,9 @@ cdef class Client:
 
     cdef int purge(self) except -1:
         self.check_blocking("purge")
+        return self.purge_all()
+
+    cdef int purge_all(self) except -1:
         kp_enter(&self.deliveries)
         try:
             with nogil:
@@ -297,11 +299,17 @@ cdef class Client:
             raise RuntimeError("this producer was made in another process: make one after the fork")
         if self.in_callback():
             raise RuntimeError("close would wait for the callback that calls it")
-        while self.state == CLOSING:
-            # Another thread closes. Should it be interrupted, this one takes over.
-            if passed(deadline):
-                return 0
-            self.wait(kp_rounds(d), deadline, None)
+        # Another thread closes. Should it be interrupted, this one takes over; should it have more time, this one purges
+        # for it: neither returns before every record has its outcome.
+        kp_enter(d)
+        try:
+            while self.state == CLOSING:
+                if passed(deadline):
+                    self.purge_all()
+                    deadline = -1
+                self.wait(kp_rounds(d), deadline, None)
+        finally:
+            self.leave()
         if self.state == CLOSED:
             return 0
         self.state = CLOSING
@@ -366,8 +374,11 @@ cdef class Client:
             rd_kafka_destroy(rk)
         return 0
 
-    cdef int abandon(self) except -1:
-        """The producer is gone and nobody has closed it: deliver what can be delivered within a bound, lose no report."""
+    cdef int abandon(self, int64_t deadline) except -1:
+        """The producer is gone and nobody has closed it: deliver what can be delivered within a bound, lose no report.
+
+        Until the deadline; -1: for as long as one that nobody closed has.
+        """
         if self.state != OPEN or self.forks != kp_forks or self not in clients:
             return 0
         clients.discard(self)       # once: the warning may run the garbage collector, and that a producer's __del__
@@ -376,12 +387,14 @@ cdef class Client:
             warnings.warn(f"producer {self.name} was never closed", ResourceWarning, stacklevel=2, source=self)
         except ResourceWarning as exc:
             report_all([exc])
+        if deadline < 0:
+            deadline = now() + LAST_WAIT
         if self.in_callback():
             # Its last reference went in one of its own callbacks: that thread cannot wait for itself.
             import threading
-            threading.Thread(target=close_abandoned, args=(self,), name=f"kafkapp {self.name} closing").start()
+            threading.Thread(target=close_abandoned, args=(self, deadline), name=f"kafkapp {self.name} closing").start()
         else:
-            close_abandoned(self)
+            close_abandoned(self, deadline)
         return 0
 
     cdef int64_t outstanding(self) noexcept:
@@ -409,9 +422,9 @@ cdef class Client:
                 "outstanding": self.outstanding()}
 
 
-def close_abandoned(Client client not None):
+def close_abandoned(Client client not None, int64_t deadline):
     try:
-        client.close(now() + LAST_WAIT)
+        client.close(deadline)
     except BaseException:
         client.close(0)     # interrupted: what is not delivered now is purged, and reported
         raise
@@ -419,24 +432,13 @@ def close_abandoned(Client client not None):
 
 @atexit.register
 def close_all():
-    """Before the interpreter goes, while threads still run."""
+    """Before the interpreter goes, while threads still run. All share one last wait, and a Ctrl-C ends it for all."""
     cdef Client client
+    cdef int64_t deadline = now() + LAST_WAIT
     for client in list(clients):
-        client.abandon()
-
-
-def librdkafka_version():
-    """The version of the librdkafka in use, as text (`2.15.1`). Source: rd_kafka_version_str()."""
-    return rd_kafka_version_str().decode()
-
-
-def librdkafka_features():
-    """What the librdkafka in use was built with, sorted (`ssl`, `sasl_scram`, `zstd`, ...).
-
-    Source: the property `builtin.features`.
-    """
-    cdef rd_kafka_conf_t *conf = rd_kafka_conf_new()
-    try:
-        return sorted(conf_value(conf, NULL, "builtin.features").split(","))
-    finally:
-        rd_kafka_conf_destroy(conf)
+        try:
+            client.abandon(deadline)
+        except BaseException as exc:
+            report_all([exc])
+            if isinstance(exc, KeyboardInterrupt):
+                deadline = 0

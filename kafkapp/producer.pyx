@@ -133,7 +133,7 @@ cdef class Producer(Transactional):
 
     def __del__(self):
         if self.client is not None:
-            self.client.abandon()
+            self.client.abandon(-1)
 
     def __repr__(self):
         if self.client is None:

@@ -43,9 +43,13 @@ cdef class Request:
         except:
             client.leave()
             raise
-        while not self.done.wait(SLICE):
-            if not client.background:
-                client.serve(0, None)   # it may need a token first
+        kp_enter(&client.deliveries)    # this thread serves: close() must not destroy the queue under it
+        try:
+            while not self.done.wait(SLICE):
+                if not client.background:
+                    client.serve(0, None)   # it may need a token first
+        finally:
+            client.leave()
         return 0
 
 
