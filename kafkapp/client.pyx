@@ -168,16 +168,20 @@ cdef class Client:
         topic.name = name
         topic.index = <uint32_t>len(self.topic_list)
         self.check_open()
-        with nogil:
-            conf = rd_kafka_default_topic_conf_dup(self.rk)
-            rd_kafka_topic_conf_set_opaque(conf, <PyObject *>topic)
-            rkt = rd_kafka_topic_new(self.rk, text, conf)
-        if rkt is NULL:
-            rd_kafka_topic_conf_destroy(conf)
-            raise new_exception(rd_kafka_last_error(), f"topic {name!r}")
-        topic.rkt = rkt
-        self.topic_list.append(topic)
-        self.topics[name] = topic
+        kp_enter(&self.deliveries)      # a close() on another thread must not destroy the handle meanwhile
+        try:
+            with nogil:
+                conf = rd_kafka_default_topic_conf_dup(self.rk)
+                rd_kafka_topic_conf_set_opaque(conf, <PyObject *>topic)
+                rkt = rd_kafka_topic_new(self.rk, text, conf)
+            if rkt is NULL:
+                rd_kafka_topic_conf_destroy(conf)
+                raise new_exception(rd_kafka_last_error(), f"topic {name!r}")
+            topic.rkt = rkt
+            self.topic_list.append(topic)
+            self.topics[name] = topic
+        finally:
+            self.leave()
         return topic
 
     # -- serving and waiting --------------------------------------------------------------------
@@ -296,11 +300,15 @@ cdef class Client:
             raise RuntimeError("this producer was made in another process: make one after the fork")
         if self.in_callback():
             raise RuntimeError("close would wait for the callback that calls it")
-        while self.state == CLOSING:
-            # Another thread closes. Should it be interrupted, this one takes over.
-            if passed(deadline):
-                return 0
-            self.wait(kp_rounds(d), deadline, None)
+        kp_enter(d)
+        try:
+            while self.state == CLOSING:
+                # Another thread closes. Should it be interrupted, this one takes over.
+                if passed(deadline):
+                    return 0
+                self.wait(kp_rounds(d), deadline, None)
+        finally:
+            self.leave()
         if self.state == CLOSED:
             return 0
         self.state = CLOSING
@@ -389,7 +397,10 @@ cdef class Client:
     cdef object fatal_error(self):
         """The Error behind RD_KAFKA_RESP_ERR__FATAL."""
         cdef char errstr[512]
-        cdef rd_kafka_resp_err_t err = rd_kafka_fatal_error(self.rk, errstr, sizeof(errstr))
+        cdef rd_kafka_resp_err_t err
+        if self.rk is NULL:
+            return new_error(RD_KAFKA_RESP_ERR__FATAL, "and another thread has closed the producer", True)
+        err = rd_kafka_fatal_error(self.rk, errstr, sizeof(errstr))
         return new_error(err, errstr.decode("utf-8", "replace"), True)
 
     def get_property(self, str name not None):
@@ -408,19 +419,23 @@ cdef class Client:
         import threading
         self.check_blocking("fetch_broker_metadata")
         request.client = self
-        request.topic = self.topic(name)
-        request.timeout_ms = remaining(deadline, INT32_MAX) if deadline >= 0 else -1
         request.done = threading.Event()
-        kp_enter(&self.deliveries)      # left by the request's thread, which may outlive this call
+        kp_enter(&self.deliveries)
         try:
-            threading.Thread(target=request.run, name="kafkapp metadata", daemon=True).start()
-        except:
+            request.topic = self.topic(name)
+            request.timeout_ms = remaining(deadline, INT32_MAX) if deadline >= 0 else -1
+            kp_enter(&self.deliveries)      # left by the request's thread, which may outlive this call
+            try:
+                threading.Thread(target=request.run, name="kafkapp metadata", daemon=True).start()
+            except:
+                self.leave()
+                raise
+            # rd_kafka_metadata() cannot be interrupted: a thread of its own waits for it, this one answers signals.
+            while not request.done.wait(SLICE / 1000):
+                if not self.background:
+                    self.serve(0, None)     # it may need a token first
+        finally:
             self.leave()
-            raise
-        # rd_kafka_metadata() cannot be interrupted: a thread of its own waits for it, and this one answers signals.
-        while not request.done.wait(SLICE / 1000):
-            if not self.background:
-                self.serve(0, None)     # it may need a token first
         if request.err:
             raise new_exception(request.err, f"no metadata of topic {name!r} from {self.properties.get('bootstrap.servers')}")
         return request.result

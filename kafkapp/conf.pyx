@@ -95,8 +95,8 @@ cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
                 check_number(conf, name, value, properties)
                 continue
             text = errstr.decode("utf-8", "replace").strip()
-            if name not in text:
-                text = f"{name}: {text}"        # librdkafka speaks of queue.buffering.max.ms to who set linger.ms
+            if name[:64] not in text:
+                text = f"{name[:64]}: {text}"   # librdkafka speaks of queue.buffering.max.ms to who set linger.ms
             if result == RD_KAFKA_CONF_UNKNOWN:
                 hint = suggestion(name, known_names() + list(CALLBACKS))
                 text = f"{text}; {hint}" if hint else text

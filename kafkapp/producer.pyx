@@ -119,8 +119,7 @@ cdef class Producer(Sender):
             RuntimeError: inside a callback of this producer, after `close`, or in a forked child.
         Source: rd_kafka_metadata(); KafkaClient::fetchBrokerMetadata.
         """
-        check_topic(topic)
-        return self.opened().fetch_metadata(topic, deadline_of(timeout))
+        return self.opened().fetch_metadata(checked_topic(topic), deadline_of(timeout))
 
     def __enter__(self):
         self.opened().check_open()
@@ -153,10 +152,9 @@ cdef inline ProducerRecord check_record(object record):
     return <ProducerRecord>record
 
 
-cdef int check_topic(object topic) except -1:
-    if not isinstance(topic, str):
-        raise TypeError(f"topic must be a str, not {type(topic).__name__}")
-    return 0
+cdef str checked_topic(object topic):
+    """The name of a topic, of type str proper, as a record takes it."""
+    return (<ProducerRecord>ProducerRecord(topic))._topic
 
 
 cdef inline int check_callback(object callback) except -1:
@@ -292,7 +290,7 @@ cdef class KafkaAsyncProducer(Producer):
         cdef Client client = self.opened()
         cdef int64_t deadline = deadline_of(timeout)
         client.check_open()
-        check_topic(topic)
+        topic = checked_topic(topic)
         check_callback(callback)
         return send_batch(client, topic, values, offsets, keys, key_offsets, partition, headers, timestamps, callback,
                           copies(option), self.auto and not client.in_callback(), deadline)
@@ -417,7 +415,7 @@ cdef class KafkaSyncProducer(Producer):
         cdef int64_t deadline = deadline_of(timeout)
         cdef Batch batch
         client.check_blocking("send_batch")
-        check_topic(topic)
+        topic = checked_topic(topic)
         check_callback(callback)
         batch = send_batch(client, topic, values, offsets, keys, key_offsets, partition, headers, timestamps, callback,
                            copies(option), True, deadline)
