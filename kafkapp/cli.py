@@ -9,8 +9,8 @@ import os
 import re
 import signal
 import sys
-from importlib.metadata import PackageNotFoundError
-from typing import Any, NoReturn
+from importlib import import_module
+from typing import Any, ClassVar, NoReturn
 
 import click
 
@@ -32,14 +32,29 @@ def show_version(context: click.Context, parameter: click.Parameter, wanted: boo
         return
     try:
         ours = kafkapp.__version__
-    except PackageNotFoundError:
+    except ImportError:  # importlib's PackageNotFoundError is one
         ours = "(not installed)"
     click.echo(f"kafkapp {ours}\nlibrdkafka {kafkapp.librdkafka_version()}\n"
                f"features: {', '.join(kafkapp.librdkafka_features())}")
     context.exit()
 
 
-@click.group("kafkapp", context_settings={"help_option_names": ["-h", "--help"]}, epilog=COMPLETION,
+class Commands(click.Group):
+    """Commands that stand here, and those of other modules, which are imported only when they are asked for."""
+
+    elsewhere: ClassVar = {"bench": "kafkapp.bench"}  # name: module with a click command named `command`
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted([*super().list_commands(context), *self.elsewhere])
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if module := self.elsewhere.get(name):
+            command: click.Command = import_module(module).command
+            return command
+        return super().get_command(context, name)
+
+
+@click.group("kafkapp", cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=COMPLETION,
              invoke_without_command=True)
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=show_version,
               help="Show the versions of kafkapp and librdkafka, and what librdkafka can do.")

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import click
@@ -147,7 +148,7 @@ class Run:
         before = 0
         for path, size in zip(self.request.paths, sizes):
             try:
-                self._send_one(outlet, path, lambda done, before=before: moved(before + done))
+                self._send_one(outlet, path, partial(moved_by, moved, before))
             except FatalError as failure:
                 self._stop(1, f"stopped: {failure}")
                 return
@@ -219,6 +220,11 @@ class Run:
             note(f"kafkapp: {self.trouble}")
         if signal:
             note("interrupted: what had not been sent by then was not sent")
+
+
+def moved_by(moved: Callable[[int], None], before: int, done: int) -> None:
+    """Tell the progress over all files, `before` bytes of which lie before this one."""
+    moved(before + done)
 
 
 def note(text: str) -> None:

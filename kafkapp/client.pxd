@@ -54,7 +54,6 @@ cdef class Client:
     cdef int purge(self) except -1
     cdef int close(self, int64_t deadline) except -1
     cdef int abandon(self) except -1
-    cdef object fetch_metadata(self, str topic, int64_t deadline)
     cdef object fatal_error(self)
     cdef int64_t outstanding(self) noexcept
 

@@ -9,14 +9,13 @@ from _thread import allocate_lock
 from _weakrefset import WeakSet     # without the rest of weakref, which an import of kafkapp does not need
 
 from kafkapp.config import Properties, snapshot
-from kafkapp.metadata import BrokerMetadata, Node, PartitionInfo
 
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport PyObject
-from libc.stdint cimport INT32_MAX, int64_t, uint32_t
+from libc.stdint cimport int64_t, uint32_t
 
-from kafkapp.conf cimport boolean, conf_value, new_conf
+from kafkapp.conf cimport boolean, conf_in_force, conf_value, new_conf
 from kafkapp.delivery cimport *
 from kafkapp.errors cimport new_error, new_exception
 from kafkapp.events cimport EventHandlers
@@ -34,6 +33,7 @@ cdef enum:
     PURGE_WAIT = 5000   # ms for the reports of purged records
     LAST_WAIT = 10000   # ms for a client that nobody closed
 
+ALIASES = {"linger.ms": "queue.buffering.max.ms"}       # of the properties that producers have defaults for
 clients = WeakSet()
 if kp_watch_forks():
     raise ImportError("kafkapp cannot watch for fork()")
@@ -57,7 +57,8 @@ cdef class Client:
         self.background = background
         given = snapshot(properties)
         for name, value in defaults.items():
-            given.setdefault(name, value)
+            if ALIASES.get(name) not in given:
+                given.setdefault(name, value)
         given.setdefault("client.id", os.urandom(6).hex())
         # librdkafka's own default differs from that of every other client: records of a key would part ways.
         given.setdefault("partitioner", "murmur2_random")
@@ -72,7 +73,7 @@ cdef class Client:
         if self.rk is NULL:
             rd_kafka_conf_destroy(conf)     # rdkafka.h: "on failure ... the application is responsible"
             raise new_exception(rd_kafka_last_error(), errstr.decode("utf-8", "replace"))
-        self.conf = rd_kafka_conf_dup(rd_kafka_conf(self.rk))
+        self.conf = conf_in_force(self.rk)
         self.topic_conf = rd_kafka_default_topic_conf_dup(self.rk)
         self.deliveries.queue = rd_kafka_queue_get_main(self.rk)
         rd_kafka_set_log_queue(self.rk, NULL)
@@ -375,8 +376,9 @@ cdef class Client:
 
     cdef int abandon(self) except -1:
         """The producer is gone and nobody has closed it: deliver what can be delivered within a bound, lose no report."""
-        if self.state != OPEN or self.forks != kp_forks:
+        if self.state != OPEN or self.forks != kp_forks or self not in clients:
             return 0
+        clients.discard(self)       # once: the warning may run the garbage collector, and that a producer's __del__
         import warnings
         try:
             warnings.warn(f"producer {self.name} was never closed", ResourceWarning, stacklevel=2, source=self)
@@ -413,76 +415,6 @@ cdef class Client:
         return {"states": self.deliveries.made - self.deliveries.pooled, "buffers": self.deliveries.views,
                 "topics": len(self.topics) if self.rk is not NULL else 0,
                 "outstanding": self.outstanding(), "batches": self.deliveries.tokens}
-
-    cdef object fetch_metadata(self, str name, int64_t deadline):
-        cdef Request request = Request.__new__(Request)
-        import threading
-        self.check_blocking("fetch_broker_metadata")
-        request.client = self
-        request.done = threading.Event()
-        kp_enter(&self.deliveries)
-        try:
-            request.topic = self.topic(name)
-            request.timeout_ms = remaining(deadline, INT32_MAX) if deadline >= 0 else -1
-            kp_enter(&self.deliveries)      # left by the request's thread, which may outlive this call
-            try:
-                threading.Thread(target=request.run, name="kafkapp metadata", daemon=True).start()
-            except:
-                self.leave()
-                raise
-            # rd_kafka_metadata() cannot be interrupted: a thread of its own waits for it, this one answers signals.
-            while not request.done.wait(SLICE / 1000):
-                if not self.background:
-                    self.serve(0, None)     # it may need a token first
-        finally:
-            self.leave()
-        if request.err:
-            raise new_exception(request.err, f"no metadata of topic {name!r} from {self.properties.get('bootstrap.servers')}")
-        return request.result
-
-
-@cython.final
-cdef class Request:
-    """One rd_kafka_metadata() call, and its answer."""
-    cdef Client client
-    cdef Topic topic
-    cdef int timeout_ms
-    cdef rd_kafka_resp_err_t err
-    cdef object result
-    cdef object done
-
-    def run(self):
-        cdef const rd_kafka_metadata_t *metadata = NULL
-        try:
-            with nogil:
-                self.err = rd_kafka_metadata(self.client.rk, 0, <rd_kafka_topic_t *>self.topic.rkt, &metadata,
-                                             self.timeout_ms)
-            if self.err == RD_KAFKA_RESP_ERR_NO_ERROR:
-                self.err = metadata.topics[0].err if metadata.topic_cnt else RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
-                self.result = from_c_metadata(metadata)
-                rd_kafka_metadata_destroy(metadata)
-        finally:
-            self.client.leave()
-            self.done.set()
-
-
-cdef object from_c_metadata(const rd_kafka_metadata_t *metadata):
-    cdef int i, j
-    cdef const rd_kafka_metadata_partition_t *partition
-    nodes = {metadata.brokers[i].id: Node(metadata.brokers[i].id, metadata.brokers[i].host.decode(),
-                                          metadata.brokers[i].port) for i in range(metadata.broker_cnt)}
-    partitions = {}
-    name = ""
-    if metadata.topic_cnt:
-        name = metadata.topics[0].topic.decode()
-        for i in range(metadata.topics[0].partition_cnt):
-            partition = &metadata.topics[0].partitions[i]
-            partitions[partition.id] = PartitionInfo(
-                nodes.get(partition.leader) or Node(partition.leader),
-                [nodes.get(partition.replicas[j]) or Node(partition.replicas[j]) for j in range(partition.replica_cnt)],
-                [nodes.get(partition.isrs[j]) or Node(partition.isrs[j]) for j in range(partition.isr_cnt)])
-    return BrokerMetadata(name, list(nodes.values()), partitions,
-                          nodes.get(metadata.orig_broker_id) or Node(metadata.orig_broker_id))
 
 
 def close_abandoned(Client client not None):

@@ -118,6 +118,26 @@ cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
         raise
 
 
+cdef rd_kafka_conf_t *conf_in_force(rd_kafka_t *rk) except NULL:
+    """A copy of a client's configuration that outlives it.
+
+    rd_kafka_conf_dup() copies what was set, not what rd_kafka_new() made of it (max.in.flight with idempotence).
+    """
+    cdef char errstr[512]
+    cdef const rd_kafka_conf_t *conf = rd_kafka_conf(rk)
+    cdef rd_kafka_conf_t *copy = rd_kafka_conf_dup(conf)
+    cdef size_t n = 0, i
+    cdef const char **pairs = rd_kafka_conf_dump(copy, &n)
+    copied = {pairs[i]: pairs[i + 1] for i in range(0, n, 2)}
+    rd_kafka_conf_dump_free(pairs, n)
+    pairs = rd_kafka_conf_dump(<rd_kafka_conf_t *>conf, &n)
+    for i in range(0, n, 2):
+        if copied.get(pairs[i]) != pairs[i + 1]:
+            rd_kafka_conf_set(copy, pairs[i], pairs[i + 1], errstr, sizeof(errstr))
+    rd_kafka_conf_dump_free(pairs, n)
+    return copy
+
+
 cdef object conf_value(const rd_kafka_conf_t *conf, const rd_kafka_topic_conf_t *topic_conf, str name):
     """A property's value in force, or None for one that librdkafka does not know."""
     cdef size_t size = 0

@@ -64,6 +64,8 @@ cdef class EventHandlers:
             error = new_error(err, text(rd_kafka_event_error_string(event)))
         if self.error_cb is not None:
             return call(self.error_cb, (error,), None)
+        if self.log_cb is not None:
+            return call(self.log_cb, (3, "ERROR", str(error)), None)    # 3: an error, among syslog's levels
         return call(self.to_logging, (40, "ERROR", str(error)), None)
 
     cdef int on_token_refresh(self, rd_kafka_t *rk, rd_kafka_event_t *event) except -1:

@@ -7,8 +7,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from kafkapp import (BrokerMetadata, Error, ErrorCode, EventsPollingOption, KafkaAsyncProducer, KafkaException,
-                     KafkaSyncProducer, ProducerRecord, SendOption)
+from kafkapp import (
+    BrokerMetadata,
+    Error,
+    ErrorCode,
+    EventsPollingOption,
+    KafkaAsyncProducer,
+    KafkaException,
+    KafkaSyncProducer,
+    ProducerRecord,
+    SendOption,
+)
 
 SLICE = 0.1  # seconds between two looks for Ctrl-C where our own thread serves the reports
 TURNS_PER_POLL = 500  # records sent between two polls

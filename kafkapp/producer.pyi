@@ -9,15 +9,15 @@ from kafkapp.errors import Error
 from kafkapp.metadata import BrokerMetadata
 from kafkapp.options import ActionWhileQueueIsFull, EventsPollingOption, SendOption
 from kafkapp.batch import Batch
-from kafkapp.sender import Sender
 from kafkapp.records import ProducerRecord, RecordMetadata
+from kafkapp.transactions import Transactional
 
 _Timeout: TypeAlias = int | float | timedelta | None
 _Headers: TypeAlias = Mapping[str, Any] | Sequence[Any] | None
 _Callback: TypeAlias = Callable[[RecordMetadata, Error | None], object]
 
 @disjoint_base
-class Producer(Sender):
+class Producer(Transactional):
     @property
     def name(self) -> str: ...
     @property

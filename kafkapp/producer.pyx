@@ -1,6 +1,6 @@
 """The producers: what a user calls, and what it promises.
 
-Layer L6: knows clients, records and batches.
+Layer L7: knows clients, records and batches.
 """
 from kafkapp.config import Properties
 from kafkapp.errors import KafkaException
@@ -15,15 +15,17 @@ from kafkapp.delivery cimport KP_CALLBACK, KP_WAITER, Waiter, kp_enter, raise_al
 from kafkapp.errors cimport new_exception
 from kafkapp.librdkafka cimport RD_KAFKA_RESP_ERR__TIMED_OUT, rd_kafka_resp_err_t
 from kafkapp.records cimport ProducerRecord
-from kafkapp.sender cimport Sender, copies
+from kafkapp.requests cimport fetch_metadata
+from kafkapp.sender cimport copies
 from kafkapp.timeouts cimport deadline_of, passed, remaining
+from kafkapp.transactions cimport Transactional
 
 cdef object BLOCK = ActionWhileQueueIsFull.Block
 cdef object NO_BLOCK = ActionWhileQueueIsFull.NoBlock
 cdef object NO_COPY = SendOption.NoCopyRecordValue
 
 
-cdef class Producer(Sender):
+cdef class Producer(Transactional):
     """What both producers offer. Not to be made itself."""
 
     @property
@@ -119,7 +121,7 @@ cdef class Producer(Sender):
             RuntimeError: inside a callback of this producer, after `close`, or in a forked child.
         Source: rd_kafka_metadata(); KafkaClient::fetchBrokerMetadata.
         """
-        return self.opened().fetch_metadata(checked_topic(topic), deadline_of(timeout))
+        return fetch_metadata(self.opened(), checked_topic(topic), deadline_of(timeout))
 
     def __enter__(self):
         self.opened().check_open()

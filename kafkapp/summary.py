@@ -5,8 +5,8 @@ Knows nothing of files, options or how records are sent. The counting is cheap, 
 import threading
 import time
 from collections import Counter
-from contextlib import contextmanager
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import click

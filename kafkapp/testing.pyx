@@ -4,7 +4,7 @@ Layer L4. Knows nothing of producers: whatever speaks Kafka can be a client, in 
 """
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int16_t
-from posix.unistd cimport getpid
+from posix.unistd cimport getpid, usleep
 
 from kafkapp.errors cimport new_exception
 from kafkapp.librdkafka cimport (
@@ -211,6 +211,9 @@ cdef class MockCluster:
             self.check_open()
             with nogil:
                 err = call(self.cluster, command, data, a, b, c)
+                # The cluster's thread answers a command before it drains its wake-up pipe: it may drain that of a command
+                # which comes at once, and sleep on it for a second. Measured: one of ten does; with a pause, hardly any.
+                usleep(2000)
         if err != RD_KAFKA_RESP_ERR_NO_ERROR:
             raise new_exception(err)
         return 0

@@ -1,6 +1,6 @@
 """Helpers to run the command `kafkapp` as its users do: in a process of its own, behind pipes or on a terminal.
 
-What was sent is read back by another client (confluent-kafka). Every wait is bounded.
+What was sent is read back by another client. Every wait is bounded.
 """
 import array
 import fcntl
@@ -17,7 +17,7 @@ import uuid
 from contextlib import contextmanager
 from pathlib import Path
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from readback import read_messages
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = [sys.executable, "-m", "kafkapp"]
@@ -25,8 +25,7 @@ BOUND = 30  # seconds for anything
 
 
 def environment(**more):
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path, "TERM": "xterm", "COLUMNS": "160", **more}
+    return {**os.environ, "TERM": "xterm", "COLUMNS": "160", **more}
 
 
 def start(*arguments, **options):
@@ -38,7 +37,7 @@ def start(*arguments, **options):
 def run(*arguments, stdin=b"", env=None, **options):
     """The outcome of a command: `.returncode`, and `.stdout` and `.stderr` as text."""
     result = subprocess.run([*COMMAND, *map(str, arguments)], env=environment(**(env or {})), capture_output=True,
-                            timeout=BOUND, **({} if "stdin" in options else {"input": stdin}), **options)
+                            timeout=BOUND, check=False, input=stdin, **options)
     result.stdout, result.stderr = result.stdout.decode(), result.stderr.decode()
     return result
 
@@ -92,30 +91,13 @@ def mock_cluster(*arguments):
     assert (status, out, err) == (0, "", "")
 
 
-def read_back(servers, topic):
-    """All messages of a topic, partition by partition, each in its order."""
-    consumer = Consumer({"bootstrap.servers": servers, "group.id": "reader", "enable.auto.commit": False})
-    messages = []
-    try:
-        partitions = consumer.list_topics(topic, timeout=BOUND).topics[topic].partitions
-        for number in sorted(partitions):
-            place = TopicPartition(topic, number, OFFSET_BEGINNING)
-            _, high = consumer.get_watermark_offsets(place, timeout=BOUND)
-            consumer.assign([place])
-            found, end = 0, time.monotonic() + BOUND
-            while found < high:
-                assert time.monotonic() < end, f"{found} of {high} records read"
-                for message in consumer.consume(high - found, timeout=1):
-                    assert message.error() is None, message.error()
-                    messages.append(message)
-                    found = message.offset() + 1
-    finally:
-        consumer.close()
-    return messages
-
-
 def values(servers, topic):
-    return [message.value() for message in read_back(servers, topic)]
+    return [message.value() for message in read_messages(servers, topic)]
+
+
+def take_terminal():
+    """In the child: Ctrl-C on the terminal at descriptor 0 is for this process."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 class Terminal:
@@ -128,7 +110,7 @@ class Terminal:
         self.process = subprocess.Popen(
             [*COMMAND, *map(str, arguments)], env=environment(**(env or {})), stdin=theirs, stderr=theirs,
             stdout=theirs if stdout is None else stdout, start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+            preexec_fn=take_terminal)  # noqa: PLW1509 - the tests have no threads that hold locks here
         os.close(theirs)
 
     def __enter__(self):

@@ -6,12 +6,18 @@ import faulthandler
 import os
 import time
 import uuid
+from pathlib import Path
 
 import pytest
 
+import kafkapp
 from kafkapp.testing import MockCluster
 
 os.environ.setdefault("PYTHONFAULTHANDLER", "1")
+# A Python that a test starts imports the kafkapp that is tested, and not the source folder that it happens to start in.
+os.environ["PYTHONSAFEPATH"] = "1"
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(Path(kafkapp.__file__).parent.parent), os.environ.get("PYTHONPATH")]))
 if not faulthandler.is_enabled():
     faulthandler.enable()
 

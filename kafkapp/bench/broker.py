@@ -22,7 +22,7 @@ def mock_cluster(timeout: float = 20.0) -> Iterator[str]:
         RuntimeError: it did not say in time where it listens.
     """
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    process = subprocess.Popen([sys.executable, "-m", "kafkapp", "mock-cluster"], stdin=subprocess.DEVNULL,
+    process = subprocess.Popen([sys.executable, "-P", "-m", "kafkapp", "mock-cluster"], stdin=subprocess.DEVNULL,
                                stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path})
     guard = threading.Timer(timeout, process.kill)
     guard.start()

@@ -38,7 +38,7 @@ def kcat(run: Run) -> None:
 
 
 def kafkapp_produce(run: Run) -> None:
-    measured(run, [sys.executable, "-m", "kafkapp", "produce", "-b", run.bootstrap, "-t", run.topic, "-p", "0",
+    measured(run, [sys.executable, "-P", "-m", "kafkapp", "produce", "-b", run.bootstrap, "-t", run.topic, "-p", "0",
                    run.options["file"]])
 
 
