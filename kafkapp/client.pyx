@@ -33,7 +33,7 @@ cdef enum:
     PURGE_WAIT = 5000   # ms for the reports of purged records
     LAST_WAIT = 10000   # ms for a client that nobody closed
 
-ALIASES = {"linger.ms": "queue.buffering.max.ms"}       # of the properties that producers have defaults for
+cdef dict ALIASES = {"linger.ms": "queue.buffering.max.ms"}       # of the properties that producers have defaults for
 clients = WeakSet()
 if kp_watch_forks():
     raise ImportError("kafkapp cannot watch for fork()")
@@ -375,7 +375,7 @@ cdef class Client:
         return 0
 
     cdef int abandon(self) except -1:
-        """The producer is gone and nobody has closed it: deliver what can be delivered within a bound, lose no report."""
+        """The producer is gone and nobody has closed it: deliver what can be within a bound, lose no report."""
         if self.state != OPEN or self.forks != kp_forks or self not in clients:
             return 0
         clients.discard(self)       # once: the warning may run the garbage collector, and that a producer's __del__

@@ -61,7 +61,7 @@ cdef int check_servers(str servers, properties) except -1:
     """librdkafka takes a port that is none for 0, and says so only in its log."""
     for server in servers.split(","):
         server = server.strip()
-        host, colon, port = server.rpartition("://")[2].rpartition(":")
+        _host, colon, port = server.rpartition("://")[2].rpartition(":")
         if not server or not colon or server.endswith("]"):
             continue
         if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):

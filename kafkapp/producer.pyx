@@ -40,7 +40,7 @@ cdef class Producer(Transactional):
 
     @property
     def properties(self):
-        """A copy of the Properties in force: what was given, and kafkapp's defaults. Source: KafkaClient::properties."""
+        """A copy of the Properties in force: what was given, and our defaults. Source: KafkaClient::properties."""
         return Properties(self.opened().properties)
 
     def get_property(self, name):
@@ -262,10 +262,10 @@ cdef class KafkaAsyncProducer(Producer):
                    timestamps=None, callback=None, option=NO_COPY, timeout=None):
         """Hand many records to librdkafka in one call, without a Python object for any of them.
 
-        With Auto it blocks while the queue is full, without the GIL, up to `timeout`; with Manual, and inside a callback
-        of this producer, never. Items are accepted in order: what finds no room is refused with
-        RD_KAFKA_RESP_ERR__QUEUE_FULL, and `values[batch.next_index:]` goes on. An item that can never be sent is refused
-        alone. The exporters are held until the batch is done and must not change before, unless `option` is
+        With Auto it blocks while the queue is full, without the GIL, up to `timeout`; with Manual, and inside a
+        callback of this producer, never. Items are accepted in order: what finds no room is refused with
+        RD_KAFKA_RESP_ERR__QUEUE_FULL, and `values[batch.next_index:]` goes on. An item that can never be sent is
+        refused alone. The exporters are held until the batch is done and must not change before, unless `option` is
         SendOption.ToCopyRecordValue.
 
         Args:
