@@ -8,7 +8,7 @@ import os
 from _thread import allocate_lock
 from _weakrefset import WeakSet     # without the rest of weakref, which an import of kafkapp does not need
 
-from kafkapp.config import Properties, snapshot
+from kafkapp.config import Properties, redact, snapshot
 
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
@@ -72,7 +72,7 @@ cdef class Client:
             self.rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, errstr, sizeof(errstr))
         if self.rk is NULL:
             rd_kafka_conf_destroy(conf)     # rdkafka.h: "on failure ... the application is responsible"
-            raise new_exception(rd_kafka_last_error(), errstr.decode("utf-8", "replace"))
+            raise new_exception(rd_kafka_last_error(), redact(errstr.decode("utf-8", "replace"), given))
         self.conf = conf_in_force(self.rk)
         self.topic_conf = rd_kafka_default_topic_conf_dup(self.rk)
         self.deliveries.queue = rd_kafka_queue_get_main(self.rk)

@@ -61,6 +61,13 @@ cdef extern from *:
         return failed;
     }
 
+    /* An exception that somebody holds, to sys.unraisablehook. What Cython does with an exception that cannot be raised
+     * prints it first, and so ends the process for a SystemExit. */
+    static void kp_report_exception(PyObject *exc) {
+        PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
+        PyErr_WriteUnraisable(NULL);
+    }
+
     /* Call a user's callback. No tuple is made; there is room for a bound method's self. */
     static int kp_call(PyObject *callback, PyObject *first, PyObject *second, PyObject *third, size_t count,
                        PyObject *raised) {
@@ -72,6 +79,7 @@ cdef extern from *:
         return 0;
     }
     """
+    void kp_report_exception(object exc)
     int kp_call(object callback, object first, object second, object third, size_t count, object raised) except -1
 
 
@@ -253,9 +261,5 @@ cdef int raise_all(list raised) except -1:
 cdef int report_all(list raised) except -1:
     """The same where another exception is on its way already: none is swallowed."""
     for exc in raised or ():
-        report(exc)
+        kp_report_exception(exc)
     return 0
-
-
-cdef void report(exc) noexcept:
-    raise exc       # out of a function that cannot raise: to sys.unraisablehook
