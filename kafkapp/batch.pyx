@@ -70,7 +70,7 @@ cdef class Batch(Settled):
         self.batch = &NONE
         self.done = self.called = True
 
-    def __init__(self):
+    def __init__(self, *args, **kwargs):
         raise TypeError("a Batch is made by send_batch()")
 
     def __dealloc__(self):

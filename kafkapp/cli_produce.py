@@ -146,7 +146,7 @@ class Run:
 
     def _send_files(self, outlet: Outlet, sizes: list[int | None], moved: Callable[[int], None]) -> None:
         before = 0
-        for path, size in zip(self.request.paths, sizes):
+        for path, size in zip(self.request.paths, sizes, strict=True):
             try:
                 self._send_one(outlet, path, partial(moved_by, moved, before))
             except FatalError as failure:

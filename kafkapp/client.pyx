@@ -8,7 +8,7 @@ import os
 from _thread import allocate_lock
 from _weakrefset import WeakSet     # without the rest of weakref, which an import of kafkapp does not need
 
-from kafkapp.config import Properties, snapshot
+from kafkapp.config import Properties, redact, snapshot
 
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
@@ -71,7 +71,7 @@ cdef class Client:
             self.rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, errstr, sizeof(errstr))
         if self.rk is NULL:
             rd_kafka_conf_destroy(conf)     # rdkafka.h: "on failure ... the application is responsible"
-            raise new_exception(rd_kafka_last_error(), errstr.decode("utf-8", "replace"))
+            raise new_exception(rd_kafka_last_error(), redact(errstr.decode("utf-8", "replace"), given))
         self.conf = conf_in_force(self.rk)
         self.topic_conf = rd_kafka_default_topic_conf_dup(self.rk)
         self.deliveries.queue = rd_kafka_queue_get_main(self.rk)
@@ -168,16 +168,20 @@ cdef class Client:
         topic.name = name
         topic.index = <uint32_t>len(self.topic_list)
         self.check_open()
-        with nogil:
-            conf = rd_kafka_default_topic_conf_dup(self.rk)
-            rd_kafka_topic_conf_set_opaque(conf, <PyObject *>topic)
-            rkt = rd_kafka_topic_new(self.rk, text, conf)
-        if rkt is NULL:
-            rd_kafka_topic_conf_destroy(conf)
-            raise new_exception(rd_kafka_last_error(), f"topic {name!r}")
-        topic.rkt = rkt
-        self.topic_list.append(topic)
-        self.topics[name] = topic
+        kp_enter(&self.deliveries)      # a close() on another thread must not destroy the handle meanwhile
+        try:
+            with nogil:
+                conf = rd_kafka_default_topic_conf_dup(self.rk)
+                rd_kafka_topic_conf_set_opaque(conf, <PyObject *>topic)
+                rkt = rd_kafka_topic_new(self.rk, text, conf)
+            if rkt is NULL:
+                rd_kafka_topic_conf_destroy(conf)
+                raise new_exception(rd_kafka_last_error(), f"topic {name!r}")
+            topic.rkt = rkt
+            self.topic_list.append(topic)
+            self.topics[name] = topic
+        finally:
+            self.leave()
         return topic
 
     # -- serving and waiting --------------------------------------------------------------------
@@ -405,8 +409,8 @@ cdef class Client:
         """The Error behind RD_KAFKA_RESP_ERR__FATAL."""
         cdef char errstr[512]
         cdef rd_kafka_resp_err_t err
-        if self.rk is NULL:     # closed meanwhile: the reason went with it
-            return new_error(RD_KAFKA_RESP_ERR__FATAL, None, True)
+        if self.rk is NULL:
+            return new_error(RD_KAFKA_RESP_ERR__FATAL, "and another thread has closed the producer", True)
         err = rd_kafka_fatal_error(self.rk, errstr, sizeof(errstr))
         return new_error(err, errstr.decode("utf-8", "replace"), True)
 

@@ -61,8 +61,9 @@ cdef extern from *:
         return failed;
     }
 
-    /* To sys.unraisablehook, once; Cython's own way out of a function that cannot raise prints as well. */
-    static void kp_tell(PyObject *exc) {
+    /* An exception that somebody holds, to sys.unraisablehook. What Cython does with an exception that cannot be raised
+     * prints it first, and so ends the process for a SystemExit. */
+    static void kp_report_exception(PyObject *exc) {
         PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
         PyErr_WriteUnraisable(NULL);
     }
@@ -78,7 +79,7 @@ cdef extern from *:
         return 0;
     }
     """
-    void kp_tell(object exc)
+    void kp_report_exception(object exc)
     int kp_call(object callback, object first, object second, object third, size_t count, object raised) except -1
 
 
@@ -264,5 +265,5 @@ cdef int raise_all(list raised) except -1:
 cdef int report_all(list raised) except -1:
     """The same where another exception is on its way already: none is swallowed."""
     for exc in raised or ():
-        kp_tell(exc)
+        kp_report_exception(exc)
     return 0

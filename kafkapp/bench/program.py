@@ -137,7 +137,8 @@ def command(names: tuple[str, ...], bootstrap: str | None, rounds: int, scale: f
     if json_wanted:
         click.echo(json.dumps(as_json(results, said, where, shares, real), indent=1))
     else:
-        console.print(f"Broker: {where}. Rounds: {rounds}; medians (ranges), ratios within each round. Used by others meanwhile: "
+        console.print(f"Broker: {where}. Rounds: {rounds}; medians (ranges), ratios within each round. "
+                      "Used by others meanwhile: "
                       + ", ".join(f"{share} % ({name})" for name, share in shares.items()), highlight=False)
     if plot_path:
         from kafkapp.bench.plot import plot

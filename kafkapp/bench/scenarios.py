@@ -1,7 +1,7 @@
 """The scenarios of `kafkapp bench`, in the words of its user. Layer L5: a table, no code that runs anything.
 
-The names P1, P2... are those of the project's performance targets. Values are 100 bytes unless a scenario says otherwise,
-all records go to partition 0 of a new topic, acks=all, linger.ms=5, and the clients' queues hold a whole case.
+The names P1, P2... are those of the project's performance targets. Values are 100 bytes unless a scenario says
+otherwise, all records go to partition 0 of a new topic, acks=all, linger.ms=5, and the queues hold a whole case.
 """
 from __future__ import annotations
 
@@ -50,12 +50,14 @@ CALLBACK = Scenario(
      Target("", "rate against confluent-kafka tuned (positional, poll once in 1000)", rates(OURS, TUNED)),
      Target("P2", "rate against the C loop", rates(OURS, C), at_least=0.50, beyond=0.60),
      Target("", "CPU against the C loop", cpus(OURS, C)),
-     Target("P13", "CPU against confluent-kafka as documented", cpus(OURS, CONFLUENT), at_most=0.40, beyond=0.33, real=True)))
+     Target("P13", "CPU against confluent-kafka as documented", cpus(OURS, CONFLUENT), at_most=0.40, beyond=0.33,
+            real=True)))
 
 NO_CALLBACK = Scenario(
     "no-callback", "send(record) without callback, no copy",
     (ours("send", 500_000, callback=False), ours("send", 500_000, "kafkapp, copy", callback=False, copy=True),
-     c_program(500_000), confluent("send", 500_000, callback=False), confluent("tuned", 500_000, TUNED, callback=False)),
+     c_program(500_000), confluent("send", 500_000, callback=False), confluent("tuned", 500_000, TUNED,
+                                                                                callback=False)),
     (Target("P3", "rate against confluent-kafka as documented", rates(OURS, CONFLUENT), at_least=2.25, beyond=2.5),
      Target("", "rate against confluent-kafka tuned", rates(OURS, TUNED)),
      Target("", "rate against the C loop", rates(OURS, C)), Target("", "CPU against the C loop", cpus(OURS, C))))
@@ -159,8 +161,8 @@ IMPORT = Scenario(
      Case("nothing", "programs", "start-up", 10, online=False),
      Case("import confluent_kafka", "programs", "start-up", 10, needs=("confluent_kafka",), online=False,
           options={"module": "confluent_kafka"})),
-    (Target("P12", "import kafkapp, ms", lambda outcomes: (outcomes["import kafkapp"].p50_us - outcomes["nothing"].p50_us)
-            / 1e3, at_most=20, beyond=10),), ("p50_us",))
+    (Target("P12", "import kafkapp, ms", lambda outcomes: (
+        outcomes["import kafkapp"].p50_us - outcomes["nothing"].p50_us) / 1e3, at_most=20, beyond=10),), ("p50_us",))
 
 
 def topic_growth(outcomes: Any) -> float:
@@ -170,8 +172,8 @@ def topic_growth(outcomes: Any) -> float:
 
 TOPICS = Scenario(
     "topics", "the records go round robin to 1, 100, 1000 topics",
-    tuple(client(path="send", records=200_000, label=f"{name}, {topics} topic{'s' if topics > 1 else ''}", topics=topics,
-                 options={"turn": True})
+    tuple(client(path="send", records=200_000, label=f"{name}, {topics} topic{'s' if topics > 1 else ''}",
+                 topics=topics, options={"turn": True})
           for client, name in ((ours, OURS), (c_program, C)) for topics in (1, 100, 1000)),
     (Target("P16", "CPU at 1000 topics against what C's growth explains", topic_growth, at_most=1.2),))
 

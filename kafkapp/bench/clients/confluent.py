@@ -79,7 +79,7 @@ def tuned(run: Run) -> None:
 
 def sync(run: Run) -> None:
     producer, reports, latencies = warmed(run, **{"linger.ms": 0}), Reports(), []
-    for i in range(run.records + 20):
+    for _ in range(run.records + 20):
         begin = time.perf_counter()
         producer.produce(run.topic, run.value, partition=0, on_delivery=reports)
         producer.flush()

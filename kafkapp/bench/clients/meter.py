@@ -1,6 +1,7 @@
 """What a case is asked and what it measured; imported by every client as a plain neighbour.
 
-Layer L5, inside the measured process: imports nothing but the standard library, so that memory and start-up are the client's own.
+Layer L5, inside the measured process: imports nothing but the standard library: memory and start-up are the
+client's own.
 """
 from __future__ import annotations
 
@@ -42,7 +43,7 @@ class Run:
     """One case in its own process: the parameters, the clocks, the result.
 
     A client sends ``warm`` records of its own first, so that connecting is not measured, then calls ``start``, sends,
-    calls ``sent``, waits for the reports and calls ``stop`` with how many came back as delivered (None: ask the broker).
+    calls ``sent``, waits for the reports and calls ``stop`` with how many were delivered (None: ask the broker).
     """
 
     def __init__(self, asked: dict[str, Any]) -> None:

@@ -49,7 +49,8 @@ def java(run: Run) -> None:
     """
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     out = subprocess.run(
-        [run.options["command"], "--topic", run.topic, "--num-records", str(run.records), "--record-size", str(run.size),
+        [run.options["command"], "--topic", run.topic, "--num-records", str(run.records),
+         "--record-size", str(run.size),
          "--throughput", "-1", "--producer-props", f"bootstrap.servers={run.bootstrap}", "acks=all",
          f"linger.ms={run.settings['linger.ms']}", "enable.idempotence=false"],
         check=True, text=True, stdout=subprocess.PIPE, timeout=120, env={**os.environ, "LC_ALL": "C"}).stdout
