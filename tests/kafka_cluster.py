@@ -83,6 +83,14 @@ def pick_ports(count):
     return found
 
 
+def process_state(pid):
+    """The kernel's letter for it: T stopped, Z or X over, R and S alive."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return "X"
+
+
 @dataclasses.dataclass
 class Listener:
     """One way into a node: where it listens, and the port that it tells its clients to use (a proxy's, perhaps)."""
@@ -147,8 +155,10 @@ class Node:
             os.kill(self.process.pid, number)
 
     def pause(self):
-        """SIGSTOP: the node holds its connections open and answers nothing."""
+        """SIGSTOP, and wait until it stands still: the node holds its connections open and answers nothing."""
         self._signal(signal.SIGSTOP)
+        if self.running:
+            wait_until(lambda: process_state(self.pid) in "TZX", 10, f"node {self.id} to stand still")
 
     def resume(self):
         self._signal(signal.SIGCONT)
