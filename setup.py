@@ -1,10 +1,32 @@
 """The extension modules. Everything else about the package stands in pyproject.toml."""
 import os
-import subprocess
+import sys
+
+sys.path.insert(0, "csrc")
 
 from Cython.Build import cythonize
+from kafkapp_build import build_ext
 from setuptools import Extension, setup
 
+# Each module is kafkapp/NAME.pyx (a dot: a folder) and the C files of csrc/ that it needs.
+MODULES = {
+    "errors": [],
+    "timeouts": [],
+    "views": [],
+    "records": [],
+    "conf": [],
+    "delivery": ["csrc/delivery.c"],
+    "events": [],
+    "client": ["csrc/delivery.c"],
+    "columns": ["csrc/batch.c", "csrc/delivery.c", "csrc/produce.c"],
+    "batch": ["csrc/batch.c", "csrc/delivery.c", "csrc/produce.c"],
+    "sender": ["csrc/delivery.c", "csrc/produce.c"],
+    "requests": ["csrc/delivery.c"],
+    "transactions": ["csrc/delivery.c"],
+    "producer": ["csrc/delivery.c"],
+    "testing": [],
+    "bench.floor": ["csrc/bench_floor.c"],
+}
 DIRECTIVES = {
     "language_level": 3,
     "auto_pickle": False,
@@ -12,21 +34,20 @@ DIRECTIVES = {
     "embedsignature": True,
     "embedsignature.format": "python",
 }
+CFLAGS = ["-O2", "-Wall", "-Wextra", "-fvisibility=hidden"]
 
 
-def pkg_config(flag):
-    return subprocess.check_output(["pkg-config", flag, "rdkafka"], text=True).split()
+def source(name):
+    return f"kafkapp/{name.replace('.', '/')}.pyx"
 
 
-CFLAGS, LIBS = pkg_config("--cflags"), pkg_config("--libs")
+def ext(name, c_sources):
+    return Extension(f"kafkapp.{name}", [source(name), *c_sources], include_dirs=["csrc"],
+                     extra_compile_args=CFLAGS.copy(),
+                     extra_link_args=["-Wl,-rpath,$ORIGIN/.."] if "." in name else [])
 
 
-def ext(name, *c_sources):
-    return Extension(f"kafkapp.{name}", [f"kafkapp/{name}.pyx", *c_sources], include_dirs=["csrc"],
-                     extra_compile_args=["-O2", "-Wall", "-Wextra", *CFLAGS], extra_link_args=LIBS)
+EXTENSIONS = [ext(name, c_sources) for name, c_sources in MODULES.items() if os.path.exists(source(name))]
 
-
-MODULES = [name for name in ("errors", "records", "client", "producer", "testing")
-           if os.path.exists(f"kafkapp/{name}.pyx")]
-
-setup(ext_modules=cythonize([ext(name) for name in MODULES], build_dir="build", compiler_directives=DIRECTIVES))
+setup(ext_modules=cythonize(EXTENSIONS, build_dir="build", compiler_directives=DIRECTIVES),
+      cmdclass={"build_ext": build_ext})

@@ -40,12 +40,14 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
         RD_KAFKA_RESP_ERR__QUEUE_FULL
         RD_KAFKA_RESP_ERR__STATE
         RD_KAFKA_RESP_ERR__TIMED_OUT
+        RD_KAFKA_RESP_ERR__TIMED_OUT_QUEUE
         RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION
         RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
         RD_KAFKA_RESP_ERR__IN_PROGRESS
         RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE
         RD_KAFKA_RESP_ERR__DESTROY
         RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE
+        RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT
 
     struct rd_kafka_err_desc:
         rd_kafka_resp_err_t code
@@ -80,6 +82,8 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
     rd_kafka_conf_res_t rd_kafka_conf_get(const rd_kafka_conf_t *conf, const char *name, char *dest,
                                           size_t *dest_size)
     const char **rd_kafka_conf_dump(rd_kafka_conf_t *conf, size_t *cntp)
+    rd_kafka_topic_conf_t *rd_kafka_topic_conf_new()
+    const char **rd_kafka_topic_conf_dump(rd_kafka_topic_conf_t *conf, size_t *cntp)
     void rd_kafka_conf_dump_free(const char **arr, size_t cnt)
     const rd_kafka_conf_t *rd_kafka_conf(rd_kafka_t *rk)
     void rd_kafka_conf_set_events(rd_kafka_conf_t *conf, int events)
@@ -152,7 +156,6 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
     int64_t rd_kafka_message_timestamp(const rd_kafka_message_t *rkmessage, rd_kafka_timestamp_type_t *tstype)
     int64_t rd_kafka_message_latency(const rd_kafka_message_t *rkmessage)
     rd_kafka_msg_status_t rd_kafka_message_status(const rd_kafka_message_t *rkmessage)
-    const char *rd_kafka_message_errstr(const rd_kafka_message_t *rkmessage)
 
     rd_kafka_headers_t *rd_kafka_headers_new(size_t initial_count)
     void rd_kafka_headers_destroy(rd_kafka_headers_t *hdrs)
@@ -186,12 +189,12 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
     const char *rd_kafka_event_config_string(rd_kafka_event_t *rkev)
 
     # -- metadata ----------------------------------------------------------------------------------
-    struct rd_kafka_metadata_broker:
+    ctypedef struct rd_kafka_metadata_broker_t:
         int32_t id
         char *host
         int port
 
-    struct rd_kafka_metadata_partition:
+    ctypedef struct rd_kafka_metadata_partition_t:
         int32_t id
         rd_kafka_resp_err_t err
         int32_t leader
@@ -200,23 +203,23 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
         int isr_cnt
         int32_t *isrs
 
-    struct rd_kafka_metadata_topic:
+    ctypedef struct rd_kafka_metadata_topic_t:
         char *topic
         int partition_cnt
-        rd_kafka_metadata_partition *partitions
+        rd_kafka_metadata_partition_t *partitions
         rd_kafka_resp_err_t err
 
-    struct rd_kafka_metadata:
+    ctypedef struct rd_kafka_metadata_t:
         int broker_cnt
-        rd_kafka_metadata_broker *brokers
+        rd_kafka_metadata_broker_t *brokers
         int topic_cnt
-        rd_kafka_metadata_topic *topics
+        rd_kafka_metadata_topic_t *topics
         int32_t orig_broker_id
         char *orig_broker_name
 
     rd_kafka_resp_err_t rd_kafka_metadata(rd_kafka_t *rk, int all_topics, rd_kafka_topic_t *only_rkt,
-                                          const rd_kafka_metadata **metadatap, int timeout_ms)
-    void rd_kafka_metadata_destroy(const rd_kafka_metadata *metadata)
+                                          const rd_kafka_metadata_t **metadatap, int timeout_ms)
+    void rd_kafka_metadata_destroy(const rd_kafka_metadata_t *metadata)
 
     # -- transactions ------------------------------------------------------------------------------
     rd_kafka_error_t *rd_kafka_init_transactions(rd_kafka_t *rk, int timeout_ms)

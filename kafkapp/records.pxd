@@ -2,13 +2,15 @@
 
 from libc.stdint cimport int32_t, int64_t
 
+from kafkapp.views cimport View, get_view, new_headers     # for those above, who need not know of views
+
 
 cdef class ProducerRecord:
-    cdef str _topic                 # never empty of type: checked when set
-    cdef object _key                # what the user gave: bytes-like, str, Key, None
+    cdef str _topic                 # never None; "" in an object that __new__ made and __init__ has not seen
+    cdef object _key                # what the user gave: bytes-like, str, Key, Value, None
     cdef object _value              # likewise
     cdef object _id                 # any object; None: no id
-    cdef object _headers            # list of the user's headers, or None
+    cdef list _headers              # our list of the user's headers, which may change it; None: none
     cdef int32_t _partition         # RD_KAFKA_PARTITION_UA: the partitioner chooses
     cdef int64_t _timestamp         # milliseconds since the epoch; 0: now
 
@@ -26,9 +28,5 @@ cdef class RecordMetadata:
     cdef signed char _status            # rd_kafka_msg_status_t
 
 
-cdef class View:
-    """What Key and Value share: a read view over the bytes of an object that it does not own."""
-    cdef object data                # what the user gave: bytes-like, str or None
-
-
+# A new RecordMetadata of which nothing is known yet but these two; the caller fills in the rest.
 cdef RecordMetadata new_metadata(str topic, object record_id)

@@ -1,0 +1,181 @@
+/* See batch.h. */
+#include "batch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "produce.h"
+
+#define CHUNK 1024 /* records a call of rd_kafka_produce_batch() */
+
+static int64_t offset_at(const kp_column *c, int64_t i) {
+    return c->kind == KP_OFFSETS32 ? ((const int32_t *)c->offsets)[i] : ((const int64_t *)c->offsets)[i];
+}
+
+int64_t kp_column_check(const kp_column *c, int64_t count) {
+    int64_t i, last = 0;
+    if (c->kind != KP_OFFSETS32 && c->kind != KP_OFFSETS64)
+        return -1;
+    for (i = 0; i <= count; i++) {
+        int64_t offset = offset_at(c, i);
+        if (offset < last || offset > c->size)
+            return i;
+        last = offset;
+    }
+    return -1;
+}
+
+/* Returns 0 when there is no such place: offsets that were changed after they were checked. */
+static inline int column_get(const kp_column *c, int64_t i, const void **data, size_t *size) {
+    int64_t start, end;
+    if (c->valid && !(c->valid[(i + c->valid_offset) >> 3] >> ((i + c->valid_offset) & 7) & 1)) {
+        *data = NULL;
+        *size = 0;
+        return 1;
+    }
+    switch (c->kind) {
+    case KP_SPANS:
+        *data = c->spans[i].data;
+        *size = (size_t)c->spans[i].size;
+        return 1;
+    case KP_OFFSETS32:
+    case KP_OFFSETS64:
+        start = offset_at(c, i);
+        end = offset_at(c, i + 1);
+        break;
+    case KP_FIXED:
+        start = i * c->width;
+        end = start + c->width;
+        break;
+    case KP_ONE:
+        start = 0;
+        end = c->size;
+        break;
+    default:
+        *data = NULL;
+        *size = 0;
+        return 1;
+    }
+    if (start < 0 || end < start || end > c->size)
+        return 0;
+    *data = c->data ? c->data + start : ""; /* not null, though there may be no memory at all */
+    *size = (size_t)(end - start);
+    return 1;
+}
+
+kp_batch *kp_batch_new(kp_deliveries *d, int64_t count) {
+    kp_batch *batch = calloc(1, sizeof(*batch));
+    int64_t i;
+    if (!batch)
+        return NULL;
+    batch->offsets = malloc((size_t)(count ? count : 1) * (sizeof(*batch->offsets) + 2 * sizeof(int32_t)));
+    if (!batch->offsets) {
+        free(batch);
+        return NULL;
+    }
+    batch->errors = (int32_t *)(batch->offsets + count);
+    batch->partitions = batch->errors + count;
+    for (i = 0; i < count; i++) {
+        batch->offsets[i] = RD_KAFKA_OFFSET_INVALID;
+        batch->errors[i] = RD_KAFKA_RESP_ERR__IN_PROGRESS;
+        batch->partitions[i] = RD_KAFKA_PARTITION_UA;
+    }
+    batch->count = count;
+    batch->remaining = count + 1; /* the sender's own */
+    batch->epoch = (uint8_t)(KP_READ(d->epoch) & (KP_EPOCHS - 1));
+    return batch;
+}
+
+void kp_batch_free(kp_batch *batch) {
+    if (!batch)
+        return;
+    free(batch->offsets);
+    free(batch);
+}
+
+int kp_batch_sent(kp_batch *batch, int64_t refused) {
+    return __atomic_sub_fetch(&batch->remaining, refused + 1, __ATOMIC_SEQ_CST) == 0;
+}
+
+static void refuse(kp_batch *batch, int64_t i, rd_kafka_resp_err_t err) {
+    batch->errors[i] = err;
+}
+
+/* One record, with a timestamp or headers of its own: rd_kafka_produce_batch() has no place for them. */
+static rd_kafka_resp_err_t send_one(rd_kafka_t *rk, rd_kafka_topic_t *rkt, kp_batch *batch, const kp_records *r,
+                                    int64_t i) {
+    kp_record record;
+    rd_kafka_resp_err_t err;
+    if (!column_get(&r->values, i, &record.value, &record.size) ||
+        !column_get(&r->keys, i, &record.key, &record.key_size))
+        return RD_KAFKA_RESP_ERR__INVALID_ARG;
+    record.partition = r->partitions ? r->partitions[i] : r->partition;
+    record.timestamp = r->timestamps ? r->timestamps[i] : r->timestamp;
+    record.headers = r->headers ? rd_kafka_headers_copy(r->headers) : NULL;
+    record.flags = r->flags;
+    err = kp_produce(rk, rkt, &record, KP_ITEM(batch->slot, i));
+    if (err && record.headers)
+        rd_kafka_headers_destroy(record.headers);
+    return err;
+}
+
+int64_t kp_batch_send(rd_kafka_t *rk, rd_kafka_topic_t *rkt, kp_deliveries *d, kp_batch *batch, const kp_records *r,
+                      int64_t from, int64_t *accepted) {
+    int one_by_one = r->headers || r->timestamps || r->timestamp;
+    rd_kafka_message_t *messages = one_by_one ? NULL : malloc(CHUNK * sizeof(*messages));
+    int64_t i = from;
+    one_by_one |= !messages;
+    while (i < batch->count) {
+        int32_t partition = r->partitions ? r->partitions[i] : r->partition;
+        int n, k, good;
+        if (one_by_one) {
+            rd_kafka_resp_err_t err;
+            /* Counted before it goes out: its report may be there when this returns. */
+            __atomic_fetch_add(&d->batched[batch->epoch], 1, __ATOMIC_SEQ_CST);
+            err = send_one(rk, rkt, batch, r, i);
+            if (err) {
+                __atomic_fetch_sub(&d->batched[batch->epoch], 1, __ATOMIC_SEQ_CST);
+                if (err == RD_KAFKA_RESP_ERR__QUEUE_FULL)
+                    break;
+                refuse(batch, i, err);
+            } else {
+                ++*accepted;
+            }
+            i++;
+            continue;
+        }
+        /* A run of one partition: with a partition in each message librdkafka (2.15) leaks those whose is unknown. */
+        for (n = 0; n < CHUNK && i + n < batch->count; n++) {
+            rd_kafka_message_t *m = &messages[n];
+            const void *data, *key;
+            if (r->partitions && r->partitions[i + n] != partition)
+                break;
+            if (!column_get(&r->values, i + n, &data, &m->len) || !column_get(&r->keys, i + n, &key, &m->key_len))
+                break;
+            m->payload = (void *)data;
+            m->key = (void *)key;
+            m->_private = KP_ITEM(batch->slot, i + n);
+            m->err = RD_KAFKA_RESP_ERR_NO_ERROR;
+        }
+        if (n == 0) {
+            refuse(batch, i++, RD_KAFKA_RESP_ERR__INVALID_ARG);
+            continue;
+        }
+        __atomic_fetch_add(&d->batched[batch->epoch], n, __ATOMIC_SEQ_CST);
+        good = rd_kafka_produce_batch(rkt, partition, r->flags, messages, n);
+        *accepted += good;
+        if (good == n) {
+            i += n;
+            continue;
+        }
+        __atomic_fetch_sub(&d->batched[batch->epoch], n - good, __ATOMIC_SEQ_CST);
+        for (k = 0; k < n && messages[k].err != RD_KAFKA_RESP_ERR__QUEUE_FULL; k++)
+            if (messages[k].err)
+                refuse(batch, i + k, messages[k].err);
+        i += k;
+        if (k < n)
+            break;
+    }
+    free(messages);
+    return i;
+}

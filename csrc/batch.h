@@ -1,0 +1,61 @@
+/* Batches: many records from columns of memory, handed over in one call, reported into columns of outcomes.
+ *
+ * Knows librdkafka and delivery.h's states; what a column is made from is kafkapp/columns.pyx's business.
+ */
+#ifndef KAFKAPP_BATCH_H
+#define KAFKAPP_BATCH_H
+
+#include "delivery.h"
+
+typedef struct {
+    const char *data; /* NULL: null */
+    int64_t size;
+} kp_span;
+
+/* Where the i-th value or key is. */
+typedef enum {
+    KP_NULLS,     /* nowhere: all are null */
+    KP_ONE,       /* the same for all */
+    KP_SPANS,     /* spans[i] */
+    KP_OFFSETS32, /* from offsets[i] to offsets[i + 1] of data: Arrow's layout */
+    KP_OFFSETS64,
+    KP_FIXED, /* width bytes each */
+} kp_column_kind;
+
+typedef struct {
+    kp_column_kind kind;
+    const char *data;
+    int64_t size; /* of data */
+    const kp_span *spans;
+    const void *offsets;
+    int64_t width;
+    const uint8_t *valid; /* Arrow's bitmap of those that are not null, or NULL: all are valid */
+    int64_t valid_offset; /* its first bit */
+} kp_column;
+
+typedef struct {
+    kp_column values;
+    kp_column keys;
+    const int32_t *partitions; /* or NULL: partition */
+    const int64_t *timestamps; /* or NULL: timestamp */
+    int64_t timestamp;         /* milliseconds since the epoch, 0: now */
+    rd_kafka_headers_t *headers; /* for all, or NULL; copied for each */
+    int32_t partition;
+    int flags; /* RD_KAFKA_MSG_F_COPY or 0 */
+} kp_records;
+
+/* The index of the first offset that is out of order or of its buffer's bounds, or -1. */
+int64_t kp_column_check(const kp_column *column, int64_t count);
+
+kp_batch *kp_batch_new(kp_deliveries *d, int64_t count);
+void kp_batch_free(kp_batch *batch);
+
+/* Hand over the records from `from` on, in order. Returns the index of the first that found the queue full, or the
+ * batch's count. Adds the accepted to *accepted; a record that can never be sent is refused alone. Without the GIL. */
+int64_t kp_batch_send(rd_kafka_t *rk, rd_kafka_topic_t *rkt, kp_deliveries *d, kp_batch *batch, const kp_records *records,
+                      int64_t from, int64_t *accepted);
+
+/* The sender has no more: `refused` items will have no report. Returns 1 when that was the end of the batch. */
+int kp_batch_sent(kp_batch *batch, int64_t refused);
+
+#endif

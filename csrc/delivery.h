@@ -1,0 +1,196 @@
+/* The way of a delivery report: states of records in flight, and rounds of reports drained without the GIL.
+ *
+ * Knows librdkafka and the C types of Python objects, calls neither callbacks nor exceptions: kafkapp/delivery.pyx
+ * settles what a round has drained. Everything named kp_* is ours.
+ */
+#ifndef KAFKAPP_DELIVERY_H
+#define KAFKAPP_DELIVERY_H
+
+#include <Python.h>
+#include <librdkafka/rdkafka.h>
+#include <pthread.h>
+#include <stdint.h>
+
+#if RD_KAFKA_VERSION < 0x020002ff
+#error "kafkapp needs librdkafka 2.0.2 or later"
+#endif
+
+/* With the GIL, whoever touches the pool or counts a send holds it. Without one, a mutex and atomics take its place. */
+#ifdef Py_GIL_DISABLED
+#define KP_ADD(place, n) ((void)__atomic_fetch_add(&(place), (n), __ATOMIC_SEQ_CST))
+#else
+#define KP_ADD(place, n) __atomic_store_n(&(place), (place) + (n), __ATOMIC_RELAXED)
+#endif
+#define KP_READ(place) __atomic_load_n(&(place), __ATOMIC_SEQ_CST)
+
+/* What the state's `target` is, and so what settling it means. */
+enum {
+    KP_CALLBACK, /* a Python callable or NULL: called with (metadata, error) */
+    KP_WAITER,   /* a kafkapp.delivery.Waiter: a synchronous send */
+};
+
+/* A buffer that is held until the report. */
+typedef struct {
+    Py_buffer view;
+} kp_view;
+
+/* One record in flight. It has one owner at any time: the sender until librdkafka accepts the record, librdkafka (as
+ * the message's opaque) until the report, the serving thread until it is back in the pool. 32 bytes. */
+typedef struct kp_delivery kp_delivery;
+struct kp_delivery {
+    union {
+        PyObject *target;  /* owned; what the report is for, by `kind` */
+        kp_delivery *next; /* while in the pool */
+    };
+    PyObject *record_id; /* owned; the user's id, or NULL */
+    union {
+        PyObject *value; /* owned; the immutable object whose memory librdkafka reads, or NULL */
+        kp_view *view;   /* owned; any other exporter, if holds_view */
+    };
+    uint32_t topic; /* index of the record's topic in its client */
+    uint8_t epoch;  /* which of the counters it is in */
+    uint8_t kind;
+    uint8_t holds_view;
+    uint8_t in_use; /* 0: in the pool */
+};
+
+/* A batch in flight: the columns of its outcomes, which the reports fill in without the GIL. Owned by the Batch that is
+ * its owner; its slot holds a reference to that one from the hand-over until the batch is settled. */
+typedef struct kp_batch kp_batch;
+struct kp_batch {
+    PyObject *owner;
+    kp_batch *next;     /* among the finished */
+    int64_t count;
+    int64_t remaining;  /* items that are not reported or refused yet, and one for the sender while it sends */
+    int64_t *offsets;   /* one piece of memory with the other two columns */
+    int32_t *errors;
+    int32_t *partitions;
+    uint32_t slot;
+    uint8_t epoch;
+};
+
+/* A message's opaque: a kp_delivery; or, for a record that leaves nothing to settle, just its counter; or a batch's slot
+ * and the item's index. */
+#define KP_PLAIN(epoch) ((void *)(((uintptr_t)(epoch) << 1) | 1))
+#define KP_IS_PLAIN(opaque) ((uintptr_t)(opaque) & 1)
+#define KP_PLAIN_EPOCH(opaque) ((uintptr_t)(opaque) >> 1)
+#define KP_ITEM(slot, index) ((void *)(((uintptr_t)(slot) << 34) | ((uintptr_t)(index) << 2) | 2))
+#define KP_IS_ITEM(opaque) (((uintptr_t)(opaque) & 3) == 2)
+#define KP_ITEM_SLOT(opaque) ((uint32_t)((uintptr_t)(opaque) >> 34))
+#define KP_ITEM_INDEX(opaque) ((uint32_t)((uintptr_t)(opaque) >> 2))
+#define KP_MOST_ITEMS UINT32_MAX
+
+/* What a report says, read off librdkafka's message without the GIL. 64 bytes, in the order of the reports. */
+typedef struct {
+    kp_delivery *delivery; /* NULL: the end of a batch */
+    void *topic;           /* the topic's opaque: borrowed reference to a kafkapp.delivery.Topic, or NULL */
+    union {
+        const rd_kafka_message_t *message; /* lives as long as the round */
+        kp_batch *batch;
+    };
+    int64_t offset;
+    int64_t timestamp;
+    rd_kafka_resp_err_t err;
+    int32_t partition;
+    uint32_t key_size;
+    uint32_t value_size;
+    int32_t latency; /* microseconds, -1 unknown */
+    int8_t timestamp_type;
+    int8_t status;
+} kp_report;
+
+#define KP_EPOCHS 8 /* a power of two */
+#define KP_SLOTS 1024 /* chunks of as many batches: a chunk never moves, the serving thread reads it without the GIL */
+
+typedef struct {
+    rd_kafka_queue_t *queue; /* the client's main queue; borrowed */
+
+    /* -- written by senders ------------------------------------------------------------------- */
+    int64_t sent[KP_EPOCHS]; /* records handed to librdkafka, by epoch */
+    int64_t batched[KP_EPOCHS]; /* the same for items of batches, which are handed over without the GIL: atomic */
+    int64_t tokens;          /* batches among those: each counts once more until its callback has returned */
+    int64_t epoch;           /* the one that counts new records; a flush starts the next */
+    int users;               /* threads inside a call that uses the handle: it is not destroyed under them */
+    int only_errors;         /* delivery.report.only.error: callbacks for failures only */
+    kp_delivery *free;       /* the pool */
+    void *blocks;            /* all memory of the pool: how the states in use are found */
+    int64_t made;            /* states in all blocks */
+    int64_t pooled;          /* those of them that are free */
+    int64_t views;           /* buffers held */
+    kp_batch **slots[KP_SLOTS];
+    uint32_t slot_count;     /* slots ever given */
+    uint32_t *free_slots;    /* a stack of those given back */
+    uint32_t free_count, free_room;
+#ifdef Py_GIL_DISABLED
+    PyMutex pool_lock;
+#endif
+
+    /* -- written by the serving thread, of which there is one at a time ------------------------ */
+    char apart[64];
+    int64_t done[KP_EPOCHS]; /* records whose report is settled */
+    unsigned long server;    /* ident of the thread that runs callbacks now, 0: none */
+    kp_report *reports;
+    size_t report_count, report_room;
+    rd_kafka_event_t **events; /* the round's delivery events: destroyed when it ends */
+    size_t event_count, event_room;
+    rd_kafka_event_t **others; /* logs, errors, statistics: for the client */
+    size_t other_count, other_room;
+
+    /* -- guarded by lock ----------------------------------------------------------------------- */
+    pthread_mutex_t lock;
+    pthread_cond_t moved; /* a round has ended, or the client's state has changed */
+    int64_t rounds;       /* how many have ended */
+    kp_batch *finished; /* by their senders: all reports were there before the last item was handed over */
+    int serving;
+    int stopping; /* the background thread has to end */
+} kp_deliveries;
+
+static inline void kp_enter(kp_deliveries *d) {
+    KP_ADD(d->users, 1);
+}
+
+/* Returns how many users are left. */
+static inline int kp_leave(kp_deliveries *d) {
+#ifdef Py_GIL_DISABLED
+    return __atomic_sub_fetch(&d->users, 1, __ATOMIC_SEQ_CST);
+#else
+    return --d->users;
+#endif
+}
+
+int kp_deliveries_init(kp_deliveries *d);
+void kp_deliveries_free(kp_deliveries *d);
+
+/* The pool. With the GIL (or thread state). kp_delivery_new: NULL without memory, no exception set. */
+kp_delivery *kp_delivery_more(kp_deliveries *d);
+kp_delivery *kp_delivery_new(kp_deliveries *d);
+void kp_delivery_back(kp_deliveries *d, kp_delivery *delivery);
+int kp_deliveries_visit(kp_deliveries *d, visitproc visit, void *arg);
+kp_delivery *kp_delivery_in_use(kp_deliveries *d);
+
+/* A batch's slot, which takes a reference to its owner. With the GIL. Returns 0 without memory. */
+int kp_slot_take(kp_deliveries *d, kp_batch *batch, PyObject *owner);
+void kp_slot_back(kp_deliveries *d, kp_batch *batch);
+kp_batch *kp_slot_in_use(kp_deliveries *d);
+void kp_finish(kp_deliveries *d, kp_batch *batch);
+
+/* Counters. */
+int64_t kp_outstanding(const kp_deliveries *d);
+int64_t kp_epoch_close(kp_deliveries *d);
+int kp_epoch_done(const kp_deliveries *d, int64_t epoch);
+
+/* Waiting and rounds. All without the GIL; time-outs in milliseconds, bounded. */
+int64_t kp_rounds(kp_deliveries *d);
+void kp_wait_round(kp_deliveries *d, int64_t seen, int timeout_ms);
+void kp_wake(kp_deliveries *d);
+int kp_serve(kp_deliveries *d, int timeout_ms, size_t most, int64_t *reported);
+int kp_serve_background(kp_deliveries *d, size_t most);
+void kp_stop(kp_deliveries *d);
+void kp_round_end(kp_deliveries *d);
+void kp_name_thread(const char *name);
+
+/* Fork: the number of forks that lead to this process. A handle of another number is of another process. */
+extern int kp_forks;
+int kp_watch_forks(void);
+
+#endif

@@ -1,0 +1,48 @@
+/* See produce.h. */
+#include "produce.h"
+
+/* With headers or a timestamp. One rd_kafka_headers_t, since librdkafka before 2.12 crashes on single headers when the
+ * partition is unknown; it stays ours when the call fails. */
+static rd_kafka_resp_err_t produce_va(rd_kafka_t *rk, rd_kafka_topic_t *rkt, const kp_record *r, void *opaque) {
+    rd_kafka_vu_t vu[8];
+    size_t n = 0;
+    rd_kafka_error_t *error;
+    rd_kafka_resp_err_t err;
+
+    vu[n].vtype = RD_KAFKA_VTYPE_RKT;
+    vu[n++].u.rkt = rkt;
+    vu[n].vtype = RD_KAFKA_VTYPE_PARTITION;
+    vu[n++].u.i32 = r->partition;
+    vu[n].vtype = RD_KAFKA_VTYPE_MSGFLAGS;
+    vu[n++].u.i = r->flags;
+    vu[n].vtype = RD_KAFKA_VTYPE_VALUE;
+    vu[n].u.mem.ptr = (void *)r->value;
+    vu[n++].u.mem.size = r->size;
+    vu[n].vtype = RD_KAFKA_VTYPE_KEY;
+    vu[n].u.mem.ptr = (void *)r->key;
+    vu[n++].u.mem.size = r->key_size;
+    vu[n].vtype = RD_KAFKA_VTYPE_OPAQUE;
+    vu[n++].u.ptr = opaque;
+    if (r->timestamp) {
+        vu[n].vtype = RD_KAFKA_VTYPE_TIMESTAMP;
+        vu[n++].u.i64 = r->timestamp;
+    }
+    if (r->headers) {
+        vu[n].vtype = RD_KAFKA_VTYPE_HEADERS;
+        vu[n++].u.headers = r->headers;
+    }
+    error = rd_kafka_produceva(rk, vu, n);
+    if (!error)
+        return RD_KAFKA_RESP_ERR_NO_ERROR;
+    err = rd_kafka_error_code(error);
+    rd_kafka_error_destroy(error);
+    return err;
+}
+
+rd_kafka_resp_err_t kp_produce(rd_kafka_t *rk, rd_kafka_topic_t *rkt, const kp_record *r, void *opaque) {
+    if (r->headers || r->timestamp)
+        return produce_va(rk, rkt, r, opaque);
+    if (rd_kafka_produce(rkt, r->partition, r->flags, (void *)r->value, r->size, r->key, r->key_size, opaque) == 0)
+        return RD_KAFKA_RESP_ERR_NO_ERROR;
+    return rd_kafka_last_error();
+}

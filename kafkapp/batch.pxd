@@ -1,0 +1,48 @@
+# Contract of kafkapp.batch with the producers above it, and of csrc/batch.h. Layer L5, below the producers.
+
+cimport cython
+from libc.stdint cimport int32_t, int64_t, uint8_t
+
+from kafkapp.client cimport Client
+from kafkapp.columns cimport Column, kp_column
+from kafkapp.delivery cimport Settled, kp_batch, kp_deliveries
+from kafkapp.librdkafka cimport rd_kafka_headers_t, rd_kafka_t, rd_kafka_topic_t
+
+
+cdef extern from "batch.h" nogil:
+    ctypedef struct kp_records:
+        kp_column values
+        kp_column keys
+        const int32_t *partitions
+        const int64_t *timestamps
+        int64_t timestamp
+        rd_kafka_headers_t *headers
+        int32_t partition
+        int flags
+
+    kp_batch *kp_batch_new(kp_deliveries *d, int64_t count)
+    void kp_batch_free(kp_batch *batch)
+    int64_t kp_batch_send(rd_kafka_t *rk, rd_kafka_topic_t *rkt, kp_deliveries *d, kp_batch *batch,
+                          const kp_records *records, int64_t start, int64_t *accepted)
+    bint kp_batch_sent(kp_batch *batch, int64_t refused)
+
+
+@cython.final
+cdef class Batch(Settled):
+    cdef kp_batch *batch            # the columns of outcomes
+    cdef Client client
+    cdef readonly str topic
+    cdef object callback            # until it has run
+    cdef Column values, keys        # hold the exporters until the batch is done
+    cdef readonly int64_t accepted
+    cdef readonly int64_t next_index
+    cdef readonly bint done
+    cdef object __weakref__
+
+    cdef outcomes(self, void *data, Py_ssize_t itemsize)
+    cdef int wait_done(self, int64_t deadline, list raised) except -1
+    cdef bint failed(self) noexcept
+
+
+cdef Batch send_batch(Client client, str topic, values, offsets, keys, key_offsets, partition, headers, timestamps,
+                      callback, bint copy, bint block, int64_t deadline)

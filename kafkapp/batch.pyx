@@ -1,0 +1,289 @@
+"""Batches: many records in one call, at the speed of C, and what became of each of them.
+
+Layer L5: knows columns and clients; the producers offer it as `send_batch`.
+"""
+cimport cython
+from cpython.buffer cimport PyBuffer_FillInfo, PyBuffer_Release
+from cpython.ref cimport PyObject, Py_DECREF
+
+from kafkapp.client cimport OPEN
+from kafkapp.columns cimport new_column, new_key_column, take_numbers
+from kafkapp.delivery cimport (
+    KP_ADD,
+    Topic,
+    call,
+    kp_enter,
+    kp_finish,
+    kp_rounds,
+    kp_slot_back,
+    kp_slot_take,
+    raise_all,
+)
+from kafkapp.errors cimport new_error
+from kafkapp.librdkafka cimport (
+    RD_KAFKA_MSG_F_COPY,
+    RD_KAFKA_PARTITION_UA,
+    RD_KAFKA_RESP_ERR__IN_PROGRESS,
+    RD_KAFKA_RESP_ERR__QUEUE_FULL,
+    rd_kafka_headers_destroy,
+)
+from kafkapp.records cimport ProducerRecord, new_headers
+from kafkapp.timeouts cimport deadline_of, passed
+
+
+@cython.final
+cdef class Outcomes:
+    """One column of a batch's outcomes, exported as a buffer."""
+    cdef Batch batch
+    cdef void *data
+    cdef Py_ssize_t itemsize
+    cdef Py_ssize_t shape
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, self.data, self.shape * self.itemsize, True, flags)
+        view.itemsize = self.itemsize
+        view.format = b"i" if self.itemsize == 4 else b"q"
+        view.shape = &self.shape
+        view.strides = &self.itemsize
+
+
+@cython.final
+cdef class Batch(Settled):
+    """What became of the records of one `send_batch`. Made by that only.
+
+    `topic` is the topic's name (str), `accepted` how many records were queued, `next_index` the first that was refused
+    for a full queue (else `len`), `done` whether every accepted record is reported.
+
+    The columns `errors` (int32 codes), `partitions` (int32) and `offsets` (int64, -1001: unknown) are read-only
+    memoryviews of what librdkafka's reports are written to: RD_KAFKA_RESP_ERR__IN_PROGRESS until a record is reported,
+    final when `done`. Source: rd_kafka_produce_batch().
+    """
+
+    def __init__(self):
+        raise TypeError("a Batch is made by send_batch()")
+
+    def __dealloc__(self):
+        kp_batch_free(self.batch)
+
+    cdef outcomes(self, void *data, Py_ssize_t itemsize):
+        cdef Outcomes outcomes = Outcomes.__new__(Outcomes)
+        outcomes.batch = self
+        outcomes.data = data
+        outcomes.itemsize = itemsize
+        outcomes.shape = self.batch.count
+        return memoryview(outcomes)
+
+    @property
+    def errors(self):
+        return self.outcomes(self.batch.errors, 4)
+
+    @property
+    def partitions(self):
+        return self.outcomes(self.batch.partitions, 4)
+
+    @property
+    def offsets(self):
+        return self.outcomes(self.batch.offsets, 8)
+
+    def __len__(self):
+        return self.batch.count
+
+    def __bool__(self):
+        return True
+
+    def __repr__(self):
+        state = "done" if self.done else "in flight"
+        return f"<Batch of {self.batch.count} for {self.topic}: {self.accepted} accepted, {state}>"
+
+    def failures(self):
+        """The records that were refused or have failed so far.
+
+        Returns:
+            A list of (index, Error), in the items' order.
+        """
+        cdef int64_t i
+        cdef int err
+        failed = []
+        for i in range(self.batch.count):
+            err = self.batch.errors[i]
+            if err and err != RD_KAFKA_RESP_ERR__IN_PROGRESS:
+                failed.append((i, new_error(err)))
+        return failed
+
+    def wait(self, timeout=None):
+        """Wait until the batch is done and its callback has returned.
+
+        Blocks, without the GIL; with EventsPollingOption.Manual it polls, and so runs callbacks.
+
+        Args:
+            timeout: seconds (int, float or timedelta), None waits for ever.
+        Returns:
+            Whether the batch is done.
+        Raises:
+            RuntimeError: inside a callback of its producer, or in a forked child.
+            Whatever callbacks raised, where this call ran them (a BaseExceptionGroup when several did).
+        """
+        cdef int64_t deadline = deadline_of(timeout)
+        cdef list raised = None if self.client.background else []
+        if self.done:
+            return True
+        if self.client.state == OPEN:
+            self.client.check_blocking("wait")
+        self.wait_done(deadline, raised)
+        raise_all(raised)
+        return self.done
+
+    cdef int wait_done(self, int64_t deadline, list raised) except -1:
+        cdef int64_t seen
+        kp_enter(&self.client.deliveries)
+        try:
+            while not self.done:
+                seen = kp_rounds(&self.client.deliveries)
+                if self.done or passed(deadline):
+                    break
+                self.client.wait(seen, deadline, raised)
+        finally:
+            self.client.leave()
+        return 0
+
+    cdef int settle(self, kp_deliveries *d, list raised) except -1:
+        """The last report is there: exporters released, then the callback."""
+        cdef int epoch = self.batch.epoch
+        cdef object callback = self.callback
+        kp_slot_back(d, self.batch)
+        Py_DECREF(self)         # the slot's reference; the caller of this method has its own
+        self.callback = None
+        self.values.release()
+        self.keys.release()
+        self.done = True
+        if callback is not None and not (d.only_errors and not self.failed()):
+            call(callback, (self,), raised)
+        d.done[epoch] += 1      # the batch's own token
+        KP_ADD(d.tokens, -1)
+        return 0
+
+    cdef bint failed(self) noexcept:
+        cdef int64_t i
+        for i in range(self.batch.count):
+            if self.batch.errors[i]:
+                return True
+        return False
+
+
+cdef Batch send_batch(Client client, str topic, values, offsets, keys, key_offsets, partition, headers, timestamps,
+                      callback, bint copy, bint block, int64_t deadline):
+    """Take the arguments apart, hand the records over, wait for room where that is allowed."""
+    cdef Batch batch = Batch.__new__(Batch)
+    cdef kp_deliveries *d = &client.deliveries
+    cdef kp_records records
+    cdef Py_buffer partition_view, timestamp_view
+    cdef rd_kafka_t *rk
+    cdef rd_kafka_topic_t *rkt
+    cdef int64_t index = 0, accepted = 0, seen, i
+    cdef ProducerRecord checked
+    cdef Topic handle
+    PyBuffer_FillInfo(&partition_view, None, NULL, 0, True, 0)      # nothing yet, but safe to release
+    PyBuffer_FillInfo(&timestamp_view, None, NULL, 0, True, 0)
+    records.headers = NULL
+    records.partitions = NULL
+    records.timestamps = NULL
+    try:
+        # 1. Taken apart: all that is malformed raises here, before anything is queued.
+        batch.values = new_column(values, offsets, "values")
+        batch.keys = new_key_column(keys, key_offsets, "keys")
+        if batch.keys.count not in (-1, batch.values.count):
+            raise ValueError(f"keys: {batch.keys.count} of them for {batch.values.count} values")
+        one = {"partition": partition, "timestamp": timestamps, "headers": headers}
+        if partition is not None and not hasattr(partition, "__index__"):
+            take_numbers(&partition_view, partition, "partition", 4)
+            records.partitions = <const int32_t *>partition_view.buf
+            check_count("partition", partition_view.len // 4, batch.values.count)
+            for i in range(batch.values.count):
+                if records.partitions[i] < RD_KAFKA_PARTITION_UA:
+                    raise ValueError(f"partition[{i}] must be from 0 to 2**31 - 1, or -1 for the partitioner, "
+                                     f"not {records.partitions[i]}")
+            one["partition"] = None
+        if timestamps is not None and not isinstance(timestamps, int) and not hasattr(timestamps, "tzinfo"):
+            take_numbers(&timestamp_view, timestamps, "timestamps", 8)
+            records.timestamps = <const int64_t *>timestamp_view.buf
+            check_count("timestamps", timestamp_view.len // 8, batch.values.count)
+            for i in range(batch.values.count):
+                if records.timestamps[i] <= 0:
+                    raise ValueError(f"timestamps[{i}] must be more than 0 milliseconds, not {records.timestamps[i]}")
+            one["timestamp"] = None
+        # What holds for all records is checked as a record's.
+        checked = ProducerRecord(topic, **one)
+        records.partition = checked._partition
+        records.timestamp = checked._timestamp
+        if checked._headers is not None:
+            records.headers = new_headers(checked._headers)
+        records.values = batch.values.c
+        records.keys = batch.keys.c
+        records.flags = RD_KAFKA_MSG_F_COPY if copy else 0
+        client.check_open()
+        handle = client.topic(topic)
+        rkt = <rd_kafka_topic_t *>handle.rkt
+        client.check_open()
+        rk = client.rk
+        batch.client = client
+        batch.topic = topic
+        batch.callback = callback
+        batch.batch = kp_batch_new(d, batch.values.count)
+        if batch.batch is NULL or not kp_slot_take(d, batch.batch, <PyObject *>batch):
+            raise MemoryError()
+
+        # 2. Entered, with one token for the batch: a flush and close() wait for its callback too.
+        kp_enter(d)
+        KP_ADD(d.sent[batch.batch.epoch], 1)
+        KP_ADD(d.tokens, 1)
+        try:
+            # 3. Handed over, as much as there is room for. Each accepted item is librdkafka's until its report.
+            while True:
+                seen = kp_rounds(d)
+                with nogil:
+                    index = kp_batch_send(rk, rkt, d, batch.batch, &records, index, &accepted)
+                if index == batch.batch.count or not block or passed(deadline) or client.state != OPEN:
+                    break
+                client.wait(seen, deadline, None)
+        finally:
+            # Interrupted too: what is not queued now is refused, what is will be reported.
+            batch.accepted = accepted
+            batch.next_index = index
+            for i in range(index, batch.batch.count):
+                batch.batch.errors[i] = RD_KAFKA_RESP_ERR__QUEUE_FULL
+            end_sending(client, batch)
+            client.leave()
+    finally:
+        if records.headers is not NULL:
+            rd_kafka_headers_destroy(records.headers)
+        PyBuffer_Release(&partition_view)
+        PyBuffer_Release(&timestamp_view)
+    if copy:
+        batch.values.release()
+        batch.keys.release()
+    return batch
+
+
+cdef int end_sending(Client client, Batch batch) except -1:
+    cdef kp_deliveries *d = &client.deliveries
+    if not kp_batch_sent(batch.batch, batch.batch.count - batch.accepted):
+        return 0                            # the reports to come end it
+    if batch.accepted:
+        kp_finish(d, batch.batch)           # they have come already
+        return 0
+    # Nothing was accepted: nobody is told, and there was nothing to wait for.
+    kp_slot_back(d, batch.batch)
+    Py_DECREF(batch)
+    batch.callback = None
+    batch.values.release()
+    batch.keys.release()
+    batch.done = True
+    KP_ADD(d.sent[batch.batch.epoch], -1)
+    KP_ADD(d.tokens, -1)
+    return 0
+
+
+cdef int check_count(str what, int64_t count, int64_t wanted) except -1:
+    if count != wanted:
+        raise ValueError(f"{what}: {count} entries for {wanted} values")
+    return 0

@@ -1,0 +1,147 @@
+"""A case: one client, one path, one set of parameters, one process; and what came out of it.
+
+Layer L5. Runs the process and refuses a result in which records were lost; knows nothing of tables or scenarios.
+"""
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+CLIENTS = Path(__file__).with_name("clients")
+ROOT = Path(__file__).parents[2]
+NOBODY = "127.0.0.1:9"
+
+# The same for every client over librdkafka; those in Python translate it. The queue holds a whole case, so that
+# waiting for room is no part of the figures but where a scenario is about it.
+SETTINGS: dict[str, str | int] = {"acks": "all", "linger.ms": 5, "queue.buffering.max.messages": 1_000_000}
+
+
+class CaseFailed(Exception):
+    """The process of a case failed, or lost records."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What one process does; `needs` names the modules, or programs as `bin:NAME`, without which it is left out."""
+
+    label: str
+    client: str
+    path: str
+    records: int
+    size: int = 100
+    topics: int = 1
+    partitions: int = 1
+    callback: bool = True
+    copy: bool = False
+    batch: int = 0
+    needs: tuple[str, ...] = ()
+    online: bool = True
+    settings: dict[str, str | int] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def missing(self) -> str | None:
+        """What is not installed, or None."""
+        for need in self.needs:
+            if need.startswith("bin:"):
+                if not shutil.which(need[4:]):
+                    return need[4:]
+            else:
+                try:
+                    found = importlib.util.find_spec(need)
+                except ModuleNotFoundError:
+                    found = None
+                if not found:
+                    return need
+        return None
+
+    def asked(self, bootstrap: str, topic: str) -> dict[str, Any]:
+        names = ("path", "records", "size", "topics", "partitions", "callback", "copy", "batch", "options")
+        return {**{name: getattr(self, name) for name in names}, "settings": {**SETTINGS, **self.settings},
+                "bootstrap": bootstrap if self.online else NOBODY, "topic": topic}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The figures of one process, in the units that tables use."""
+
+    raw: dict[str, Any]
+
+    @property
+    def records(self) -> int:
+        return int(self.raw["records"])
+
+    def __getattr__(self, name: str) -> float:
+        try:
+            return float(DERIVED[name](self.raw))
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def figures(self) -> dict[str, float]:
+        """All that can be derived from what was measured."""
+        found = {}
+        for name in DERIVED:
+            try:
+                found[name] = getattr(self, name)
+            except AttributeError:
+                continue
+        return found
+
+
+DERIVED: dict[str, Any] = {
+    "rate": lambda raw: raw["records"] / raw["seconds"],
+    "wall_us": lambda raw: raw["seconds"] / raw["records"] * 1e6,
+    "cpu_us": lambda raw: raw["cpu"] / raw["records"] * 1e6,
+    "sender_us": lambda raw: raw["send_cpu"] / raw["records"] * 1e6,
+    "peak_mb": lambda raw: raw["peak"] / 1e6,
+    "p50_us": lambda raw: statistics.median(raw["latencies"]) * 1e6,
+    "p99_us": lambda raw: sorted(raw["latencies"])[int(len(raw["latencies"]) * 0.99)] * 1e6,
+    "report_us": lambda raw: raw["served"] / raw["records"] * 1e6,
+    "stall_ms": lambda raw: raw["stall"] * 1e3,
+    "call_ms": lambda raw: raw["call"] * 1e3,
+    "held_bytes": lambda raw: raw["held"] / raw["records"],
+    "seconds": lambda raw: raw["seconds"],
+    "cpu_seconds": lambda raw: raw["cpu"],
+}
+
+
+def end_offset(bootstrap: str, topic: str) -> int:
+    """How many records the broker has of a topic's partition 0."""
+    from kafkapp.bench.floor import Floor
+
+    floor = Floor({"bootstrap.servers": bootstrap}, topic)
+    try:
+        return floor.end_offset(topic)
+    finally:
+        floor.close()
+
+
+def run_case(case: Case, bootstrap: str, topic: str, timeout: float = 180.0) -> Outcome:
+    """Run a case in a process of its own; blocks until it is done.
+
+    Raises:
+        CaseFailed: it ended with an error, did not end in time, or not every record that it sent was delivered.
+    """
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, str(CLIENTS), case.client, json.dumps(case.asked(bootstrap, topic))]
+    try:
+        done = subprocess.run(command, check=False, text=True, capture_output=True, timeout=timeout,
+                              stdin=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": path})
+    except subprocess.TimeoutExpired:
+        raise CaseFailed(f"{case.label}: not done after {timeout:.0f} s") from None
+    if done.returncode or not done.stdout.strip():
+        reason = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
+        raise CaseFailed(f"{case.label}: {reason}")
+    raw = json.loads(done.stdout.splitlines()[-1])
+    if raw["delivered"] is None:
+        raw["delivered"] = end_offset(bootstrap, topic) - raw["warm"]
+    if raw["delivered"] != raw["records"]:
+        raise CaseFailed(f"{case.label}: {raw['records']} records sent, {raw['delivered']} delivered: no result")
+    return Outcome(raw)

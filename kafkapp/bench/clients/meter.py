@@ -1,0 +1,163 @@
+"""What a case is asked and what it measured; imported by every client as a plain neighbour.
+
+Layer L5, inside the measured process: imports nothing but the standard library, so that memory and start-up are the client's own.
+"""
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Self
+
+
+def memory(field: str = "VmRSS") -> int:
+    """Bytes that the process holds now (``VmRSS``) or held at most (``VmHWM``)."""
+    try:
+        with open("/proc/self/status") as status:
+            for line in status:
+                if line.startswith(field):
+                    return int(line.split()[1]) * 1024
+    except FileNotFoundError:
+        pass
+    # Elsewhere only the peak is known; macOS counts it in bytes.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def forget_peak() -> None:
+    """Let the peak start from what is held now, where the kernel can."""
+    try:
+        with open("/proc/self/clear_refs", "w") as refs:
+            refs.write("5")
+    except OSError:
+        pass
+
+
+class Run:
+    """One case in its own process: the parameters, the clocks, the result.
+
+    A client sends ``warm`` records of its own first, so that connecting is not measured, then calls ``start``, sends,
+    calls ``sent``, waits for the reports and calls ``stop`` with how many came back as delivered (None: ask the broker).
+    """
+
+    def __init__(self, asked: dict[str, Any]) -> None:
+        self.path: str = asked["path"]
+        self.bootstrap: str = asked["bootstrap"]
+        self.topic: str = asked["topic"]
+        self.records: int = asked["records"]
+        self.size: int = asked.get("size", 100)
+        self.topics: int = asked.get("topics", 1)
+        self.partitions: int = asked.get("partitions", 1)
+        self.callback: bool = asked.get("callback", True)
+        self.copy: bool = asked.get("copy", False)
+        self.batch: int = asked.get("batch", 0)
+        self.settings: dict[str, str | int] = asked.get("settings", {})
+        self.options: dict[str, Any] = asked.get("options", {})
+        # Half of it compresses: digits of random bytes, the same in every client.
+        self.value = random.Random(1).randbytes((self.size + 1) // 2).hex().encode()[:self.size]
+        self.warm = 0
+        self.result: dict[str, Any] = {}
+
+    def properties(self, **more: str | int) -> dict[str, str | int]:
+        """The librdkafka properties that all its clients share."""
+        return {"bootstrap.servers": self.bootstrap, **self.settings, **more}
+
+    def targets(self) -> list[tuple[str, int]]:
+        """All (topic, partition) pairs, in the order in which the records go to them."""
+        names = [self.topic] if self.topics == 1 else [f"{self.topic}-{i}" for i in range(self.topics)]
+        return [(name, partition) for partition in range(self.partitions) for name in names]
+
+    def start(self) -> None:
+        forget_peak()
+        self.held = memory()
+        self.cpu, self.thread_cpu, self.begin = time.process_time(), time.thread_time(), time.perf_counter()
+
+    def sent(self) -> None:
+        self.send_seconds = time.perf_counter() - self.begin
+        self.send_cpu = time.thread_time() - self.thread_cpu
+
+    def stop(self, delivered: int | None) -> None:
+        seconds, cpu = time.perf_counter() - self.begin, time.process_time() - self.cpu
+        self.report(delivered, seconds=seconds, cpu=cpu, send_seconds=self.send_seconds, send_cpu=self.send_cpu,
+                    peak=max(0, memory("VmHWM") - self.held))
+
+    def report(self, delivered: int | None, **measured: Any) -> None:
+        """Say what came out; for cases that measure something else than a rate."""
+        self.result.update(records=self.records, delivered=delivered, warm=self.warm, **measured)
+
+    def print(self) -> None:
+        self.result["max_rss"] = memory("VmHWM")
+        sys.stdout.write(json.dumps(self.result) + "\n")
+        sys.stdout.flush()
+
+
+def idle(seconds: float = 0.2, timeout: float = 30.0) -> None:
+    """Wait until this process has used next to no CPU for a while: all that goes on in the background is done."""
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        before = time.process_time()
+        time.sleep(seconds)
+        if time.process_time() - before < 0.02 * seconds:
+            return
+    raise RuntimeError("the client does not come to rest")
+
+
+class BusyThread:
+    """A Python thread that computes without a pause, as other work of the program would; `with` runs it."""
+
+    def __enter__(self) -> Self:
+        self.going, self.turning = True, threading.Event()
+        self.thread = threading.Thread(target=self.turn, daemon=True)
+        self.thread.start()
+        self.turning.wait(10)
+        return self
+
+    def turn(self) -> None:
+        self.turning.set()
+        turns = 0
+        while self.going:
+            turns += 1
+
+    def __exit__(self, *failure: object) -> None:
+        self.going = False
+        self.thread.join()
+
+
+class Ticker:
+    """A Python thread that looks at the clock without a pause and remembers its longest stall."""
+
+    def __init__(self) -> None:
+        self.longest, self.going, self.ticking = 0.0, True, threading.Event()
+        self.thread = threading.Thread(target=self.tick, daemon=True)
+
+    def tick(self) -> None:
+        clock = time.perf_counter
+        last = clock()
+        self.ticking.set()
+        while self.going:
+            now = clock()
+            self.longest = max(self.longest, now - last)
+            last = now
+
+    def stall(self, act: Callable[[], object]) -> float:
+        """The longest stall in seconds while `act` runs in this thread."""
+        self.longest, self.going = 0.0, True
+        self.ticking.clear()
+        self.thread = threading.Thread(target=self.tick, daemon=True)
+        self.thread.start()
+        self.ticking.wait(10)
+        act()
+        self.going = False
+        self.thread.join()
+        return self.longest
+
+
+def leave(run: Run) -> None:
+    """Print and go at once: what a case leaves in its queues on purpose need not be torn down."""
+    run.print()
+    os._exit(0)

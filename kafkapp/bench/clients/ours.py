@@ -1,0 +1,205 @@
+"""kafkapp's producers, each path used as its documentation shows."""
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from meter import BusyThread, Run, Ticker, idle, leave, memory
+
+from kafkapp import (
+    EventsPollingOption,
+    KafkaAsyncProducer,
+    KafkaSyncProducer,
+    ProducerRecord,
+    SendOption,
+)
+
+MANUAL = EventsPollingOption.Manual
+
+
+class Reports:
+    delivered = failed = 0
+
+    def __call__(self, metadata: object, error: object) -> None:
+        if error is None:
+            self.delivered += 1
+        else:
+            self.failed += 1
+
+    @property
+    def all(self) -> int:
+        return self.delivered + self.failed
+
+
+def option(run: Run) -> SendOption:
+    return SendOption.ToCopyRecordValue if run.copy else SendOption.NoCopyRecordValue
+
+
+def warmed(run: Run, polling: EventsPollingOption = EventsPollingOption.Auto) -> KafkaAsyncProducer:
+    producer = KafkaAsyncProducer(run.properties(), polling)
+    for topic, partition in run.targets():
+        producer.send(ProducerRecord(topic, partition, None, run.value))
+        run.warm += 1
+    producer.flush(30)
+    return producer
+
+
+def measured(run: Run, producer: Any, send: Callable[[Any], None], poll: Callable[[], object] | None = None) -> None:
+    """`send(callback)` sends all; the rest is the same for each path of single records."""
+    reports = Reports()
+    callback = reports if run.callback else None
+    run.start()
+    send(callback)
+    run.sent()
+    if poll:
+        while len(producer):
+            poll()
+    else:
+        producer.flush(120)
+    run.stop(reports.delivered if run.callback else None)
+    producer.close(10)
+
+
+def send(run: Run) -> None:
+    """`send` of the Auto producer; one record after the other to each target.
+
+    The plain loop is what a program writes; where the number of targets is compared, both sides turn (`options.turn`).
+    """
+    producer, targets, value = warmed(run), run.targets(), run.value
+
+    def send_one_target(callback: Any) -> None:
+        (topic, partition), send = targets[0], producer.send
+        if run.copy:
+            copy = SendOption.ToCopyRecordValue
+            for _ in range(run.records):
+                send(ProducerRecord(topic, partition, None, value), callback, copy)
+        else:
+            for _ in range(run.records):
+                send(ProducerRecord(topic, partition, None, value), callback)
+
+    def send_all_targets(callback: Any) -> None:
+        send, how, count = producer.send, option(run), len(targets)
+        for i in range(run.records):
+            topic, partition = targets[i % count]
+            send(ProducerRecord(topic, partition, None, value), callback, how)
+
+    measured(run, producer, send_all_targets if run.options.get("turn") else send_one_target)
+
+
+def send_manual(run: Run) -> None:
+    """`send` of the Manual producer, served once in 1000 records and whenever the queue is full."""
+    producer, value, topic = warmed(run, MANUAL), run.value, run.topic
+
+    def send_all(callback: Any) -> None:
+        send, how, poll = producer.send, option(run), producer.poll_events
+        for i in range(run.records):
+            while True:
+                try:
+                    send(ProducerRecord(topic, 0, None, value), callback, how)
+                    break
+                except BufferError:
+                    poll(0.1)
+            if not i % 1000:
+                poll(0)
+
+    measured(run, producer, send_all, lambda: producer.poll_events(0.1))
+
+
+def try_send(run: Run) -> None:
+    producer, value, topic = warmed(run), run.value, run.topic
+
+    def send_all(callback: Any) -> None:
+        try_send, how = producer.try_send, option(run)
+        for _ in range(run.records):
+            while try_send(ProducerRecord(topic, 0, None, value), callback, how) is not None:
+                time.sleep(0.001)
+
+    measured(run, producer, send_all)
+
+
+def send_batch(run: Run) -> None:
+    """A list of `batch` values a call; one report for each batch if `callback`."""
+    producer, values, delivered = warmed(run), [run.value] * run.batch, [0]
+    send_in_batches(run, producer, values, delivered)
+
+
+def send_columns(run: Run) -> None:
+    """One buffer and its offsets, `batch` values a call."""
+    from array import array
+
+    producer, delivered = warmed(run), [0]
+    offsets = array("i", range(0, run.batch * run.size + 1, run.size))
+    send_in_batches(run, producer, run.value * run.batch, delivered, offsets=offsets)
+
+
+def send_in_batches(run: Run, producer: Any, values: Any, delivered: list[int], **columns: Any) -> None:
+    topic, how, calls = run.topic, option(run), run.records // run.batch
+
+    def on_batch(batch: Any) -> None:
+        delivered[0] += len(batch) - len(batch.failures())
+
+    callback = on_batch if run.callback else None
+    run.start()
+    for _ in range(calls):
+        producer.send_batch(topic, values, partition=0, callback=callback, option=how, **columns)
+    run.sent()
+    producer.flush(120)
+    run.stop(delivered[0] if run.callback else None)
+    producer.close(10)
+
+
+def sync(run: Run) -> None:
+    with KafkaSyncProducer(run.properties(**{"linger.ms": 0})) as producer:
+        latencies = []
+        for _ in range(run.records + 20):
+            begin = time.perf_counter()
+            producer.send(ProducerRecord(run.topic, 0, None, run.value))
+            latencies.append(time.perf_counter() - begin)
+        run.report(len(latencies) - 20, latencies=latencies[20:])
+
+
+def reports(run: Run) -> None:
+    """Records are delivered, their reports wait: how long does it take to serve them beside a busy thread?"""
+    producer, reports = warmed(run, MANUAL), Reports()
+    for _ in range(run.records):
+        producer.send(ProducerRecord(run.topic, 0, None, run.value), reports)
+    idle()
+    with BusyThread():
+        begin, end = time.perf_counter(), time.perf_counter() + 60
+        while reports.all < run.records and time.perf_counter() < end:
+            producer.poll_events(0.1)
+        served = time.perf_counter() - begin
+    run.report(reports.delivered, served=served)
+    leave(run)
+
+
+def stall(run: Run) -> None:
+    producer, reports, ticker = KafkaAsyncProducer(run.properties()), Reports(), Ticker()
+    baseline = ticker.stall(lambda: time.sleep(0.5))
+    record, how = ProducerRecord(run.topic, 0, None, run.value), option(run)
+    begin = time.perf_counter()
+    worst = ticker.stall(lambda: producer.send(record, reports, how))
+    seconds = time.perf_counter() - begin
+    producer.purge()
+    producer.flush(30)
+    run.report(reports.all, stall=worst - baseline, baseline=baseline, call=seconds)
+    leave(run)
+
+
+def hold(run: Run) -> None:
+    producer, reports, how = KafkaAsyncProducer(run.properties()), Reports(), option(run)
+    for _ in range(1000):
+        producer.send(ProducerRecord(run.topic, 0, None, run.value), reports, how)
+    held = memory()
+    for _ in range(run.records):
+        producer.send(ProducerRecord(run.topic, 0, None, run.value), reports, how)
+    held = memory() - held
+    producer.purge()
+    producer.flush(30)
+    run.report(reports.failed - 1000, held=held)
+    leave(run)
+
+
+PATHS = {"send": send, "manual": send_manual, "try_send": try_send, "list": send_batch, "columns": send_columns,
+         "sync": sync, "reports": reports, "stall": stall, "hold": hold}

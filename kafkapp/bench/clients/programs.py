@@ -1,0 +1,62 @@
+"""Whole programs: what starting Python with an import costs, and command lines that send a file."""
+from __future__ import annotations
+
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+from meter import Run
+
+
+def start_up(run: Run) -> None:
+    """How long an interpreter takes that imports `options.module`, or nothing, and leaves."""
+    module = run.options.get("module")
+    command = [sys.executable, "-c", f"import {module}" if module else "pass"]
+    seconds = []
+    for _ in range(run.records):
+        begin = time.perf_counter()
+        subprocess.run(command, check=True)
+        seconds.append(time.perf_counter() - begin)
+    run.report(run.records, latencies=seconds, seconds=statistics.median(seconds))
+
+
+def measured(run: Run, command: list[str]) -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    begin = time.perf_counter()
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=120)
+    seconds = time.perf_counter() - begin
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    run.report(None, seconds=seconds, cpu=cpu)
+
+
+def kcat(run: Run) -> None:
+    measured(run, ["kcat", "-q", "-P", "-b", run.bootstrap, "-t", run.topic, "-p", "0", "-l", run.options["file"]])
+
+
+def kafkapp_produce(run: Run) -> None:
+    measured(run, [sys.executable, "-P", "-m", "kafkapp", "produce", "-b", run.bootstrap, "-t", run.topic, "-p", "0",
+                   run.options["file"]])
+
+
+def java(run: Run) -> None:
+    """The official Java producer; `options.command` is kafka-producer-perf-test.sh of a Kafka installation.
+
+    Its own clock, from its last line: the start of the virtual machine is not its producer's fault.
+    """
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    out = subprocess.run(
+        [run.options["command"], "--topic", run.topic, "--num-records", str(run.records), "--record-size", str(run.size),
+         "--throughput", "-1", "--producer-props", f"bootstrap.servers={run.bootstrap}", "acks=all",
+         f"linger.ms={run.settings['linger.ms']}", "enable.idempotence=false"],
+        check=True, text=True, stdout=subprocess.PIPE, timeout=120, env={**os.environ, "LC_ALL": "C"}).stdout
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    rate = float(out.strip().splitlines()[-1].split("sent,")[1].split()[0])
+    run.report(None, seconds=run.records / rate,
+               cpu=after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+
+
+PATHS = {"start-up": start_up, "kcat": kcat, "kafkapp-produce": kafkapp_produce, "java": java}

@@ -1,0 +1,76 @@
+"""kafka-python and aiokafka, with the settings that mean the same as librdkafka's in the other clients."""
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from meter import Run
+
+
+class Reports:
+    delivered = 0
+
+    def __call__(self, metadata: object) -> None:
+        self.delivered += 1
+
+
+def kafka_python(run: Run) -> None:
+    from kafka import KafkaProducer
+
+    reports, value = Reports(), run.value
+    # Releases before 3.0 bound the memory of their queue; later ones do not know the name.
+    room = {"buffer_memory": 1 << 30} if "buffer_memory" in KafkaProducer.DEFAULT_CONFIG else {}
+    # A fixed version of the protocol: what it would choose for the mock cluster by itself, it cannot talk.
+    producer: Any = KafkaProducer(
+        bootstrap_servers=run.bootstrap.split(","), acks="all", linger_ms=run.settings["linger.ms"],
+        batch_size=1_000_000, max_request_size=max(1 << 20, run.size + 1000), enable_idempotence=False,
+        compression_type=run.settings.get("compression.type"), api_version=(2, 3), **room)
+    producer.send(run.topic, value, partition=0).get(timeout=30)
+    run.warm = 1
+    run.start()
+    for _ in range(run.records):
+        future = producer.send(run.topic, value, partition=0)
+        if run.callback:
+            future.add_callback(reports)
+    run.sent()
+    producer.flush(timeout=120)
+    run.stop(reports.delivered if run.callback else None)
+    producer.close(timeout=5)
+
+
+def aio_producer(run: Run, linger_ms: int) -> Any:
+    from aiokafka import AIOKafkaProducer
+
+    return AIOKafkaProducer(bootstrap_servers=run.bootstrap, acks="all", linger_ms=linger_ms,
+                            max_batch_size=1_000_000, max_request_size=max(1 << 20, run.size + 1000))
+
+
+def aiokafka(run: Run) -> None:
+    async def go() -> None:
+        async with aio_producer(run, int(run.settings["linger.ms"])) as producer:
+            await producer.send_and_wait(run.topic, run.value, partition=0)
+            run.warm = 1
+            run.start()
+            futures = [await producer.send(run.topic, run.value, partition=0) for _ in range(run.records)]
+            run.sent()
+            outcomes = await asyncio.gather(*futures, return_exceptions=True)
+            run.stop(sum(not isinstance(outcome, BaseException) for outcome in outcomes))
+
+    asyncio.run(go())
+
+
+def aiokafka_lone(run: Run) -> None:
+    async def go() -> None:
+        latencies = []
+        async with aio_producer(run, 0) as producer:
+            for _ in range(run.records + 20):
+                begin = time.perf_counter()
+                await producer.send_and_wait(run.topic, run.value, partition=0)
+                latencies.append(time.perf_counter() - begin)
+        run.report(run.records, latencies=latencies[20:])
+
+    asyncio.run(go())
+
+
+PATHS = {"kafka-python": kafka_python, "aiokafka": aiokafka, "aiokafka-lone": aiokafka_lone}

@@ -1,0 +1,216 @@
+"""The scenarios of `kafkapp bench`, in the words of its user. Layer L5: a table, no code that runs anything.
+
+The names P1, P2... are those of the project's performance targets. Values are 100 bytes unless a scenario says otherwise,
+all records go to partition 0 of a new topic, acks=all, linger.ms=5, and the clients' queues hold a whole case.
+"""
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from kafkapp.bench.case import Case
+from kafkapp.bench.scenario import Scenario, Target
+
+OURS, C, BATCH_C, CONFLUENT = "kafkapp", "C", "C, batches", "confluent-kafka"
+TUNED = "confluent-kafka, tuned"
+KAFKAPP = ("kafkapp.producer",)
+
+
+def ours(path: str, records: int, label: str = OURS, **more: Any) -> Case:
+    return Case(label, "ours", path, records, needs=KAFKAPP, **more)
+
+
+def c_program(records: int, label: str = C, path: str = "send", **more: Any) -> Case:
+    return Case(label, "c_program", path, records, **more)
+
+
+def confluent(path: str, records: int, label: str = CONFLUENT, **more: Any) -> Case:
+    return Case(label, "confluent", path, records, needs=("confluent_kafka",), **more)
+
+
+def pure(path: str, records: int, needs: str, label: str, **more: Any) -> Case:
+    return Case(label, "pure_python", path, records, needs=(needs,), **more)
+
+
+def rates(upper: str, lower: str) -> Any:
+    return lambda outcomes: outcomes[upper].rate / outcomes[lower].rate
+
+
+def cpus(upper: str, lower: str) -> Any:
+    return lambda outcomes: outcomes[upper].cpu_us / outcomes[lower].cpu_us
+
+
+KAFKA_PERF = os.path.join(os.environ.get("KAFKA_HOME", ""), "bin", "kafka-producer-perf-test.sh")
+
+CALLBACK = Scenario(
+    "callback", "send(record, callback), Auto",
+    (ours("send", 500_000), c_program(500_000), confluent("send", 500_000), confluent("tuned", 500_000, TUNED),
+     pure("aiokafka", 50_000, "aiokafka", "aiokafka"), pure("kafka-python", 20_000, "kafka", "kafka-python")),
+    (Target("P1", "rate against confluent-kafka as documented", rates(OURS, CONFLUENT), at_least=3.0, beyond=3.5),
+     Target("", "rate against confluent-kafka tuned (positional, poll once in 1000)", rates(OURS, TUNED)),
+     Target("P2", "rate against the C loop", rates(OURS, C), at_least=0.50, beyond=0.60),
+     Target("", "CPU against the C loop", cpus(OURS, C)),
+     Target("P13", "CPU against confluent-kafka as documented", cpus(OURS, CONFLUENT), at_most=0.40, beyond=0.33, real=True)))
+
+NO_CALLBACK = Scenario(
+    "no-callback", "send(record) without callback, no copy",
+    (ours("send", 500_000, callback=False), ours("send", 500_000, "kafkapp, copy", callback=False, copy=True),
+     c_program(500_000), confluent("send", 500_000, callback=False), confluent("tuned", 500_000, TUNED, callback=False)),
+    (Target("P3", "rate against confluent-kafka as documented", rates(OURS, CONFLUENT), at_least=2.25, beyond=2.5),
+     Target("", "rate against confluent-kafka tuned", rates(OURS, TUNED)),
+     Target("", "rate against the C loop", rates(OURS, C)), Target("", "CPU against the C loop", cpus(OURS, C))))
+
+BATCH = Scenario(
+    "batch", "send_batch, 1000 records a call, one report for the batch, no copy",
+    (ours("list", 1_000_000, "kafkapp, list", batch=1000), c_program(1_000_000),
+     ours("columns", 1_000_000, "kafkapp, buffer and offsets", batch=1000), c_program(1_000_000, BATCH_C, batch=1000)),
+    (Target("P4", "list against the C loop", rates("kafkapp, list", C), at_least=1.25),
+     Target("P5", "buffer and offsets against C's batches", rates("kafkapp, buffer and offsets", BATCH_C),
+            at_least=1.05, beyond=1.2)))
+
+PATHS = Scenario(
+    "paths", "each way to send from Python",
+    tuple(ours(path, 300_000, f"{path}, {how}{'' if called else ', no callback'}", callback=called, copy=how == "copy",
+               batch=1000 if path in ("list", "columns") else 0)
+          for path in ("send", "manual", "try_send", "list", "columns") for how in ("no copy", "copy")
+          for called in (True, False)), default=False)
+
+SIZES = {10: "10 B", 100: "100 B", 1000: "1 kB", 10_000: "10 kB", 100_000: "100 kB", 1_000_000: "1 MB"}
+LARGE = {"message.max.bytes": 1_048_588}
+
+
+def of_size(size: int) -> int:
+    """So many records that a case takes a fraction of a second at each size."""
+    return max(300, min(200_000, 200_000_000 // size))
+
+
+def ways(size: int, callback: bool = True, compression: str = "", client: Any = ours, name: str = "") -> list[Case]:
+    more: dict[str, Any] = {"settings": {**LARGE, **({"compression.type": compression} if compression else {})}}
+    suffix = f"{', ' + compression if compression else ''}{'' if callback else ', no callback'}"
+    path = {"path": "send"}
+    return [client(records=of_size(size), label=f"{name}{how} {SIZES[size]}{suffix}", size=size, callback=callback,
+                   copy=how == "copy", **path, **more) for how in ("copy", "no copy")]
+
+
+COPY_SHOWS = ("cpu_us", "wall_us", "sender_us", "peak_mb")
+COPY = Scenario(
+    "copy", "copy against no copy, by size, with callback",
+    (*[case for size in SIZES for case in ways(size)],
+     *[case for size in (10_000, 100_000, 1_000_000) for case in ways(size, client=c_program, name="C, ")]),
+    tuple(target for size in ("10 kB", "100 kB", "1 MB") for target in (
+        Target("P6", f"CPU of no copy against copy, {size}", cpus(f"no copy {size}", f"copy {size}"), at_most=0.55),
+        Target("", f"the same in C, {size}", cpus(f"C, no copy {size}", f"C, copy {size}")))),
+    COPY_SHOWS)
+
+COPY_ALL = Scenario(
+    "copy-all", "copy against no copy by size, compression and callback",
+    tuple(case for compression in ("", "lz4", "zstd") for callback in (True, False) for size in SIZES
+          for case in ways(size, callback, compression)), (), COPY_SHOWS, default=False)
+
+STALL = Scenario(
+    "stall", "one send of 200 MB while another Python thread ticks; nothing is sent out",
+    tuple(client(path="stall", records=1, label=label, size=200_000_000, copy=copy, online=False,
+                 settings={"message.max.bytes": 1_000_000_000})
+          for client, label, copy in ((ours, "kafkapp, no copy", False), (ours, "kafkapp, copy", True),
+                                      (confluent, CONFLUENT, True))),
+    (Target("P7", "longest stall, no copy, ms", lambda outcomes: outcomes["kafkapp, no copy"].stall_ms, at_most=1.0),
+     Target("P7", "longest stall, copy, ms", lambda outcomes: outcomes["kafkapp, copy"].stall_ms, at_most=1.0),
+     Target("", "longest stall, confluent-kafka, ms", lambda outcomes: outcomes[CONFLUENT].stall_ms)),
+    ("stall_ms", "call_ms"))
+
+REPORTS = Scenario(
+    "reports", "delivery reports served while another Python thread computes",
+    (ours("reports", 200_000), confluent("reports", 20_000)),
+    (Target("P8", "a report, µs", lambda outcomes: outcomes[OURS].report_us, at_most=0.7),
+     Target("", "a report, confluent-kafka, µs", lambda outcomes: outcomes[CONFLUENT].report_us)),
+    ("report_us",))
+
+SYNC = Scenario(
+    "sync", "one synchronous send after the other, linger.ms=0",
+    (ours("sync", 3000), c_program(3000, path="sync"), confluent("sync", 3000, "confluent-kafka, produce and flush")),
+    (Target("P9", "median latency against confluent-kafka",
+            lambda outcomes: outcomes[OURS].p50_us / outcomes["confluent-kafka, produce and flush"].p50_us,
+            at_most=1.0, beyond=0.8),), ("p50_us", "p99_us"))
+
+ASYNCIO = Scenario(
+    "asyncio", "kafkapp.aio: many sends gathered, and one after the other",
+    (Case(OURS, "asynchronous", "kafkapp", 100_000, needs=("kafkapp.aio",)),
+     Case("confluent-kafka AIOProducer", "asynchronous", "confluent", 50_000, needs=("confluent_kafka.aio",)),
+     pure("aiokafka", 50_000, "aiokafka", "aiokafka"),
+     Case("kafkapp, one by one", "asynchronous", "kafkapp-lone", 1000, needs=("kafkapp.aio",)),
+     pure("aiokafka-lone", 1000, "aiokafka", "aiokafka, one by one")),
+    (Target("P10", "rate against the better of the two", lambda outcomes: outcomes[OURS].rate / max(
+        outcomes["confluent-kafka AIOProducer"].rate, outcomes["aiokafka"].rate), at_least=4, beyond=5),
+     Target("P10", "one lone await, ms", lambda outcomes: outcomes["kafkapp, one by one"].p50_us / 1e3, at_most=0.3)),
+    ("rate", "cpu_us", "p50_us", "p99_us"))
+
+MEMORY = Scenario(
+    "memory", "memory of a record in flight, nobody there to take it",
+    (ours("hold", 300_000, online=False), c_program(300_000, path="hold", online=False),
+     c_program(300_000, "C, copy", path="hold", online=False, copy=True), confluent("hold", 300_000, online=False)),
+    (Target("P11", "bytes a record beyond the C program", lambda outcomes: outcomes[OURS].held_bytes
+            - outcomes[C].held_bytes, at_most=64, beyond=48),
+     Target("", "the same of confluent-kafka, which copies", lambda outcomes: outcomes[CONFLUENT].held_bytes
+            - outcomes["C, copy"].held_bytes)), ("held_bytes",))
+
+IMPORT = Scenario(
+    "import", "starting Python with an import",
+    (Case("import kafkapp", "programs", "start-up", 10, needs=KAFKAPP, online=False, options={"module": "kafkapp"}),
+     Case("nothing", "programs", "start-up", 10, online=False),
+     Case("import confluent_kafka", "programs", "start-up", 10, needs=("confluent_kafka",), online=False,
+          options={"module": "confluent_kafka"})),
+    (Target("P12", "import kafkapp, ms", lambda outcomes: (outcomes["import kafkapp"].p50_us - outcomes["nothing"].p50_us)
+            / 1e3, at_most=20, beyond=10),), ("p50_us",))
+
+
+def topic_growth(outcomes: Any) -> float:
+    explained = outcomes["kafkapp, 1 topic"].cpu_us + outcomes["C, 1000 topics"].cpu_us - outcomes["C, 1 topic"].cpu_us
+    return float(outcomes["kafkapp, 1000 topics"].cpu_us / explained)
+
+
+TOPICS = Scenario(
+    "topics", "the records go round robin to 1, 100, 1000 topics",
+    tuple(client(path="send", records=200_000, label=f"{name}, {topics} topic{'s' if topics > 1 else ''}", topics=topics,
+                 options={"turn": True})
+          for client, name in ((ours, OURS), (c_program, C)) for topics in (1, 100, 1000)),
+    (Target("P16", "CPU at 1000 topics against what C's growth explains", topic_growth, at_most=1.2),))
+
+PARTITIONS = Scenario(
+    "partitions", "the records go round robin to 1 and to 4 partitions",
+    tuple(client(path="send", records=200_000, label=f"{name}, {partitions}", partitions=partitions,
+                 options={"turn": True})
+          for client, name in ((ours, OURS), (c_program, C)) for partitions in (1, 4)), default=False)
+
+FLAT = Scenario(
+    "flat", "cost of a record, ten times the records",
+    (ours("send", 400_000, "kafkapp, few"), ours("send", 4_000_000, "kafkapp, many"),
+     c_program(400_000, "C, few"), c_program(4_000_000, "C, many")),
+    (Target("P16", "CPU of many against few", cpus("kafkapp, many", "kafkapp, few"), at_most=1.1),
+     Target("", "the same in C", cpus("C, many", "C, few"))))
+
+FLAT_LONG = Scenario(
+    "flat-long", "cost of a record, 10^5 to 10^7 records",
+    tuple(client(path="send", records=10 ** power, label=f"{name}, 10^{power}")
+          for client, name in ((ours, OURS), (c_program, C)) for power in (5, 6, 7)),
+    (Target("P16", "CPU of 10^7 against 10^6", cpus("kafkapp, 10^7", "kafkapp, 10^6"), at_most=1.1),), default=False)
+
+FILE = Scenario(
+    "file", "a file's lines of 65 bytes: kafkapp produce and kcat, with the start of either",
+    (Case("kafkapp produce", "programs", "kafkapp-produce", 1_000_000, size=65, needs=(*KAFKAPP, "kafkapp.cli"),
+          options={"file": "lines"}),
+     Case("kcat -P -l", "programs", "kcat", 1_000_000, size=65, needs=("bin:kcat",), options={"file": "lines"})),
+    (Target("P15", "wall time against kcat", lambda outcomes: outcomes["kafkapp produce"].seconds
+            / outcomes["kcat -P -l"].seconds, at_most=0.9, beyond=0.7),
+     Target("P15", "CPU against kcat", cpus("kafkapp produce", "kcat -P -l"), at_most=0.9, beyond=0.7)),
+    ("seconds", "cpu_seconds"))
+
+JAVA = Scenario(
+    "java", "the official Java producer; needs -b, and KAFKA_HOME",
+    (ours("send", 500_000), Case("Java", "programs", "java", 2_000_000, needs=(f"bin:{KAFKA_PERF}",),
+                                 options={"command": KAFKA_PERF})),
+    (Target("P14", "rate against the Java producer", rates(OURS, "Java"), at_least=2.5, beyond=3, real=True),),
+    ("rate", "cpu_us"), default=False)
+
+ALL = {scenario.name: scenario for scenario in (
+    CALLBACK, NO_CALLBACK, BATCH, COPY, STALL, REPORTS, SYNC, ASYNCIO, MEMORY, IMPORT, TOPICS, FLAT, FILE,
+    PATHS, COPY_ALL, PARTITIONS, FLAT_LONG, JAVA)}

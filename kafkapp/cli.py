@@ -1,0 +1,220 @@
+"""The console command `kafkapp`: commands, options, one line for each error of use. Layer L5.
+
+Standard output carries what was asked for, standard error everything else.
+Exit status: 0 all delivered, 1 something was not, 2 an error of use, 128 + n ended by signal n.
+"""
+import logging
+import math
+import os
+import re
+import signal
+import sys
+from importlib import import_module
+from typing import Any, ClassVar, NoReturn
+
+import click
+
+import kafkapp
+from kafkapp import ProducerConfig, SendOption
+from kafkapp.cli_produce import Misuse, Request, Run, note
+from kafkapp.lines import STDIN
+
+COMPLETION = """\b
+Shell completion, in the shell's start-up file:
+  bash:  eval "$(_KAFKAPP_COMPLETE=bash_source kafkapp)"
+  zsh:   eval "$(_KAFKAPP_COMPLETE=zsh_source kafkapp)"
+  fish:  _KAFKAPP_COMPLETE=fish_source kafkapp | source"""
+SECRETS = "Secrets belong into a properties file (-F): the arguments of a command can be read by others on the machine."
+
+
+def show_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if not wanted:
+        return
+    try:
+        ours = kafkapp.__version__
+    except ImportError:  # importlib's PackageNotFoundError is one
+        ours = "(not installed)"
+    click.echo(f"kafkapp {ours}\nlibrdkafka {kafkapp.librdkafka_version()}\n"
+               f"features: {', '.join(kafkapp.librdkafka_features())}")
+    context.exit()
+
+
+class Commands(click.Group):
+    """Commands that stand here, and those of other modules, which are imported only when they are asked for."""
+
+    elsewhere: ClassVar = {"bench": "kafkapp.bench"}  # name: module with a click command named `command`
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted([*super().list_commands(context), *self.elsewhere])
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if module := self.elsewhere.get(name):
+            command: click.Command = import_module(module).command
+            return command
+        return super().get_command(context, name)
+
+
+@click.group("kafkapp", cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=COMPLETION,
+             invoke_without_command=True)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=show_version,
+              help="Show the versions of kafkapp and librdkafka, and what librdkafka can do.")
+@click.pass_context
+def group(context: click.Context) -> None:
+    """Send records to Kafka without copying them."""
+    if "NO_COLOR" in os.environ:
+        context.color = False
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+def parse_bytes(context: click.Context, parameter: click.Parameter, text: str | None) -> bytes | None:
+    r"""Bytes of an option in which \n, \r, \t, \0, \\ and \xHH may stand for what cannot be typed."""
+    if text is None:
+        return None
+    if not text:
+        raise click.BadParameter("must not be empty")
+    plain = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"0": b"\0", b"\\": b"\\"}
+    return re.sub(rb"\\(?:x([0-9A-Fa-f]{2})|([nrt0\\]))",
+                  lambda match: bytes.fromhex(match[1].decode()) if match[1] else plain[match[2]], os.fsencode(text))
+
+
+def parse_timeout(context: click.Context, parameter: click.Parameter, seconds: float) -> float:
+    if not math.isfinite(seconds):
+        raise click.BadParameter("expected a number of seconds")
+    return seconds
+
+
+def parse_headers(context: click.Context, parameter: click.Parameter,
+                  texts: tuple[str, ...]) -> list[tuple[str, bytes]]:
+    headers = []
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name or not name.isprintable():
+            raise click.BadParameter("expected name=value")
+        headers.append((name, os.fsencode(value)))
+    return headers
+
+
+def parse_pairs(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise click.BadParameter("expected key=value")  # the text is not repeated: it may hold a secret
+        pairs[name.strip()] = value
+    return pairs
+
+
+def parse_files(context: click.Context, parameter: click.Parameter, paths: tuple[str, ...]) -> dict[str, str]:
+    """Java's `.properties` as far as Kafka's tools use it: key=value, with # or ! before a comment."""
+    pairs: dict[str, str] = {}
+    for path in paths:
+        try:
+            with open(path, encoding="utf-8") as lines:
+                pairs.update(parse_line(f"{path}:{number}", line.strip()) for number, line in enumerate(lines, 1)
+                             if line.strip() and line.lstrip()[0] not in "#!")
+        except OSError as failure:
+            raise click.BadParameter(f"{path}: {failure.strerror}") from None
+        except UnicodeDecodeError:
+            raise click.BadParameter(f"{path}: not UTF-8") from None
+    return pairs
+
+
+def parse_line(place: str, line: str) -> tuple[str, str]:
+    name, equals, value = line.partition("=")
+    if not equals or not name.strip():
+        raise click.BadParameter(f"{place}: expected key=value")
+    return name.strip(), value.strip()
+
+
+def show_logs(wanted: bool) -> None:
+    """librdkafka's logs to standard error, or nowhere: errors reach the user as results."""
+    logger = logging.getLogger("kafkapp")
+    logger.propagate = False
+    logger.addHandler(logging.StreamHandler() if wanted else logging.NullHandler())
+    logger.setLevel(logging.DEBUG if wanted else logging.CRITICAL + 1)
+
+
+@group.command(epilog=SECRETS)
+@click.argument("files", metavar="[FILE]...", nargs=-1)
+@click.option("-t", "--topic", help="Where to. Default: a topic named after the file.")
+@click.option("-b", "--bootstrap-servers", metavar="HOST:PORT,...",
+              help="Brokers to ask first. Without any, an embedded cluster is started, for a try.")
+@click.option("-X", "--property", "pairs", metavar="KEY=VALUE", multiple=True, callback=parse_pairs,
+              help="A property of librdkafka; may be repeated.")
+@click.option("-F", "--properties-file", "filed", metavar="FILE", multiple=True, callback=parse_files,
+              help="Properties, one KEY=VALUE a line; -X and -b go above them.")
+@click.option("--sync", is_flag=True, help="Use the synchronous producer: wait for each record.")
+@click.option("--manual", is_flag=True, help="Use the asynchronous producer with manual polling.")
+@click.option("--copy", is_flag=True, help="Have librdkafka copy each value.")
+@click.option("-K", "--key-delimiter", metavar="TEXT", callback=parse_bytes,
+              help="Ends the key; a line without it has no key.")
+@click.option("-D", "--delimiter", metavar="TEXT", default=r"\n", show_default=True, callback=parse_bytes,
+              help="Ends the record; no part of it.")
+@click.option("-H", "--header", "headers", metavar="NAME=VALUE", multiple=True, callback=parse_headers,
+              help="A header for each record; may be repeated.")
+@click.option("-p", "--partition", type=click.IntRange(0, 2**31 - 1), help="Default: the partitioner chooses.")
+@click.option("-Z", "--null-empty", is_flag=True, help="Send an empty key or value as null.")
+@click.option("--timeout", type=click.FloatRange(min=0), default=10.0, show_default=True, metavar="SECONDS",
+              callback=parse_timeout, help="How long to look for a broker.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@click.option("-v", "--verbose", is_flag=True, help="Show what librdkafka logs.")
+def produce(files: tuple[str, ...], topic: str | None, bootstrap_servers: str | None, pairs: dict[str, str],
+            filed: dict[str, str], sync: bool, manual: bool, copy: bool, key_delimiter: bytes | None,
+            delimiter: bytes, headers: list[tuple[str, bytes]], partition: int | None, null_empty: bool,
+            timeout: float, as_json: bool, verbose: bool) -> int:
+    r"""Send each line of the FILEs as a record, without a copy: they are memory-mapped.
+
+    Without a FILE, or for `-`, lines come from standard input, and on a terminal from whoever types there.
+    TEXT may hold \n, \r, \t, \0, \\ and \xHH. A FILE must not be truncated while it is being sent.
+    """
+    if sync and manual:
+        raise Misuse("--sync and --manual exclude each other")
+    if topic == "":
+        raise Misuse("--topic must not be empty")
+    properties: dict[str, Any] = {**filed, **pairs}
+    if bootstrap_servers:
+        properties[ProducerConfig.BOOTSTRAP_SERVERS] = bootstrap_servers
+    show_logs(verbose or "debug" in properties)
+    return Run(Request(
+        paths=files or (STDIN,), topic=topic, properties=properties,
+        mode="sync" if sync else "manual" if manual else "async",
+        option=SendOption.ToCopyRecordValue if copy else SendOption.NoCopyRecordValue,
+        delimiter=delimiter, key_delimiter=key_delimiter, headers=headers, partition=partition,
+        null_empty=null_empty, timeout=timeout, as_json=as_json)).run()
+
+
+@group.command("mock-cluster")
+@click.option("--brokers", type=click.IntRange(min=1, max=100), default=1, show_default=True, metavar="N",
+              help="How many brokers.")
+def mock_cluster(brokers: int) -> int:
+    """Run an embedded cluster for other programs, until Ctrl-C.
+
+    Its bootstrap servers are printed on one line, as host:port,host:port. It keeps records in memory only.
+    """
+    from kafkapp.testing import MockCluster
+    ends = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # before any thread starts: they wait for sigwait below
+    show_logs(False)
+    with MockCluster(brokers) as cluster:
+        click.echo(cluster.bootstrap_servers)
+        sys.stdout.flush()
+        signal.sigwait(ends)
+    return 0
+
+
+def main() -> NoReturn:
+    """Run the command line and leave with its exit status."""
+    try:
+        status = group.main(prog_name="kafkapp", standalone_mode=False)
+    except click.UsageError as failure:
+        command = failure.ctx.command_path if failure.ctx else "kafkapp"
+        message = " ".join(failure.format_message().split())
+        note(f"{command}: {message} See '{command} --help'.")
+        status = failure.exit_code
+    except click.ClickException as failure:
+        note(f"kafkapp: {' '.join(failure.format_message().split())}")
+        status = failure.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        status = 128 + signal.SIGINT
+    sys.exit(status)

@@ -1,0 +1,248 @@
+"""One run of `kafkapp produce`: connect, send every file, wait, tell. Layer L5.
+
+Knows nothing of options and their spelling (cli.py), of cutting lines (lines.py) or counting (summary.py).
+"""
+import json
+import os
+import re
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import click
+
+from kafkapp import Error, ErrorCode, KafkaException, ProducerConfig, ProducerRecord, SendOption
+from kafkapp.config import redact
+from kafkapp.lines import STDIN, FatalError, Job, check_readable, send_file, send_text
+from kafkapp.outlets import OUTLETS, Interrupts, Outlet
+from kafkapp.summary import Tally, progress_bar
+
+GRACE = 1.0  # seconds that records under way are given after Ctrl-C
+PROMPT = "Type message value and hit enter to produce message. (empty line to quit)"
+SERVERS = (ProducerConfig.BOOTSTRAP_SERVERS, "metadata.broker.list", "test.mock.num.brokers")
+UNREACHABLE = frozenset((
+    ErrorCode.RD_KAFKA_RESP_ERR__TRANSPORT, ErrorCode.RD_KAFKA_RESP_ERR__TIMED_OUT,
+    ErrorCode.RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, ErrorCode.RD_KAFKA_RESP_ERR__RESOLVE,
+    ErrorCode.RD_KAFKA_RESP_ERR__AUTHENTICATION, ErrorCode.RD_KAFKA_RESP_ERR__SSL))
+
+
+class Misuse(click.ClickException):
+    """An error of use that is found after the options have been read."""
+
+    exit_code = 2
+
+
+@dataclass
+class Request:
+    """What the user asked for."""
+
+    paths: tuple[str, ...]
+    topic: str | None
+    properties: dict[str, Any]
+    mode: str
+    option: SendOption
+    delimiter: bytes
+    key_delimiter: bytes | None
+    headers: list[tuple[str, bytes]]
+    partition: int | None
+    null_empty: bool
+    timeout: float
+    as_json: bool
+
+
+@dataclass
+class Run:
+    """One run; `run` does it all and returns the exit status."""
+
+    request: Request
+    tally: Tally = field(default_factory=Tally)
+    interrupts: Interrupts = field(default_factory=Interrupts)
+    embedded: bool = False
+    trouble: str = ""  # what ended the run early, Ctrl-C aside
+    status: int = 0  # exit status that the trouble calls for
+    client_error: Error | None = None  # the last one that says more than that all brokers are down
+
+    def run(self) -> int:
+        sizes = self._look_at_files()
+        with self.interrupts.watched(), ExitStack() as stack:
+            self._find_servers(stack)
+            outlet = self._new_outlet()
+            if self.embedded:  # said only now: an unknown property is one line and no more
+                note("no --bootstrap-servers: using an embedded cluster at "
+                     f"{self.request.properties[ProducerConfig.BOOTSTRAP_SERVERS]}; "
+                     "its records are gone when this command ends")
+            stack.callback(outlet.close, 0)  # where we do not come to close it better
+            try:
+                self._check_broker(outlet)
+                with self._progress(sizes) as moved:
+                    self._send_files(outlet, sizes, moved)
+                    outlet.drain()
+            except KeyboardInterrupt:
+                if self.interrupts.signal is None:
+                    raise
+            self.interrupts.hold()
+            outlet.close(GRACE if self.interrupts.signal or self.trouble else None)
+            self.tally.stop()
+            self.tally.unreported = outlet.unreported
+        self._tell()
+        return self._exit_status()
+
+    def _look_at_files(self) -> list[int | None]:
+        sizes = []
+        for path in self.request.paths:
+            try:
+                sizes.append(check_readable(path))
+            except OSError as failure:
+                raise Misuse(f"{name_of(path)}: {failure.strerror}") from None
+        return sizes
+
+    def _find_servers(self, stack: ExitStack) -> None:
+        properties = self.request.properties
+        if any(properties.get(name) for name in SERVERS):
+            return
+        from kafkapp.testing import MockCluster
+        cluster = stack.enter_context(MockCluster(1))
+        properties[ProducerConfig.BOOTSTRAP_SERVERS] = cluster.bootstrap_servers
+        self.embedded = True
+
+    def _new_outlet(self) -> Outlet:
+        properties = {"error_cb": self._heard, **self.request.properties}
+        try:
+            return OUTLETS[self.request.mode](properties, self.interrupts)
+        except (KafkaException, TypeError, ValueError) as failure:
+            raise Misuse(redact(message_of(failure), self.request.properties)) from None
+
+    def _heard(self, error: Error) -> None:
+        if error.code != ErrorCode.RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
+            self.client_error = error
+
+    def _check_broker(self, outlet: Outlet) -> None:
+        request = self.request
+        topic = request.topic or topic_for(request.paths[0])
+        try:
+            outlet.metadata(topic, request.timeout)
+        except KafkaException as failure:
+            error = failure.error
+            if error.code in UNREACHABLE:
+                servers = next(str(value) for name in SERVERS if (value := request.properties.get(name)))
+                reason = self.client_error or error
+                raise Misuse(redact(f"no broker reachable at {servers} within {request.timeout:g} s: {reason.message}",
+                                    request.properties)) from None
+            if error.code < 0:
+                raise Misuse(f"topic {topic}: {error.message}") from None
+            # What a broker says of the topic (it may be created just now) is for each record to find out.
+
+    def _progress(self, sizes: list[int | None]) -> AbstractContextManager[Callable[[int], None]]:
+        self.tally.start()
+        if not os.isatty(2) or self._is_session():
+            return nullcontext(lambda done: None)
+        return progress_bar(self.tally, None if None in sizes else sum(size or 0 for size in sizes))
+
+    def _is_session(self) -> bool:
+        return STDIN in self.request.paths and os.isatty(0)
+
+    def _send_files(self, outlet: Outlet, sizes: list[int | None], moved: Callable[[int], None]) -> None:
+        before = 0
+        for path, size in zip(self.request.paths, sizes):
+            try:
+                self._send_one(outlet, path, partial(moved_by, moved, before))
+            except FatalError as failure:
+                self._stop(1, f"stopped: {failure}")
+                return
+            except OSError as failure:
+                self._stop(2, f"{name_of(path)}: {failure.strerror or failure}")
+                return
+            before += size or 0
+
+    def _send_one(self, outlet: Outlet, path: str, moved: Callable[[int], None]) -> None:
+        request, name = self.request, name_of(path)
+        topic = request.topic
+        if topic is None:
+            topic = topic_for(path)
+            note(f"no --topic: {name} goes to topic {topic}")
+        report = self.tally.reporter(name, topic)
+        record = ProducerRecord(topic, request.partition, headers=request.headers or None)
+        job = Job(outlet.send, record, report, lambda line, error: self.tally.failed(name, line, error), moved,
+                  request.delimiter, request.key_delimiter, request.null_empty, request.option)
+        if path == STDIN and os.isatty(0):
+            self._talk(outlet, job)
+        else:
+            send_file(job, path)
+
+    def _talk(self, outlet: Outlet, job: Job) -> None:
+        """The session on a terminal: what is typed is sent, what becomes of it is printed as it comes."""
+        results = self.request.as_json  # standard output is for the JSON then
+
+        def report(metadata: Any, error: Error | None) -> None:
+            count(metadata, error)
+            if error is None:
+                click.echo(f"Message delivered: {metadata}", err=results)
+            else:
+                failed(error)
+
+        def refused(line: int, error: Error) -> None:
+            count_refused(line, error)
+            failed(error)
+
+        def failed(error: Error) -> None:
+            click.echo(click.style(f"Message failed to be delivered: {error.message}", fg="red"), err=results)
+
+        count, count_refused = job.report, job.refused
+        job.report, job.refused = report, refused
+        click.echo(PROMPT, err=results)
+        while text := sys.stdin.buffer.readline().rstrip(b"\n"):
+            send_text(job, text)
+            if self.request.mode == "manual":
+                outlet.drain()
+
+    def _stop(self, status: int, trouble: str) -> None:
+        self.status, self.trouble = status, trouble
+
+    def _exit_status(self) -> int:
+        if self.interrupts.signal:
+            return 128 + self.interrupts.signal
+        return self.status or (1 if self.tally.undelivered else 0)
+
+    def _tell(self) -> None:
+        signal = self.interrupts.signal
+        if self.request.as_json:
+            click.echo(json.dumps({
+                **self.tally.as_dict(), "interrupted": bool(signal), "error": self.trouble or None,
+                "embedded": self.embedded}))
+        else:
+            click.echo(self.tally.as_text())
+            if failures := self.tally.failures_text():
+                note(failures)
+        if self.trouble:
+            note(f"kafkapp: {self.trouble}")
+        if signal:
+            note("interrupted: what had not been sent by then was not sent")
+
+
+def moved_by(moved: Callable[[int], None], before: int, done: int) -> None:
+    """Tell the progress over all files, `before` bytes of which lie before this one."""
+    moved(before + done)
+
+
+def note(text: str) -> None:
+    """Say something on standard error that is not the result."""
+    click.echo(text, err=True)
+
+
+def message_of(failure: BaseException) -> str:
+    return failure.error.message if isinstance(failure, KafkaException) else str(failure)
+
+
+def name_of(path: str) -> str:
+    return "standard input" if path == STDIN else path
+
+
+def topic_for(path: str) -> str:
+    """A legal topic named after a file."""
+    if path == STDIN:
+        return "stdin"
+    name = re.sub(r"[^a-zA-Z0-9._-]", "_", os.path.basename(path))[:249]
+    return name if name.strip(".") else "_"

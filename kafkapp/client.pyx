@@ -1,0 +1,439 @@
+"""The owner of one rd_kafka_t: its life, its queue, its waiting, its metadata.
+
+Layer L4: knows what is in flight, not what a producer sends. Nothing of librdkafka's that may block is called with
+the GIL held, and no thread of librdkafka's enters Python: reports, logs and errors are taken from one queue.
+"""
+import atexit
+import os
+from _thread import allocate_lock
+from _weakrefset import WeakSet     # without the rest of weakref, which an import of kafkapp does not need
+
+from kafkapp.config import Properties, snapshot
+
+cimport cython
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t, uint32_t
+
+from kafkapp.conf cimport boolean, conf_in_force, conf_value, new_conf
+from kafkapp.delivery cimport *
+from kafkapp.errors cimport new_error, new_exception
+from kafkapp.events cimport EventHandlers
+from kafkapp.librdkafka cimport *
+from kafkapp.timeouts cimport now, passed, remaining
+
+
+cdef extern from "Python.h" nogil:
+    unsigned long PyThread_get_thread_ident()
+
+cdef enum:
+    SLICE = 100         # ms; the longest wait without a look at signals
+    FLUSH_SLICE = 10    # ms; the longest that a flush overlooks that its own records are reported
+    ROUND = 16384       # records a round: how long callbacks may keep librdkafka's queue full
+    PURGE_WAIT = 5000   # ms for the reports of purged records
+    LAST_WAIT = 10000   # ms for a client that nobody closed
+
+ALIASES = {"linger.ms": "queue.buffering.max.ms"}       # of the properties that producers have defaults for
+clients = WeakSet()
+if kp_watch_forks():
+    raise ImportError("kafkapp cannot watch for fork()")
+
+
+@cython.final
+cdef class Client:
+    def __cinit__(self):
+        self.forks = kp_forks
+        self.state = CLOSED
+        if kp_deliveries_init(&self.deliveries):
+            raise MemoryError()
+
+    def __init__(self, properties, bint background, dict defaults):
+        cdef rd_kafka_conf_t *conf
+        cdef char errstr[512]
+        cdef int events = RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS
+        self.topics = {}
+        self.topic_list = []
+        self.topic_lock = allocate_lock()
+        self.background = background
+        given = snapshot(properties)
+        for name, value in defaults.items():
+            if ALIASES.get(name) not in given:
+                given.setdefault(name, value)
+        given.setdefault("client.id", os.urandom(6).hex())
+        # librdkafka's own default differs from that of every other client: records of a key would part ways.
+        given.setdefault("partitioner", "murmur2_random")
+        self.deliveries.only_errors = boolean(given, "delivery.report.only.error", False)
+        conf = new_conf(given)
+        # Without a callback of the user librdkafka's own answers the refresh (unsecured tokens, OIDC).
+        if "oauthbearer_token_refresh_cb" in given:
+            events |= RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH
+        rd_kafka_conf_set_events(conf, events)
+        with nogil:
+            self.rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, errstr, sizeof(errstr))
+        if self.rk is NULL:
+            rd_kafka_conf_destroy(conf)     # rdkafka.h: "on failure ... the application is responsible"
+            raise new_exception(rd_kafka_last_error(), errstr.decode("utf-8", "replace"))
+        self.conf = conf_in_force(self.rk)
+        self.topic_conf = rd_kafka_default_topic_conf_dup(self.rk)
+        self.deliveries.queue = rd_kafka_queue_get_main(self.rk)
+        rd_kafka_set_log_queue(self.rk, NULL)
+        self.name = rd_kafka_name(self.rk).decode()
+        self.client_id = given["client.id"]
+        self.handlers = EventHandlers(self.name, given)
+        self.properties = Properties(given)
+        servers = given.get("bootstrap.servers", given.get("metadata.broker.list"))
+        if servers is not None and self.add_brokers(servers.encode()) == 0:
+            raise new_exception(RD_KAFKA_RESP_ERR__INVALID_ARG,
+                                f"no broker could be read from bootstrap.servers: {servers!r}")
+        self.state = OPEN
+        if background:
+            self.start_poller()
+        clients.add(self)
+
+    cdef int add_brokers(self, bytes servers) except -1:
+        cdef int n
+        cdef const char *text = servers
+        with nogil:
+            n = rd_kafka_brokers_add(self.rk, text)
+        return n
+
+    cdef int start_poller(self) except -1:
+        import threading
+        self.poller = threading.Thread(target=self.poll, name=f"kafkapp {self.name}", daemon=True)
+        try:
+            self.poller.start()
+        except RuntimeError as exc:
+            self.poller = None
+            self.state = CLOSED
+            raise new_exception(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, f"no background thread: {exc}") from exc
+        return 0
+
+    def __dealloc__(self):
+        # In a forked child the threads that librdkafka would wait for do not exist: the memory is left alone.
+        if self.forks != kp_forks:
+            return
+        if self.rk is not NULL:
+            self.destroy_handle()
+        if self.conf is not NULL:
+            rd_kafka_conf_destroy(<rd_kafka_conf_t *>self.conf)
+        if self.topic_conf is not NULL:
+            rd_kafka_topic_conf_destroy(<rd_kafka_topic_conf_t *>self.topic_conf)
+        kp_deliveries_free(&self.deliveries)
+
+    # -- who may call what ----------------------------------------------------------------------
+
+    cdef int check_open(self) except -1:
+        if self.forks != kp_forks:
+            raise RuntimeError("this producer was made in another process: make one after the fork")
+        if self.state != OPEN:
+            raise RuntimeError("the producer is closed")
+        return 0
+
+    cdef int check_blocking(self, str what) except -1:
+        self.check_open()
+        if self.in_callback():
+            raise RuntimeError(f"{what} would wait for the callback that calls it")
+        return 0
+
+    cdef bint in_callback(self) noexcept:
+        return self.deliveries.server != 0 and self.deliveries.server == PyThread_get_thread_ident()
+
+    cdef int leave(self) except -1:
+        """The end of a call that used the handle: the last one out after close() destroys it."""
+        if kp_leave(&self.deliveries) == 0 and self.state == CLOSED:
+            self.destroy()
+        return 0
+
+    # -- topics ---------------------------------------------------------------------------------
+
+    cdef Topic topic(self, str name):
+        """The handle of a topic. A call by name takes a write lock on the client each time: this does so once."""
+        cdef Topic topic = self.topics.get(name)
+        if topic is None:
+            with self.topic_lock:
+                topic = self.topics.get(name)
+                if topic is None:
+                    topic = self.new_topic(name)
+        self.last_topic = topic
+        return topic
+
+    cdef Topic new_topic(self, str name):
+        cdef Topic topic = Topic.__new__(Topic)
+        cdef rd_kafka_topic_t *rkt
+        cdef rd_kafka_topic_conf_t *conf
+        cdef bytes encoded = name.encode()
+        cdef const char *text = encoded
+        if not 0 < len(encoded) <= 512:
+            raise new_exception(RD_KAFKA_RESP_ERR__INVALID_ARG,
+                                f"topic: {len(encoded)} bytes long, must be 1 to 512 (brokers take up to 249)")
+        topic.name = name
+        topic.index = <uint32_t>len(self.topic_list)
+        self.check_open()
+        with nogil:
+            conf = rd_kafka_default_topic_conf_dup(self.rk)
+            rd_kafka_topic_conf_set_opaque(conf, <PyObject *>topic)
+            rkt = rd_kafka_topic_new(self.rk, text, conf)
+        if rkt is NULL:
+            rd_kafka_topic_conf_destroy(conf)
+            raise new_exception(rd_kafka_last_error(), f"topic {name!r}")
+        topic.rkt = rkt
+        self.topic_list.append(topic)
+        self.topics[name] = topic
+        return topic
+
+    # -- serving and waiting --------------------------------------------------------------------
+
+    def poll(self):
+        """The background thread: serves rounds until it is stopped."""
+        cdef bint busy
+        cdef bytes name = f"kafkapp {self.client_id}".encode()
+        cdef const char *text = name
+        with nogil:
+            kp_name_thread(text)
+        while True:
+            with nogil:
+                busy = kp_serve_background(&self.deliveries, ROUND)
+            if not busy:
+                return
+            self.settle(None)
+
+    cdef int settle(self, list raised) except -1:
+        """Settle the round that was drained, and end it."""
+        cdef kp_deliveries *d = &self.deliveries
+        cdef size_t i
+        try:
+            if d.report_count:
+                settle(d, raised)
+            if d.other_count:
+                d.server = PyThread_get_thread_ident()
+                for i in range(d.other_count):
+                    self.handlers.serve(self.rk, d.others[i])
+        finally:
+            d.server = 0
+            with nogil:
+                kp_round_end(d)
+        return 0
+
+    cdef int64_t serve(self, int timeout_ms, list raised) except -1:
+        """Serve one round, or wait for one of another thread's. Returns how many records it reported."""
+        cdef int64_t reported = 0
+        cdef bint busy
+        with nogil:
+            busy = kp_serve(&self.deliveries, timeout_ms, ROUND, &reported)
+        if busy:
+            self.settle(raised)
+        return reported
+
+    cdef int wait(self, int64_t seen, int64_t deadline, list raised) except -1:
+        """Wait one slice for a round (`seen`: kp_rounds before what is waited for was found missing)."""
+        cdef int ms = remaining(deadline, SLICE)
+        if self.background:
+            with nogil:
+                kp_wait_round(&self.deliveries, seen, ms)
+        else:
+            self.serve(ms, raised)
+        PyErr_CheckSignals()
+        return 0
+
+    cdef bint wait_reported(self, int64_t epoch, int64_t deadline, list raised) except -1:
+        """Have all of an epoch sent and settled. False when the time was over first."""
+        cdef int64_t seen
+        cdef int ms
+        cdef rd_kafka_resp_err_t err
+        while not kp_epoch_done(&self.deliveries, epoch):
+            if passed(deadline):
+                return False
+            ms = remaining(deadline, FLUSH_SLICE)
+            # rd_kafka_flush() ends lingering for as long as it waits. It serves nothing: reports are events here.
+            if self.background:
+                with nogil:
+                    seen = kp_rounds(&self.deliveries)
+                    err = rd_kafka_flush(self.rk, ms)
+                    if err == RD_KAFKA_RESP_ERR_NO_ERROR and not kp_epoch_done(&self.deliveries, epoch):
+                        kp_wait_round(&self.deliveries, seen, ms)
+            else:
+                with nogil:
+                    rd_kafka_flush(self.rk, min(ms, 1))
+                self.serve(ms, raised)
+            PyErr_CheckSignals()
+        return True
+
+    # -- the public calls -----------------------------------------------------------------------
+
+    cdef int flush(self, int64_t deadline) except -1:
+        cdef list raised = None if self.background else []
+        cdef bint done
+        self.check_blocking("flush")
+        kp_enter(&self.deliveries)
+        try:
+            done = self.wait_reported(kp_epoch_close(&self.deliveries), deadline, raised)
+        except:
+            report_all(raised)
+            raise
+        finally:
+            self.leave()
+        raise_all(raised)
+        if not done:
+            raise new_exception(RD_KAFKA_RESP_ERR__TIMED_OUT,
+                                f"flush: {self.outstanding()} records are not reported yet")
+        return 0
+
+    cdef int purge(self) except -1:
+        self.check_blocking("purge")
+        kp_enter(&self.deliveries)
+        try:
+            with nogil:
+                rd_kafka_purge(self.rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT)
+        finally:
+            self.leave()
+        return 0
+
+    cdef int close(self, int64_t deadline) except -1:
+        """Every record accepted has its outcome, and its callback has returned, when this does."""
+        cdef kp_deliveries *d = &self.deliveries
+        cdef list raised = None if self.background else []
+        cdef int64_t limit
+        if self.forks != kp_forks:
+            raise RuntimeError("this producer was made in another process: make one after the fork")
+        if self.in_callback():
+            raise RuntimeError("close would wait for the callback that calls it")
+        while self.state == CLOSING:
+            # Another thread closes. Should it be interrupted, this one takes over.
+            if passed(deadline):
+                return 0
+            self.wait(kp_rounds(d), deadline, None)
+        if self.state == CLOSED:
+            return 0
+        self.state = CLOSING
+        try:
+            with nogil:
+                kp_wake(d)      # who waits for room in the queue sees that there will be none
+            self.wait_all(deadline, raised)
+            if kp_outstanding(d):
+                with nogil:
+                    rd_kafka_purge(self.rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT)
+                limit = now() + PURGE_WAIT
+                self.wait_all(limit, raised)
+            self.stop_poller()
+        except:
+            # Interrupted: the producer is as it was, and can be closed again.
+            if self.poller is None or self.poller.is_alive():
+                self.state = OPEN
+            report_all(raised)
+            raise
+        self.state = CLOSED
+        clients.discard(self)
+        if d.users == 0:
+            self.destroy()
+        with nogil:
+            kp_wake(d)
+        raise_all(raised)
+        return 0
+
+    cdef int wait_all(self, int64_t deadline, list raised) except -1:
+        """As wait_reported, for every epoch: nothing new is accepted."""
+        while kp_outstanding(&self.deliveries) and not passed(deadline):
+            self.wait_reported(KP_READ(self.deliveries.epoch), deadline, raised)
+        return 0
+
+    cdef int stop_poller(self) except -1:
+        if self.poller is None:
+            return 0
+        with nogil:
+            kp_stop(&self.deliveries)
+        while self.poller.is_alive():
+            self.poller.join(SLICE / 1000)
+        return 0
+
+    cdef int destroy(self) except -1:
+        """Nobody uses the handle any more."""
+        if self.rk is NULL:
+            return 0
+        self.destroy_handle()
+        settle_lost(&self.deliveries, self.topic_list, None)
+        return 0
+
+    cdef int destroy_handle(self) noexcept:
+        cdef rd_kafka_t *rk = self.rk
+        cdef Topic topic
+        self.rk = NULL
+        for topic in self.topic_list or ():
+            if topic.rkt is not NULL:
+                rd_kafka_topic_destroy(<rd_kafka_topic_t *>topic.rkt)
+                topic.rkt = NULL
+        with nogil:
+            rd_kafka_queue_destroy(self.deliveries.queue)
+            rd_kafka_destroy(rk)
+        return 0
+
+    cdef int abandon(self) except -1:
+        """The producer is gone and nobody has closed it: deliver what can be delivered within a bound, lose no report."""
+        if self.state != OPEN or self.forks != kp_forks or self not in clients:
+            return 0
+        clients.discard(self)       # once: the warning may run the garbage collector, and that a producer's __del__
+        import warnings
+        try:
+            warnings.warn(f"producer {self.name} was never closed", ResourceWarning, stacklevel=2, source=self)
+        except ResourceWarning as exc:
+            report_all([exc])
+        if self.in_callback():
+            # Its last reference went in one of its own callbacks: that thread cannot wait for itself.
+            import threading
+            threading.Thread(target=close_abandoned, args=(self,), name=f"kafkapp {self.name} closing").start()
+        else:
+            close_abandoned(self)
+        return 0
+
+    cdef int64_t outstanding(self) noexcept:
+        """How many records are accepted and not reported yet."""
+        return kp_outstanding(&self.deliveries) - self.deliveries.tokens
+
+    cdef object fatal_error(self):
+        """The Error behind RD_KAFKA_RESP_ERR__FATAL."""
+        cdef char errstr[512]
+        cdef rd_kafka_resp_err_t err = rd_kafka_fatal_error(self.rk, errstr, sizeof(errstr))
+        return new_error(err, errstr.decode("utf-8", "replace"), True)
+
+    def get_property(self, str name not None):
+        if name in ("delivery.report.only.error", "log.queue"):
+            return self.properties.get(name, "false" if name[0] == "d" else "true")
+        return conf_value(<rd_kafka_conf_t *>self.conf, <rd_kafka_topic_conf_t *>self.topic_conf, name)
+
+    def ledger(self):
+        """What is held now, for tests: states, of records in flight; buffers; topics."""
+        return {"states": self.deliveries.made - self.deliveries.pooled, "buffers": self.deliveries.views,
+                "topics": len(self.topics) if self.rk is not NULL else 0,
+                "outstanding": self.outstanding(), "batches": self.deliveries.tokens}
+
+
+def close_abandoned(Client client not None):
+    try:
+        client.close(now() + LAST_WAIT)
+    except BaseException:
+        client.close(0)     # interrupted: what is not delivered now is purged, and reported
+        raise
+
+
+@atexit.register
+def close_all():
+    """Before the interpreter goes, while threads still run."""
+    cdef Client client
+    for client in list(clients):
+        client.abandon()
+
+
+def librdkafka_version():
+    """The version of the librdkafka in use, as text (`2.15.1`). Source: rd_kafka_version_str()."""
+    return rd_kafka_version_str().decode()
+
+
+def librdkafka_features():
+    """What the librdkafka in use was built with, sorted (`ssl`, `sasl_scram`, `zstd`, ...).
+
+    Source: the property `builtin.features`.
+    """
+    cdef rd_kafka_conf_t *conf = rd_kafka_conf_new()
+    try:
+        return sorted(conf_value(conf, NULL, "builtin.features").split(","))
+    finally:
+        rd_kafka_conf_destroy(conf)

@@ -1,0 +1,54 @@
+# Contract of kafkapp.columns with the batches above it. Layer L3: knows memory and Arrow, no client.
+
+cimport cython
+from cpython.buffer cimport Py_buffer
+from libc.stdint cimport int64_t, uint8_t
+
+
+cdef extern from "batch.h" nogil:
+    ctypedef struct kp_span:
+        const char *data
+        int64_t size
+
+    ctypedef enum kp_column_kind:
+        KP_NULLS
+        KP_ONE
+        KP_SPANS
+        KP_OFFSETS32
+        KP_OFFSETS64
+        KP_FIXED
+
+    ctypedef struct kp_column:
+        kp_column_kind kind
+        const char *data
+        int64_t size
+        const kp_span *spans
+        const void *offsets
+        int64_t width
+        const uint8_t *valid
+        int64_t valid_offset
+
+    int64_t kp_column_check(const kp_column *column, int64_t count)
+
+
+@cython.final
+cdef class Column:
+    cdef kp_column c
+    cdef int64_t count              # -1: one for all
+    cdef object held                # what keeps the memory: a tuple of immutable objects, Arrow's capsules
+    cdef kp_span *spans             # owned
+    cdef Py_buffer *views           # owned, with the buffers in it
+    cdef Py_ssize_t view_count
+    cdef int release(self) except -1
+    cdef int hold(self, Py_buffer *view) except -1
+    cdef int span(self, kp_span *span, object data, str what) except -1
+    cdef int from_sequence(self, tuple items, str what) except -1
+    cdef int from_buffer(self, object data, object offsets, str what, str offsets_name) except -1
+    cdef int from_arrow(self, object exporter, str what) except -1
+    cdef int from_arrow_views(self, const void *array) except -1
+    cdef int check(self, str what) except -1
+
+
+cdef Column new_column(object values, object offsets, str what)
+cdef int take_numbers(Py_buffer *view, object numbers, str what, int itemsize=*) except -1
+cdef Column new_key_column(object keys, object offsets, str what)

@@ -1,0 +1,260 @@
+"""Columns: many keys or values, found in sequences, in one buffer with offsets, or in Arrow arrays, without a copy.
+
+Layer L3: says where each item's bytes are, and holds the exporters until it is released.
+"""
+cimport cython
+from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
+from libc.stdint cimport int32_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy
+
+from kafkapp.views cimport View, get_view
+
+
+cdef extern from *:
+    """
+    /* The Arrow C data interface: an ABI, whose structs every user declares for itself. */
+    struct ArrowSchema {
+        const char *format, *name, *metadata;
+        int64_t flags, n_children;
+        struct ArrowSchema **children, *dictionary;
+        void (*release)(struct ArrowSchema *);
+        void *private_data;
+    };
+    struct ArrowArray {
+        int64_t length, null_count, offset, n_buffers, n_children;
+        const void **buffers;
+        struct ArrowArray **children, *dictionary;
+        void (*release)(struct ArrowArray *);
+        void *private_data;
+    };
+    """
+    struct ArrowSchema:
+        const char *format
+        ArrowSchema *dictionary
+
+    struct ArrowArray:
+        int64_t length
+        int64_t null_count
+        int64_t offset
+        int64_t n_buffers
+        const void **buffers
+
+
+@cython.final
+cdef class Column:
+    """Where the keys or values of a batch are."""
+
+    def __dealloc__(self):
+        self.release()
+
+    cdef int release(self) except -1:
+        """Let go of the exporters. Not before librdkafka has reported the last record."""
+        cdef Py_buffer *views = self.views
+        cdef Py_ssize_t i, n = self.view_count
+        self.views = NULL
+        self.view_count = 0
+        for i in range(n):
+            PyBuffer_Release(&views[i])
+        free(views)
+        free(self.spans)
+        self.spans = NULL
+        self.held = None
+        return 0
+
+    cdef int hold(self, Py_buffer *view) except -1:
+        """Keep a buffer; released here when there is no memory."""
+        cdef Py_buffer *grown = self.views
+        if self.view_count & (self.view_count - 1) == 0:
+            grown = <Py_buffer *>realloc(self.views, max(1, 2 * self.view_count) * sizeof(Py_buffer))
+            if grown is NULL:
+                PyBuffer_Release(view)
+                raise MemoryError()
+        self.views = grown
+        memcpy(&self.views[self.view_count], view, sizeof(Py_buffer))
+        self.view_count += 1
+        return 0
+
+    cdef int span(self, kp_span *span, object data, str what) except -1:
+        """Where one item is. bytes and str are held by the tuple that has them, all else by its buffer."""
+        cdef Py_buffer view
+        cdef object plain = (<View>data).data if isinstance(data, View) else data
+        get_view(plain, &view, what)
+        span.data = <const char *>view.buf
+        span.size = view.len
+        if plain is None or isinstance(plain, (bytes, str)):
+            PyBuffer_Release(&view)
+        else:
+            if view.buf is NULL:
+                span.data = <const char *>&self.c       # no bytes are not null
+            self.hold(&view)
+        return 0
+
+    cdef int from_sequence(self, tuple items, str what) except -1:
+        cdef Py_ssize_t i
+        cdef object item
+        self.count = len(items)
+        self.held = items
+        self.spans = <kp_span *>malloc(max(1, len(items)) * sizeof(kp_span))
+        if self.spans is NULL:
+            raise MemoryError()
+        for i in range(self.count):
+            item = items[i]
+            if PyBytes_CheckExact(item):
+                self.spans[i].data = PyBytes_AS_STRING(item)
+                self.spans[i].size = PyBytes_GET_SIZE(item)
+            else:
+                try:
+                    self.span(&self.spans[i], item, what)
+                except (TypeError, ValueError, BufferError) as exc:
+                    exc.add_note(f"at {what}[{i}]")
+                    raise
+        self.c.kind = KP_SPANS
+        self.c.spans = self.spans
+        return 0
+
+    cdef int from_buffer(self, object data, object offsets, str what, str offsets_name) except -1:
+        cdef Py_buffer view
+        if data is None or isinstance(data, str):
+            raise TypeError(f"{what} must be one buffer where {offsets_name} are given, not {type(data).__name__}")
+        get_view(data, &view, what)
+        self.hold(&view)
+        self.held = data
+        self.c.data = <const char *>view.buf
+        self.c.size = view.len
+        take_numbers(&view, offsets, offsets_name)
+        self.hold(&view)
+        self.c.kind = KP_OFFSETS32 if view.itemsize == 4 else KP_OFFSETS64
+        self.c.offsets = view.buf
+        self.count = view.len // view.itemsize - 1
+        if self.count < 0:
+            raise ValueError(f"{offsets_name} must have at least one entry: n + 1 for n records")
+        return self.check(offsets_name)
+
+    cdef int check(self, str what) except -1:
+        cdef int64_t bad
+        with nogil:
+            bad = kp_column_check(&self.c, self.count)
+        if bad >= 0:
+            raise ValueError(f"{what}[{bad}] is less than the one before or beyond the {self.c.size} bytes of the buffer")
+        return 0
+
+    cdef int from_arrow(self, object exporter, str what) except -1:
+        cdef const ArrowSchema *schema
+        cdef const ArrowArray *array
+        cdef int64_t size
+        capsules = exporter.__arrow_c_array__()
+        if not (isinstance(capsules, tuple) and len(capsules) == 2 and PyCapsule_IsValid(capsules[0], "arrow_schema")
+                and PyCapsule_IsValid(capsules[1], "arrow_array")):
+            raise TypeError(f"{what}: __arrow_c_array__() did not return a schema and an array")
+        # The capsules own the structs, and release them when they go.
+        self.held = capsules
+        schema = <const ArrowSchema *>PyCapsule_GetPointer(capsules[0], "arrow_schema")
+        array = <const ArrowArray *>PyCapsule_GetPointer(capsules[1], "arrow_array")
+        form = schema.format.decode()
+        self.count = array.length
+        if form == "n":
+            self.c.kind = KP_NULLS
+            return 0
+        if schema.dictionary is not NULL or not (form in ("z", "u", "Z", "U", "vz", "vu") or form.startswith("w:")):
+            raise TypeError(f"{what} must be an Arrow array of binary, string or fixed-size binary values, "
+                            f"not of format {form!r}: cast it first")
+        if array.null_count != 0:
+            self.c.valid = <const uint8_t *>array.buffers[0]
+            self.c.valid_offset = array.offset
+        if form.startswith("w:"):
+            self.c.kind = KP_FIXED
+            self.c.width = int(form[2:])
+            self.c.data = <const char *>array.buffers[1] + array.offset * self.c.width
+            self.c.size = array.length * self.c.width
+            return 0
+        if form.startswith("v"):
+            return self.from_arrow_views(array)
+        self.c.data = <const char *>array.buffers[2]
+        if array.buffers[1] is NULL:        # allowed where there is no value
+            self.count = 0
+            self.c.kind = KP_NULLS
+            return 0
+        if form in ("z", "u"):
+            self.c.kind = KP_OFFSETS32
+            self.c.offsets = <const int32_t *>array.buffers[1] + array.offset
+            self.c.size = (<const int32_t *>self.c.offsets)[array.length]
+        else:
+            self.c.kind = KP_OFFSETS64
+            self.c.offsets = <const int64_t *>array.buffers[1] + array.offset
+            self.c.size = (<const int64_t *>self.c.offsets)[array.length]
+        return self.check(f"{what}'s offsets")
+
+    cdef int from_arrow_views(self, const void *exported) except -1:
+        """A view: its length, and then up to 12 bytes, or four of them, the number of a buffer and a place in it."""
+        cdef const ArrowArray *array = <const ArrowArray *>exported
+        cdef const int32_t *view
+        cdef int64_t i
+        self.spans = <kp_span *>malloc(max(1, array.length) * sizeof(kp_span))
+        if self.spans is NULL:
+            raise MemoryError()
+        for i in range(array.length):
+            view = <const int32_t *>array.buffers[1] + 4 * (array.offset + i)
+            self.spans[i].size = view[0]
+            self.spans[i].data = (<const char *>&view[1] if view[0] <= 12
+                                  else <const char *>array.buffers[2 + view[2]] + view[3])
+        self.c.kind = KP_SPANS
+        self.c.spans = self.spans
+        return 0
+
+
+cdef int take_numbers(Py_buffer *view, object numbers, str what, int itemsize=0) except -1:
+    """Take a buffer of int32 or int64, of native order."""
+    wanted = "int32" if itemsize == 4 else "int64" if itemsize == 8 else "int32 or int64"
+    if not PyObject_CheckBuffer(numbers):
+        raise TypeError(f"{what} must be a buffer of {wanted} (array.array, NumPy), not {type(numbers).__name__}")
+    PyObject_GetBuffer(numbers, view, PyBUF_FORMAT | PyBUF_ND)
+    form = view.format.decode() if view.format is not NULL else "B"
+    if view.ndim != 1 or form.lstrip("=@<") not in ("i", "l", "q") or view.itemsize not in (itemsize or 4, itemsize or 8):
+        PyBuffer_Release(view)
+        raise TypeError(f"{what} must be a one-dimensional buffer of {wanted}, not of format {form!r}")
+    return 0
+
+
+cdef bint is_sequence(object values):
+    if isinstance(values, (list, tuple)):
+        return True
+    if isinstance(values, (str, bytes, bytearray, memoryview, dict, View)):
+        return False
+    # A NumPy array of objects exports a buffer too, of references.
+    if PyObject_CheckBuffer(values) and getattr(getattr(values, "dtype", None), "kind", "") != "O":
+        return False
+    return hasattr(values, "__len__") and hasattr(values, "__getitem__") and not hasattr(values, "keys")
+
+
+cdef Column new_column(object values, object offsets, str what):
+    """A column of many: a sequence, a buffer with offsets, or an Arrow array."""
+    cdef Column column = Column.__new__(Column)
+    if offsets is not None:
+        column.from_buffer(values, offsets, what, "offsets" if what == "values" else "key_offsets")
+    elif hasattr(values, "__arrow_c_array__"):
+        column.from_arrow(values, what)
+    elif is_sequence(values):
+        column.from_sequence(tuple(values), what)
+    else:
+        raise TypeError(f"{what} must be a sequence of bytes-like objects, str or None, a buffer with offsets, or an object "
+                        f"with __arrow_c_array__, not {type(values).__name__}")
+    return column
+
+
+cdef Column new_key_column(object keys, object offsets, str what):
+    """The same for keys, which may also be one for all, or none."""
+    cdef Column column
+    cdef kp_span span
+    if offsets is None and not hasattr(keys, "__arrow_c_array__") and not is_sequence(keys):
+        column = Column.__new__(Column)
+        column.count = -1
+        column.held = keys
+        column.span(&span, keys, what)
+        column.c.kind = KP_NULLS if span.data is NULL else KP_ONE
+        column.c.data = span.data
+        column.c.size = span.size
+        return column
+    return new_column(keys, offsets, what)

@@ -1,0 +1,7 @@
+from typing import Any
+
+CALLBACKS: frozenset[str]
+OWN: tuple[str, ...]
+REFUSED: dict[str, str]
+
+__pyx_capi__: dict[str, Any]

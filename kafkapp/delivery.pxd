@@ -1,0 +1,128 @@
+# Contract of kafkapp.delivery with the client above it, and of csrc/delivery.h with both. Layer L3.
+
+cimport cython
+from cpython.ref cimport PyObject
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t
+
+from kafkapp.librdkafka cimport rd_kafka_event_t, rd_kafka_message_t, rd_kafka_queue_t, rd_kafka_resp_err_t
+from kafkapp.records cimport RecordMetadata
+
+
+cdef extern from "delivery.h" nogil:
+    ctypedef int (*visitproc)(PyObject *, void *)
+
+    int KP_CALLBACK
+    int KP_WAITER
+
+    ctypedef struct kp_view:
+        Py_buffer view
+
+    ctypedef struct kp_delivery:
+        PyObject *target
+        PyObject *record_id
+        PyObject *value
+        kp_view *view
+        uint32_t topic
+        uint8_t epoch
+        uint8_t kind
+        uint8_t holds_view
+        uint8_t in_use
+
+    ctypedef struct kp_batch:
+        PyObject *owner
+        int64_t count
+        int64_t remaining
+        int64_t *offsets
+        int32_t *errors
+        int32_t *partitions
+        uint8_t epoch
+
+    ctypedef struct kp_report:
+        kp_delivery *delivery
+        kp_batch *batch
+        void *topic
+        const rd_kafka_message_t *message
+        int64_t offset
+        int64_t timestamp
+        rd_kafka_resp_err_t err
+        int32_t partition
+        uint32_t key_size
+        uint32_t value_size
+        int32_t latency
+        int8_t timestamp_type
+        int8_t status
+
+    ctypedef struct kp_deliveries:
+        rd_kafka_queue_t *queue
+        int64_t *sent
+        int64_t *done
+        int64_t tokens
+        int64_t epoch
+        int users
+        int only_errors
+        int64_t made
+        int64_t pooled
+        int64_t views
+        unsigned long server
+        kp_report *reports
+        size_t report_count
+        rd_kafka_event_t **others
+        size_t other_count
+
+    int KP_EPOCHS
+    void *KP_PLAIN(int64_t epoch)
+    void KP_ADD(int64_t place, int64_t n)
+    int64_t KP_READ(int64_t place)
+
+    void kp_enter(kp_deliveries *d)
+    int kp_leave(kp_deliveries *d)
+    int kp_deliveries_init(kp_deliveries *d)
+    void kp_deliveries_free(kp_deliveries *d)
+    kp_delivery *kp_delivery_new(kp_deliveries *d)
+    void kp_delivery_back(kp_deliveries *d, kp_delivery *delivery)
+    int kp_deliveries_visit(kp_deliveries *d, visitproc visit, void *arg)
+    kp_delivery *kp_delivery_in_use(kp_deliveries *d)
+    bint kp_slot_take(kp_deliveries *d, kp_batch *batch, PyObject *owner)
+    void kp_slot_back(kp_deliveries *d, kp_batch *batch)
+    kp_batch *kp_slot_in_use(kp_deliveries *d)
+    void kp_finish(kp_deliveries *d, kp_batch *batch)
+    int64_t kp_outstanding(const kp_deliveries *d)
+    int64_t kp_epoch_close(kp_deliveries *d)
+    bint kp_epoch_done(const kp_deliveries *d, int64_t epoch)
+    int64_t kp_rounds(kp_deliveries *d)
+    void kp_wait_round(kp_deliveries *d, int64_t seen, int timeout_ms)
+    void kp_wake(kp_deliveries *d)
+    bint kp_serve(kp_deliveries *d, int timeout_ms, size_t most, int64_t *reported)
+    bint kp_serve_background(kp_deliveries *d, size_t most)
+    void kp_stop(kp_deliveries *d)
+    void kp_round_end(kp_deliveries *d)
+    void kp_name_thread(const char *name)
+    int kp_forks
+    int kp_watch_forks()
+
+
+@cython.final
+cdef class Topic:
+    cdef readonly str name
+    cdef void *rkt                  # rd_kafka_topic_t; destroyed by the client, before its own handle
+    cdef uint32_t index             # its place in the client's list
+
+
+@cython.final
+cdef class Waiter:
+    cdef RecordMetadata metadata    # None until the report
+    cdef object error               # Error, or None on success
+    cdef bint done
+
+
+cdef class Settled:
+    """What is settled as a whole when its last record is reported: a Batch."""
+    cdef int settle(self, kp_deliveries *d, list raised) except -1
+
+
+cdef int call(object callback, tuple args, list raised) except -1
+cdef int settle(kp_deliveries *d, list raised) except -1
+cdef int settle_lost(kp_deliveries *d, list topics, list raised) except -1
+cdef int release(kp_deliveries *d, kp_delivery *delivery) except -1
+cdef int raise_all(list raised) except -1      # what callbacks raised, as it is or as a group
+cdef int report_all(list raised) except -1     # the same, to sys.unraisablehook

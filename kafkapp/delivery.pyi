@@ -1,0 +1,16 @@
+from typing import Any, final
+
+from typing_extensions import disjoint_base
+
+@disjoint_base
+class Settled: ...
+
+@final
+class Topic:
+    @property
+    def name(self) -> str: ...
+
+@final
+class Waiter: ...
+
+__pyx_capi__: dict[str, Any]

@@ -1,0 +1,261 @@
+"""Settling: what a delivery report means for Python, once and in one place.
+
+Layer L3: turns the reports that csrc/delivery.c has drained into released buffers, metadata and callbacks. Knows
+nothing of clients and how they wait.
+"""
+cimport cython
+from cpython.buffer cimport PyBuffer_Release
+from cpython.ref cimport PyObject, Py_DECREF, Py_XDECREF
+from libc.stdlib cimport free
+
+from kafkapp.errors cimport new_error
+from kafkapp.librdkafka cimport (
+    RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED,
+    RD_KAFKA_OFFSET_INVALID,
+    RD_KAFKA_PARTITION_UA,
+    RD_KAFKA_RESP_ERR__FATAL,
+    RD_KAFKA_RESP_ERR__IN_PROGRESS,
+    RD_KAFKA_RESP_ERR__PURGE_INFLIGHT,
+    rd_kafka_message_t,
+)
+from kafkapp.records cimport new_metadata
+
+
+cdef extern from *:
+    """
+    /* Newer than 2.0.2, NULL there: the broker's own words. rd_kafka_message_errstr() is for consumers: for a record
+       that was sent it gives the payload. */
+    #include <librdkafka/rdkafka.h>
+    const char *rd_kafka_message_produce_errstr(const rd_kafka_message_t *rkmessage);
+    #pragma weak rd_kafka_message_produce_errstr
+    """
+    const char *rd_kafka_message_produce_errstr(const rd_kafka_message_t *rkmessage) nogil
+
+
+cdef extern from "Python.h":
+    unsigned long PyThread_get_thread_ident() nogil
+
+cdef extern from *:
+    """
+    /* Put the exception that is set where it belongs: into the list `raised`, or, for None, sys.unraisablehook. */
+    static int kp_keep_exception(PyObject *callback, PyObject *raised) {
+        PyObject *exc;
+        int failed;
+        if (raised == Py_None) {
+            PyErr_WriteUnraisable(callback);
+            return 0;
+        }
+    #if PY_VERSION_HEX >= 0x030C0000
+        exc = PyErr_GetRaisedException();
+    #else
+        PyObject *type, *traceback;
+        PyErr_Fetch(&type, &exc, &traceback);
+        PyErr_NormalizeException(&type, &exc, &traceback);
+        if (traceback)
+            PyException_SetTraceback(exc, traceback);
+        Py_XDECREF(type);
+        Py_XDECREF(traceback);
+    #endif
+        failed = PyList_Append(raised, exc);
+        Py_DECREF(exc);
+        return failed;
+    }
+
+    /* Call a user's callback. No tuple is made; there is room for a bound method's self. */
+    static int kp_call(PyObject *callback, PyObject *first, PyObject *second, PyObject *third, size_t count,
+                       PyObject *raised) {
+        PyObject *args[4] = {NULL, first, second, third};
+        PyObject *result = PyObject_Vectorcall(callback, args + 1, count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+        if (!result)
+            return kp_keep_exception(callback, raised);
+        Py_DECREF(result);
+        return 0;
+    }
+    """
+    int kp_call(object callback, object first, object second, object third, size_t count, object raised) except -1
+
+
+@cython.final
+cdef class Topic:
+    """A topic that a client has a handle of; the opaque of its rd_kafka_topic_t."""
+
+
+@cython.final
+cdef class Waiter:
+    """What a synchronous send waits for."""
+
+
+cdef class Settled:
+    cdef int settle(self, kp_deliveries *d, list raised) except -1:
+        raise NotImplementedError
+
+
+cdef int release(kp_deliveries *d, kp_delivery *delivery) except -1:
+    """Let go of what a state holds, and give it back to the pool. Runs user code (finalizers) last of all."""
+    cdef PyObject *target = delivery.target
+    cdef PyObject *record_id = delivery.record_id
+    cdef PyObject *value = NULL
+    cdef kp_view *view = NULL
+    if delivery.holds_view:
+        view = delivery.view
+    else:
+        value = delivery.value
+    kp_delivery_back(d, delivery)
+    if view is not NULL:
+        drop_view(d, view)
+    Py_XDECREF(value)
+    Py_XDECREF(target)
+    Py_XDECREF(record_id)
+    return 0
+
+
+cdef inline int drop_view(kp_deliveries *d, kp_view *view) except -1:
+    KP_ADD(d.views, -1)
+    PyBuffer_Release(&view.view)
+    free(view)
+    return 0
+
+
+cdef inline str error_text(const kp_report *report):
+    cdef const char *text = NULL
+    if <void *>rd_kafka_message_produce_errstr is not NULL:
+        text = rd_kafka_message_produce_errstr(report.message)
+    return None if text is NULL else text.decode("utf-8", "replace")
+
+
+cdef inline int settle_one(kp_deliveries *d, const kp_report *report, list raised) except -1:
+    """One record's outcome: buffer released, then the callback, then the rest of what was held."""
+    cdef kp_delivery *delivery = report.delivery
+    if delivery is NULL:
+        return (<Settled>report.batch.owner).settle(d, raised)
+    cdef int64_t *done = &d.done[delivery.epoch]
+    cdef RecordMetadata metadata
+    cdef Waiter waiter
+    cdef object callback, error
+    if delivery.target is NULL or (d.only_errors and not report.err and delivery.kind == KP_CALLBACK):
+        release(d, delivery)
+        KP_ADD(done[0], 1)
+        return 0
+
+    # The state's references become this function's own, and the state goes back to the pool: whatever runs from here
+    # on may send with this producer again.
+    callback = <object>delivery.target
+    Py_DECREF(callback)
+    cdef int kind = delivery.kind
+    metadata = new_metadata((<Topic>report.topic).name if report.topic is not NULL else "",
+                            <object>delivery.record_id if delivery.record_id is not NULL else None)
+    Py_XDECREF(delivery.record_id)
+    cdef PyObject *value = NULL
+    cdef kp_view *view = NULL
+    if delivery.holds_view:
+        view = delivery.view
+    else:
+        value = delivery.value
+    kp_delivery_back(d, delivery)
+    # The exporter is free before the callback runs: it may resize its buffer, or send it again.
+    if view is not NULL:
+        drop_view(d, view)
+    elif value is not NULL:
+        Py_DECREF(<object>value)
+
+    metadata._partition = report.partition
+    # A failed record has -1 from some brokers, and -1001 from librdkafka.
+    metadata._offset = report.offset if report.offset >= 0 else RD_KAFKA_OFFSET_INVALID
+    metadata._timestamp = report.timestamp
+    metadata._timestamp_type = report.timestamp_type
+    metadata._status = report.status
+    metadata._latency = report.latency
+    metadata._key_size = report.key_size
+    metadata._value_size = report.value_size
+    error = None
+    if report.err:
+        error = new_error(report.err, error_text(report) if report.message is not NULL else None,
+                          report.err == RD_KAFKA_RESP_ERR__FATAL)
+    if kind == KP_WAITER:
+        waiter = <Waiter>callback
+        waiter.metadata = metadata
+        waiter.error = error
+        waiter.done = True
+        KP_ADD(done[0], 1)
+        return 0
+    # All are served, whatever one of them raises.
+    kp_call(callback, metadata, error, None, 2, raised)
+    KP_ADD(done[0], 1)
+    return 0
+
+
+cdef int call(object callback, tuple args, list raised) except -1:
+    """Call any other callback of the user, with one to three arguments."""
+    cdef Py_ssize_t n = len(args)
+    return kp_call(callback, args[0], args[1] if n > 1 else None, args[2] if n > 2 else None, n, raised)
+
+
+cdef int settle(kp_deliveries *d, list raised) except -1:
+    """Settle the round's reports in their order.
+
+    Exceptions of callbacks go to `raised`, or, where that is None, to sys.unraisablehook.
+    """
+    cdef size_t i
+    d.server = PyThread_get_thread_ident()
+    try:
+        for i in range(d.report_count):
+            settle_one(d, &d.reports[i], raised)
+    finally:
+        d.server = 0
+    return 0
+
+
+cdef int settle_lost(kp_deliveries *d, list topics, list raised) except -1:
+    """Report what is still in flight when the client is gone: rd_kafka_destroy() runs no reports.
+
+    Such a record may have reached the broker.
+    """
+    cdef kp_report report
+    cdef kp_delivery *delivery
+    cdef kp_batch *batch
+    cdef int64_t i
+    while True:
+        batch = kp_slot_in_use(d)
+        if batch is NULL:
+            break
+        for i in range(batch.count):
+            if batch.errors[i] == RD_KAFKA_RESP_ERR__IN_PROGRESS:
+                batch.errors[i] = RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
+                d.done[batch.epoch] += 1
+        (<Settled>batch.owner).settle(d, raised)
+    while True:
+        delivery = kp_delivery_in_use(d)
+        if delivery is NULL:
+            return 0
+        report.delivery = delivery
+        report.topic = <void *>topics[delivery.topic]
+        report.message = NULL
+        report.err = RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
+        report.partition = RD_KAFKA_PARTITION_UA
+        report.offset = RD_KAFKA_OFFSET_INVALID
+        report.timestamp = -1
+        report.timestamp_type = 0
+        report.status = RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED
+        report.latency = -1
+        report.key_size = report.value_size = 0
+        settle_one(d, &report, raised)
+
+
+cdef int raise_all(list raised) except -1:
+    """Raise what callbacks have raised: one as it is, several as a group."""
+    if raised:
+        if len(raised) == 1:
+            raise raised[0]
+        raise BaseExceptionGroup("several callbacks raised", raised)
+    return 0
+
+
+cdef int report_all(list raised) except -1:
+    """The same where another exception is on its way already: none is swallowed."""
+    for exc in raised or ():
+        report(exc)
+    return 0
+
+
+cdef void report(exc) noexcept:
+    raise exc       # out of a function that cannot raise: to sys.unraisablehook

@@ -1,0 +1,192 @@
+"""Records out of files: where a line starts and ends, and its way into a producer without a copy. Layer L5.
+
+A regular file is memory-mapped, anything else is read in blocks; a value is a slice of the map or of the block.
+Knows nothing of options, terminals or counting: it is told whom to send with and whom to tell.
+"""
+import mmap
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from kafkapp import Error, KafkaException, ProducerRecord, SendOption
+
+LINES_PER_TURN = 4096  # between two looks at the progress; about a millisecond
+BLOCK = 1 << 20  # what is read at once where nothing can be mapped; a pipe gives 64 KiB at most
+STDIN = "-"
+
+Report = Callable[[Any, Error | None], None]
+
+
+class FatalError(Exception):
+    """The producer is beyond repair (an idempotent or transactional one): no further record can be sent."""
+
+
+@dataclass
+class Job:
+    """How the records of one file are cut, dressed and sent.
+
+    Attributes:
+        send: takes record, report, option; raises KafkaException for a refused record.
+        record: topic, partition and headers are set; key, value and id are filled in for each line.
+        report: runs once for each accepted record, perhaps on another thread.
+        refused: is told the line and the Error of each record that could not even be queued.
+        moved: is told how many bytes of the file are dealt with.
+        line: number of the next line, from 1.
+    """
+
+    send: Callable[[ProducerRecord, Report, SendOption], object]
+    record: ProducerRecord
+    report: Report
+    refused: Callable[[int, Error], None]
+    moved: Callable[[int], None]
+    delimiter: bytes = b"\n"
+    key_delimiter: bytes | None = None
+    null_empty: bool = False
+    option: SendOption = SendOption.NoCopyRecordValue
+    line: int = field(default=1)
+
+
+def send_lines(job: Job, data: Any, view: memoryview, start: int, end: int, final: bool) -> int:
+    """Send the next lines of `data`, at most LINES_PER_TURN: the one loop that touches each record.
+
+    Args:
+        data: bytes or mmap, to search in.
+        view: of the same data, to slice values from.
+        start, end: the part to look at.
+        final: nothing follows `end`, so that a last line needs no delimiter.
+    Returns:
+        Where the next line starts; `start` when there is no whole line.
+    Raises:
+        FatalError: the producer takes no more.
+    """
+    record, send, report, option, find = job.record, job.send, job.report, job.option, data.find
+    delimiter, key_delimiter, null_empty = job.delimiter, job.key_delimiter, job.null_empty
+    width = len(delimiter)
+    line = job.line
+    for line in range(job.line, job.line + LINES_PER_TURN):
+        if start == end:
+            break
+        stop = find(delimiter, start, end)
+        if stop >= 0:
+            following = stop + width
+        elif final:
+            stop = following = end
+        else:
+            break
+        if key_delimiter is not None:
+            split = find(key_delimiter, start, stop)
+            if split < 0 or (null_empty and split == start):
+                record.key = None
+            else:
+                record.key = view[start:split]
+            if split >= 0:
+                start = split + len(key_delimiter)
+        record.value = None if null_empty and start == stop else view[start:stop]
+        record.id = line
+        try:
+            send(record, report, option)
+        except KafkaException as failure:
+            job.refused(line, failure.error)
+            if failure.error.is_fatal:
+                raise FatalError(failure.error.message) from failure
+        start = following
+    else:
+        line += 1
+    job.line = line
+    record.key = record.value = None  # the last slice must not keep the map open
+    return start
+
+
+def send_mapped(job: Job, data: mmap.mmap, start: int) -> None:
+    """Send the lines of a memory-mapped file from `start` on."""
+    with memoryview(data) as view:
+        end = len(data)
+        while start < end:
+            start = send_lines(job, data, view, start, end, True)
+            job.moved(start)
+
+
+def send_streamed(job: Job, descriptor: int) -> None:
+    """Send the lines that can be read from a pipe or the like, as soon as they come."""
+    width = len(job.delimiter)
+    parts: list[bytes] = []  # of one line that no block has ended yet
+    tail = b""  # end of the parts: a delimiter may lie across two blocks
+    done = 0
+    while True:
+        block = os.read(descriptor, BLOCK)
+        done += len(block)
+        if block and job.delimiter not in tail + block:
+            parts.append(block)
+            tail = (tail + block)[-(width - 1):] if width > 1 else b""
+            continue
+        data = b"".join([*parts, block])
+        position = _send_block(job, data, not block)
+        job.moved(done)
+        if not block:
+            return
+        parts = [data[position:]]
+        tail = parts[0][-(width - 1):] if width > 1 else b""
+
+
+def _send_block(job: Job, data: bytes, final: bool) -> int:
+    view, start, end = memoryview(data), 0, len(data)
+    while True:
+        following = send_lines(job, data, view, start, end, final)
+        if following == start:
+            return start
+        start = following
+
+
+def send_text(job: Job, text: bytes) -> None:
+    """Send what was typed: every line of `text`, the last one too."""
+    _send_block(job, text, True)
+
+
+def send_file(job: Job, path: str) -> None:
+    """Send the lines of a file, of a pipe with a name, or of standard input (`-`).
+
+    The map is never closed by name: each slice that is under way holds it, and the last delivery report unmaps it.
+    Blocks while the producer does. A file that is truncated meanwhile ends the process (SIGBUS): no map survives that.
+
+    Raises:
+        OSError: it cannot be opened or read.
+        FatalError: the producer takes no more.
+    """
+    descriptor = 0 if path == STDIN else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data, start = _map(descriptor)
+        if data is None:
+            send_streamed(job, descriptor)
+        else:
+            send_mapped(job, data, start)
+    finally:
+        if descriptor:
+            os.close(descriptor)
+
+
+def _map(descriptor: int) -> tuple[mmap.mmap | None, int]:
+    state = os.fstat(descriptor)
+    if not stat.S_ISREG(state.st_mode) or state.st_size == 0:  # /proc calls itself empty and is not: read it
+        return None, 0
+    try:
+        start = os.lseek(descriptor, 0, os.SEEK_CUR)  # a redirected standard input may be half read
+        return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ), start
+    except OSError:  # a file system without maps
+        return None, 0
+
+
+def check_readable(path: str) -> int | None:
+    """Look whether a file can be read, without touching a pipe that somebody waits at.
+
+    Returns:
+        Its size in bytes, or None where that is unknown.
+    Raises:
+        OSError: why it cannot be read.
+    """
+    state = os.fstat(0) if path == STDIN else os.stat(path)
+    if path != STDIN and (stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode)):
+        with open(path, "rb"):
+            pass
+    return state.st_size if stat.S_ISREG(state.st_mode) else None

@@ -1,0 +1,95 @@
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from enum import IntEnum
+from typing import Any, SupportsIndex, TypeAlias, final
+
+from typing_extensions import disjoint_base
+
+from kafkapp.timestamp import Timestamp as Timestamp
+from kafkapp.views import Header as Header
+from kafkapp.views import Key as Key
+from kafkapp.views import NullKey as NullKey
+from kafkapp.views import NullValue as NullValue
+from kafkapp.views import Value as Value
+
+if sys.version_info >= (3, 12):
+    from collections.abc import Buffer as _Buffer
+else:
+    from typing_extensions import Buffer as _Buffer
+
+_Data: TypeAlias = _Buffer | str | Key | Value | None
+_Pair: TypeAlias = tuple[str, _Buffer | Key | Value | None]
+_Headers: TypeAlias = Sequence[Header | _Pair] | dict[str, Any] | None
+
+__pyx_capi__: dict[str, Any]
+
+class PersistedStatus(IntEnum):
+    Not = 0
+    Possibly = 1
+    Done = 2
+
+@disjoint_base
+class ProducerRecord:
+    def __init__(
+        self,
+        topic: str,
+        partition: SupportsIndex | None = None,
+        key: _Data = None,
+        value: _Data = None,
+        id: object = None,
+        *,
+        headers: _Headers = None,
+        timestamp: SupportsIndex | datetime | None = None,
+    ) -> None: ...
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int | None: ...
+    @partition.setter
+    def partition(self, value: SupportsIndex | None) -> None: ...
+    @property
+    def key(self) -> Any: ...
+    @key.setter
+    def key(self, value: _Data) -> None: ...
+    @property
+    def value(self) -> Any: ...
+    @value.setter
+    def value(self, value: _Data) -> None: ...
+    @property
+    def id(self) -> Any: ...
+    @id.setter
+    def id(self, value: object) -> None: ...
+    @property
+    def headers(self) -> list[Header]: ...
+    @headers.setter
+    def headers(self, value: _Headers) -> None: ...
+    @property
+    def timestamp(self) -> int | None: ...
+    @timestamp.setter
+    def timestamp(self, value: SupportsIndex | datetime | None) -> None: ...
+
+@final
+class RecordMetadata:
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int | None: ...
+    @property
+    def record_id(self) -> Any: ...
+    @property
+    def key_size(self) -> int: ...
+    @property
+    def value_size(self) -> int: ...
+    @property
+    def timestamp(self) -> Timestamp | None: ...
+    @property
+    def persisted_status(self) -> PersistedStatus: ...
+    @property
+    def latency(self) -> float | None: ...
+    def __hash__(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...

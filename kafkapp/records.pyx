@@ -1,0 +1,399 @@
+"""Records and what becomes of them.
+
+Layer L2: knows views and librdkafka's numbers; knows no client.
+"""
+cimport cython
+from cpython.bytes cimport PyBytes_CheckExact
+from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
+from cpython.number cimport PyIndex_Check, PyNumber_Index
+from cpython.object cimport PyObject
+from cpython.unicode cimport PyUnicode_CheckExact, PyUnicode_FromObject
+from libc.stdint cimport INT32_MAX, INT64_MAX, int32_t, int64_t
+from libc.string cimport memchr
+
+from kafkapp.librdkafka cimport RD_KAFKA_OFFSET_INVALID, RD_KAFKA_PARTITION_UA
+from kafkapp.views cimport View, check_view, new_header_list, to_repr, to_text
+
+from enum import IntEnum
+
+from kafkapp.timestamp import Timestamp, to_ms
+from kafkapp.views import Header, Key, NullKey, NullValue, Value  # no-cython-lint: for those who import records
+
+
+cdef extern from "Python.h":
+    const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
+    bint PyUnicode_IS_ASCII(object text)
+    const void *PyUnicode_DATA(object text)
+    Py_ssize_t PyUnicode_GET_LENGTH(object text)
+    Py_ssize_t PyVectorcall_NARGS(size_t nargsf)
+    PyObject *PyTuple_GET_ITEM(PyObject *items, Py_ssize_t i)
+    Py_ssize_t PyTuple_GET_SIZE(PyObject *items)
+    ctypedef struct PyTypeObject:
+        void *tp_vectorcall
+    int Py_ReprEnter(object thing) except -1
+    void Py_ReprLeave(object thing)
+
+
+class PersistedStatus(IntEnum):
+    """Whether the broker has a record: Not, Possibly or Done.
+
+    Source: rd_kafka_msg_status_t; Producer::PersistedStatus.
+    """
+    Not = 0
+    Possibly = 1
+    Done = 2
+
+
+cdef tuple STATUSES = tuple(PersistedStatus)
+cdef tuple STATUS_NAMES = ("NotPersisted", "PossiblyPersisted", "Persisted")
+
+
+cdef str name_of(object thing):
+    return type(thing).__name__
+
+
+cdef inline int check_data(object data, str what) except -1:
+    """That `data` may stand as a key or value."""
+    if data is None or PyBytes_CheckExact(data) or isinstance(data, View):
+        return 0
+    if PyUnicode_CheckExact(data) and PyUnicode_IS_ASCII(data):
+        return 0
+    return check_view(data, what)
+
+
+cdef str checked_topic(object topic):
+    cdef const char *name
+    cdef Py_ssize_t size
+    if not isinstance(topic, str):
+        raise TypeError(f"topic must be str, not {name_of(topic)}")
+    check_view(topic, "topic")          # its UTF-8 form can be had
+    name = PyUnicode_AsUTF8AndSize(topic, &size)
+    if memchr(name, 0, size) != NULL:
+        raise ValueError(f"topic must have no NUL: {topic[:64]!r}")
+    return topic if PyUnicode_CheckExact(topic) else PyUnicode_FromObject(topic)
+
+
+cdef int32_t checked_partition(object partition) except -2:
+    cdef long long number
+    cdef int overflow = 0
+    if partition is None:
+        return RD_KAFKA_PARTITION_UA
+    if not PyLong_CheckExact(partition):
+        if isinstance(partition, bool) or not PyIndex_Check(partition):
+            raise TypeError(f"partition must be None or an int from 0 to {INT32_MAX}, not {name_of(partition)}")
+        partition = PyNumber_Index(partition)
+    number = PyLong_AsLongLongAndOverflow(partition, &overflow)
+    if overflow or not 0 <= number <= INT32_MAX:
+        raise ValueError(f"partition must be from 0 to {INT32_MAX}, or None: the partitioner chooses; "
+                         f"not {short_int(partition)}")
+    return <int32_t>number
+
+
+cdef int64_t checked_timestamp(object timestamp) except -1:
+    cdef long long number
+    cdef int overflow = 0
+    if timestamp is None:
+        return 0
+    given = timestamp
+    if not PyLong_CheckExact(timestamp):
+        if isinstance(timestamp, bool) or not PyIndex_Check(timestamp):
+            timestamp = None if isinstance(timestamp, bool) else to_ms(timestamp)
+            if timestamp is None:
+                raise TypeError(f"timestamp must be an int of milliseconds since the epoch, an aware datetime or None, "
+                                f"not {name_of(given)}")
+        timestamp = PyNumber_Index(timestamp)
+    number = PyLong_AsLongLongAndOverflow(timestamp, &overflow)
+    if overflow or number <= 0:
+        raise ValueError(f"timestamp must be from 1 to {INT64_MAX} milliseconds since the epoch, or None: now; "
+                         f"not {given if given is not timestamp else short_int(timestamp)}")
+    return number
+
+
+cdef str short_int(object number):
+    return str(number) if number.bit_length() <= 128 else f"an int of {number.bit_length()} bits"
+
+
+@cython.freelist(64)
+cdef class ProducerRecord:
+    """What is to be sent, as a thin wrapper that owns no payload and may be used again after a send.
+
+    Args:
+        topic: `str` without NUL; the only thing that cannot be set again.
+        partition: from 0 to 2**31 - 1, or `None`: the partitioner chooses.
+        key, value: a C-contiguous bytes-like object, `str` (its UTF-8 form), `Key`, `Value`, or `None`: null.
+        id: any object, for the caller's own use; handed back as it is.
+        headers: a list of `Header` or (`str`, bytes-like or `None`), or a dict. Order and duplicates are kept.
+        timestamp: milliseconds since the epoch, more than 0, or an aware `datetime`; `None`: now.
+    Raises:
+        TypeError, ValueError: they name the argument and say what would do.
+        BufferError: a buffer with gaps.
+    Source: ProducerRecord.
+    """
+    def __cinit__(self):
+        self._topic = ""
+        self._partition = RD_KAFKA_PARTITION_UA
+
+    def __init__(self, topic, partition=None, key=None, value=None, id=None, *, headers=None, timestamp=None):
+        fill(self, topic, partition, key, value)
+        self._id = id
+        if headers is not None or self._headers is not None:
+            self._headers = new_header_list(headers)
+        self._timestamp = checked_timestamp(timestamp)
+
+    @property
+    def topic(self):
+        """The topic's name."""
+        return self._topic
+
+    @property
+    def partition(self):
+        """The partition, or `None`: the partitioner chooses."""
+        return None if self._partition == RD_KAFKA_PARTITION_UA else self._partition
+
+    @partition.setter
+    def partition(self, partition):
+        self._partition = checked_partition(partition)
+
+    @property
+    def key(self):
+        """The object that was put in."""
+        return self._key
+
+    @key.setter
+    def key(self, key):
+        check_data(key, "key")
+        self._key = key
+
+    @property
+    def value(self):
+        """The object that was put in."""
+        return self._value
+
+    @value.setter
+    def value(self, value):
+        check_data(value, "value")
+        self._value = value
+
+    @property
+    def id(self):
+        """The caller's own object, or `None`."""
+        return self._id
+
+    @id.setter
+    def id(self, id):
+        self._id = id
+
+    @property
+    def headers(self):
+        """The record's own list of `Header`, which may be changed in place until the record is sent."""
+        if self._headers is None:
+            self._headers = []
+        for i, item in enumerate(self._headers):
+            if isinstance(item, (tuple, list)):
+                try:
+                    self._headers[i] = Header(*item)
+                except (TypeError, ValueError, BufferError):
+                    continue            # appended by the user: the send will say what is wrong
+        return self._headers
+
+    @headers.setter
+    def headers(self, headers):
+        self._headers = new_header_list(headers)
+
+    @property
+    def timestamp(self):
+        """Milliseconds since the epoch, or `None`: the moment of the send."""
+        return self._timestamp or None
+
+    @timestamp.setter
+    def timestamp(self, timestamp):
+        self._timestamp = checked_timestamp(timestamp)
+
+    def __str__(self):
+        partition = "NA" if self._partition == RD_KAFKA_PARTITION_UA else self._partition
+        number = "" if self._id is None else f"{self._id},"
+        headers = f"headers[{','.join([str(header) for header in self.headers])}], " if self._headers else ""
+        return f"{self._topic}-{partition}:{number} {headers}{to_text(self._key)}/{to_text(self._value)}"
+
+    def __repr__(self):
+        if Py_ReprEnter(self):
+            return "ProducerRecord(...)"    # it is its own id
+        try:
+            parts = [repr(self._topic)]
+            if self._partition != RD_KAFKA_PARTITION_UA:
+                parts.append(f"partition={self._partition}")
+            parts += [f"key={to_repr(self._key)}", f"value={to_repr(self._value)}"]
+            if self._id is not None:
+                parts.append(f"id={self._id!r}")
+            if self._headers:
+                parts.append(f"headers=<{len(self._headers)}>")
+            if self._timestamp:
+                parts.append(f"timestamp={self._timestamp}")
+            return f"{name_of(self)}({', '.join(parts)})"
+        finally:
+            Py_ReprLeave(self)
+
+
+cdef inline int fill(ProducerRecord record, object topic, object partition, object key, object value) except -1:
+    if (PyUnicode_CheckExact(topic) and PyUnicode_IS_ASCII(topic)
+            and memchr(PyUnicode_DATA(topic), 0, PyUnicode_GET_LENGTH(topic)) == NULL):
+        record._topic = <str>topic
+    else:
+        record._topic = checked_topic(topic)
+    record._partition = RD_KAFKA_PARTITION_UA if partition is None else checked_partition(partition)
+    check_data(key, "key")
+    record._key = key
+    check_data(value, "value")
+    record._value = value
+    return 0
+
+
+# Calling the class is the hot path of many programs: this spares it the tuple and the parsing of the ordinary way,
+# which subclasses go.
+cdef tuple NAMES = ("topic", "partition", "key", "value", "id", "headers", "timestamp")
+
+
+cdef object make_record(PyObject *cls, PyObject **args, size_t nargsf, PyObject *kwnames):
+    cdef Py_ssize_t count = PyVectorcall_NARGS(nargsf), i, j
+    cdef Py_ssize_t names = 0 if kwnames == NULL else PyTuple_GET_SIZE(kwnames)
+    cdef PyObject *slots[7]
+    cdef ProducerRecord record
+    if not 1 <= count + names <= 7 or count > 5:
+        return make_by_init(args, count, kwnames)
+    for i in range(7):
+        slots[i] = args[i] if i < count else NULL
+    for i in range(names):
+        for j in range(7):
+            if PyTuple_GET_ITEM(kwnames, i) == PyTuple_GET_ITEM(<PyObject *>NAMES, j):
+                break
+        else:
+            return make_by_init(args, count, kwnames)
+        if slots[j] != NULL:
+            return make_by_init(args, count, kwnames)
+        slots[j] = args[count + i]
+    if slots[0] == NULL:
+        return make_by_init(args, count, kwnames)
+    record = ProducerRecord.__new__(ProducerRecord)
+    fill(record, <object>slots[0], <object>slots[1] if slots[1] != NULL else None,
+         <object>slots[2] if slots[2] != NULL else None, <object>slots[3] if slots[3] != NULL else None)
+    if slots[4] != NULL:
+        record._id = <object>slots[4]
+    if slots[5] != NULL:
+        record._headers = new_header_list(<object>slots[5])
+    if slots[6] != NULL:
+        record._timestamp = checked_timestamp(<object>slots[6])
+    return record
+
+
+cdef object make_by_init(PyObject **args, Py_ssize_t count, PyObject *kwnames):
+    """The ordinary way: names that are equal but not the same, and the errors."""
+    cdef Py_ssize_t names = 0 if kwnames == NULL else PyTuple_GET_SIZE(kwnames)
+    positional = [<object>args[i] for i in range(count)]
+    named = {<object>PyTuple_GET_ITEM(kwnames, i): <object>args[count + i] for i in range(names)}
+    return type.__call__(ProducerRecord, *positional, **named)
+
+
+(<PyTypeObject *>ProducerRecord).tp_vectorcall = <void *>make_record
+
+
+@cython.final
+@cython.freelist(256)
+cdef class RecordMetadata:
+    """What the broker said of a record. Does not change and may be kept.
+
+    Source: rd_kafka_message_t; Producer::RecordMetadata.
+    """
+    def __init__(self, *args, **kwargs):
+        raise TypeError("a RecordMetadata comes from a producer")
+
+    @property
+    def topic(self):
+        """The topic's name."""
+        return self._topic
+
+    @property
+    def partition(self):
+        """The partition; -1 if none was ever chosen."""
+        return self._partition
+
+    @property
+    def offset(self):
+        """The offset, or `None` if unknown: a failure, or `acks=0`."""
+        return None if self._offset == RD_KAFKA_OFFSET_INVALID else self._offset
+
+    @property
+    def record_id(self):
+        """The `id` of the record."""
+        return self._record_id
+
+    @property
+    def key_size(self):
+        """The key's size in bytes."""
+        return self._key_size
+
+    @property
+    def value_size(self):
+        """The value's size in bytes."""
+        return self._value_size
+
+    @property
+    def timestamp(self):
+        """The record's `Timestamp`, or `None` if unknown."""
+        return None if self._timestamp < 0 else Timestamp(self._timestamp, self._timestamp_type)
+
+    @property
+    def persisted_status(self):
+        """Whether the broker has the record: a `PersistedStatus`."""
+        return STATUSES[self._status]
+
+    @property
+    def latency(self):
+        """Seconds from the send to the report, or `None` if unknown."""
+        return None if self._latency < 0 else self._latency / 1e6
+
+    def __eq__(self, other):
+        if not isinstance(other, RecordMetadata):
+            return NotImplemented
+        return fields(self) == fields(other)
+
+    def __hash__(self):
+        return hash((self._topic, self._partition, self._offset))
+
+    def __str__(self):
+        partition = "NA" if self._partition == RD_KAFKA_PARTITION_UA else self._partition
+        offset = "NA" if self._offset == RD_KAFKA_OFFSET_INVALID else self._offset
+        number = "" if self._record_id is None else f":id[{self._record_id}]"
+        moment = "" if self._timestamp < 0 else f",{self.timestamp}"
+        return f"{self._topic}-{partition}@{offset}{number}{moment},{STATUS_NAMES[self._status]}"
+
+    def __repr__(self):
+        return f"<RecordMetadata {self}>"
+
+    def __reduce__(self):
+        return _restore_metadata, fields(self)
+
+
+cdef tuple fields(RecordMetadata data):
+    return (data._topic, data._record_id, data._partition, data._latency, data._offset, data._timestamp,
+            data._key_size, data._value_size, data._timestamp_type, data._status)
+
+
+def _restore_metadata(topic, record_id, partition, latency, offset, timestamp, key_size, value_size, timestamp_type,
+                      status):
+    """For `pickle` and `copy`."""
+    data = new_metadata(topic, record_id)
+    data._partition, data._latency, data._offset, data._timestamp = partition, latency, offset, timestamp
+    data._key_size, data._value_size = key_size, value_size
+    data._timestamp_type, data._status = timestamp_type, status
+    return data
+
+
+cdef RecordMetadata new_metadata(str topic, object record_id):
+    cdef RecordMetadata data = RecordMetadata.__new__(RecordMetadata)
+    data._topic = topic
+    data._record_id = record_id
+    data._partition = RD_KAFKA_PARTITION_UA
+    data._offset = RD_KAFKA_OFFSET_INVALID
+    data._timestamp = -1
+    data._latency = -1
+    return data

@@ -1,0 +1,275 @@
+"""The way of a record: taken apart, entered, handed to librdkafka.
+
+Layer L5: knows records and clients. Its outcome comes back through kafkapp.delivery.
+"""
+from kafkapp.options import SendOption
+
+from cpython.buffer cimport PyBuffer_Release
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_GET_SIZE
+from cpython.ref cimport PyObject, Py_INCREF
+from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc
+
+from kafkapp.client cimport OPEN, Client
+from kafkapp.delivery cimport (
+    KP_ADD,
+    KP_EPOCHS,
+    KP_PLAIN,
+    Topic,
+    kp_deliveries,
+    kp_delivery,
+    kp_delivery_new,
+    kp_enter,
+    kp_outstanding,
+    kp_rounds,
+    kp_view,
+    release,
+)
+from kafkapp.errors cimport new_error
+from kafkapp.librdkafka cimport (
+    RD_KAFKA_MSG_F_COPY,
+    RD_KAFKA_RESP_ERR__FATAL,
+    RD_KAFKA_RESP_ERR__QUEUE_FULL,
+    RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION,
+    RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
+    rd_kafka_headers_destroy,
+    rd_kafka_headers_t,
+    rd_kafka_resp_err_t,
+    rd_kafka_t,
+    rd_kafka_topic_t,
+)
+from kafkapp.records cimport ProducerRecord
+from kafkapp.timeouts cimport passed
+from kafkapp.views cimport View, get_view, new_headers
+
+
+cdef extern from "Python.h":
+    const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
+
+cdef extern from "produce.h" nogil:
+    ctypedef struct kp_record:
+        const void *value
+        size_t size
+        const void *key
+        size_t key_size
+        rd_kafka_headers_t *headers
+        int64_t timestamp
+        int partition
+        int flags
+
+    rd_kafka_resp_err_t kp_produce(rd_kafka_t *rk, rd_kafka_topic_t *rkt, const kp_record *record, void *opaque)
+
+cdef enum:
+    # Bytes that librdkafka copies at the call from which on the GIL is let go of. Below, the hand-over is shorter
+    # than passing the GIL on: a lock of librdkafka's that it takes is never held for long, nor by a thread that
+    # wants the GIL.
+    LARGE = 16384
+
+cdef object NO_COPY = SendOption.NoCopyRecordValue
+cdef object TO_COPY = SendOption.ToCopyRecordValue
+
+
+cdef struct Payload:
+    const void *data
+    size_t size
+    PyObject *owner         # borrowed: the immutable object whose memory it is, or NULL
+    kp_view *view           # owned: the buffer of any other exporter, or NULL
+
+
+cdef inline int take_payload(Payload *payload, object data, str what) except -1:
+    """Find the memory of a key or value. Only an exporter that is neither bytes nor str runs code of its own."""
+    cdef Py_ssize_t size
+    payload.owner = NULL
+    payload.view = NULL
+    if data is None:
+        payload.data = NULL
+        payload.size = 0
+        return 0
+    if isinstance(data, View):
+        return take_payload(payload, (<View>data).data, what)
+    if PyBytes_Check(data):
+        payload.data = PyBytes_AS_STRING(data)
+        payload.size = PyBytes_GET_SIZE(data)
+        payload.owner = <PyObject *>data
+        return 0
+    if isinstance(data, str):
+        payload.data = PyUnicode_AsUTF8AndSize(data, &size)    # the string keeps its UTF-8 form
+        payload.size = size
+        payload.owner = <PyObject *>data
+        return 0
+    return take_view(payload, data, what)
+
+
+cdef int take_view(Payload *payload, object data, str what) except -1:
+    payload.view = <kp_view *>malloc(sizeof(kp_view))
+    if payload.view is NULL:
+        raise MemoryError()
+    try:
+        get_view(data, &payload.view.view, what)
+    except:
+        free(payload.view)
+        payload.view = NULL
+        raise
+    payload.data = payload.view.view.buf
+    payload.size = payload.view.view.len
+    return 0
+
+
+cdef inline int drop_payload(Payload *payload) except -1:
+    if payload.view is not NULL:
+        PyBuffer_Release(&payload.view.view)
+        free(payload.view)
+        payload.view = NULL
+    return 0
+
+
+cdef bint copies(object option) except -1:
+    """Whether a SendOption asks for a copy."""
+    if option is NO_COPY:
+        return False
+    if option is TO_COPY:
+        return True
+    raise TypeError(f"option must be a SendOption, not {option!r}")
+
+
+cdef class Sender:
+    """What hands records over. The base of both producers; not to be made itself."""
+
+    cdef Client opened(self):
+        if self.client is None:
+            raise RuntimeError(f"{type(self).__name__}.__init__() was not called")
+        return self.client
+
+    cdef int start(self, properties, bint background, dict defaults) except -1:
+        if self.client is not None:
+            raise RuntimeError(f"{type(self).__name__}.__init__() was called already")
+        self.client = Client(properties, background, defaults)
+        return 0
+
+    cdef rd_kafka_resp_err_t hand_over(self, ProducerRecord record, object target, int kind, object option,
+                                       bint block, int64_t deadline) except? RD_KAFKA_RESP_ERR__FATAL:
+        """The way of a record: taken apart, entered, handed over. Returns librdkafka's verdict; raises for ours."""
+        cdef Client client = self.client
+        cdef kp_deliveries *d
+        cdef kp_delivery *delivery = NULL
+        cdef kp_record c
+        cdef Payload value, key
+        cdef Topic topic
+        cdef object value_object, key_object
+        cdef rd_kafka_t *rk
+        cdef rd_kafka_topic_t *rkt
+        cdef rd_kafka_resp_err_t err
+        cdef void *opaque
+        cdef int64_t seen
+        cdef int slot
+        cdef bint copy = False if option is NO_COPY else copies(option)
+        if client is None:
+            self.opened()
+        client.check_open()
+
+        # 1. Taken apart. An exporter may run any code here, so nothing is held yet that it could pull away.
+        value_object = record._value
+        key_object = record._key
+        c.headers = NULL
+        key.view = NULL
+        take_payload(&value, value_object, "value")
+        try:
+            take_payload(&key, key_object, "key")
+            if record._headers is not None:
+                c.headers = new_headers(record._headers)
+            topic = client.last_topic
+            if topic is None or topic.name is not record._topic:
+                client.check_open()
+                topic = client.topic(record._topic)
+            if client.state != OPEN:
+                client.check_open()
+            d = &client.deliveries
+            rk = client.rk
+            rkt = <rd_kafka_topic_t *>topic.rkt
+            c.value, c.size = value.data, value.size
+            c.key, c.key_size = key.data, key.size
+            c.timestamp = record._timestamp
+            c.partition = record._partition
+            c.flags = RD_KAFKA_MSG_F_COPY if copy else 0
+
+            # 2. Entered. From here to the hand-over no code but ours runs, and close() waits for this record.
+            kp_enter(d)
+            slot = d.epoch & (KP_EPOCHS - 1)
+            opaque = KP_PLAIN(slot)
+            if target is not None or (not copy and value.size):
+                delivery = kp_delivery_new(d)
+                if delivery is NULL:
+                    client.leave()
+                    raise MemoryError()
+                delivery.epoch = slot
+                delivery.kind = kind
+                delivery.topic = topic.index
+                # The state takes its references; settle_one() or, when the record is refused, release() drops them.
+                if target is not None:
+                    Py_INCREF(target)
+                    delivery.target = <PyObject *>target
+                    if record._id is not None:
+                        Py_INCREF(record._id)
+                        delivery.record_id = <PyObject *>record._id
+                if not copy and value.size:
+                    if value.view is not NULL:
+                        delivery.view = value.view
+                        delivery.holds_view = 1
+                        value.view = NULL
+                        KP_ADD(d.views, 1)
+                    else:
+                        Py_INCREF(<object>value.owner)      # which is not value_object, when that is a View
+                        delivery.value = value.owner
+                opaque = delivery
+            try:
+                while True:
+                    # 3. Handed over. Once accepted the state is librdkafka's: its report may already be there.
+                    seen = kp_rounds(d)
+                    KP_ADD(d.sent[slot], 1)
+                    if c.key_size + (c.size if copy else 0) >= LARGE:
+                        with nogil:
+                            err = kp_produce(rk, rkt, &c, opaque)
+                    else:
+                        err = kp_produce(rk, rkt, &c, opaque)
+                    if not err:
+                        delivery = NULL
+                        c.headers = NULL
+                        return err
+                    KP_ADD(d.sent[slot], -1)
+                    if err != RD_KAFKA_RESP_ERR__QUEUE_FULL or not block or passed(deadline):
+                        return err
+                    client.wait(seen, deadline, None)
+                    client.check_open()
+            finally:
+                if delivery is not NULL:
+                    release(d, delivery)
+                client.leave()
+        finally:
+            if c.headers is not NULL:
+                rd_kafka_headers_destroy(c.headers)
+            drop_payload(&value)
+            drop_payload(&key)
+
+    cdef object refusal(self, rd_kafka_resp_err_t err, ProducerRecord record):
+        """The Error of a record that librdkafka did not accept."""
+        if err == RD_KAFKA_RESP_ERR__FATAL:
+            return self.client.fatal_error()
+        if err == RD_KAFKA_RESP_ERR__QUEUE_FULL:
+            text = (f"{kp_outstanding(&self.client.deliveries)} records are in flight; queue.buffering.max.messages is "
+                    f"{self.client.get_property('queue.buffering.max.messages')}, queue.buffering.max.kbytes "
+                    f"{self.client.get_property('queue.buffering.max.kbytes')}")
+        elif err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
+            text = (f"a key of {size_of(record._key)} and a value of {size_of(record._value)} bytes; message.max.bytes is "
+                    f"{self.client.get_property('message.max.bytes')}")
+        elif err == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
+            text = f"topic {record._topic!r} has no partition {record._partition}"
+        else:
+            return new_error(err)
+        return new_error(err, f"{new_error(err).message}: {text}")
+
+
+cdef size_of(object data):
+    cdef Payload payload
+    take_payload(&payload, data, "record")
+    drop_payload(&payload)
+    return payload.size

@@ -1,0 +1,169 @@
+"""What became of the records: counted as the reports come, shown as a bar, a summary or JSON. Layer L5.
+
+Knows nothing of files, options or how records are sent. The counting is cheap, since it runs once a record.
+"""
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import click
+
+from kafkapp import Error
+
+FIRST_FAILURES = 10  # how many are kept to be shown
+
+
+class Failure(NamedTuple):
+    """One record that was not delivered."""
+
+    file: str
+    line: int
+    code: str
+    message: str
+
+
+class Tally:
+    """Counts of delivered and failed records. Reports come from one thread, refusals perhaps from another."""
+
+    def __init__(self) -> None:
+        self.cells: dict[str, dict[int, list[int]]] = {}  # topic, partition: records, bytes
+        self.codes: Counter[str] = Counter()
+        self.first: list[Failure] = []
+        self.unreported = 0  # sent, and interrupted before its outcome was known
+        self._lock = threading.Lock()
+        self._begin = time.monotonic()
+        self._end: float | None = None
+
+    def reporter(self, file: str, topic: str) -> Callable[[Any, Error | None], None]:
+        """The delivery callback for the records of one file."""
+        cells = self.cells.setdefault(topic, {})
+
+        def report(metadata: Any, error: Error | None) -> None:
+            if error is not None:
+                self.failed(file, metadata.record_id, error)
+                return
+            partition = metadata.partition
+            try:
+                cell = cells[partition]
+            except KeyError:
+                cell = cells[partition] = [0, 0]
+            cell[0] += 1
+            cell[1] += metadata.key_size + metadata.value_size
+
+        return report
+
+    def failed(self, file: str, line: int, error: Error) -> None:
+        """Count a record that will not be delivered."""
+        with self._lock:
+            self.codes[error.code.name] += 1
+            if len(self.first) < FIRST_FAILURES:
+                self.first.append(Failure(file, line, error.code.name, error.message))
+
+    def start(self) -> None:
+        """The clock starts again: what came before was no sending."""
+        self._begin = time.monotonic()
+
+    def stop(self) -> None:
+        """The clock stops: every outcome is known."""
+        self._end = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return (self._end or time.monotonic()) - self._begin
+
+    @property
+    def delivered(self) -> int:
+        return sum(cell[0] for cells in list(self.cells.values()) for cell in list(cells.values()))
+
+    @property
+    def bytes(self) -> int:
+        return sum(cell[1] for cells in list(self.cells.values()) for cell in list(cells.values()))
+
+    @property
+    def undelivered(self) -> int:
+        return sum(list(self.codes.values())) + self.unreported
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, for `--json`."""
+        seconds, delivered, size = self.seconds, self.delivered, self.bytes
+        return {
+            "records": delivered + self.undelivered,
+            "delivered": delivered,
+            "failed": self.undelivered,
+            "unreported": self.unreported,
+            "bytes": size,
+            "seconds": round(seconds, 6),
+            "records_per_second": round(delivered / seconds, 1) if seconds else 0.0,
+            "bytes_per_second": round(size / seconds, 1) if seconds else 0.0,
+            "partitions": [{"topic": topic, "partition": partition, "records": cell[0], "bytes": cell[1]}
+                           for topic, cells in sorted(self.cells.items()) for partition, cell in sorted(cells.items())],
+            "failures": dict(self.codes),
+            "first_failures": [failure._asdict() for failure in self.first],
+        }
+
+    def as_text(self) -> str:
+        """The summary for people: one line, one more for each partition."""
+        seconds, delivered, size = self.seconds, self.delivered, self.bytes
+        pace = ""
+        if seconds and delivered:
+            pace = f", {delivered / seconds:,.0f} records/s, {size / seconds / 1e6:,.2f} MB/s"
+        head = (f"{click.style(f'{delivered:,} delivered', fg='green')}, {self._failed_text()}: "
+                f"{human(size)} in {seconds:.2f} s{pace}")
+        rows = [f"  {topic}-{partition}: {cell[0]:,} records, {human(cell[1])}"
+                for topic, cells in sorted(self.cells.items()) for partition, cell in sorted(cells.items())]
+        return "\n".join([head, *rows])
+
+    def _failed_text(self) -> str:
+        text = f"{self.undelivered:,} failed"
+        return click.style(text, fg="red") if self.undelivered else text
+
+    def failures_text(self) -> str:
+        """Failures by code, then the first of them with their line numbers; empty when there are none."""
+        rows = [f"{count:,} x {click.style(code, fg='red')}" for code, count in self.codes.most_common()]
+        if self.unreported:
+            rows.append(f"{self.unreported:,} without a report: it may have been delivered")
+        rows += [f"  {file}:{line}: {message}" for file, line, _, message in sorted(self.first)]
+        more = sum(self.codes.values()) - len(self.first)
+        return "\n".join([*rows, f"  ... and {more:,} more"] if more else rows)
+
+
+def human(size: float) -> str:
+    """A number of bytes in words: `64.0 kB`."""
+    if size < 1000:
+        return f"{size:.0f} bytes"
+    for unit in ("kB", "MB", "GB"):
+        size /= 1000
+        if size < 1000:
+            break
+    return f"{size:,.1f} {unit}"
+
+
+@contextmanager
+def progress_bar(tally: Tally, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error while the context lasts; nothing remains of it.
+
+    Args:
+        total: bytes of all files, None when unknown.
+    Returns:
+        What to call with the number of bytes that are dealt with.
+    """
+    from rich.console import Console  # costs 50 ms: only where there is a terminal
+    from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, Task
+    from rich.text import Text
+
+    class Outcome(ProgressColumn):
+        """Read from the tally when drawn, so that the bar moves on while only reports come."""
+
+        def render(self, task: Task) -> Text:
+            delivered, failed = tally.delivered, tally.undelivered
+            text = Text(f"{delivered:,} delivered, {delivered / max(tally.seconds, 1e-6):,.0f} records/s, ")
+            return text.append(f"{failed:,} failed", style="red" if failed else "")
+
+    columns = (BarColumn(), DownloadColumn(), Outcome())
+    with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=5) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda done: progress.update(task, completed=done)
+        progress.refresh()

@@ -1,0 +1,424 @@
+"""A Kafka cluster inside the process, for tests: librdkafka's mock cluster, real protocol over real sockets.
+
+Layer L4. Knows nothing of producers: whatever speaks Kafka can be a client, in this process or in another one.
+"""
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.stdint cimport int16_t
+from posix.unistd cimport getpid, usleep
+
+from kafkapp.errors cimport new_exception
+from kafkapp.librdkafka cimport (
+    RD_KAFKA_CONF_OK, RD_KAFKA_PRODUCER, RD_KAFKA_RESP_ERR_NO_ERROR, RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE,
+    RD_KAFKA_RESP_ERR__INVALID_ARG, rd_kafka_conf_destroy, rd_kafka_conf_new, rd_kafka_conf_set, rd_kafka_conf_t,
+    rd_kafka_destroy, rd_kafka_last_error, rd_kafka_mem_free, rd_kafka_new, rd_kafka_resp_err_t, rd_kafka_t,
+    rd_kafka_version_str)
+from kafkapp.librdkafka_mock cimport (
+    rd_kafka_mock_broker_push_request_error_rtts, rd_kafka_mock_broker_set_down, rd_kafka_mock_broker_set_rtt,
+    rd_kafka_mock_broker_set_up, rd_kafka_mock_clear_request_errors, rd_kafka_mock_cluster_bootstraps,
+    rd_kafka_mock_cluster_destroy, rd_kafka_mock_cluster_new, rd_kafka_mock_cluster_t, rd_kafka_mock_get_requests,
+    rd_kafka_mock_partition_set_leader, rd_kafka_mock_push_request_errors_array, rd_kafka_mock_request_api_key,
+    rd_kafka_mock_request_destroy, rd_kafka_mock_request_id, rd_kafka_mock_request_t, rd_kafka_mock_request_timestamp,
+    rd_kafka_mock_start_request_tracking, rd_kafka_mock_stop_request_tracking, rd_kafka_mock_topic_create,
+    rd_kafka_mock_topic_set_error)
+
+cimport cython
+
+import warnings
+from threading import Lock
+
+from kafkapp.mockargs import (
+    INT32_MAX, MAX_BROKERS, MAX_PARTITIONS, ApiKey, Request, check_api, check_broker, check_code, check_descriptors,
+    check_int, check_late_error, check_some, encode_topic, to_ms)
+
+__all__ = ["ApiKey", "MockCluster", "Request"]
+
+
+cdef rd_kafka_t *new_host() except NULL:
+    # The client that a mock cluster needs "for internal book keeping": no brokers, nothing to say, never polled.
+    cdef char errstr[512]
+    cdef rd_kafka_t *host
+    cdef rd_kafka_conf_t *conf = rd_kafka_conf_new()
+    for name, value in ((b"client.id", b"kafkapp-mock-cluster"), (b"log_level", b"0"),
+                        # The limit of the host is the brokers' for a request: more than message.max.bytes can be.
+                        (b"receive.message.max.bytes", b"1100000000")):
+        if rd_kafka_conf_set(conf, name, value, errstr, sizeof(errstr)) != RD_KAFKA_CONF_OK:
+            rd_kafka_conf_destroy(conf)
+            raise new_exception(RD_KAFKA_RESP_ERR__INVALID_ARG, errstr.decode("utf-8", "replace"))
+    with nogil:
+        host = rd_kafka_new(RD_KAFKA_PRODUCER, conf, errstr, sizeof(errstr))
+    if host == NULL:
+        rd_kafka_conf_destroy(conf)     # rdkafka.h: rd_kafka_new() takes the conf only if it succeeds
+        raise new_exception(rd_kafka_last_error(), errstr.decode("utf-8", "replace"))
+    return host
+
+
+cdef enum Command:
+    CREATE_TOPIC
+    SET_TOPIC_ERROR
+    SET_LEADER
+    BROKER_DOWN
+    BROKER_UP
+    SET_RTT
+    PUSH_REQUEST_ERRORS
+    PUSH_BROKER_ERROR
+    CLEAR_REQUEST_ERRORS
+    START_TRACKING
+    STOP_TRACKING
+
+
+cdef rd_kafka_resp_err_t call(rd_kafka_mock_cluster_t *cluster, Command command, const void *data, int a, int b,
+                              int c) noexcept nogil:
+    # data: the topic's name; for PUSH_REQUEST_ERRORS the b codes, for PUSH_BROKER_ERROR the delay
+    if command == CREATE_TOPIC:
+        return rd_kafka_mock_topic_create(cluster, <const char *>data, a, b)
+    if command == SET_LEADER:
+        return rd_kafka_mock_partition_set_leader(cluster, <const char *>data, a, b)
+    if command == BROKER_DOWN:
+        return rd_kafka_mock_broker_set_down(cluster, a)
+    if command == BROKER_UP:
+        return rd_kafka_mock_broker_set_up(cluster, a)
+    if command == SET_RTT:
+        return rd_kafka_mock_broker_set_rtt(cluster, a, b)
+    if command == PUSH_BROKER_ERROR:
+        return rd_kafka_mock_broker_push_request_error_rtts(cluster, a, <int16_t>b, 1, <rd_kafka_resp_err_t>c,
+                                                            (<const int *>data)[0])
+    if command == SET_TOPIC_ERROR:
+        rd_kafka_mock_topic_set_error(cluster, <const char *>data, <rd_kafka_resp_err_t>a)
+    elif command == PUSH_REQUEST_ERRORS:
+        rd_kafka_mock_push_request_errors_array(cluster, <int16_t>a, b, <const rd_kafka_resp_err_t *>data)
+    elif command == CLEAR_REQUEST_ERRORS:
+        rd_kafka_mock_clear_request_errors(cluster, <int16_t>a)
+    elif command == START_TRACKING:
+        rd_kafka_mock_start_request_tracking(cluster)
+    elif command == STOP_TRACKING:
+        rd_kafka_mock_stop_request_tracking(cluster)
+    return RD_KAFKA_RESP_ERR_NO_ERROR
+
+
+cdef void destroy(rd_kafka_mock_cluster_t *cluster, rd_kafka_t *handle) noexcept nogil:
+    if cluster != NULL:
+        rd_kafka_mock_cluster_destroy(cluster)      # before its host, which it uses to the end
+    if handle != NULL:
+        rd_kafka_destroy(handle)
+
+
+cdef int check_tracking() except -1:
+    if <void *>rd_kafka_mock_get_requests == NULL:      # a weak symbol: see librdkafka_mock.pxd
+        raise NotImplementedError(f"librdkafka {rd_kafka_version_str().decode()} cannot track requests, new ones can")
+    return 0
+
+
+cdef object from_c_api(int key):
+    try:
+        return ApiKey(key)
+    except ValueError:
+        return key
+
+
+@cython.final
+cdef class MockCluster:
+    """A Kafka cluster of one to a hundred brokers inside this process, on free ports of the loopback interface.
+
+    Any Kafka client can use it, until it is closed. A pytest fixture::
+
+        @pytest.fixture
+        def cluster():
+            with MockCluster(brokers=3) as cluster:
+                yield cluster
+
+    The brokers have the ids 1, 2, ... A topic that does not exist is created when a client asks for it, with four
+    partitions. All methods may be called from any thread; each waits, without the GIL, until the cluster has obeyed.
+
+    What the brokers store and answer is what librdkafka's mock cluster does, and that is not all that Kafka does:
+
+    * Stored: batches as they come, in memory, at most 5 MiB a partition; the oldest are dropped above that.
+    * Not checked: checksums, sizes, topic names, timestamps, the content of compressed batches, and the sequence
+      numbers of an idempotent producer without a `transactional.id`.
+    * Not there: admin requests (use `create_topic`), SASL, TLS, access control, quotas, retention, replication: `acks`
+      makes no difference, and a broker that goes down keeps its partitions until `set_leader` moves them.
+    * The timestamp of every acknowledgement is 1234; consume a record to see its own.
+    * One thread serves all brokers: it is no base for measurements of throughput.
+
+    Args:
+        brokers: how many, 1 to 100.
+    Raises:
+        KafkaException: RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, a thread or a socket could not be had.
+        OSError: too few file descriptors are left.
+    Source: rd_kafka_mock_cluster_new(); KafkaTestUtility's cluster in modern-cpp-kafka's tests.
+    """
+
+    cdef rd_kafka_mock_cluster_t *cluster   # owned; NULL before __init__ and after close
+    cdef rd_kafka_t *handle                 # the cluster's host, owned; destroyed after it
+    cdef object lock                        # held during each call into librdkafka, so that close waits for it
+    cdef bint closing                       # close has begun: calls that come now do not keep it waiting
+    cdef int pid                            # of the process whose threads serve the cluster
+    cdef readonly int brokers
+    cdef str servers
+    cdef object __weakref__
+
+    def __cinit__(self):
+        self.lock = Lock()
+        self.pid = getpid()
+
+    def __init__(self, brokers=1):
+        cdef int count = check_int(brokers, "brokers", 1, MAX_BROKERS)
+        if self.handle != NULL or self.servers is not None:
+            raise RuntimeError("the MockCluster is there already")
+        check_descriptors(count + 16)
+        self.handle = new_host()
+        with nogil:
+            self.cluster = rd_kafka_mock_cluster_new(self.handle, count)
+        if self.cluster == NULL:
+            raise new_exception(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, "the mock cluster could not be started")
+        self.brokers = count
+        self.servers = rd_kafka_mock_cluster_bootstraps(self.cluster).decode()
+
+    def __dealloc__(self):
+        if self.pid == getpid():    # after a fork, the threads that would have to stop are the parent's
+            with nogil:
+                destroy(self.cluster, self.handle)
+
+    def __del__(self):
+        if self.cluster == NULL or self.pid != getpid():
+            return
+        try:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self)
+        finally:
+            self.close()
+
+    def __repr__(self):
+        return f"<MockCluster {'closed' if self.cluster == NULL else self.servers}>"
+
+    def __enter__(self):
+        self.check_open()
+        return self
+
+    def __exit__(self, exc_type, exc, traceback):
+        if self.pid == getpid():    # a child of a fork that leaves the block leaves the cluster to its parent
+            self.close()
+
+    cdef int check_open(self) except -1:
+        if self.pid != getpid():
+            raise RuntimeError("the MockCluster belongs to the process that made it, and this is a fork of that")
+        if self.cluster == NULL or self.closing:
+            raise RuntimeError("the MockCluster is closed")
+        return 0
+
+    cdef int obey(self, Command command, const void *data, int a=0, int b=0, int c=0) except -1:
+        cdef rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR
+        self.check_open()           # before the lock: it may have been taken when the process forked, for ever
+        with self.lock:
+            self.check_open()
+            with nogil:
+                err = call(self.cluster, command, data, a, b, c)
+                # The cluster's thread answers a command before it drains its wake-up pipe: it may drain that of a command
+                # which comes at once, and sleep on it for a second. Measured: one of ten does; with a pause, hardly any.
+                usleep(2000)
+        if err != RD_KAFKA_RESP_ERR_NO_ERROR:
+            raise new_exception(err)
+        return 0
+
+    @property
+    def bootstrap_servers(self):
+        """What clients need as `bootstrap.servers`: `host:port` of each broker, with commas between."""
+        self.check_open()
+        return self.servers
+
+    def close(self):
+        """Stop the brokers and cut their connections; what they stored is gone. A second call does nothing.
+
+        Blocks, without the GIL, until its threads are gone: milliseconds, or a second with librdkafka 2.0.2.
+
+        Source: rd_kafka_mock_cluster_destroy().
+        """
+        cdef rd_kafka_mock_cluster_t *cluster
+        cdef rd_kafka_t *handle
+        if self.pid != getpid():
+            self.check_open()
+        self.closing = True
+        with self.lock:
+            cluster, handle = self.cluster, self.handle
+            self.cluster, self.handle = NULL, NULL
+            with nogil:
+                destroy(cluster, handle)
+
+    def create_topic(self, name, partitions=4, replicas=1):
+        """Create a topic.
+
+        Args:
+            name: 1 to 512 characters.
+            partitions: how many, 1 to 10000.
+            replicas: brokers for each partition, at most as many as there are.
+        Raises:
+            KafkaException: RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS.
+        Source: rd_kafka_mock_topic_create().
+        """
+        cdef bytes topic = encode_topic(name, "name")
+        cdef int partition_cnt = check_int(partitions, "partitions", 1, MAX_PARTITIONS)
+        self.check_open()
+        cdef int replica_cnt = check_int(replicas, "replicas", 1, self.brokers)
+        self.obey(CREATE_TOPIC, <const char *>topic, partition_cnt, replica_cnt)
+
+    def set_topic_error(self, topic, code):
+        """Let metadata requests and transactions see an error for a topic; it is created if it is not there.
+
+        Args:
+            topic: its name.
+            code: an ErrorCode or an int; RD_KAFKA_RESP_ERR_NO_ERROR, 0, ends it.
+        Source: rd_kafka_mock_topic_set_error().
+        """
+        cdef bytes encoded = encode_topic(topic, "topic")
+        self.obey(SET_TOPIC_ERROR, <const char *>encoded, check_code(code))
+
+    def set_leader(self, topic, partition, broker):
+        """Make a broker the leader of a partition; the topic is created if it is not there.
+
+        Args:
+            topic: its name.
+            partition: its number.
+            broker: the id of the new leader; None leaves the partition without one.
+        Raises:
+            KafkaException: RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, the topic has no such partition;
+                RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE, the cluster has no such broker.
+        Source: rd_kafka_mock_partition_set_leader().
+        """
+        cdef bytes encoded = encode_topic(topic, "topic")
+        cdef int number = check_int(partition, "partition", 0, INT32_MAX)
+        cdef int leader = check_broker(broker, "broker")
+        self.obey(SET_LEADER, <const char *>encoded, number, leader)
+
+    def broker_down(self, id):
+        """Cut a broker's connections and accept no new ones. It stays the leader of its partitions, and keeps them.
+
+        Args:
+            id: which broker; None stands for all.
+        Raises:
+            KafkaException: RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE, the cluster has no such broker.
+        Source: rd_kafka_mock_broker_set_down().
+        """
+        self.obey(BROKER_DOWN, NULL, check_broker(id, "id"))
+
+    def broker_up(self, id):
+        """Let a broker that is down accept connections again, on the port it had.
+
+        Args:
+            id: which broker; None stands for all.
+        Raises:
+            KafkaException: RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE, the cluster has no such broker.
+        Source: rd_kafka_mock_broker_set_up().
+        """
+        self.obey(BROKER_UP, NULL, check_broker(id, "id"))
+
+    def set_rtt(self, id, seconds):
+        """Let a broker wait before it answers each request.
+
+        Args:
+            id: which broker; None stands for all.
+            seconds: int, float or timedelta, rounded up to a millisecond; 0 ends it.
+        Raises:
+            KafkaException: RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE, the cluster has no such broker.
+        Source: rd_kafka_mock_broker_set_rtt().
+        """
+        self.obey(SET_RTT, NULL, check_broker(id, "id"), to_ms(seconds, "seconds"))
+
+    def push_request_errors(self, api, *codes):
+        """Let the next requests of a kind fail, one for each code, whichever broker gets them.
+
+        Args:
+            api: an ApiKey, its name or its number.
+            codes: ErrorCode or int each; 0 lets a request pass, RD_KAFKA_RESP_ERR__TRANSPORT cuts its connection.
+        Source: rd_kafka_mock_push_request_errors_array().
+        """
+        cdef int key = check_api(api)
+        cdef int i, count = len(codes)
+        check_some(codes, "codes")
+        cdef rd_kafka_resp_err_t *errors = <rd_kafka_resp_err_t *>PyMem_Malloc(count * sizeof(rd_kafka_resp_err_t))
+        if errors == NULL:
+            raise MemoryError()
+        try:
+            for i in range(count):
+                errors[i] = <rd_kafka_resp_err_t><int>check_code(codes[i])
+            self.obey(PUSH_REQUEST_ERRORS, errors, key, count)
+        finally:
+            PyMem_Free(errors)      # librdkafka has copied them
+
+    def push_broker_errors(self, broker, api, *errors):
+        """Let the next requests of a kind to one broker fail or be answered late; these go before all other errors.
+
+        Args:
+            broker: its id.
+            api: an ApiKey, its name or its number.
+            errors: each a code, as for `push_request_errors`, or a pair `(code, seconds)`. `(0, seconds)`: the request
+                is served at once, answered late: an acknowledgement that is lost for a client that does not wait.
+        Raises:
+            KafkaException: RD_KAFKA_RESP_ERR__UNKNOWN_BROKER, the cluster has no such broker.
+        Source: rd_kafka_mock_broker_push_request_error_rtts().
+        """
+        cdef int id = check_int(broker, "broker", 1, INT32_MAX)
+        cdef int key = check_api(api)
+        cdef int code, rtt_ms
+        check_some(errors, "errors")
+        pairs = [check_late_error(error) for error in errors]
+        for code, rtt_ms in pairs:
+            self.obey(PUSH_BROKER_ERROR, &rtt_ms, id, key, code)
+
+    def clear_request_errors(self, api):
+        """Forget the errors of `push_request_errors` that no request has met yet.
+
+        Args:
+            api: an ApiKey, its name or its number.
+        Source: rd_kafka_mock_clear_request_errors().
+        """
+        self.obey(CLEAR_REQUEST_ERRORS, NULL, check_api(api))
+
+    def start_request_tracking(self):
+        """Remember the requests that the brokers receive from now on, for `requests`.
+
+        Raises:
+            NotImplementedError: the librdkafka in use (such as 2.0.2) cannot do it.
+        Source: rd_kafka_mock_start_request_tracking().
+        """
+        check_tracking()
+        self.obey(START_TRACKING, NULL)
+
+    def stop_request_tracking(self):
+        """Forget the requests and remember no more.
+
+        Raises:
+            NotImplementedError: the librdkafka in use (such as 2.0.2) cannot do it.
+        Source: rd_kafka_mock_stop_request_tracking().
+        """
+        check_tracking()
+        self.obey(STOP_TRACKING, NULL)
+
+    def requests(self):
+        """What the brokers have received since `start_request_tracking`.
+
+        Returns:
+            A list of Request, in order.
+        Raises:
+            NotImplementedError: the librdkafka in use (such as 2.0.2) cannot do it.
+        Source: rd_kafka_mock_get_requests().
+        """
+        cdef rd_kafka_mock_request_t **requests = NULL
+        cdef rd_kafka_mock_request_t *request
+        cdef size_t i, count = 0
+        check_tracking()
+        self.check_open()
+        with self.lock:
+            self.check_open()
+            with nogil:
+                requests = rd_kafka_mock_get_requests(self.cluster, &count)
+        try:
+            found = []
+            for i in range(count):
+                request = requests[i]
+                found.append(Request(rd_kafka_mock_request_id(request),
+                                     from_c_api(rd_kafka_mock_request_api_key(request)),
+                                     rd_kafka_mock_request_timestamp(request) / 1e6))
+            return found
+        finally:
+            for i in range(count):
+                rd_kafka_mock_request_destroy(requests[i])
+            if requests != NULL:
+                rd_kafka_mem_free(NULL, requests)

@@ -1,0 +1,54 @@
+"""Time-outs: seconds at the API, milliseconds inside, moments of the monotonic clock while waiting.
+
+Layer L1: knows nothing of Kafka.
+"""
+from libc.math cimport ceil, isfinite
+from libc.stdint cimport int64_t
+
+
+cdef extern from "time.h" nogil:
+    ctypedef long time_t
+    struct timespec:
+        time_t tv_sec
+        long tv_nsec
+    int clock_gettime(int clock, timespec *when)
+    int CLOCK_MONOTONIC
+
+
+cdef int64_t now() noexcept nogil:
+    cdef timespec when
+    clock_gettime(CLOCK_MONOTONIC, &when)
+    return when.tv_sec * 1000 + when.tv_nsec // 1000000
+
+
+cdef int64_t to_ms(object timeout, str what="timeout") except -2:
+    """Seconds to milliseconds, rounded up; None, which waits for ever, to -1."""
+    cdef double seconds
+    if timeout is None:
+        return -1
+    if isinstance(timeout, bool) or not (isinstance(timeout, (int, float)) or hasattr(timeout, "total_seconds")):
+        raise TypeError(f"{what} must be seconds (int, float or timedelta) or None, not {type(timeout).__name__}")
+    seconds = timeout.total_seconds() if hasattr(timeout, "total_seconds") else float(timeout)
+    if seconds != seconds or seconds < 0:
+        raise ValueError(f"{what} must be at least 0 seconds, or None for ever, not {timeout!r}")
+    if not isfinite(seconds) or seconds > 1e12:
+        return -1
+    return <int64_t>ceil(seconds * 1000)
+
+
+cdef int64_t deadline_of(object timeout) except -2:
+    """The moment when a time-out is over; -1: never."""
+    cdef int64_t ms = to_ms(timeout)
+    return ms if ms < 0 else now() + ms
+
+
+cdef int remaining(int64_t deadline, int most) noexcept:
+    cdef int64_t left
+    if deadline < 0:
+        return most
+    left = deadline - now()
+    return 0 if left < 0 else <int>min(left, <int64_t>most)
+
+
+cdef bint passed(int64_t deadline) noexcept:
+    return deadline >= 0 and now() >= deadline

@@ -1,0 +1,95 @@
+"""Points in time as Kafka has them: milliseconds, and who set them.
+
+Layer L2, below records: knows nothing of kafkapp. `datetime` is imported when it is asked for: it costs a millisecond.
+"""
+from __future__ import annotations
+
+import time
+from enum import IntEnum
+
+TYPE_CHECKING = False  # type checkers know the name: this spares everybody else the import of typing
+if TYPE_CHECKING:
+    import datetime as dt
+
+
+class Timestamp:
+    """A point in time with who set it. Does not change.
+
+    Args:
+        ms: milliseconds since the epoch.
+        type: a `Timestamp.Type`.
+    Source: rd_kafka_message_timestamp(); Timestamp.
+    """
+
+    __slots__ = ("_ms", "_type")
+
+    class Type(IntEnum):
+        """Who set it: nobody, the producer or the broker. Source: rd_kafka_timestamp_type_t; Timestamp::Type."""
+
+        NotAvailable = 0
+        CreateTime = 1
+        LogAppendTime = 2
+
+    def __init__(self, ms: int, type: int = Type.CreateTime) -> None:
+        if not isinstance(ms, int):
+            raise TypeError(f"ms must be an int of milliseconds since the epoch, not {ms.__class__.__name__}")
+        self._ms = ms
+        self._type = Timestamp.Type(type)
+
+    @property
+    def ms(self) -> int:
+        """Milliseconds since the epoch."""
+        return self._ms
+
+    @property
+    def type(self) -> Type:
+        """Who set it: a `Timestamp.Type`."""
+        return self._type
+
+    @property
+    def datetime(self) -> dt.datetime:
+        """The same as an aware `datetime` in UTC.
+
+        Raises:
+            OverflowError: `datetime` ends with the year 9999.
+        """
+        return from_ms(self._ms)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Timestamp):
+            return NotImplemented
+        return self._ms == other._ms and self._type == other._type
+
+    def __hash__(self) -> int:
+        return hash((self._ms, self._type))
+
+    def __str__(self) -> str:
+        try:
+            text = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self._ms // 1000)) + f".{self._ms % 1000:03d}"
+        except (OverflowError, ValueError, OSError):
+            text = f"{self._ms} ms"  # no calendar goes that far
+        return f"{self._type.name}[{text}]" if self._type else text
+
+    def __repr__(self) -> str:
+        return f"Timestamp({self._ms}, Timestamp.Type.{self._type.name})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Timestamp, (self._ms, self._type)
+
+
+def from_ms(ms: int) -> dt.datetime:
+    """Make an aware `datetime` of milliseconds since the epoch."""
+    from datetime import UTC, datetime, timedelta
+
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
+
+
+def to_ms(moment: object) -> int | None:
+    """Give the milliseconds since the epoch of an aware `datetime`, rounded down; `None` if it is no `datetime`."""
+    from datetime import UTC, datetime, timedelta
+
+    if not isinstance(moment, datetime):
+        return None
+    if moment.utcoffset() is None:
+        raise ValueError("timestamp must be an aware datetime: .astimezone() takes a naive one as local time")
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)

@@ -1,0 +1,228 @@
+"""Transactions: what a producer with a `transactional.id` sends between begin and commit is read as a whole or not at all.
+
+Layer L6: the base of both producers. librdkafka's calls are made in slices, which it resumes, so that signals are
+answered, and reports served where no background thread does: a commit waits for them.
+"""
+from kafkapp.errors import KafkaException
+
+from cpython.exc cimport PyErr_CheckSignals
+from libc.stdint cimport int64_t
+
+from kafkapp.client cimport Client
+from kafkapp.delivery cimport kp_enter, raise_all, report_all
+from kafkapp.errors cimport Error, take_error
+from kafkapp.librdkafka cimport (
+    RD_KAFKA_RESP_ERR__TIMED_OUT,
+    rd_kafka_abort_transaction,
+    rd_kafka_begin_transaction,
+    rd_kafka_commit_transaction,
+    rd_kafka_error_t,
+    rd_kafka_init_transactions,
+    rd_kafka_t,
+)
+from kafkapp.requests cimport send_offsets
+from kafkapp.timeouts cimport deadline_of, passed, remaining
+
+ctypedef rd_kafka_error_t *(*Call)(rd_kafka_t *, int) noexcept nogil
+
+cdef enum:
+    SLICE = 100     # ms; the longest wait without a look at signals
+    SERVING_SLICE = 10      # ms; the same where this thread has to serve the reports that the call waits for
+
+
+cdef class Transactional(Sender):
+    """Transactions, which both producers have."""
+
+    def init_transactions(self, timeout=None):
+        """Get ready for transactions: end or abort what an earlier producer with this `transactional.id` left, and fence it.
+
+        Once, before the first transaction. Blocks, without the GIL; can be called again after a time-out or Ctrl-C.
+
+        Args:
+            timeout: seconds (int, float or timedelta), None waits for ever.
+        Raises:
+            KafkaException: RD_KAFKA_RESP_ERR__NOT_CONFIGURED, `transactional.id` is not set;
+                RD_KAFKA_RESP_ERR__TIMED_OUT, call it again; others as `error` tells: `is_retriable`, `is_fatal`.
+            RuntimeError: inside a callback of this producer, after `close`, or in a forked child.
+        Source: rd_kafka_init_transactions(); KafkaProducer::initTransactions.
+        """
+        run(self.opened(), rd_kafka_init_transactions, "init_transactions", deadline_of(timeout))
+
+    def begin_transaction(self):
+        """Begin a transaction: what is sent from now on is part of it.
+
+        Raises:
+            KafkaException: RD_KAFKA_RESP_ERR__NOT_CONFIGURED, `transactional.id` is not set;
+                RD_KAFKA_RESP_ERR__STATE, there is one already, or `init_transactions` was not called;
+                RD_KAFKA_RESP_ERR__FATAL.
+            RuntimeError: inside a callback of this producer, after `close`, or in a forked child.
+        Source: rd_kafka_begin_transaction(); KafkaProducer::beginTransaction.
+        """
+        cdef Client client = self.opened()
+        cdef rd_kafka_error_t *error
+        client.check_blocking("begin_transaction")
+        kp_enter(&client.deliveries)
+        try:
+            with nogil:
+                error = rd_kafka_begin_transaction(client.rk)
+        finally:
+            client.leave()
+        raise_error(take_error(error))
+
+    def commit_transaction(self, timeout=None):
+        """Flush, and commit the transaction.
+
+        Blocks, without the GIL; can be called again after a time-out or Ctrl-C.
+
+        Args:
+            timeout: seconds (int, float or timedelta), None waits for ever.
+        Raises:
+            KafkaException: RD_KAFKA_RESP_ERR__STATE, there is no transaction; RD_KAFKA_RESP_ERR__INCONSISTENT, a
+                record was not delivered; others: `error` tells what to do: `is_retriable`: call it again;
+                `transaction_requires_abort`: abort; `is_fatal`: the producer has to be replaced.
+            RuntimeError: inside a callback of this producer, after `close`, or in a forked child.
+            Whatever callbacks raised, where this call ran them (a BaseExceptionGroup when several did).
+        Source: rd_kafka_commit_transaction(); KafkaProducer::commitTransaction.
+        """
+        run(self.opened(), rd_kafka_commit_transaction, "commit_transaction", deadline_of(timeout))
+
+    def abort_transaction(self, timeout=None):
+        """Give up what is in flight, and abort the transaction.
+
+        Blocks, without the GIL; can be called again after a time-out or Ctrl-C.
+
+        Args:
+            timeout: seconds (int, float or timedelta), None waits for ever.
+        Raises:
+            KafkaException: RD_KAFKA_RESP_ERR__STATE, there is no transaction; RD_KAFKA_RESP_ERR__TIMED_OUT and others
+                with `is_retriable`: call it again; `is_fatal`: the producer has to be replaced.
+            RuntimeError: inside a callback of this producer, after `close`, or in a forked child.
+            Whatever callbacks raised, where this call ran them (a BaseExceptionGroup when several did).
+        Source: rd_kafka_abort_transaction(); KafkaProducer::abortTransaction.
+        """
+        run(self.opened(), rd_kafka_abort_transaction, "abort_transaction", deadline_of(timeout))
+
+    def send_offsets_to_transaction(self, offsets, group_id, timeout=None):
+        """Commit a consumer group's offsets with the transaction.
+
+        Blocks, without the GIL.
+
+        Args:
+            offsets: (topic, partition, offset) tuples; the offset is that of the next record to read.
+            group_id: the group's id, str.
+            timeout: seconds (int, float or timedelta), None waits for as long as a transaction may last.
+        Raises:
+            KafkaException: as `commit_transaction`.
+            TypeError, ValueError: an argument is malformed.
+            RuntimeError: inside a callback of this producer, after `close`, or in a forked child.
+        Source: rd_kafka_send_offsets_to_transaction(); KafkaProducer::sendOffsetsToTransaction.
+        """
+        cdef int64_t deadline = deadline_of(timeout)
+        checked = [check_offset(item) for item in offsets]
+        raise_error(send_offsets(self.opened(), checked, check_text("group_id", group_id), deadline))
+
+    def transaction(self):
+        """A transaction as a context: commits at its end, aborts when its body raises.
+
+        A commit that can be repeated is repeated; one that fails abortably is aborted, and raises; a fatal one raises.
+
+        Returns:
+            A context manager, whose value is the producer.
+        """
+        return Transaction(self)
+
+
+class Transaction:
+    """See Transactional.transaction."""
+
+    def __init__(self, producer):
+        self.producer = producer
+
+    def __enter__(self):
+        self.producer.begin_transaction()
+        return self.producer
+
+    def __exit__(self, exc_type, exc, traceback):
+        if exc is not None:
+            try:
+                self.abort()
+            except KafkaException as failure:
+                exc.add_note(f"the transaction could not be aborted: {failure}")
+            return
+        while True:
+            try:
+                return self.producer.commit_transaction()
+            except KafkaException as failure:
+                if failure.error.is_fatal or not (failure.error.is_retriable or failure.error.transaction_requires_abort):
+                    raise
+                if failure.error.transaction_requires_abort:
+                    self.abort()
+                    raise
+
+    def abort(self):
+        while True:
+            try:
+                return self.producer.abort_transaction()
+            except KafkaException as failure:
+                if not failure.error.is_retriable or failure.error.is_fatal:
+                    raise
+
+
+cdef int run(Client client, Call call, str what, int64_t deadline) except -1:
+    """Make a call that librdkafka resumes, slice by slice."""
+    cdef list raised = None if client.background else []
+    cdef rd_kafka_error_t *c_error
+    cdef rd_kafka_t *rk = client.rk
+    cdef object error
+    cdef int ms
+    client.check_blocking(what)
+    kp_enter(&client.deliveries)
+    try:
+        while True:
+            ms = remaining(deadline, SLICE if client.background else SERVING_SLICE)
+            with nogil:
+                c_error = call(rk, ms)
+            error = take_error(c_error)
+            if error is None or error.code != RD_KAFKA_RESP_ERR__TIMED_OUT or not error.is_retriable or passed(deadline):
+                break
+            if not client.background:
+                client.serve(0, raised)
+            PyErr_CheckSignals()
+        if not client.background:
+            client.serve(0, raised)     # reports that came with the end of the call
+    except:
+        report_all(raised)
+        raise
+    finally:
+        client.leave()
+    if error is not None:
+        report_all(raised)
+        raise_error(error)
+    raise_all(raised)
+    return 0
+
+
+cdef int raise_error(error) except -1:
+    if error is not None:
+        raise KafkaException(error)
+    return 0
+
+
+cdef str check_text(str what, text):
+    if not isinstance(text, str):
+        raise TypeError(f"{what} must be a str, not {type(text).__name__}")
+    if not text or "\0" in text:
+        raise ValueError(f"{what} must be a text without NUL, not {text!r}")
+    return text
+
+
+cdef tuple check_offset(item):
+    if not isinstance(item, (tuple, list)) or len(item) != 3:
+        raise TypeError(f"offsets must be (topic, partition, offset) tuples, not {item!r}")
+    topic, partition, offset = item
+    for name, number, most in (("partition", partition, 2**31 - 1), ("offset", offset, 2**63 - 1)):
+        if isinstance(number, bool) or not hasattr(number, "__index__"):
+            raise TypeError(f"offsets: {name} must be an int, not {type(number).__name__}")
+        if not 0 <= number <= most:
+            raise ValueError(f"offsets: {name} must be from 0 to {most}, not {number}")
+    return check_text("offsets: topic", topic).encode(), int(partition), int(offset)

@@ -1,0 +1,375 @@
+"""Views over memory that the caller has: keys, values and headers, and librdkafka's form of the latter.
+
+Layer L2, below records: knows librdkafka's headers and nothing of records, and holds a buffer only while it is read.
+"""
+cimport cython
+from cpython.buffer cimport (
+    PyBUF_FORMAT, PyBUF_FULL_RO, PyBUF_ND, PyBUF_SIMPLE, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_FillInfo,
+    PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer)
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.unicode cimport PyUnicode_DecodeASCII, PyUnicode_FromObject
+from libc.string cimport memchr, memcmp, memset
+
+from kafkapp.librdkafka cimport (
+    rd_kafka_header_add, rd_kafka_headers_destroy, rd_kafka_headers_new, rd_kafka_headers_t)
+
+
+cdef extern from "Python.h":
+    const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
+
+
+cdef str name_of(object thing):
+    return type(thing).__name__
+
+
+cdef int get_view(object data, Py_buffer *view, str what) except -1:
+    cdef const char *text
+    cdef Py_ssize_t size
+    if isinstance(data, View):
+        data = (<View>data).data
+    if data is None:
+        memset(view, 0, sizeof(Py_buffer))
+        return 0
+    if isinstance(data, str):
+        text = utf8(data, &size, what)
+        return PyBuffer_FillInfo(view, data, <void *>text, size, 1, PyBUF_SIMPLE)
+    if not PyObject_CheckBuffer(data):
+        raise TypeError(f"{what} must be bytes-like, str, Key, Value or None, not {name_of(data)}")
+    try:
+        PyObject_GetBuffer(data, view, PyBUF_SIMPLE)
+    except (BufferError, ValueError):
+        if has_gaps(data):
+            raise BufferError(f"{what} must be C-contiguous: .tobytes() makes a copy that is") from None
+        raise
+    # An array of Python objects is a buffer too, of pointers, which must never leave the process.
+    if view.itemsize >= <Py_ssize_t>sizeof(void *):
+        try:
+            check_format(data, what)
+        except BaseException:
+            PyBuffer_Release(view)
+            raise
+    if view.buf == NULL:
+        view.buf = <void *>b""          # some exporters have no address for nothing at all; NULL would mean null
+    return 0
+
+
+cdef const char *utf8(object text, Py_ssize_t *size, str what) except NULL:
+    try:
+        return PyUnicode_AsUTF8AndSize(text, size)
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{what} cannot be encoded as UTF-8: {error.reason} at position {error.start}") from None
+
+
+cdef bint has_gaps(object data):
+    """Whether its buffer can be had, only not in one piece."""
+    cdef Py_buffer view
+    try:
+        PyObject_GetBuffer(data, &view, PyBUF_FULL_RO)
+    except Exception:
+        return False
+    PyBuffer_Release(&view)
+    return True
+
+
+cdef int check_format(object data, str what) except -1:
+    cdef Py_buffer view
+    cdef const char *letter
+    cdef bint objects = False, name = False
+    try:
+        PyObject_GetBuffer(data, &view, PyBUF_FULL_RO)
+    except Exception:
+        return 0                        # NumPy has types with no format (datetime64): none of them is of objects
+    letter = view.format
+    while letter != NULL and letter[0] != 0:
+        if letter[0] == b":":
+            name = not name             # the fields' names stand between colons
+        elif letter[0] == b"O" and not name:
+            objects = True
+        letter += 1
+    PyBuffer_Release(&view)
+    if objects:
+        raise TypeError(f"{what} must be bytes-like, not {name_of(data)} of Python objects")
+    return 0
+
+
+cdef int check_view(object data, str what) except -1:
+    cdef Py_buffer view
+    get_view(data, &view, what)
+    PyBuffer_Release(&view)
+    return 0
+
+
+cdef bytes to_bytes(object data, Py_ssize_t limit=-1):
+    cdef Py_buffer view
+    get_view(data, &view, "data")
+    try:
+        return PyBytes_FromStringAndSize(<char *>view.buf if view.len else NULL,
+                                         view.len if limit < 0 or view.len < limit else limit)
+    finally:
+        PyBuffer_Release(&view)
+
+
+cdef Py_ssize_t size_of(object data) except -1:
+    cdef Py_buffer view
+    get_view(data, &view, "data")
+    PyBuffer_Release(&view)
+    return view.len
+
+
+cdef str to_text(object data):
+    """The bytes as the C++ API prints them."""
+    cdef bytes source
+    cdef const unsigned char *byte
+    cdef Py_ssize_t i
+    if data is None or isinstance(data, View) and (<View>data).data is None:
+        return "[null]"
+    source = to_bytes(data)
+    if not source:
+        return "[empty]"
+    byte = <const unsigned char *>PyBytes_AS_STRING(source)
+    for i in range(len(source)):
+        if not 32 <= byte[i] < 127:
+            return "".join([chr(c) if 32 <= c < 127 else f"[0x{c:02x}]" for c in source])
+    return PyUnicode_DecodeASCII(<const char *>byte, len(source), NULL)
+
+
+cdef str to_repr(object data):
+    """What was given, in at most 64 bytes of it."""
+    cdef Py_ssize_t size
+    if isinstance(data, View):
+        return f"{name_of(data)}({to_repr((<View>data).data)})"
+    if data is None:
+        return "None"
+    if isinstance(data, str):
+        size = len(data)
+        return repr(data[:64]) + (f"... ({size} characters)" if size > 64 else "")
+    try:
+        size = size_of(data)
+        text = repr(to_bytes(data, 64)) + (f"... ({size} bytes)" if size > 64 else "")
+    except Exception as error:
+        return f"<{name_of(data)}: {error}>"
+    return text if isinstance(data, bytes) else f"<{name_of(data)} of {text}>"
+
+
+cdef class View:
+    def __cinit__(self, data=None):
+        if type(self) is View:
+            raise TypeError("make a Key or a Value")
+        if isinstance(data, View):
+            data = (<View>data).data
+        check_view(data, name_of(self))
+        self.data = data
+
+    @property
+    def size(self):
+        """How many bytes there are: 0 for a null view."""
+        return size_of(self.data)
+
+    def __len__(self):
+        return size_of(self.data)
+
+    def __bool__(self):
+        return size_of(self.data) != 0
+
+    def __bytes__(self):
+        return to_bytes(self.data)
+
+    def __eq__(self, other):
+        cdef Py_buffer mine, theirs
+        if isinstance(other, View):
+            other = (<View>other).data
+        elif isinstance(other, str):
+            return NotImplemented       # no bytes equal a str, as everywhere in Python
+        if self.data is None or other is None:
+            return self.data is other
+        if self.data is other:
+            return True
+        try:
+            get_view(other, &theirs, "other")
+        except (TypeError, ValueError, BufferError):
+            return NotImplemented
+        try:
+            get_view(self.data, &mine, "data")
+            try:
+                return mine.len == theirs.len and memcmp(mine.buf, theirs.buf, mine.len) == 0
+            finally:
+                PyBuffer_Release(&mine)
+        finally:
+            PyBuffer_Release(&theirs)
+
+    def __hash__(self):
+        return hash(None) if self.data is None else hash(to_bytes(self.data))
+
+    def __str__(self):
+        return to_text(self.data)
+
+    def __repr__(self):
+        return to_repr(self)
+
+    def __reduce__(self):
+        return type(self), (self.data,)
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        cdef Py_buffer *held
+        if flags & PyBUF_WRITABLE:
+            raise BufferError(f"a {name_of(self)} is read-only")
+        held = <Py_buffer *>PyMem_Malloc(sizeof(Py_buffer))
+        if held == NULL:
+            raise MemoryError()
+        try:
+            get_view(self.data, held, "data")
+        except BaseException:
+            PyMem_Free(held)
+            raise
+        view.internal = held            # released by __releasebuffer__
+        view.obj = self
+        view.buf = held.buf if held.buf != NULL else <void *>b""
+        view.len = held.len
+        view.itemsize = 1
+        view.readonly = 1
+        view.ndim = 1
+        view.format = <char *>"B" if flags & PyBUF_FORMAT else NULL
+        view.shape = &view.len if flags & PyBUF_ND else NULL
+        view.strides = &view.itemsize if (flags & PyBUF_STRIDES) == PyBUF_STRIDES else NULL
+        view.suboffsets = NULL
+
+    def __releasebuffer__(self, Py_buffer *view):
+        PyBuffer_Release(<Py_buffer *>view.internal)
+        PyMem_Free(view.internal)
+
+
+@cython.final
+cdef class Key(View):
+    """A read view over a record's key; see `Value`."""
+
+
+@cython.final
+cdef class Value(View):
+    """A read view over the bytes of an object, which are neither copied nor held until somebody reads them.
+
+    It equals any bytes-like object of the same bytes. A null view equals `None` and null views; an empty one is
+    not null. The hash is that of the bytes at the moment.
+
+    Args:
+        data: a C-contiguous bytes-like object, `str` (its UTF-8 form), a view, or `None`: null.
+    Raises:
+        TypeError: no bytes can be had from `data`.
+        ValueError: a `str` with lone surrogates, a released `memoryview`, a closed `mmap`.
+        BufferError: a buffer with gaps.
+    Source: ConstBuffer.
+    """
+
+
+NullKey = Key()
+NullValue = Value()
+
+
+@cython.final
+cdef class Header:
+    """A name and the bytes that go with it. Does not change.
+
+    Args:
+        key: `str` without NUL.
+        value: bytes-like, `Key`, `Value` or `None`: null.
+    Raises:
+        TypeError: a name that is no `str`, a value that is not bytes-like; a `str` wants `.encode()`.
+        ValueError: a name with NUL or lone surrogates.
+    Source: rd_kafka_header_add(); Header.
+    """
+    cdef readonly str key
+    cdef readonly object value
+
+    def __cinit__(self, key, value):
+        add_header(NULL, key, value)
+        self.key = PyUnicode_FromObject(key)
+        self.value = value
+
+    def __eq__(self, other):
+        if not isinstance(other, Header):
+            return NotImplemented
+        return self.key == (<Header>other).key and Value(self.value) == Value((<Header>other).value)
+
+    def __hash__(self):
+        return hash((self.key, Value(self.value)))
+
+    def __str__(self):
+        return f"{self.key}:{to_text(self.value)}"
+
+    def __repr__(self):
+        return f"Header({self.key!r}, {to_repr(self.value)})"
+
+    def __reduce__(self):
+        return Header, (self.key, self.value)
+
+
+cdef int add_header(rd_kafka_headers_t *headers, object key, object value) except -1:
+    """Add one header; NULL only checks it."""
+    cdef Py_buffer view
+    cdef const char *name
+    cdef Py_ssize_t size
+    if not isinstance(key, str):
+        raise TypeError(f"a header's name must be str, not {name_of(key)}")
+    name = utf8(key, &size, "a header's name")
+    if memchr(name, 0, size) != NULL:
+        raise ValueError(f"a header's name must have no NUL: {key[:64]!r}")
+    if PyBytes_CheckExact(value):
+        if headers != NULL:
+            rd_kafka_header_add(headers, name, size, PyBytes_AS_STRING(value), len(<bytes>value))
+        return 0
+    if isinstance(value, str):
+        raise TypeError(f"the value of header {key[:64]!r} must be bytes-like or None, not str: use .encode()")
+    get_view(value, &view, f"the value of header {key[:64]!r}")
+    if headers != NULL:
+        # rdkafka_header.c: no address is null on the wire, an address and no size is empty.
+        rd_kafka_header_add(headers, name, size, view.buf, view.len)
+    PyBuffer_Release(&view)
+    return 0
+
+
+cdef int add_headers(rd_kafka_headers_t *headers, tuple items) except -1:
+    for item in items:
+        if isinstance(item, Header):
+            add_header(headers, (<Header>item).key, (<Header>item).value)
+        elif isinstance(item, (tuple, list)):
+            pair = tuple(item)
+            if len(pair) != 2:
+                raise ValueError(f"a header must be a pair of a name and a value, not {len(pair)} things")
+            add_header(headers, pair[0], pair[1])
+        else:
+            raise TypeError(f"a header must be a Header or a pair of a name and a value, not {name_of(item)}")
+    return 0
+
+
+cdef tuple header_items(object headers):
+    """A snapshot: the user's code runs while headers are taken apart, and may change what it gave."""
+    if isinstance(headers, dict):
+        return tuple(headers.items())
+    if isinstance(headers, (list, tuple)):
+        return tuple(headers)
+    raise TypeError(f"headers must be a list of Header or (str, bytes-like or None), a dict or None, "
+                    f"not {name_of(headers)}")
+
+
+cdef rd_kafka_headers_t *new_headers(object headers) except? NULL:
+    cdef rd_kafka_headers_t *result
+    if headers is None:
+        return NULL
+    items = header_items(headers)
+    if not items:
+        return NULL
+    result = rd_kafka_headers_new(len(items))
+    try:
+        add_headers(result, items)
+    except BaseException:
+        rd_kafka_headers_destroy(result)
+        raise
+    return result
+
+
+cdef list new_header_list(object headers):
+    if headers is None:
+        return None
+    items = header_items(headers)
+    add_headers(NULL, items)
+    return list(items)

@@ -1,0 +1,116 @@
+"""What the tests of behaviour share: a recording callback, a consumer of another make, Python in a subprocess.
+
+Layer: tests. Knows kafkapp only through objects that are handed in.
+"""
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+NOWHERE = "127.0.0.1:1"             # nothing listens there: connecting is refused at once
+HELD = {"linger.ms": 60000}         # records stay in librdkafka's queue until a flush or a purge
+
+
+class Reports:
+    """A delivery callback that keeps what it was given and the thread it ran on."""
+
+    def __init__(self):
+        self.calls = []             # (metadata, error) in the order of the calls
+        self.threads = []           # idents, likewise
+        self.changed = threading.Condition()
+
+    def __call__(self, metadata, error):
+        with self.changed:
+            self.calls.append((metadata, error))
+            self.threads.append(threading.get_ident())
+            self.changed.notify_all()
+
+    def __len__(self):
+        return len(self.calls)
+
+    def wait(self, count, timeout=10):
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.calls) >= count, timeout), \
+                f"{len(self.calls)} of {count} reports after {timeout} s"
+        return self
+
+    @property
+    def ids(self):
+        return [metadata.record_id for metadata, _ in self.calls]
+
+    @property
+    def codes(self):
+        return [error and error.code for _, error in self.calls]
+
+
+class Stopwatch:
+    """`with Stopwatch() as watch: ...`; `watch.seconds` counts until the end of the block."""
+
+    def __enter__(self):
+        self.start, self.end = time.monotonic(), None
+        return self
+
+    def __exit__(self, *exc_info):
+        self.end = time.monotonic()
+
+    @property
+    def seconds(self):
+        return (self.end or time.monotonic()) - self.start
+
+
+def properties(bootstrap, *more, **named):
+    """Properties as a dict: `properties(NOWHERE, HELD, message_timeout_ms=300)`."""
+    made = {"bootstrap.servers": getattr(bootstrap, "bootstrap_servers", bootstrap)}
+    for mapping in more:
+        made.update(mapping)
+    made.update({name.replace("_", "."): value for name, value in named.items()})
+    return made
+
+
+def start_python(code, *args, flags=()):
+    """A Python that runs `code` in a process of its own, with the kafkapp of this checkout."""
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    return subprocess.Popen([sys.executable, *flags, "-c", code, *map(str, args)], env=environment, text=True,
+                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def finish(process, timeout=20):
+    """Wait for the process, bounded, and return its output and what it said on stderr."""
+    try:
+        return process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+        raise AssertionError(f"still running after {timeout} s; stdout: {out!r}; stderr: {err!r}") from None
+
+
+def run_python(code, *args, flags=(), timeout=20):
+    """Run `code` to its end and return its stdout; fails when it fails."""
+    process = start_python(code, *args, flags=flags)
+    out, err = finish(process, timeout)
+    assert process.returncode == 0, f"exit status {process.returncode}\nstdout: {out}\nstderr: {err}"
+    return out
+
+
+def consume(cluster, topic, count, timeout=10):
+    """The first `count` messages of a topic as confluent-kafka reads them, by partition and offset."""
+    from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+
+    consumer = Consumer({"bootstrap.servers": getattr(cluster, "bootstrap_servers", cluster), "group.id": "reader",
+                         "check.crcs": True, "fetch.wait.max.ms": 20, "log_level": 0})
+    try:
+        partitions = consumer.list_topics(topic, timeout=timeout).topics[topic].partitions
+        consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])
+        messages, deadline = [], time.monotonic() + timeout
+        while len(messages) < count and time.monotonic() < deadline:
+            for message in consumer.consume(count - len(messages), timeout=0.2):
+                assert message.error() is None, message.error()
+                messages.append(message)
+        assert len(messages) == count, f"{len(messages)} of {count} messages after {timeout} s"
+        assert not consumer.consume(1, timeout=0.1), f"more than {count} messages"
+    finally:
+        consumer.close()
+    return sorted(messages, key=lambda message: (message.partition(), message.offset()))

@@ -1,0 +1,169 @@
+"""`kafkapp bench` measures what it says: tiny runs of its scenarios, and a control that loses records."""
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kafkapp import ErrorCode, KafkaAsyncProducer
+from kafkapp.bench import command
+from kafkapp.bench.broker import mock_cluster
+from kafkapp.bench.case import Case, CaseFailed, Outcome, end_offset, run_case
+from kafkapp.bench.program import run_scenario
+from kafkapp.bench.report import one_json, predicted_copy
+from kafkapp.bench.scenario import Result, Scenario, Target
+from kafkapp.bench.scenarios import ALL, COPY
+
+ROOT = Path(__file__).parents[1]
+BATCH = pytest.param("batch", marks=pytest.mark.skipif(not hasattr(KafkaAsyncProducer, "send_batch"), reason="no send_batch"))
+
+
+@pytest.fixture(scope="module")
+def servers():
+    with mock_cluster() as found:
+        yield found
+
+
+@pytest.mark.parametrize("case", [
+    Case("loop", "c_program", "send", 1000),
+    Case("copy", "c_program", "send", 1000, copy=True),
+    Case("batches", "c_program", "send", 1000, batch=300),
+    Case("topics", "c_program", "send", 1000, topics=7, partitions=3),
+    Case("full queue", "c_program", "send", 1000, settings={"queue.buffering.max.messages": 10}),
+    Case("full queue, batches", "c_program", "send", 1000, batch=100, settings={"queue.buffering.max.messages": 10}),
+], ids=lambda case: case.label)
+def test_c_program_delivers_what_it_sends(servers, case):
+    outcome = run_case(case, servers, f"test-{case.label.replace(' ', '-').replace(',', '')}")
+    assert outcome.raw["delivered"] == 1000
+    assert outcome.rate > 0 and 0 < outcome.sender_us <= outcome.cpu_us * 1.5
+
+
+def test_broker_counts_what_a_case_without_reports_sent(servers):
+    pytest.importorskip("confluent_kafka")
+    outcome = run_case(Case("quiet", "confluent", "send", 500, callback=False), servers, "test-quiet")
+    assert outcome.raw["delivered"] == 500
+    assert end_offset(servers, "test-quiet") == 500 + outcome.raw["warm"]
+
+
+@pytest.mark.parametrize("lossy", [
+    Case("lossy", "c_program", "send", 100, settings={"batch.num.messages": 10}),
+    Case("lossy", "ours", "send", 100, settings={"batch.num.messages": 10}),
+    Case("lossy", "ours", "send", 100, settings={"batch.num.messages": 10}, callback=False),
+], ids=["C", "kafkapp", "kafkapp without callback"])
+def test_case_that_loses_records_is_refused(cluster, lossy):
+    def lose_ten():  # the warm-up gets through, ten of the hundred do not
+        cluster.push_request_errors(0, 0, ErrorCode.RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
+
+    lose_ten()
+    with pytest.raises(CaseFailed, match="100 records sent, 90 delivered: no result"):
+        run_case(lossy, cluster.bootstrap_servers, "test-lossy")
+    good = Case("good", "c_program", "send", 100)
+    lose_ten()
+    result = run_scenario(Scenario("control", "", (lossy, good), (
+        Target("T", "", lambda outcomes: outcomes["good"].rate / outcomes["lossy"].rate, at_least=1),)),
+        2, cluster.bootstrap_servers)
+    assert len(result.outcomes("good")) == 2 and not result.outcomes("lossy")
+    [target] = one_json(result, real=False)["targets"]
+    assert target["verdict"].startswith("not measured: lossy: 100 records sent, 90 delivered")
+
+
+def test_broker_that_takes_nothing_is_reported(servers):
+    with pytest.raises(CaseFailed, match="nothing can be sent: Local: Message timed out"):
+        run_case(Case("nobody", "c_program", "send", 1, online=False, settings={"message.timeout.ms": 200}), servers, "none")
+
+
+def test_broker_that_lost_records_is_noticed(servers, monkeypatch):
+    pytest.importorskip("confluent_kafka")
+    monkeypatch.setattr("kafkapp.bench.case.end_offset", lambda *broker: 400)
+    with pytest.raises(CaseFailed, match="500 records sent, 399 delivered"):
+        run_case(Case("quiet", "confluent", "send", 500, callback=False), servers, "test-lost")
+
+
+def test_failed_process_is_reported_with_its_own_words(servers):
+    with pytest.raises(CaseFailed, match="strange: KeyError: 'no-such-path'"):
+        run_case(Case("strange", "c_program", "no-such-path", 1), servers, "test-strange")
+
+
+def test_process_that_hangs_is_ended(servers):
+    with pytest.raises(CaseFailed, match="not done after 1 s"):
+        run_case(Case("slow", "c_program", "send", 10, online=False), servers, "test-slow", timeout=1)
+
+
+def test_missing_client_is_left_out(servers):
+    result = run_scenario(Scenario("gone", "", (Case("gone", "ours", "send", 1, needs=("no_such_module.sub",)),
+                                                Case("bin", "programs", "kcat", 1, needs=("bin:no-such-program",)))),
+                          1, servers)
+    assert result.left_out == {"gone": "no_such_module.sub is not installed", "bin": "no-such-program is not installed"}
+    assert result.rounds == [{}]
+
+
+def test_target_is_judged_by_the_median_of_its_rounds():
+    def outcome(seconds):
+        return Outcome({"records": 100, "seconds": seconds})
+
+    target = Target("T", "", lambda outcomes: outcomes["a"].rate / outcomes["b"].rate, at_least=2.0)
+    rounds = [{"a": outcome(1.0), "b": outcome(ratio)} for ratio in (1.0, 3.0, 2.5)]
+    verdict = Result(Scenario("s", "", ()), rounds).verdict(target)
+    assert verdict.figures == [1.0, 3.0, 2.5] and verdict.median == 2.5 and verdict.word == "holds"
+    assert Result(Scenario("s", "", ()), rounds).verdict(replace(target, at_least=2.6)).word == "MISSED"
+    assert Result(Scenario("s", "", ()), rounds).verdict(replace(target, at_least=None, at_most=2.4)).word == "MISSED"
+
+
+def test_predicted_copies():
+    assert [predicted_copy(case) for case in COPY.cases[:12] if case.size in (10_000, 100_000)] == [
+        20_000, 10_000, 100_000, 0]
+
+
+def test_scale_keeps_whole_batches():
+    batch = ALL["batch"].scaled(0.0001)
+    assert [case.records for case in batch.cases] == [1000, 100, 1000, 1000]
+    assert ALL["stall"].scaled(10).cases[0].records == 1
+
+
+@pytest.mark.parametrize("scenario", list(ALL.values()), ids=lambda scenario: scenario.name)
+def test_targets_name_cases_that_exist(scenario):
+    labels = [case.label for case in scenario.cases]
+    assert len(set(labels)) == len(labels)
+    everything = {"records": 100, "seconds": 1.0, "cpu": 1.0, "send_cpu": 1.0, "peak": 1, "latencies": [1.0], "served": 1.0,
+                  "stall": 0.1, "call": 0.1, "held": 5}
+    for target in scenario.targets:
+        assert target.measure({label: Outcome(everything) for label in labels}) is not None
+
+
+def bench(*arguments, status=0):
+    code = "import sys; from kafkapp.bench import command; sys.exit(command.main(standalone_mode=False))"
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, check=False, text=True, capture_output=True, timeout=100)
+    assert done.returncode == status, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", ["callback", "no-callback", BATCH, "sync", "memory", "reports", "topics", "file"])
+def test_scenario_gives_json_in_which_all_is_delivered(servers, name):
+    said = json.loads(bench(name, "--json", "--rounds", "1", "--scale", "0.001", "-b", servers))
+    assert said["machine"]["librdkafka"] and said["machine"]["cpu"] and said["broker"] == servers
+    [scenario] = said["scenarios"]
+    measured = [case for case in scenario["cases"] if not case["left_out"]]
+    assert measured
+    for case in measured:
+        assert case["failure"] is None and len(case["rounds"]) == 1
+        assert case["rounds"][0]["delivered"] == case["records"]
+    assert {target["name"] for target in scenario["targets"]} >= {
+        "callback": {"P1", "P2"}, "no-callback": {"P3"}, "batch": {"P4", "P5"}, "sync": {"P9"}, "memory": {"P11"},
+        "reports": {"P8"}, "topics": {"P16"}, "file": {"P15"}}[name]
+
+
+def test_table_says_what_was_measured_on(servers):
+    out = bench("import", "--rounds", "1", "--scale", "0.1")
+    assert "librdkafka" in out and "nothing" in out and "mock cluster in its own process" in out and "P12" in out
+
+
+def test_plot_is_drawn(servers, tmp_path):
+    pytest.importorskip("matplotlib")
+    bench("sync", "--rounds", "1", "--scale", "0.01", "-b", servers, "--plot", str(tmp_path / "out.svg"))
+    assert "one synchronous send" in (tmp_path / "out.svg").read_text() or (tmp_path / "out.svg").stat().st_size > 5000
+
+
+def test_command_is_one_that_a_group_can_add():
+    assert command.name == "bench" and {parameter.name for parameter in command.params} >= {"names", "bootstrap", "rounds"}

@@ -1,0 +1,203 @@
+"""The command `kafkapp`: help, versions, embedded clusters, properties, and errors of use in one clear line."""
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from commandline import ROOT, environment, finish, mock_cluster, new_topic, run, start, values
+from readback import read_messages
+
+import kafkapp
+
+
+@pytest.fixture(scope="module")
+def servers():
+    with mock_cluster("--brokers", 3) as servers:
+        yield servers
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "lines.txt"
+    path.write_bytes(b"one\ntwo\n")
+    return path
+
+
+def refusal(*arguments, **options):
+    """The one line of an error of use."""
+    result = run(*arguments, **options)
+    assert (result.returncode, result.stdout) == (2, ""), result
+    line, rest = result.stderr.split("\n", 1)
+    assert rest == "", result.stderr
+    assert line.startswith("kafkapp")
+    return line
+
+
+def unused_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def test_the_first_command_of_a_newcomer(file):
+    result = run("produce", file)
+    assert result.returncode == 0
+    assert result.stdout.startswith("2 delivered, 0 failed: 6 bytes in ")
+    assert re.search(r"no --bootstrap-servers: using an embedded cluster at 127\.0\.0\.1:\d+", result.stderr)
+    assert f"no --topic: {file} goes to topic lines.txt\n" in result.stderr
+
+
+def test_mock_cluster_is_for_other_programs_until_ctrl_c():
+    process = start("mock-cluster", "--brokers", "2")
+    line = process.stdout.readline().decode()
+    assert re.fullmatch(r"127\.0\.0\.1:\d+,127\.0\.0\.1:\d+\n", line)
+    assert run("produce", "-b", line.strip(), "-t", "t", stdin=b"a").returncode == 0
+    assert values(line.strip(), "t") == [b"a"]
+    process.send_signal(signal.SIGINT)
+    begin = time.monotonic()
+    assert finish(process, within=5) == (0, "", "")
+    assert time.monotonic() - begin < 2
+
+
+@pytest.mark.parametrize("arguments", [("--brokers", "0"), ("--brokers", "x"), ("--brokers", "101"), ("more",)])
+def test_mock_cluster_refuses(arguments):
+    refusal("mock-cluster", *arguments)
+
+
+def test_versions():
+    result = run("--version")
+    assert result.returncode == 0
+    assert re.match(rf"kafkapp \S.*\nlibrdkafka {re.escape(kafkapp.librdkafka_version())}\nfeatures: .*ssl",
+                    result.stdout)
+
+
+def test_help_tells_of_commands_and_completion():
+    for arguments in ((), ("--help",), ("-h",)):
+        result = run(*arguments)
+        assert (result.returncode, result.stderr) == (0, "")
+        for word in ("produce", "mock-cluster", "bench", "_KAFKAPP_COMPLETE=bash_source"):
+            assert word in result.stdout
+
+
+def test_shell_completion():
+    result = run(env={"_KAFKAPP_COMPLETE": "bash_complete", "COMP_WORDS": "kafkapp pro", "COMP_CWORD": "1"})
+    assert result.stdout == "plain,produce\n"
+
+
+def test_it_does_not_import_what_it_does_not_need():
+    done = subprocess.run([sys.executable, "-X", "importtime", "-m", "kafkapp", "produce", "--help"],
+                          env=environment(), capture_output=True, timeout=30, check=True)
+    assert b"click" in done.stderr
+    assert not any(name in done.stderr for name in (b"rich", b"asyncio", b"kafkapp.bench", b"importlib.metadata"))
+
+
+def test_importing_kafkapp_does_not_import_the_command_line():
+    code = "import kafkapp, sys; print([name for name in ('click', 'rich', 'kafkapp.cli') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, timeout=30, check=True)
+    assert done.stdout == b"[]\n"
+
+
+def test_errors_of_use(tmp_path, file):
+    assert "No such file or directory" in refusal("produce", tmp_path / "missing")
+    assert str(tmp_path / "missing") in refusal("produce", file, tmp_path / "missing")
+    assert "Is a directory" in refusal("produce", tmp_path)
+    assert "--sync and --manual" in refusal("produce", "--sync", "--manual", file)
+    assert "--topic" in refusal("produce", "--topic", "", file)
+    assert "--delimiter" in refusal("produce", "--delimiter", "", file)
+    assert "--key-delimiter" in refusal("produce", "--key-delimiter", "", file)
+    assert "--partition" in refusal("produce", "--partition", "-1", file)
+    assert "--header" in refusal("produce", "--header", "nothing", file)
+    assert "--header" in refusal("produce", "--header", "=value", file)
+    assert "--timeout" in refusal("produce", "--timeout", "-1", file)
+    assert "--timeout" in refusal("produce", "--timeout", "nan", file)
+    assert "--unknown" in refusal("produce", "--unknown", file)
+    assert "unknown" in refusal("unknown")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_an_unreadable_file(file):
+    file.chmod(0)
+    assert "Permission denied" in refusal("produce", file)
+
+
+def test_nothing_is_sent_when_one_file_is_missing(servers, file):
+    topic = new_topic()
+    refusal("produce", "-b", servers, "-t", topic, file, "missing")
+    assert run("produce", "-b", servers, "-t", topic, stdin=b"only this").returncode == 0
+    assert values(servers, topic) == [b"only this"]
+
+
+def test_unknown_and_wrong_properties(servers, file):
+    assert "lingre.ms" in refusal("produce", "-X", "lingre.ms=5", file)
+    assert "lingre.ms" in refusal("produce", "-b", servers, "-X", "lingre.ms=5", file)
+    assert "retries" in refusal("produce", "-b", servers, "-X", "retries=often", file)
+    assert "acks" in refusal("produce", "-b", servers, "-X", "enable.idempotence=true", "-X", "acks=0", file)
+
+
+@pytest.mark.parametrize("mode", [(), ("--manual",), ("--sync",)], ids=["async", "manual", "sync"])
+def test_an_unreachable_broker(file, mode):
+    server = f"127.0.0.1:{unused_port()}"
+    begin = time.monotonic()
+    line = refusal("produce", *mode, "-b", server, "--timeout", "0.5", file)
+    assert time.monotonic() - begin < 5
+    assert f"no broker reachable at {server} within 0.5 s" in line
+
+
+def test_properties_from_a_file(servers, tmp_path, file):
+    topic = new_topic()
+    settings = tmp_path / "client.properties"
+    settings.write_text(f"# a comment\n! another\n\n bootstrap.servers = {servers}\nmessage.max.bytes=10\nacks=1\n")
+    result = run("produce", "-F", settings, "-t", topic, file)
+    assert result.returncode == 2 and "message.max.bytes" in result.stderr
+    result = run("produce", "-F", settings, "-X", "message.max.bytes=1000", "-t", topic, file)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert sorted(values(servers, topic)) == [b"one", b"two"]
+
+
+def test_bootstrap_servers_go_above_properties(servers, file):
+    topic = new_topic()
+    result = run("produce", "-X", "bootstrap.servers=127.0.0.1:1", "-b", servers, "-t", topic, file)
+    assert result.returncode == 0
+    assert len(read_messages(servers, topic)) == 2
+    result = run("produce", "-X", f"metadata.broker.list={servers}", "-t", topic, file)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert len(read_messages(servers, topic)) == 4
+
+
+def test_errors_in_properties(tmp_path, file):
+    settings = tmp_path / "client.properties"
+    settings.write_text("acks=1\nsasl.password secret-word\n")
+    line = refusal("produce", "-F", settings, file)
+    assert f"{settings}:2: expected key=value" in line and "secret-word" not in line
+    settings.write_bytes(b"client.id=\xff\n")
+    assert "not UTF-8" in refusal("produce", "-F", settings, file)
+    assert "No such file" in refusal("produce", "-F", tmp_path / "missing", file)
+    line = refusal("produce", "-X", "secret-word", file)
+    assert "expected key=value" in line and "secret-word" not in line
+
+
+@pytest.mark.parametrize("name", ["ssl.key.pem", "ssl.keystore.password", "ssl.ca.pem"])
+def test_secrets_are_never_printed(servers, tmp_path, file, name):
+    settings = tmp_path / "client.properties"
+    settings.write_text(f"{name}=secret-word\nsecurity.protocol=ssl\nlingre.ms=1\n")
+    for arguments in (("-F", settings), ("-v", "-X", f"{name}=secret-word", "-X", "security.protocol=ssl")):
+        result = run("produce", "-b", servers, "--timeout", "0.5", *arguments, file)
+        assert result.returncode == 2
+        assert "secret-word" not in result.stdout + result.stderr
+
+
+def test_logs_are_shown_when_asked_for(servers, file):
+    quiet = run("produce", "-b", servers, "-t", "t", file)
+    loud = run("produce", "-b", servers, "-t", "t", "-X", "debug=broker", file)
+    assert quiet.stderr == ""
+    assert "CONNECT" in loud.stderr.upper()
+
+
+def test_the_console_command_is_what_the_package_installs():
+    text = (ROOT / "pyproject.toml").read_text()
+    assert 'kafkapp = "kafkapp.cli:main"' in text
+    assert callable(__import__("kafkapp.cli", fromlist=["main"]).main)
