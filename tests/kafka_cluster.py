@@ -21,9 +21,9 @@ import threading
 import time
 import uuid
 
-from confluent_kafka import KafkaException
-from kafka_admin import ClusterAdmin, in_sync, wait_until
+from kafka_admin import ClusterAdmin, wait_until
 from kafka_jars import find_jars, find_java
+from kafka_wire import ask_metadata
 
 HOST = "127.0.0.1"
 # Below the range that the kernel takes client ports from (32768 on): a client that tries a stopped node's port could
@@ -143,12 +143,6 @@ class Node:
                 self.process = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
                 )
-
-    def answers(self):
-        """Whether somebody accepts connections at its port."""
-        with contextlib.suppress(OSError), socket.create_connection((HOST, self.port), timeout=1):
-            return True
-        return False
 
     def _signal(self, number):
         if self.running:
@@ -333,8 +327,8 @@ class KafkaCluster(ClusterAdmin):
             for node in self.nodes.values():
                 if node.id in ids and not node.running:
                     raise RuntimeError(f"node {node.id} ended by itself:\n{node.log_tail()}")
-            # Both: for some seconds after a kill the metadata still lists the node that died.
-            return all(self.nodes[i].answers() for i in ids) and ids <= self.brokers()
+            # Each is asked itself: for some seconds after a kill the others still list the node that died.
+            return len(self.views()) == sum(node.running for node in self.nodes.values()) and ids <= self.brokers()
 
         wait_until(ask, timeout, f"nodes {sorted(ids)} in the cluster")
 
@@ -344,14 +338,18 @@ class KafkaCluster(ClusterAdmin):
             node.resume()
             node.start()
         self.wait_ready(timeout=timeout)
-        # All topics anew each time: one of them may be on its way out.
-        wait_until(self._all_in_sync, timeout, "all replicas of all topics in sync")
+        self.wait_in_sync(timeout=timeout)
 
-    def _all_in_sync(self):
-        with contextlib.suppress(KafkaException):
-            topics = self.metadata().topics.values()
-            return all(in_sync(topic) for topic in topics if topic.error is None)
-        return False
+    def views(self, topic=None):
+        """As each node sees it that runs and is not paused; empty when one of them does not answer."""
+        try:
+            return [
+                ask_metadata(HOST, node.port, topic)
+                for node in self.nodes.values()
+                if node.running and process_state(node.pid) != "T"
+            ]
+        except OSError:
+            return []
 
     @contextlib.contextmanager
     def paused(self, ids=None):
