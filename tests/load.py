@@ -24,9 +24,6 @@ EXACTLY_ONCE = {
 }
 
 
-FATAL = -150  # RD_KAFKA_RESP_ERR__FATAL: what every send says after a fatal error
-
-
 class ProducerIsFatal(AssertionError):
     """The producer has given up for good."""
 
@@ -52,9 +49,9 @@ class Sender:
             self.reported += 1
             self._progress.notify_all()
 
-    def _refused(self, identity, code):
+    def _refused(self, identity, code, fatal):
         self.ledger.refused(identity, code)
-        if code == FATAL:
+        if fatal:
             with self._progress:
                 self.fatal = True
                 self._progress.notify_all()
@@ -104,7 +101,7 @@ class KafkappSender(Sender):
         try:
             self.producer.send(record, callback, timeout=60)
         except self._kafkapp.KafkaException as failure:
-            self._refused(identity, int(failure.error.code))
+            self._refused(identity, int(failure.error.code), failure.error.is_fatal)
         else:
             self.accepted += 1
 
@@ -138,7 +135,7 @@ class ConfluentSender(Sender):
                 topic, payload, partition=-1 if partition is None else partition, on_delivery=on_delivery
             )
         except confluent_kafka.KafkaException as failure:
-            self._refused(identity, failure.args[0].code())
+            self._refused(identity, failure.args[0].code(), failure.args[0].fatal())
         else:
             self.accepted += 1
 
