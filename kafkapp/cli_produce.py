@@ -113,7 +113,7 @@ class Run:
         try:
             return OUTLETS[self.request.mode](properties, self.interrupts)
         except (KafkaException, TypeError, ValueError) as failure:
-            raise Misuse(redact(message_of(failure), self.request.properties)) from None
+            raise Misuse(message_of(failure)) from None  # secrets are out of it already
 
     def _heard(self, error: Error) -> None:
         if error.code != ErrorCode.RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:

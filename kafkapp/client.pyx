@@ -400,10 +400,10 @@ cdef class Client:
         return conf_value(<rd_kafka_conf_t *>self.conf, <rd_kafka_topic_conf_t *>self.topic_conf, name)
 
     def ledger(self):
-        """What is held now, for tests: states, of records in flight; buffers; topics."""
-        return {"states": self.deliveries.made - self.deliveries.pooled, "buffers": self.deliveries.views,
+        """What is held now, for tests: states, of records and batches in flight; buffers; topics."""
+        return {"states": self.deliveries.made - self.deliveries.pooled + self.deliveries.tokens, "buffers": self.deliveries.views,
                 "topics": len(self.topics) if self.rk is not NULL else 0,
-                "outstanding": self.outstanding(), "batches": self.deliveries.tokens}
+                "outstanding": self.outstanding()}
 
 
 def close_abandoned(Client client not None):

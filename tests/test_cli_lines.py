@@ -3,6 +3,7 @@ import gc
 import mmap
 import os
 import threading
+from itertools import chain
 from types import SimpleNamespace
 
 import pytest
@@ -42,7 +43,7 @@ def cut(data, delimiter):
 
 def send_pipe(job, blocks):
     """Send what comes out of a pipe in these very blocks."""
-    given = iter([*filter(None, blocks), b""])
+    given = chain(filter(None, blocks), [b""])
     read = os.read
     kafkapp.lines.os = SimpleNamespace(read=lambda descriptor, size: next(given))
     try:
@@ -137,6 +138,20 @@ def test_a_line_is_numbered_on_across_blocks_and_turns(monkeypatch):
     recorder = Recorder()
     send_pipe(recorder.job, [b"1\n2\n3\n4\n5", b"\n6\n7", b"\n8"])
     assert [(record.id, bytes(record.value)) for record in recorder.sent] == [(n, b"%d" % n) for n in range(1, 9)]
+
+
+def test_a_record_goes_out_with_the_last_byte_of_its_delimiter():
+    recorder = Recorder(delimiter=b"|+|")
+    counts = []
+
+    def blocks():
+        for block in (b"one|", b"+", b"|two|", b"+|three"):
+            yield block
+            counts.append(len(recorder.sent))  # when the next block is asked for
+
+    send_pipe(recorder.job, blocks())
+    assert counts == [0, 0, 1, 2]
+    assert recorder.values == [b"one", b"two", b"three"]
 
 
 def test_a_pipe_of_one_endless_line_costs_no_more_than_its_length():

@@ -75,7 +75,7 @@ def test_failures_are_counted_by_code_and_shown_with_their_line(cluster, topic, 
     assert result.returncode == 1
     assert result.stdout.startswith("2 delivered, 3 failed: 2 bytes in ")
     assert f"2 x {REFUSED.name}\n1 x {INVALID.name}\n" in result.stderr
-    assert re.findall(rf"^  {path}:(\d+): ", result.stderr, re.MULTILINE) == ["1", "2", "3"]
+    assert re.findall(rf"^  {path}:(\d+): Broker: ", result.stderr, re.MULTILINE) == ["1", "2", "3"]
     assert values(cluster.bootstrap_servers, topic) == [b"d", b"e"]
 
 
