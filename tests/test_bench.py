@@ -93,9 +93,11 @@ def test_process_that_hangs_is_ended(servers):
 
 def test_missing_client_is_left_out(servers):
     result = run_scenario(Scenario("gone", "", (Case("gone", "ours", "send", 1, needs=("no_such_module.sub",)),
-                                                Case("bin", "programs", "kcat", 1, needs=("bin:no-such-program",)))),
+                                                Case("bin", "programs", "kcat", 1, needs=("bin:no-such-program",)),
+                                                Case("env", "programs", "java", 1, needs=("env:NO_SUCH_VARIABLE",)))),
                           1, servers)
-    assert result.left_out == {"gone": "no_such_module.sub is not installed", "bin": "no-such-program is not installed"}
+    assert result.left_out == {"gone": "no_such_module.sub is not there", "bin": "no-such-program is not there",
+                               "env": "NO_SUCH_VARIABLE is not there"}
     assert result.rounds == [{}]
 
 

@@ -30,7 +30,7 @@ class CaseFailed(Exception):
 
 @dataclass(frozen=True)
 class Case:
-    """What one process does; `needs` names the modules, or programs as `bin:NAME`, without which it is left out."""
+    """What one process does; `needs` names the modules, programs as `bin:NAME` and variables as `env:NAME` without which it is left out."""
 
     label: str
     client: str
@@ -52,6 +52,9 @@ class Case:
         for need in self.needs:
             if need.startswith("bin:"):
                 if not shutil.which(need[4:]):
+                    return need[4:]
+            elif need.startswith("env:"):
+                if not os.environ.get(need[4:]):
                     return need[4:]
             else:
                 try:
