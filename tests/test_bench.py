@@ -10,7 +10,7 @@ import pytest
 from kafkapp import ErrorCode, KafkaAsyncProducer
 from kafkapp.bench import command
 from kafkapp.bench.broker import mock_cluster
-from kafkapp.bench.case import Case, CaseFailed, Outcome, end_offset, run_case
+from kafkapp.bench.case import Case, CaseFailed, Outcome, end_offset, reason, run_case
 from kafkapp.bench.program import run_scenario
 from kafkapp.bench.report import one_json, predicted_copy
 from kafkapp.bench.scenario import Result, Scenario, Target
@@ -84,6 +84,12 @@ def test_broker_that_lost_records_is_noticed(servers, monkeypatch):
 def test_failed_process_is_reported_with_its_own_words(servers):
     with pytest.raises(CaseFailed, match="strange: KeyError: 'no-such-path'"):
         run_case(Case("strange", "c_program", "no-such-path", 1), servers, "test-strange")
+
+
+def test_reason_is_not_a_line_of_the_log_nor_of_the_crash_handler():
+    assert reason(1, "Traceback:\n  x\nValueError: so it is\n%3|1|FAIL|x| refused\n\n") == "ValueError: so it is"
+    assert reason(-11, "Fatal Python error\nExtension modules: a, b") == "killed by SIGSEGV"
+    assert reason(3, "") == "exit status 3"
 
 
 def test_process_that_hangs_is_ended(servers):
