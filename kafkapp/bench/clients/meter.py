@@ -4,6 +4,7 @@ Layer L5, inside the measured process: imports nothing but the standard library,
 """
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -143,6 +144,10 @@ class Ticker:
             now = clock()
             self.longest = max(self.longest, now - last)
             last = now
+
+    def baseline(self, value: bytes) -> float:
+        """Its longest stall beside as much work on the same memory without the GIL: what the machine itself does to it."""
+        return self.stall(lambda: hashlib.sha256(value).digest())
 
     def stall(self, act: Callable[[], object]) -> float:
         """The longest stall in seconds while `act` runs in this thread."""
