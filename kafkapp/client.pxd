@@ -29,7 +29,7 @@ cdef class Client:
     cdef Topic last_topic           # of the last record: most programs send to the same one again
     cdef EventHandlers handlers     # what logs, errors and statistics go to
     cdef object poller              # threading.Thread, or None
-    cdef readonly object properties # kafkapp.config.Properties: what the user gave, and our defaults
+    cdef readonly object properties  # a Properties: what the user gave, and our defaults
     cdef readonly str name
     cdef readonly str client_id
     cdef object __weakref__
@@ -52,8 +52,8 @@ cdef class Client:
     cdef int leave(self) except -1
     cdef int flush(self, int64_t deadline) except -1
     cdef int purge(self) except -1
+    cdef int purge_all(self) except -1
     cdef int close(self, int64_t deadline) except -1
-    cdef int abandon(self) except -1
+    cdef int abandon(self, int64_t deadline) except -1
     cdef object fatal_error(self)
     cdef int64_t outstanding(self) noexcept
-

@@ -8,7 +8,7 @@ import os
 from _thread import allocate_lock
 from _weakrefset import WeakSet     # without the rest of weakref, which an import of kafkapp does not need
 
-from kafkapp.config import Properties, snapshot
+from kafkapp.config import Properties, redact, snapshot
 
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
@@ -33,7 +33,6 @@ cdef enum:
     PURGE_WAIT = 5000   # ms for the reports of purged records
     LAST_WAIT = 10000   # ms for a client that nobody closed
 
-ALIASES = {"linger.ms": "queue.buffering.max.ms"}       # of the properties that producers have defaults for
 clients = WeakSet()
 if kp_watch_forks():
     raise ImportError("kafkapp cannot watch for fork()")
@@ -57,7 +56,7 @@ cdef class Client:
         self.background = background
         given = snapshot(properties)
         for name, value in defaults.items():
-            if ALIASES.get(name) not in given:
+            if name != "linger.ms" or "queue.buffering.max.ms" not in given:     # its other name
                 given.setdefault(name, value)
         given.setdefault("client.id", os.urandom(6).hex())
         # librdkafka's own default differs from that of every other client: records of a key would part ways.
@@ -72,7 +71,7 @@ cdef class Client:
             self.rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, errstr, sizeof(errstr))
         if self.rk is NULL:
             rd_kafka_conf_destroy(conf)     # rdkafka.h: "on failure ... the application is responsible"
-            raise new_exception(rd_kafka_last_error(), errstr.decode("utf-8", "replace"))
+            raise new_exception(rd_kafka_last_error(), redact(errstr.decode("utf-8", "replace"), given))
         self.conf = conf_in_force(self.rk)
         self.topic_conf = rd_kafka_default_topic_conf_dup(self.rk)
         self.deliveries.queue = rd_kafka_queue_get_main(self.rk)
@@ -169,16 +168,20 @@ cdef class Client:
         topic.name = name
         topic.index = <uint32_t>len(self.topic_list)
         self.check_open()
-        with nogil:
-            conf = rd_kafka_default_topic_conf_dup(self.rk)
-            rd_kafka_topic_conf_set_opaque(conf, <PyObject *>topic)
-            rkt = rd_kafka_topic_new(self.rk, text, conf)
-        if rkt is NULL:
-            rd_kafka_topic_conf_destroy(conf)
-            raise new_exception(rd_kafka_last_error(), f"topic {name!r}")
-        topic.rkt = rkt
-        self.topic_list.append(topic)
-        self.topics[name] = topic
+        kp_enter(&self.deliveries)      # a close() on another thread must not destroy the handle meanwhile
+        try:
+            with nogil:
+                conf = rd_kafka_default_topic_conf_dup(self.rk)
+                rd_kafka_topic_conf_set_opaque(conf, <PyObject *>topic)
+                rkt = rd_kafka_topic_new(self.rk, text, conf)
+            if rkt is NULL:
+                rd_kafka_topic_conf_destroy(conf)
+                raise new_exception(rd_kafka_last_error(), f"topic {name!r}")
+            topic.rkt = rkt
+            self.topic_list.append(topic)
+            self.topics[name] = topic
+        finally:
+            self.leave()
         return topic
 
     # -- serving and waiting --------------------------------------------------------------------
@@ -280,6 +283,9 @@ cdef class Client:
 
     cdef int purge(self) except -1:
         self.check_blocking("purge")
+        return self.purge_all()
+
+    cdef int purge_all(self) except -1:
         kp_enter(&self.deliveries)
         try:
             with nogil:
@@ -297,11 +303,17 @@ cdef class Client:
             raise RuntimeError("this producer was made in another process: make one after the fork")
         if self.in_callback():
             raise RuntimeError("close would wait for the callback that calls it")
-        while self.state == CLOSING:
-            # Another thread closes. Should it be interrupted, this one takes over.
-            if passed(deadline):
-                return 0
-            self.wait(kp_rounds(d), deadline, None)
+        # Another thread closes. Should it be interrupted, this one takes over; should it have more time, this one purges
+        # for it: neither returns before every record has its outcome.
+        kp_enter(d)
+        try:
+            while self.state == CLOSING:
+                if passed(deadline):
+                    self.purge_all()
+                    deadline = -1
+                self.wait(kp_rounds(d), deadline, None)
+        finally:
+            self.leave()
         if self.state == CLOSED:
             return 0
         self.state = CLOSING
@@ -366,8 +378,11 @@ cdef class Client:
             rd_kafka_destroy(rk)
         return 0
 
-    cdef int abandon(self) except -1:
-        """The producer is gone and nobody has closed it: deliver what can be delivered within a bound, lose no report."""
+    cdef int abandon(self, int64_t deadline) except -1:
+        """The producer is gone and nobody has closed it: deliver what can be delivered within a bound, lose no report.
+
+        Until the deadline; -1: for as long as one that nobody closed has.
+        """
         if self.state != OPEN or self.forks != kp_forks or self not in clients:
             return 0
         clients.discard(self)       # once: the warning may run the garbage collector, and that a producer's __del__
@@ -376,12 +391,14 @@ cdef class Client:
             warnings.warn(f"producer {self.name} was never closed", ResourceWarning, stacklevel=2, source=self)
         except ResourceWarning as exc:
             report_all([exc])
+        if deadline < 0:
+            deadline = now() + LAST_WAIT
         if self.in_callback():
             # Its last reference went in one of its own callbacks: that thread cannot wait for itself.
             import threading
-            threading.Thread(target=close_abandoned, args=(self,), name=f"kafkapp {self.name} closing").start()
+            threading.Thread(target=close_abandoned, args=(self, deadline), name=f"kafkapp {self.name} closing").start()
         else:
-            close_abandoned(self)
+            close_abandoned(self, deadline)
         return 0
 
     cdef int64_t outstanding(self) noexcept:
@@ -391,7 +408,10 @@ cdef class Client:
     cdef object fatal_error(self):
         """The Error behind RD_KAFKA_RESP_ERR__FATAL."""
         cdef char errstr[512]
-        cdef rd_kafka_resp_err_t err = rd_kafka_fatal_error(self.rk, errstr, sizeof(errstr))
+        cdef rd_kafka_resp_err_t err
+        if self.rk is NULL:
+            return new_error(RD_KAFKA_RESP_ERR__FATAL, "and another thread has closed the producer", True)
+        err = rd_kafka_fatal_error(self.rk, errstr, sizeof(errstr))
         return new_error(err, errstr.decode("utf-8", "replace"), True)
 
     def get_property(self, str name not None):
@@ -406,9 +426,9 @@ cdef class Client:
                 "outstanding": self.outstanding()}
 
 
-def close_abandoned(Client client not None):
+def close_abandoned(Client client not None, int64_t deadline):
     try:
-        client.close(now() + LAST_WAIT)
+        client.close(deadline)
     except BaseException:
         client.close(0)     # interrupted: what is not delivered now is purged, and reported
         raise
@@ -416,24 +436,13 @@ def close_abandoned(Client client not None):
 
 @atexit.register
 def close_all():
-    """Before the interpreter goes, while threads still run."""
+    """Before the interpreter goes, while threads still run. All share one last wait, and a Ctrl-C ends it for all."""
     cdef Client client
+    cdef int64_t deadline = now() + LAST_WAIT
     for client in list(clients):
-        client.abandon()
-
-
-def librdkafka_version():
-    """The version of the librdkafka in use, as text (`2.15.1`). Source: rd_kafka_version_str()."""
-    return rd_kafka_version_str().decode()
-
-
-def librdkafka_features():
-    """What the librdkafka in use was built with, sorted (`ssl`, `sasl_scram`, `zstd`, ...).
-
-    Source: the property `builtin.features`.
-    """
-    cdef rd_kafka_conf_t *conf = rd_kafka_conf_new()
-    try:
-        return sorted(conf_value(conf, NULL, "builtin.features").split(","))
-    finally:
-        rd_kafka_conf_destroy(conf)
+        try:
+            client.abandon(deadline)
+        except BaseException as exc:
+            report_all([exc])
+            if isinstance(exc, KeyboardInterrupt):
+                deadline = 0

@@ -4,4 +4,7 @@ CALLBACKS: frozenset[str]
 OWN: tuple[str, ...]
 REFUSED: dict[str, str]
 
+def librdkafka_features() -> list[str]: ...
+def librdkafka_version() -> str: ...
+
 __pyx_capi__: dict[str, Any]

@@ -61,7 +61,7 @@ cdef int check_servers(str servers, properties) except -1:
     """librdkafka takes a port that is none for 0, and says so only in its log."""
     for server in servers.split(","):
         server = server.strip()
-        host, colon, port = server.rpartition("://")[2].rpartition(":")
+        _host, colon, port = server.rpartition("://")[2].rpartition(":")
         if not server or not colon or server.endswith("]"):
             continue
         if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
@@ -95,8 +95,8 @@ cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
                 check_number(conf, name, value, properties)
                 continue
             text = errstr.decode("utf-8", "replace").strip()
-            if name not in text:
-                text = f"{name}: {text}"        # librdkafka speaks of queue.buffering.max.ms to who set linger.ms
+            if name[:64] not in text:
+                text = f"{name[:64]}: {text}"   # librdkafka speaks of queue.buffering.max.ms to who set linger.ms
             if result == RD_KAFKA_CONF_UNKNOWN:
                 hint = suggestion(name, known_names() + list(CALLBACKS))
                 text = f"{text}; {hint}" if hint else text
@@ -154,3 +154,20 @@ cdef object conf_value(const rd_kafka_conf_t *conf, const rd_kafka_topic_conf_t 
     else:
         return None
     return text.rstrip(b"\0").decode("utf-8", "replace")
+
+
+def librdkafka_version():
+    """The version of the librdkafka in use, as text (`2.15.1`). Source: rd_kafka_version_str()."""
+    return rd_kafka_version_str().decode()
+
+
+def librdkafka_features():
+    """What the librdkafka in use was built with, sorted (`ssl`, `sasl_scram`, `zstd`, ...).
+
+    Source: the property `builtin.features`.
+    """
+    cdef rd_kafka_conf_t *conf = rd_kafka_conf_new()
+    try:
+        return sorted(conf_value(conf, NULL, "builtin.features").split(","))
+    finally:
+        rd_kafka_conf_destroy(conf)

@@ -61,6 +61,13 @@ cdef extern from *:
         return failed;
     }
 
+    /* An exception that somebody holds, to sys.unraisablehook. What Cython does with an exception that cannot be raised
+     * prints it first, and so ends the process for a SystemExit. */
+    static void kp_report_exception(PyObject *exc) {
+        PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
+        PyErr_WriteUnraisable(NULL);
+    }
+
     /* Call a user's callback. No tuple is made; there is room for a bound method's self. */
     static int kp_call(PyObject *callback, PyObject *first, PyObject *second, PyObject *third, size_t count,
                        PyObject *raised) {
@@ -72,6 +79,7 @@ cdef extern from *:
         return 0;
     }
     """
+    void kp_report_exception(object exc)
     int kp_call(object callback, object first, object second, object third, size_t count, object raised) except -1
 
 
@@ -126,8 +134,10 @@ cdef inline str error_text(const kp_report *report):
 cdef inline int settle_one(kp_deliveries *d, const kp_report *report, list raised) except -1:
     """One record's outcome: buffer released, then the callback, then the rest of what was held."""
     cdef kp_delivery *delivery = report.delivery
+    cdef Settled settled
     if delivery is NULL:
-        return (<Settled>report.batch.owner).settle(d, raised)
+        settled = <Settled>report.batch.owner       # a reference of our own: settle() drops the slot's
+        return settled.settle(d, raised)
     cdef int64_t *done = &d.done[delivery.epoch]
     cdef RecordMetadata metadata
     cdef Waiter waiter
@@ -213,6 +223,7 @@ cdef int settle_lost(kp_deliveries *d, list topics, list raised) except -1:
     cdef kp_report report
     cdef kp_delivery *delivery
     cdef kp_batch *batch
+    cdef Settled settled
     cdef int64_t i
     while True:
         batch = kp_slot_in_use(d)
@@ -222,7 +233,8 @@ cdef int settle_lost(kp_deliveries *d, list topics, list raised) except -1:
             if batch.errors[i] == RD_KAFKA_RESP_ERR__IN_PROGRESS:
                 batch.errors[i] = RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
                 d.done[batch.epoch] += 1
-        (<Settled>batch.owner).settle(d, raised)
+        settled = <Settled>batch.owner
+        settled.settle(d, raised)
     while True:
         delivery = kp_delivery_in_use(d)
         if delivery is NULL:
@@ -253,9 +265,5 @@ cdef int raise_all(list raised) except -1:
 cdef int report_all(list raised) except -1:
     """The same where another exception is on its way already: none is swallowed."""
     for exc in raised or ():
-        report(exc)
+        kp_report_exception(exc)
     return 0
-
-
-cdef void report(exc) noexcept:
-    raise exc       # out of a function that cannot raise: to sys.unraisablehook
