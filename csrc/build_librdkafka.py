@@ -384,7 +384,7 @@ def compile_and_link(tree, compiler, settings, jobs, parts=None):
         flags = ["-shared", f"-Wl,-soname,{library.name}", "-Wl,-z,defs", "-Wl,-Bsymbolic-functions", "-Wl,-s",
                  "-Wl,--exclude-libs,ALL", "-Wl,--build-id=none", f"-Wl,--version-script={symbols}",
                  *hardening.link_flags()]
-        libs = ["-Wl,--start-group", *libs, "-Wl,--end-group"]
+        libs = ["-Wl,--start-group", *libs, *(["-lpthread", "-ldl"] if parts else []), "-Wl,--end-group"]
     run(*compiler, *flags, "-o", str(library), *compiled, *libs)
     say(f"built librdkafka {VERSION} in {time.monotonic() - began:.0f} seconds")
     return library
