@@ -22,6 +22,7 @@ MODULES = {
     "batch": ["csrc/batch.c", "csrc/delivery.c", "csrc/produce.c"],
     "sender": ["csrc/delivery.c", "csrc/produce.c"],
     "requests": ["csrc/delivery.c"],
+    "ending": ["csrc/delivery.c"],
     "transactions": ["csrc/delivery.c"],
     "producer": ["csrc/delivery.c"],
     "testing": [],

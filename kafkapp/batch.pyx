@@ -5,15 +5,17 @@ Layer L5: knows columns and clients; the producers offer it as `send_batch`.
 cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo, PyBuffer_Release
 from cpython.ref cimport PyObject, Py_DECREF
+from libc.string cimport memset
 
 from kafkapp.client cimport OPEN
 from kafkapp.columns cimport new_column, new_key_column, take_numbers
 from kafkapp.delivery cimport (
     KP_ADD,
     Topic,
-    call,
+    call_one,
     kp_enter,
     kp_finish,
+    kp_forks,
     kp_rounds,
     kp_slot_back,
     kp_slot_take,
@@ -127,7 +129,7 @@ cdef class Batch(Settled):
         cdef list raised = None if self.client.background else []
         if self.done:
             return True
-        if self.client.state == OPEN:
+        if self.client.state == OPEN or self.client.forks != kp_forks:
             self.client.check_blocking("wait")
         self.wait_done(deadline, raised)
         raise_all(raised)
@@ -157,7 +159,7 @@ cdef class Batch(Settled):
         self.keys.release()
         self.done = True
         if callback is not None and not (d.only_errors and not self.failed()):
-            call(callback, (self,), raised)
+            call_one(callback, self, raised)
         d.done[epoch] += 1      # the batch's own token
         KP_ADD(d.tokens, -1)
         return 0
@@ -182,8 +184,8 @@ cdef Batch send_batch(Client client, str topic, values, offsets, keys, key_offse
     cdef int64_t index = 0, accepted = 0, seen, i
     cdef ProducerRecord checked
     cdef Topic handle
-    PyBuffer_FillInfo(&partition_view, None, NULL, 0, True, 0)      # nothing yet, but safe to release
-    PyBuffer_FillInfo(&timestamp_view, None, NULL, 0, True, 0)
+    memset(&partition_view, 0, sizeof(Py_buffer))       # nothing yet, but safe to release
+    memset(&timestamp_view, 0, sizeof(Py_buffer))
     records.headers = NULL
     records.partitions = NULL
     records.timestamps = NULL

@@ -5,3 +5,6 @@ OWN: tuple[str, ...]
 REFUSED: dict[str, str]
 
 __pyx_capi__: dict[str, Any]
+
+def librdkafka_features() -> list[str]: ...
+def librdkafka_version() -> str: ...
