@@ -21,6 +21,7 @@ MODULES = {
     "columns": ["csrc/batch.c", "csrc/delivery.c", "csrc/produce.c"],
     "batch": ["csrc/batch.c", "csrc/delivery.c", "csrc/produce.c"],
     "sender": ["csrc/delivery.c", "csrc/produce.c"],
+    "cutting": ["csrc/batch.c", "csrc/delivery.c", "csrc/lines.c", "csrc/produce.c"],
     "requests": ["csrc/delivery.c"],
     "ending": ["csrc/delivery.c"],
     "transactions": ["csrc/delivery.c"],

@@ -12,8 +12,37 @@ static int64_t offset_at(const kp_column *c, int64_t i) {
     return c->kind == KP_OFFSETS32 ? ((const int32_t *)c->offsets)[i] : ((const int64_t *)c->offsets)[i];
 }
 
+/* A view is its length and then up to 12 bytes; or four of them, the number of a buffer and a place in it. */
+static int view_get(const kp_column *c, int64_t i, const void **data, size_t *size) {
+    const int32_t *view = (const int32_t *)c->offsets + 4 * i;
+    if (view[0] < 0)
+        return 0;
+    *size = (size_t)view[0];
+    if (view[0] <= 12) {
+        *data = &view[1];
+        return 1;
+    }
+    if (view[2] < 0 || view[2] >= c->buffer_count || view[3] < 0 ||
+        (int64_t)view[3] + view[0] > c->buffer_sizes[view[2]])
+        return 0;
+    *data = (const char *)c->buffers[view[2]] + view[3];
+    return 1;
+}
+
+static int is_null(const kp_column *c, int64_t i) {
+    return c->valid && !(c->valid[(i + c->valid_offset) >> 3] >> ((i + c->valid_offset) & 7) & 1);
+}
+
 int64_t kp_column_check(const kp_column *c, int64_t count) {
     int64_t i, last = 0;
+    if (c->kind == KP_VIEWS) {
+        const void *data;
+        size_t size;
+        for (i = 0; i < count; i++)
+            if (!is_null(c, i) && !view_get(c, i, &data, &size))
+                return i;
+        return -1;
+    }
     if (c->kind != KP_OFFSETS32 && c->kind != KP_OFFSETS64)
         return -1;
     for (i = 0; i <= count; i++) {
@@ -28,7 +57,7 @@ int64_t kp_column_check(const kp_column *c, int64_t count) {
 /* Returns 0 when there is no such place: offsets that were changed after they were checked. */
 static inline int column_get(const kp_column *c, int64_t i, const void **data, size_t *size) {
     int64_t start, end;
-    if (c->valid && !(c->valid[(i + c->valid_offset) >> 3] >> ((i + c->valid_offset) & 7) & 1)) {
+    if (is_null(c, i)) {
         *data = NULL;
         *size = 0;
         return 1;
@@ -43,6 +72,8 @@ static inline int column_get(const kp_column *c, int64_t i, const void **data, s
         start = offset_at(c, i);
         end = offset_at(c, i + 1);
         break;
+    case KP_VIEWS:
+        return view_get(c, i, data, size);
     case KP_FIXED:
         start = i * c->width;
         end = start + c->width;
@@ -63,7 +94,7 @@ static inline int column_get(const kp_column *c, int64_t i, const void **data, s
     return 1;
 }
 
-kp_batch *kp_batch_new(kp_deliveries *d, int64_t count) {
+kp_batch *kp_batch_new(int64_t count) {
     kp_batch *batch = calloc(1, sizeof(*batch));
     int64_t i;
     if (!batch)
@@ -82,7 +113,6 @@ kp_batch *kp_batch_new(kp_deliveries *d, int64_t count) {
     }
     batch->count = count;
     batch->remaining = count + 1; /* the sender's own */
-    batch->epoch = (uint8_t)(KP_READ(d->epoch) & (KP_EPOCHS - 1));
     return batch;
 }
 

@@ -20,6 +20,7 @@ typedef enum {
     KP_OFFSETS32, /* from offsets[i] to offsets[i + 1] of data: Arrow's layout */
     KP_OFFSETS64,
     KP_FIXED, /* width bytes each */
+    KP_VIEWS, /* Arrow's views: each holds a short value, or says where in the buffers a long one is */
 } kp_column_kind;
 
 typedef struct {
@@ -27,8 +28,11 @@ typedef struct {
     const char *data;
     int64_t size; /* of data */
     const kp_span *spans;
-    const void *offsets;
+    const void *offsets; /* or views */
     int64_t width;
+    const void **buffers; /* of views */
+    const int64_t *buffer_sizes;
+    int64_t buffer_count;
     const uint8_t *valid; /* Arrow's bitmap of those that are not null, or NULL: all are valid */
     int64_t valid_offset; /* its first bit */
 } kp_column;
@@ -44,10 +48,11 @@ typedef struct {
     int flags; /* RD_KAFKA_MSG_F_COPY or 0 */
 } kp_records;
 
-/* The index of the first offset that is out of order or of its buffer's bounds, or -1. */
+/* The index of the first offset (or view) that is out of order or of its buffer's bounds, or -1. */
 int64_t kp_column_check(const kp_column *column, int64_t count);
 
-kp_batch *kp_batch_new(kp_deliveries *d, int64_t count);
+/* Without the GIL. The epoch is set by who enters. */
+kp_batch *kp_batch_new(int64_t count);
 void kp_batch_free(kp_batch *batch);
 
 /* Hand over the records from `from` on, in order. Returns the index of the first that found the queue full, or the

@@ -392,7 +392,7 @@ static int64_t read_event(kp_deliveries *d, rd_kafka_event_t *event) {
     const rd_kafka_message_t *message;
     kp_batch *batch = NULL;
     int i;
-    reports_room(d, count * 2); /* an item may end its batch, and so may the one before it */
+    reports_room(d, count); /* each message ends one batch at most: the one that it is an item of */
     while ((message = rd_kafka_event_message_next(event))) {
         kp_report *report;
         rd_kafka_timestamp_type_t type;

@@ -20,7 +20,7 @@ cdef extern from "batch.h" nogil:
         int32_t partition
         int flags
 
-    kp_batch *kp_batch_new(kp_deliveries *d, int64_t count)
+    kp_batch *kp_batch_new(int64_t count)
     void kp_batch_free(kp_batch *batch)
     int64_t kp_batch_send(rd_kafka_t *rk, rd_kafka_topic_t *rkt, kp_deliveries *d, kp_batch *batch,
                           const kp_records *records, int64_t start, int64_t *accepted)
@@ -37,12 +37,14 @@ cdef class Batch(Settled):
     cdef readonly int64_t accepted
     cdef readonly int64_t next_index
     cdef readonly bint done
+    cdef bint called                # done, and the callback has returned
     cdef object __weakref__
 
     cdef outcomes(self, void *data, Py_ssize_t itemsize)
     cdef int wait_done(self, int64_t deadline, list raised) except -1
+    cdef int note(self, exc) except -1
     cdef bint failed(self) noexcept
 
 
-cdef Batch send_batch(Client client, str topic, values, offsets, keys, key_offsets, partition, headers, timestamps,
+cdef Batch send_batch(Client client, topic, values, offsets, keys, key_offsets, partition, headers, timestamps,
                       callback, bint copy, bint block, int64_t deadline)

@@ -8,9 +8,10 @@ from cpython.ref cimport PyObject, Py_DECREF
 from libc.string cimport memset
 
 from kafkapp.client cimport OPEN
-from kafkapp.columns cimport new_column, new_key_column, take_numbers
+from kafkapp.columns cimport is_numbers, new_column, new_key_column, take_numbers
 from kafkapp.delivery cimport (
     KP_ADD,
+    KP_EPOCHS,
     Topic,
     call_one,
     kp_enter,
@@ -20,6 +21,7 @@ from kafkapp.delivery cimport (
     kp_slot_back,
     kp_slot_take,
     raise_all,
+    report_all,
 )
 from kafkapp.errors cimport new_error
 from kafkapp.librdkafka cimport (
@@ -31,6 +33,9 @@ from kafkapp.librdkafka cimport (
 )
 from kafkapp.records cimport ProducerRecord, new_headers
 from kafkapp.timeouts cimport deadline_of, passed
+
+
+cdef kp_batch NONE      # of a Batch that no send_batch made
 
 
 @cython.final
@@ -61,11 +66,16 @@ cdef class Batch(Settled):
     final when `done`. Source: rd_kafka_produce_batch().
     """
 
+    def __cinit__(self):
+        self.batch = &NONE
+        self.done = self.called = True
+
     def __init__(self):
         raise TypeError("a Batch is made by send_batch()")
 
     def __dealloc__(self):
-        kp_batch_free(self.batch)
+        if self.batch is not &NONE:
+            kp_batch_free(self.batch)
 
     cdef outcomes(self, void *data, Py_ssize_t itemsize):
         cdef Outcomes outcomes = Outcomes.__new__(Outcomes)
@@ -125,13 +135,22 @@ cdef class Batch(Settled):
             RuntimeError: inside a callback of its producer, or in a forked child.
             Whatever callbacks raised, where this call ran them (a BaseExceptionGroup when several did).
         """
+        cdef Client client = self.client
         cdef int64_t deadline = deadline_of(timeout)
-        cdef list raised = None if self.client.background else []
-        if self.done:
+        cdef list raised = None
+        if client is None:
             return True
-        if self.client.state == OPEN or self.client.forks != kp_forks:
-            self.client.check_blocking("wait")
-        self.wait_done(deadline, raised)
+        if client.state == OPEN or client.forks != kp_forks:
+            client.check_open()
+        if client.in_callback():        # also while close() waits: open or not
+            raise RuntimeError("wait would wait for the callback that calls it")
+        if not client.background:
+            raised = []
+        try:
+            self.wait_done(deadline, raised)
+        except:
+            report_all(raised)
+            raise
         raise_all(raised)
         return self.done
 
@@ -139,27 +158,35 @@ cdef class Batch(Settled):
         cdef int64_t seen
         kp_enter(&self.client.deliveries)
         try:
-            while not self.done:
+            while not self.called:
                 seen = kp_rounds(&self.client.deliveries)
-                if self.done or passed(deadline):
+                if self.called or passed(deadline):
                     break
                 self.client.wait(seen, deadline, raised)
         finally:
             self.client.leave()
         return 0
 
+    cdef int note(self, exc) except -1:
+        """Tell what the user, who will not get this batch, may want to know."""
+        exc.add_note(f"{self.accepted} of {self.batch.count} records for topic {self.topic!r}, up to the one at "
+                     f"{self.next_index}, were handed to librdkafka and may still be delivered")
+        return 0
+
     cdef int settle(self, kp_deliveries *d, list raised) except -1:
         """The last report is there: exporters released, then the callback."""
         cdef int epoch = self.batch.epoch
         cdef object callback = self.callback
+        cdef Batch kept = self  # until this method returns: the caller has no reference, the user maybe none either
         kp_slot_back(d, self.batch)
-        Py_DECREF(self)         # the slot's reference; the caller of this method has its own
+        Py_DECREF(kept)         # the slot's reference
         self.callback = None
         self.values.release()
         self.keys.release()
         self.done = True
         if callback is not None and not (d.only_errors and not self.failed()):
             call_one(callback, self, raised)
+        self.called = True
         d.done[epoch] += 1      # the batch's own token
         KP_ADD(d.tokens, -1)
         return 0
@@ -172,7 +199,7 @@ cdef class Batch(Settled):
         return False
 
 
-cdef Batch send_batch(Client client, str topic, values, offsets, keys, key_offsets, partition, headers, timestamps,
+cdef Batch send_batch(Client client, topic, values, offsets, keys, key_offsets, partition, headers, timestamps,
                       callback, bint copy, bint block, int64_t deadline):
     """Take the arguments apart, hand the records over, wait for room where that is allowed."""
     cdef Batch batch = Batch.__new__(Batch)
@@ -181,7 +208,8 @@ cdef Batch send_batch(Client client, str topic, values, offsets, keys, key_offse
     cdef Py_buffer partition_view, timestamp_view
     cdef rd_kafka_t *rk
     cdef rd_kafka_topic_t *rkt
-    cdef int64_t index = 0, accepted = 0, seen, i
+    cdef kp_batch *outcomes
+    cdef int64_t index = 0, accepted = 0, count, seen, i
     cdef ProducerRecord checked
     cdef Topic handle
     memset(&partition_view, 0, sizeof(Py_buffer))       # nothing yet, but safe to release
@@ -193,23 +221,24 @@ cdef Batch send_batch(Client client, str topic, values, offsets, keys, key_offse
         # 1. Taken apart: all that is malformed raises here, before anything is queued.
         batch.values = new_column(values, offsets, "values")
         batch.keys = new_key_column(keys, key_offsets, "keys")
-        if batch.keys.count not in (-1, batch.values.count):
-            raise ValueError(f"keys: {batch.keys.count} of them for {batch.values.count} values")
+        count = batch.values.count
+        if batch.keys.count != -1:
+            check_count("keys", batch.keys.count, count)
         one = {"partition": partition, "timestamp": timestamps, "headers": headers}
-        if partition is not None and not hasattr(partition, "__index__"):
+        if is_numbers(partition):
             take_numbers(&partition_view, partition, "partition", 4)
             records.partitions = <const int32_t *>partition_view.buf
-            check_count("partition", partition_view.len // 4, batch.values.count)
-            for i in range(batch.values.count):
+            check_count("partition", partition_view.len // 4, count)
+            for i in range(count):
                 if records.partitions[i] < RD_KAFKA_PARTITION_UA:
                     raise ValueError(f"partition[{i}] must be from 0 to 2**31 - 1, or -1 for the partitioner, "
                                      f"not {records.partitions[i]}")
             one["partition"] = None
-        if timestamps is not None and not isinstance(timestamps, int) and not hasattr(timestamps, "tzinfo"):
+        if is_numbers(timestamps):
             take_numbers(&timestamp_view, timestamps, "timestamps", 8)
             records.timestamps = <const int64_t *>timestamp_view.buf
-            check_count("timestamps", timestamp_view.len // 8, batch.values.count)
-            for i in range(batch.values.count):
+            check_count("timestamps", timestamp_view.len // 8, count)
+            for i in range(count):
                 if records.timestamps[i] <= 0:
                     raise ValueError(f"timestamps[{i}] must be more than 0 milliseconds, not {records.timestamps[i]}")
             one["timestamp"] = None
@@ -222,37 +251,51 @@ cdef Batch send_batch(Client client, str topic, values, offsets, keys, key_offse
         records.values = batch.values.c
         records.keys = batch.keys.c
         records.flags = RD_KAFKA_MSG_F_COPY if copy else 0
+        with nogil:
+            outcomes = kp_batch_new(count)
+        if outcomes is NULL:
+            raise MemoryError(f"no memory for the outcomes of {count} records")
+        batch.batch = outcomes
+        batch.topic = checked._topic
+        batch.callback = callback
         client.check_open()
-        handle = client.topic(topic)
+        handle = client.topic(checked._topic)
+        client.check_open()
         rkt = <rd_kafka_topic_t *>handle.rkt
-        client.check_open()
         rk = client.rk
         batch.client = client
-        batch.topic = topic
-        batch.callback = callback
-        batch.batch = kp_batch_new(d, batch.values.count)
-        if batch.batch is NULL or not kp_slot_take(d, batch.batch, <PyObject *>batch):
+        outcomes.epoch = d.epoch & (KP_EPOCHS - 1)
+        if not kp_slot_take(d, outcomes, <PyObject *>batch):
             raise MemoryError()
+        batch.done = batch.called = False
 
         # 2. Entered, with one token for the batch: a flush and close() wait for its callback too.
         kp_enter(d)
-        KP_ADD(d.sent[batch.batch.epoch], 1)
+        KP_ADD(d.sent[outcomes.epoch], 1)
         KP_ADD(d.tokens, 1)
         try:
             # 3. Handed over, as much as there is room for. Each accepted item is librdkafka's until its report.
             while True:
                 seen = kp_rounds(d)
                 with nogil:
-                    index = kp_batch_send(rk, rkt, d, batch.batch, &records, index, &accepted)
-                if index == batch.batch.count or not block or passed(deadline) or client.state != OPEN:
+                    index = kp_batch_send(rk, rkt, d, outcomes, &records, index, &accepted)
+                if index == count or not block or passed(deadline):
                     break
-                client.wait(seen, deadline, None)
+                if client.state == OPEN:
+                    client.wait(seen, deadline, None)
+                if client.state != OPEN:
+                    break       # close() has begun: what it purges must stay all that there is
+        except KeyboardInterrupt as exc:
+            batch.accepted = accepted
+            batch.next_index = index
+            batch.note(exc)
+            raise
         finally:
             # Interrupted too: what is not queued now is refused, what is will be reported.
             batch.accepted = accepted
             batch.next_index = index
-            for i in range(index, batch.batch.count):
-                batch.batch.errors[i] = RD_KAFKA_RESP_ERR__QUEUE_FULL
+            for i in range(index, count):
+                outcomes.errors[i] = RD_KAFKA_RESP_ERR__QUEUE_FULL
             end_sending(client, batch)
             client.leave()
     finally:
@@ -279,7 +322,7 @@ cdef int end_sending(Client client, Batch batch) except -1:
     batch.callback = None
     batch.values.release()
     batch.keys.release()
-    batch.done = True
+    batch.done = batch.called = True
     KP_ADD(d.sent[batch.batch.epoch], -1)
     KP_ADD(d.tokens, -1)
     return 0

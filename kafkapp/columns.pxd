@@ -17,6 +17,7 @@ cdef extern from "batch.h" nogil:
         KP_OFFSETS32
         KP_OFFSETS64
         KP_FIXED
+        KP_VIEWS
 
     ctypedef struct kp_column:
         kp_column_kind kind
@@ -25,10 +26,14 @@ cdef extern from "batch.h" nogil:
         const kp_span *spans
         const void *offsets
         int64_t width
+        const void **buffers
+        const int64_t *buffer_sizes
+        int64_t buffer_count
         const uint8_t *valid
         int64_t valid_offset
 
     int64_t kp_column_check(const kp_column *column, int64_t count)
+    int64_t KP_MOST_ITEMS
 
 
 @cython.final
@@ -45,10 +50,11 @@ cdef class Column:
     cdef int from_sequence(self, tuple items, str what) except -1
     cdef int from_buffer(self, object data, object offsets, str what, str offsets_name) except -1
     cdef int from_arrow(self, object exporter, str what) except -1
-    cdef int from_arrow_views(self, const void *array) except -1
+    cdef int set_count(self, int64_t count, str what) except -1
     cdef int check(self, str what) except -1
 
 
 cdef Column new_column(object values, object offsets, str what)
+cdef bint is_numbers(object given)
 cdef int take_numbers(Py_buffer *view, object numbers, str what, int itemsize=*) except -1
 cdef Column new_key_column(object keys, object offsets, str what)

@@ -95,7 +95,7 @@ cdef class Column:
     cdef int from_sequence(self, tuple items, str what) except -1:
         cdef Py_ssize_t i
         cdef object item
-        self.count = len(items)
+        self.set_count(len(items), what)
         self.held = items
         self.spans = <kp_span *>malloc(max(1, len(items)) * sizeof(kp_span))
         if self.spans is NULL:
@@ -117,6 +117,8 @@ cdef class Column:
 
     cdef int from_buffer(self, object data, object offsets, str what, str offsets_name) except -1:
         cdef Py_buffer view
+        if isinstance(data, View):
+            data = (<View>data).data
         if data is None or isinstance(data, str):
             raise TypeError(f"{what} must be one buffer where {offsets_name} are given, not {type(data).__name__}")
         get_view(data, &view, what)
@@ -128,9 +130,9 @@ cdef class Column:
         self.hold(&view)
         self.c.kind = KP_OFFSETS32 if view.itemsize == 4 else KP_OFFSETS64
         self.c.offsets = view.buf
-        self.count = view.len // view.itemsize - 1
-        if self.count < 0:
+        if view.len == 0:
             raise ValueError(f"{offsets_name} must have at least one entry: n + 1 for n records")
+        self.set_count(view.len // view.itemsize - 1, what)
         return self.check(offsets_name)
 
     cdef int check(self, str what) except -1:
@@ -138,7 +140,14 @@ cdef class Column:
         with nogil:
             bad = kp_column_check(&self.c, self.count)
         if bad >= 0:
-            raise ValueError(f"{what}[{bad}] is less than the one before or beyond the {self.c.size} bytes of the buffer")
+            raise ValueError(f"{what}[{bad}] is beyond its buffer" if self.c.kind == KP_VIEWS else
+                             f"{what}[{bad}] is less than the one before or beyond the {self.c.size} bytes of the buffer")
+        return 0
+
+    cdef int set_count(self, int64_t count, str what) except -1:
+        if count > KP_MOST_ITEMS:
+            raise ValueError(f"{what}: {count} of them are too many for one batch, which takes up to {KP_MOST_ITEMS}")
+        self.count = count
         return 0
 
     cdef int from_arrow(self, object exporter, str what) except -1:
@@ -154,7 +163,7 @@ cdef class Column:
         schema = <const ArrowSchema *>PyCapsule_GetPointer(capsules[0], "arrow_schema")
         array = <const ArrowArray *>PyCapsule_GetPointer(capsules[1], "arrow_array")
         form = schema.format.decode()
-        self.count = array.length
+        self.set_count(array.length, what)
         if form == "n":
             self.c.kind = KP_NULLS
             return 0
@@ -170,13 +179,17 @@ cdef class Column:
             self.c.data = <const char *>array.buffers[1] + array.offset * self.c.width
             self.c.size = array.length * self.c.width
             return 0
-        if form.startswith("v"):
-            return self.from_arrow_views(array)
-        self.c.data = <const char *>array.buffers[2]
-        if array.buffers[1] is NULL:        # allowed where there is no value
-            self.count = 0
+        if array.length == 0:               # then buffers may be missing
             self.c.kind = KP_NULLS
             return 0
+        if form.startswith("v"):
+            self.c.kind = KP_VIEWS
+            self.c.offsets = <const int32_t *>array.buffers[1] + 4 * array.offset
+            self.c.buffers = array.buffers + 2
+            self.c.buffer_count = array.n_buffers - 3
+            self.c.buffer_sizes = <const int64_t *>array.buffers[array.n_buffers - 1]
+            return self.check(f"{what}'s views")
+        self.c.data = <const char *>array.buffers[2]
         if form in ("z", "u"):
             self.c.kind = KP_OFFSETS32
             self.c.offsets = <const int32_t *>array.buffers[1] + array.offset
@@ -187,22 +200,15 @@ cdef class Column:
             self.c.size = (<const int64_t *>self.c.offsets)[array.length]
         return self.check(f"{what}'s offsets")
 
-    cdef int from_arrow_views(self, const void *exported) except -1:
-        """A view: its length, and then up to 12 bytes, or four of them, the number of a buffer and a place in it."""
-        cdef const ArrowArray *array = <const ArrowArray *>exported
-        cdef const int32_t *view
-        cdef int64_t i
-        self.spans = <kp_span *>malloc(max(1, array.length) * sizeof(kp_span))
-        if self.spans is NULL:
-            raise MemoryError()
-        for i in range(array.length):
-            view = <const int32_t *>array.buffers[1] + 4 * (array.offset + i)
-            self.spans[i].size = view[0]
-            self.spans[i].data = (<const char *>&view[1] if view[0] <= 12
-                                  else <const char *>array.buffers[2 + view[2]] + view[3])
-        self.c.kind = KP_SPANS
-        self.c.spans = self.spans
-        return 0
+
+cdef bint is_numbers(object given):
+    """Whether a number of each record's own is given, and not one for all. NumPy's arrays have __index__, its scalars
+    are buffers: the dimensions tell them apart."""
+    if given is None or isinstance(given, int):
+        return False
+    if PyObject_CheckBuffer(given):
+        return getattr(given, "ndim", 1) != 0
+    return isinstance(given, (list, tuple))     # take_numbers() says what would do
 
 
 cdef int take_numbers(Py_buffer *view, object numbers, str what, int itemsize=0) except -1:
@@ -210,7 +216,14 @@ cdef int take_numbers(Py_buffer *view, object numbers, str what, int itemsize=0)
     wanted = "int32" if itemsize == 4 else "int64" if itemsize == 8 else "int32 or int64"
     if not PyObject_CheckBuffer(numbers):
         raise TypeError(f"{what} must be a buffer of {wanted} (array.array, NumPy), not {type(numbers).__name__}")
-    PyObject_GetBuffer(numbers, view, PyBUF_FORMAT | PyBUF_ND)
+    try:
+        PyObject_GetBuffer(numbers, view, PyBUF_FORMAT | PyBUF_ND)
+    except (BufferError, ValueError) as exc:
+        try:
+            memoryview(numbers).release()
+        except (BufferError, ValueError):       # a type that no buffer has, as NumPy's datetime64
+            raise TypeError(f"{what} must be a buffer of {wanted}: {exc}") from None
+        raise BufferError(f"{what} must be C-contiguous: {exc}") from None
     form = view.format.decode() if view.format is not NULL else "B"
     if view.ndim != 1 or form.lstrip("=@<") not in ("i", "l", "q") or view.itemsize not in (itemsize or 4, itemsize or 8):
         PyBuffer_Release(view)

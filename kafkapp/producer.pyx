@@ -426,5 +426,9 @@ cdef class KafkaSyncProducer(Producer):
         check_callback(callback)
         batch = send_batch(client, topic, values, offsets, keys, key_offsets, partition, headers, timestamps, callback,
                            copies(option), True, deadline)
-        batch.wait_done(deadline, None)
+        try:
+            batch.wait_done(deadline, None)
+        except KeyboardInterrupt as exc:
+            batch.note(exc)
+            raise
         return batch
