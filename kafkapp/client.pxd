@@ -58,6 +58,7 @@ cdef class Client:
     cdef int leave(self) except -1
     cdef int flush(self, int64_t deadline) except -1
     cdef int purge(self) except -1
+    cdef int purge_all(self) except -1
     cdef int close(self, int64_t deadline) except -1
     cdef int lose(self) except -1
     cdef bint drained(self) except -1

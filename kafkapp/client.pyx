@@ -308,6 +308,9 @@ cdef class Client:
 
     cdef int purge(self) except -1:
         self.check_blocking("purge")
+        return self.purge_all()
+
+    cdef int purge_all(self) except -1:
         kp_enter(&self.deliveries)
         try:
             with nogil:
@@ -321,21 +324,26 @@ cdef class Client:
         cdef kp_deliveries *d = &self.deliveries
         cdef list raised = None if self.background else []
         cdef unsigned long me = PyThread_get_thread_ident()
-        cdef int64_t left
+        cdef int64_t left = -1
         if self.forks != kp_forks:
             raise RuntimeError("this producer was made in another process: make one after the fork")
         if self.in_callback():
             raise RuntimeError("close would wait for the callback that calls it")
         while self.state == CLOSING and self.closer and self.closer != me:
-            # Another thread closes. Should it be interrupted, this one takes over.
+            # Another thread closes, and may have more time. Should it be interrupted, this one takes over.
             if passed(deadline):
-                return 0
-            self.wait(kp_rounds(d), deadline, None)
+                self.purge_all()
+                deadline = -1
+            kp_enter(d)     # that one must not destroy what this one polls
+            try:
+                self.wait(kp_rounds(d), deadline, None)
+            finally:
+                self.leave()
         if self.state == CLOSED:
             return 0
         if self.background and Py_IsFinalizing():
             return self.lose()
-        # When this thread closes it already, this call is a signal handler's: it does the work, the other finds it done.
+        # Should this thread be closing it already, then this is a signal's handler: the other call finds it done.
         self.state = CLOSING
         self.closer = me
         try:
@@ -343,14 +351,11 @@ cdef class Client:
                 kp_wake(d)      # who waits for room in the queue sees that there will be none
             self.wait_all(deadline, raised)
             if kp_outstanding(d):
-                with nogil:
-                    rd_kafka_purge(self.rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT)
+                self.purge_all()
                 # The reports of purged records come soon; their callbacks may take as long as they like.
-                while kp_outstanding(d):
+                while kp_outstanding(d) and (kp_outstanding(d) != left or d.server):
                     left = kp_outstanding(d)
                     self.wait_all(now() + PURGE_WAIT, raised)
-                    if kp_outstanding(d) == left and not d.server:
-                        break
             if self.state != CLOSED:
                 self.stop_poller()
         except:
@@ -364,8 +369,7 @@ cdef class Client:
         clients.discard(self)
         if d.users == 0:
             self.destroy()
-        with nogil:
-            kp_wake(d)
+        kp_wake(d)
         raise_all(raised)
         return 0
 
@@ -373,8 +377,7 @@ cdef class Client:
         """The interpreter is at its end, and has ended the background thread: nobody can report any more."""
         self.state = CLOSED
         if self.outstanding():
-            report(RuntimeError(f"producer {self.name}: {self.outstanding()} records are lost, the interpreter has ended "
-                                "the producer's thread"))
+            report(RuntimeError(f"producer {self.name}: {self.outstanding()} records lost: the interpreter is at its end"))
         return 0
 
     cdef int wait_all(self, int64_t deadline, list raised) except -1:
@@ -423,7 +426,6 @@ cdef class Client:
         return kp_outstanding(&self.deliveries) - self.deliveries.tokens
 
     cdef object fatal_error(self):
-        """The Error behind RD_KAFKA_RESP_ERR__FATAL."""
         cdef char errstr[512]
         cdef rd_kafka_resp_err_t err
         if self.rk is NULL:         # closed since
