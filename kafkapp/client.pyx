@@ -439,8 +439,8 @@ cdef class Client:
 
     def ledger(self):
         """What is held now, for tests: states, of records and batches in flight; buffers; topics."""
-        return {"states": self.deliveries.made - self.deliveries.pooled + self.deliveries.tokens, "buffers": self.deliveries.views,
-                "topics": len(self.topics) if self.rk is not NULL else 0,
+        return {"states": self.deliveries.made - self.deliveries.pooled + self.deliveries.tokens,
+                "buffers": self.deliveries.views, "topics": len(self.topics) if self.rk is not NULL else 0,
                 "outstanding": self.outstanding()}
 
 
