@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, final
@@ -7,6 +8,7 @@ from kafkapp.errors import Error
 
 @final
 class Batch(Settled):
+    def __init__(self, *args: object, **kwargs: object) -> None: ...
     @property
     def topic(self) -> str: ...
     @property
@@ -28,6 +30,7 @@ class Batch(Settled):
 
 @final
 class Outcomes:
-    def __buffer__(self, flags: int, /) -> memoryview: ...
+    if sys.version_info >= (3, 12):
+        def __buffer__(self, flags: int, /) -> memoryview: ...
 
 __pyx_capi__: dict[str, Any]

@@ -159,7 +159,7 @@ cdef class Column:
             bad = kp_column_check(&self.c, self.count)
         if bad >= 0:
             raise ValueError(f"{what}[{bad}] is beyond its buffer" if self.c.kind == KP_VIEWS else
-                             f"{what}[{bad}] is less than the one before or beyond the {self.c.size} bytes of the buffer")
+                             f"{what}[{bad}] is less than the one before or beyond the buffer's {self.c.size} bytes")
         return 0
 
     cdef int set_count(self, int64_t count, str what) except -1:
@@ -171,7 +171,6 @@ cdef class Column:
     cdef int from_arrow(self, object exporter, str what) except -1:
         cdef const ArrowSchema *schema
         cdef const ArrowArray *array
-        cdef int64_t size
         capsules = exporter.__arrow_c_array__()
         if not (isinstance(capsules, tuple) and len(capsules) == 2 and PyCapsule_IsValid(capsules[0], "arrow_schema")
                 and PyCapsule_IsValid(capsules[1], "arrow_array")):
@@ -243,7 +242,8 @@ cdef int take_numbers(Py_buffer *view, object numbers, str what, int itemsize=0)
             raise TypeError(f"{what} must be a buffer of {wanted}: {exc}") from None
         raise BufferError(f"{what} must be C-contiguous: {exc}") from None
     form = view.format.decode() if view.format is not NULL else "B"
-    if view.ndim != 1 or form.lstrip("=@<") not in ("i", "l", "q") or view.itemsize not in (itemsize or 4, itemsize or 8):
+    if (view.ndim != 1 or form.lstrip("=@<") not in ("i", "l", "q")
+            or view.itemsize not in (itemsize or 4, itemsize or 8)):
         PyBuffer_Release(view)
         raise TypeError(f"{what} must be a one-dimensional buffer of {wanted}, not of format {form!r}")
     return 0
@@ -270,8 +270,8 @@ cdef Column new_column(object values, object offsets, str what):
     elif is_sequence(values):
         column.from_sequence(tuple(values), what)
     else:
-        raise TypeError(f"{what} must be a sequence of bytes-like objects, str or None, a buffer with offsets, or an object "
-                        f"with __arrow_c_array__, not {type(values).__name__}")
+        raise TypeError(f"{what} must be a sequence of bytes-like objects, str or None, a buffer with offsets, or an "
+                        f"object with __arrow_c_array__, not {type(values).__name__}")
     return column
 
 
