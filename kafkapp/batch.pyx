@@ -149,7 +149,7 @@ cdef class Batch(Settled):
             raised = []
         try:
             self.wait_done(deadline, raised)
-        except:
+        except BaseException:
             report_all(raised)
             raise
         raise_all(raised)
