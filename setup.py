@@ -23,6 +23,7 @@ MODULES = {
     "sender": ["csrc/delivery.c", "csrc/produce.c"],
     "cutting": ["csrc/batch.c", "csrc/delivery.c", "csrc/lines.c", "csrc/produce.c"],
     "requests": ["csrc/delivery.c"],
+    "ending": ["csrc/delivery.c"],
     "transactions": ["csrc/delivery.c"],
     "producer": ["csrc/delivery.c"],
     "testing": [],

@@ -1,4 +1,5 @@
-"""The rows of a CSV file as JSON documents to a topic: python csv_rows.py -b localhost:9092 -t rows --key name rows.csv"""
+"""The rows of a CSV file as JSON documents: python csv_rows.py -b localhost:9092 -t rows --key name rows.csv"""
+
 import csv
 import json
 from itertools import islice
@@ -24,8 +25,10 @@ def main(bootstrap_servers, topic, properties, file, key):
                     sender.refuse(f"the row that ends in line {rows.line_num} has not as many fields as the header")
                 else:
                     good.append(row)
-            sender.send([json.dumps(row, ensure_ascii=False) for row in good],
-                        keys=None if key is None else [row[key] for row in good])
+            sender.send(
+                [json.dumps(row, ensure_ascii=False) for row in good],
+                keys=None if key is None else [row[key] for row in good],
+            )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 Each line is checked, and goes out as it stands; a field of it may be the key.
 """
+
 import json
 from itertools import islice
 

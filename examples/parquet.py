@@ -1,7 +1,8 @@
-"""A column of a Parquet file to a topic: python parquet.py -b localhost:9092 -t events --value body --key id events.parquet
+"""A column of a Parquet file: python parquet.py -b localhost:9092 -t events --value body --key id events.parquet
 
 Arrow's memory goes to librdkafka as it is: no row is touched in Python, and none is copied on the way.
 """
+
 import click
 import pyarrow as pa
 import pyarrow.parquet as pq

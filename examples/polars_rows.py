@@ -2,6 +2,7 @@
 
 The rows become JSON in polars, the column goes to librdkafka as it is: no row is touched in Python.
 """
+
 from pathlib import Path
 
 import click

@@ -2,6 +2,7 @@
 
 0: all was delivered; 1: some rows were not; 2: nothing could be sent; 130: Ctrl-C.
 """
+
 import sys
 from collections import Counter
 
@@ -19,7 +20,7 @@ def options(command):
     for option in (
         click.option("-b", "--bootstrap-servers", required=True, help="host:port,..."),
         click.option("-t", "--topic", required=True),
-        click.option("-X", "--property", "properties", multiple=True, metavar="NAME=VALUE", help="A property of the producer."),
+        click.option("-X", "--property", "properties", multiple=True, metavar="NAME=VALUE", help="Of the producer."),
         click.argument("file", type=click.Path(exists=True, dir_okay=False)),
     ):
         command = option(command)
@@ -31,7 +32,9 @@ class Sender:
 
     def __init__(self, bootstrap_servers, topic, properties=(), total=None):
         self.topic, self.delivered, self.failed = topic, 0, Counter()
-        self.progress = Progress(TextColumn(topic), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console)
+        self.progress = Progress(
+            TextColumn(topic), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
+        )
         self.task = self.progress.add_task(topic, total=total)
         try:
             pairs = dict(pair.split("=", 1) for pair in properties)
@@ -44,7 +47,7 @@ class Sender:
         """One batch. This waits while the queue is full, so a file may be larger than memory."""
         batch = self.producer.send_batch(self.topic, values, callback=self.reported, **columns)
         if batch.accepted == 0:
-            self.reported(batch)        # all refused at once: there are no reports, and so no callback
+            self.reported(batch)  # all refused at once: there are no reports, and so no callback
 
     def reported(self, batch):
         """On the producer's thread, once for each batch, when all its records are reported."""
@@ -65,7 +68,7 @@ class Sender:
     def __exit__(self, kind, exc, traceback):
         interrupted = isinstance(exc, KeyboardInterrupt)
         try:
-            self.producer.close(5 if interrupted else None)     # in the end every record has its outcome
+            self.producer.close(5 if interrupted else None)  # in the end every record has its outcome
         except KeyboardInterrupt:
             interrupted = True
             self.producer.close(0)

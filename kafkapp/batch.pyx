@@ -13,9 +13,10 @@ from kafkapp.delivery cimport (
     KP_ADD,
     KP_EPOCHS,
     Topic,
-    call,
+    call_one,
     kp_enter,
     kp_finish,
+    kp_forks,
     kp_rounds,
     kp_slot_back,
     kp_slot_take,
@@ -140,7 +141,7 @@ cdef class Batch(Settled):
         cdef list raised = None
         if client is None:
             return True
-        if client.state == OPEN:
+        if client.state == OPEN or client.forks != kp_forks:
             client.check_open()
         if client.in_callback():        # also while close() waits: open or not
             raise RuntimeError("wait would wait for the callback that calls it")
@@ -148,7 +149,7 @@ cdef class Batch(Settled):
             raised = []
         try:
             self.wait_done(deadline, raised)
-        except:
+        except BaseException:
             report_all(raised)
             raise
         raise_all(raised)
@@ -184,13 +185,11 @@ cdef class Batch(Settled):
         self.values.release()
         self.keys.release()
         self.done = True
-        try:
-            if callback is not None and not (d.only_errors and not self.failed()):
-                call(callback, (self,), raised)
-        finally:
-            self.called = True
-            d.done[epoch] += 1      # the batch's own token
-            KP_ADD(d.tokens, -1)
+        if callback is not None and not (d.only_errors and not self.failed()):
+            call_one(callback, self, raised)
+        self.called = True
+        d.done[epoch] += 1      # the batch's own token
+        KP_ADD(d.tokens, -1)
         return 0
 
     cdef bint failed(self) noexcept:

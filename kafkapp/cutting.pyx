@@ -8,7 +8,7 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
 from kafkapp.batch cimport Batch
-from kafkapp.columns cimport KP_NULLS, KP_SPANS, Column, kp_span
+from kafkapp.columns cimport KP_SPANS, Column, kp_span
 
 
 cdef extern from "lines.h" nogil:
@@ -98,7 +98,6 @@ cdef class Lines:
             the queue full.
         """
         cdef dict cells = {}
-        cdef list cell
         cdef int64_t i, records = 0, size = 0
         cdef int partition = -1
         cdef bint failed = False

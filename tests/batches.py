@@ -2,6 +2,7 @@
 
 Layer: test helper over kafkapp and readback.
 """
+
 from contextlib import contextmanager
 
 from readback import read_messages
@@ -9,15 +10,19 @@ from readback import read_messages
 from kafkapp import ErrorCode, EventsPollingOption, KafkaAsyncProducer, KafkaSyncProducer
 
 KINDS = ("auto", "manual", "sync")
-NOBODY = "127.0.0.1:1"      # where no broker listens: what is accepted stays in flight
+NOBODY = "127.0.0.1:1"  # where no broker listens: what is accepted stays in flight
 IN_PROGRESS = ErrorCode.RD_KAFKA_RESP_ERR__IN_PROGRESS
 QUEUE_FULL = ErrorCode.RD_KAFKA_RESP_ERR__QUEUE_FULL
 
 
 def new_producer(kind, servers=NOBODY, **properties):
-    properties = {"bootstrap.servers": servers, "log_cb": lambda *record: None, "error_cb": lambda error: None,
-                  **{name.replace("_", "."): value for name, value in properties.items() if "." not in name},
-                  **{name: value for name, value in properties.items() if "." in name}}
+    properties = {
+        "bootstrap.servers": servers,
+        "log_cb": lambda *record: None,
+        "error_cb": lambda error: None,
+        **{name.replace("_", "."): value for name, value in properties.items() if "." not in name},
+        **{name: value for name, value in properties.items() if "." in name},
+    }
     if kind == "sync":
         return KafkaSyncProducer(properties)
     return KafkaAsyncProducer(properties, EventsPollingOption.Auto if kind == "auto" else EventsPollingOption.Manual)

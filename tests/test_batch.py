@@ -1,4 +1,5 @@
 """What becomes of a batch: outcomes, full queues, refusals, callbacks, and who holds what until when."""
+
 import gc
 import sys
 import threading
@@ -35,6 +36,7 @@ def producer(kind, broker):
 
 # -- outcomes -------------------------------------------------------------------------------------
 
+
 def test_every_item_has_its_outcome(kind, producer, broker, topic):
     calls = Calls()
     producer.send_batch(topic, [b"before"], partition=2).wait(10)
@@ -67,8 +69,14 @@ def test_columns_are_buffers_without_copies(kind):
         errors = np.asarray(batch.errors)
         assert np.shares_memory(errors, np.asarray(batch.errors))
         assert (errors == IN_PROGRESS).all()
-        for column, form, name in ((batch.errors, "i", "int32"), (batch.partitions, "i", "int32"), (batch.offsets, "q", "int64")):
-            assert column.readonly and column.format == form and column.shape == (25,) and np.asarray(column).dtype == name
+        for column, form, name in (
+            (batch.errors, "i", "int32"),
+            (batch.partitions, "i", "int32"),
+            (batch.offsets, "q", "int64"),
+        ):
+            assert (
+                column.readonly and column.format == form and column.shape == (25,) and np.asarray(column).dtype == name
+            )
             with pytest.raises(TypeError):
                 column[0] = 1
             with pytest.raises(ValueError):
@@ -103,14 +111,21 @@ def test_headers_for_all_a_timestamp_for_each_and_partitions(producer, broker, t
     assert all(m.headers() == [("h", b"1"), ("h", None), ("e", b"")] and m.key() == b"k" for m in messages)
 
 
-@pytest.mark.parametrize("partition", [2, np.int64(2), array("i", [2] * 25), np.full(25, 2, "i4")], ids=lambda p: type(p).__name__)
-@pytest.mark.parametrize("timestamps", [1_700_000_000_123, np.int64(1_700_000_000_123), array("q", [1_700_000_000_123] * 25)],
-                         ids=lambda stamps: type(stamps).__name__)
+@pytest.mark.parametrize(
+    "partition", [2, np.int64(2), array("i", [2] * 25), np.full(25, 2, "i4")], ids=lambda p: type(p).__name__
+)
+@pytest.mark.parametrize(
+    "timestamps",
+    [1_700_000_000_123, np.int64(1_700_000_000_123), array("q", [1_700_000_000_123] * 25)],
+    ids=lambda stamps: type(stamps).__name__,
+)
 def test_one_for_all_or_one_for_each(broker, topic, partition, timestamps):
     with new_producer("sync", broker.bootstrap_servers) as producer:
         assert producer.send_batch(topic, VALUES, partition=partition, timestamps=timestamps).failures() == []
     messages = read_messages(broker.bootstrap_servers, topic)
-    assert [(m.value(), m.partition(), m.timestamp()[1]) for m in messages] == [(v, 2, 1_700_000_000_123) for v in VALUES]
+    assert [(m.value(), m.partition(), m.timestamp()[1]) for m in messages] == [
+        (v, 2, 1_700_000_000_123) for v in VALUES
+    ]
 
 
 def test_without_a_partition_keys_choose_it_as_for_single_records(producer, broker, topic):
@@ -124,6 +139,7 @@ def test_without_a_partition_keys_choose_it_as_for_single_records(producer, brok
 
 
 # -- refusals -------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("more", [{}, {"timestamps": 1}], ids=["batch", "one by one"])
 def test_an_item_that_is_too_large_is_refused_alone(kind, broker, topic, more):
@@ -140,7 +156,7 @@ def test_an_item_that_is_too_large_is_refused_alone(kind, broker, topic, more):
 
 @pytest.mark.parametrize("more", [{}, {"timestamps": 1}], ids=["batch", "one by one"])
 def test_an_unknown_partition_is_refused_alone(producer, broker, topic, more):
-    producer.send_batch(topic, [b"first"], partition=0).wait(10)        # the topic is known now
+    producer.send_batch(topic, [b"first"], partition=0).wait(10)  # the topic is known now
     batch = producer.send_batch(topic, [b"a", b"b", b"c", b"d"], partition=array("i", [0, 99, 99, 0]), **more)
     unknown = ErrorCode.RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION
     assert batch.wait(10) and list(batch.errors) == [0, unknown, unknown, 0] and batch.accepted == 2
@@ -158,7 +174,7 @@ def test_nothing_accepted_means_no_callback_and_done_at_once(kind):
         large = bytearray(2000)
         batch = producer.send_batch("t", [large, large], callback=calls)
         assert batch.done and batch.accepted == 0 and batch.next_index == 2 and list(batch.errors) == [TOO_LARGE] * 2
-        large.append(0)         # let go of
+        large.append(0)  # let go of
         assert batch.wait(0) and len(producer) == 0
         producer.flush(10)
         assert not calls
@@ -171,9 +187,11 @@ def test_manual_never_blocks_and_the_rest_goes_on_in_order(broker, topic, more):
         while values:
             batch = producer.send_batch(topic, values, partition=0, callback=calls, **more)
             assert len(batch) == len(values) and batch.accepted == batch.next_index
-            assert list(batch.errors[batch.next_index:]) == [QUEUE_FULL] * (len(values) - batch.next_index)
-            assert [i for i, error in batch.failures() if error.code == QUEUE_FULL] == list(range(batch.next_index, len(values)))
-            values = values[batch.next_index:]
+            assert list(batch.errors[batch.next_index :]) == [QUEUE_FULL] * (len(values) - batch.next_index)
+            assert [i for i, error in batch.failures() if error.code == QUEUE_FULL] == list(
+                range(batch.next_index, len(values))
+            )
+            values = values[batch.next_index :]
             if values:
                 producer.poll_events(1)
         producer.flush(10)
@@ -223,6 +241,7 @@ def test_close_ends_a_send_batch_that_waits_for_room():
 
 
 # -- reports --------------------------------------------------------------------------------------
+
 
 def test_errors_of_the_broker_land_in_the_column(kind, cluster, topic):
     refused = ErrorCode.RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
@@ -324,7 +343,9 @@ def test_what_a_callback_raises(kind, producer, topic, monkeypatch):
 
 def test_only_errors_means_callbacks_for_failures_only(kind, cluster, topic):
     calls = Calls()
-    with new_producer(kind, cluster.bootstrap_servers, **{"delivery.report.only.error": True, "linger.ms": 1}) as producer:
+    with new_producer(
+        kind, cluster.bootstrap_servers, **{"delivery.report.only.error": True, "linger.ms": 1}
+    ) as producer:
         held = bytearray(10)
         assert producer.send_batch(topic, [held], partition=0, callback=calls).wait(10)
         held.append(1)
@@ -358,6 +379,7 @@ def test_after_close(kind, broker, topic):
 
 # -- who holds what -------------------------------------------------------------------------------
 
+
 def resizable(*arrays):
     try:
         for one in arrays:
@@ -373,8 +395,10 @@ def test_exporters_are_held_until_the_batch_is_done(kind, option):
     item, data, key, keys = bytearray(b"item"), bytearray(b"data"), bytearray(b"key"), bytearray(b"keys")
     ends = array("i", [0, 2, 4])
     with offline(kind) as producer:
-        batches = [producer.send_batch("t", [item, "s"], keys=key, timeout=0, option=option),
-                   producer.send_batch("t", data, offsets=ends, keys=keys, key_offsets=ends, timeout=0, option=option)]
+        batches = [
+            producer.send_batch("t", [item, "s"], keys=key, timeout=0, option=option),
+            producer.send_batch("t", data, offsets=ends, keys=keys, key_offsets=ends, timeout=0, option=option),
+        ]
         for one in (item, data, key, keys):
             assert resizable(one) is (option is TO_COPY)
         producer.purge()
@@ -397,7 +421,9 @@ def test_a_batch_that_its_user_drops_lives_until_its_end(kind, broker, topic):
     value, calls = Watched(b"value"), []
     gone = weakref.ref(value)
     with new_producer(kind, broker.bootstrap_servers, linger_ms=50) as producer:
-        weak = weakref.ref(producer.send_batch(topic, [value] * 10, partition=0, callback=lambda batch: calls.append(len(batch))))
+        weak = weakref.ref(
+            producer.send_batch(topic, [value] * 10, partition=0, callback=lambda batch: calls.append(len(batch)))
+        )
         del value
         gc.collect()
         producer.flush(10)

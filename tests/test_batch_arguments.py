@@ -1,4 +1,5 @@
 """Malformed arguments of send_batch raise before anything is queued, name the argument, and leave nothing held."""
+
 import os
 import subprocess
 import sys
@@ -110,7 +111,7 @@ def test_malformed_arguments_queue_nothing(producer, case):
     with pytest.raises(error, match=text):
         producer.send_batch(arguments.pop("topic"), arguments.pop("values"), **arguments)
     assert balanced(producer)
-    held.append(0)      # nobody holds it
+    held.append(0)  # nobody holds it
     producer.flush(10)
     assert not calls
 
@@ -172,7 +173,9 @@ except MemoryError as exc:
 producer.close(0)
 """
     run = subprocess.run([sys.executable, "-c", code], timeout=60, capture_output=True, text=True, check=False)
-    assert "MemoryError: no memory for the outcomes of 2147483648 records" in run.stdout and run.returncode == 0, run.stderr
+    assert "MemoryError: no memory for the outcomes of 2147483648 records" in run.stdout and run.returncode == 0, (
+        run.stderr
+    )
 
 
 def test_a_batch_comes_from_send_batch_only():

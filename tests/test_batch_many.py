@@ -1,4 +1,5 @@
 """Batches at random, in numbers, by many threads, and interrupted: every record once, nothing left behind."""
+
 import gc
 import os
 import random
@@ -25,10 +26,13 @@ from kafkapp import ProducerRecord, SendOption, Value
 
 items = st.one_of(st.none(), st.binary(max_size=30), st.text(st.characters(codec="utf-8"), max_size=12))
 present = st.binary(max_size=30)
-WRAPS = [lambda item: item, lambda item: Value(item),
-         lambda item: bytearray(item) if isinstance(item, bytes) else item,
-         lambda item: memoryview(item) if isinstance(item, bytes) else item,
-         lambda item: np.frombuffer(item, "u1") if isinstance(item, bytes) else item]
+WRAPS = [
+    lambda item: item,
+    lambda item: Value(item),
+    lambda item: bytearray(item) if isinstance(item, bytes) else item,
+    lambda item: memoryview(item) if isinstance(item, bytes) else item,
+    lambda item: np.frombuffer(item, "u1") if isinstance(item, bytes) else item,
+]
 
 
 def plain(item):
@@ -54,7 +58,9 @@ def columns(draw, size=None):
         given, before = draw(st.lists(present, **sizes)), draw(present)
         ends = np.cumsum([len(before), *map(len, given)])
         data = draw(st.sampled_from([bytes, bytearray, memoryview]))(before + b"".join(given) + draw(present))
-        offsets = draw(st.sampled_from([lambda e: e.astype("i4"), lambda e: e.astype("i8"), lambda e: array("i", e.tolist())]))(ends)
+        offsets = draw(
+            st.sampled_from([lambda e: e.astype("i4"), lambda e: e.astype("i8"), lambda e: array("i", e.tolist())])
+        )(ends)
         return data, offsets, given
     cut, off = draw(few), draw(few)
     if kind == "arrow fixed":
@@ -63,10 +69,19 @@ def columns(draw, size=None):
         filler, form = bytes(width), pa.binary(width)
     else:
         text = draw(st.booleans())
-        given = draw(st.lists(st.one_of(st.none(), st.text(st.characters(codec="utf-8"), max_size=20) if text else present), **sizes))
+        given = draw(
+            st.lists(
+                st.one_of(st.none(), st.text(st.characters(codec="utf-8"), max_size=20) if text else present), **sizes
+            )
+        )
         filler = "x" if text else b"x"
-        form = draw(st.sampled_from([pa.string(), pa.large_string(), pa.string_view()] if text else
-                                    [pa.binary(), pa.large_binary(), pa.binary_view()]))
+        form = draw(
+            st.sampled_from(
+                [pa.string(), pa.large_string(), pa.string_view()]
+                if text
+                else [pa.binary(), pa.large_binary(), pa.binary_view()]
+            )
+        )
     made = pa.array([filler] * off + given + [None] * cut, form)
     return made.slice(off, len(given)), None, [plain(item) for item in given]
 
@@ -87,7 +102,9 @@ def batches(draw):
         partitions = [arguments["partition"]] * n
     else:
         partitions = draw(st.lists(st.integers(0, 3), min_size=n, max_size=n))
-        arguments["partition"] = draw(st.sampled_from([lambda p: array("i", p), lambda p: np.array(p, "i4")]))(partitions)
+        arguments["partition"] = draw(st.sampled_from([lambda p: array("i", p), lambda p: np.array(p, "i4")]))(
+            partitions
+        )
     times = st.integers(1, 2**41)
     match draw(st.sampled_from(["now", "one", "each"])):
         case "one":
@@ -96,7 +113,9 @@ def batches(draw):
         case "each":
             stamps = draw(st.lists(times, min_size=n, max_size=n))
             arguments["timestamps"] = np.array(stamps, "i8")
-    headers = draw(st.lists(st.tuples(st.text("abc", min_size=1, max_size=2), st.one_of(st.none(), present)), max_size=2))
+    headers = draw(
+        st.lists(st.tuples(st.text("abc", min_size=1, max_size=2), st.one_of(st.none(), present)), max_size=2)
+    )
     if headers or draw(st.booleans()):
         arguments["headers"] = headers
     arguments["option"] = draw(st.sampled_from(SendOption))
@@ -106,8 +125,9 @@ def batches(draw):
 @pytest.mark.parametrize("kind", KINDS)
 def test_random_batches_against_a_model(kind, broker, topic):
     """The model is lists: what each partition must hold next, in order."""
-    consumer = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": "g", "fetch.wait.max.ms": 5,
-                         "log_level": 0})
+    consumer = Consumer(
+        {"bootstrap.servers": broker.bootstrap_servers, "group.id": "g", "fetch.wait.max.ms": 5, "log_level": 0}
+    )
     consumer.assign([TopicPartition(topic, partition, 0) for partition in range(4)])
     ends = Counter()
     with new_producer(kind, broker.bootstrap_servers, linger_ms=0) as producer:
@@ -115,13 +135,19 @@ def test_random_batches_against_a_model(kind, broker, topic):
         ends.update(range(4))
         assert len(consumer.consume(4, 20)) == 4
 
-        @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+        @settings(
+            max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None
+        )
         @given(batches())
         def run(batch):
             values, arguments, records, stamps, headers = batch
             sent, calls = None, []
             sent = producer.send_batch(topic, values, callback=calls.append, **arguments)
-            assert sent.wait(20) and sent.failures() == [] and sent.accepted == sent.next_index == len(sent) == len(records)
+            assert (
+                sent.wait(20)
+                and sent.failures() == []
+                and sent.accepted == sent.next_index == len(sent) == len(records)
+            )
             assert calls == [sent] * bool(records)
             model = {partition: [] for partition in range(4)}
             for i, (partition, value, key) in enumerate(records):
@@ -131,8 +157,9 @@ def test_random_batches_against_a_model(kind, broker, topic):
             got = {partition: [] for partition in range(4)}
             for message in consumer.consume(len(records), 20) if records else ():
                 assert message.error() is None
-                got[message.partition()].append((message.value(), message.key(), stamps and message.timestamp()[1],
-                                                 message.headers()))
+                got[message.partition()].append(
+                    (message.value(), message.key(), stamps and message.timestamp()[1], message.headers())
+                )
             assert got == model
 
         run()
@@ -142,6 +169,7 @@ def test_random_batches_against_a_model(kind, broker, topic):
 
 
 # -- in numbers -----------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_batches_and_single_records_of_many_threads(kind, broker, topic):
@@ -159,7 +187,7 @@ def test_batches_and_single_records_of_many_threads(kind, broker, topic):
                 while values:
                     batch = producer.send_batch(topic, values, partition=thread % 4, callback=called)
                     counts["accepted", thread] += batch.accepted
-                    values = values[batch.next_index:]
+                    values = values[batch.next_index :]
                     if kind == "manual" and values:
                         producer.poll_events(0.05)
                 record = ProducerRecord(topic, thread % 4, None, f"{thread}:{turn}:single")
@@ -169,7 +197,7 @@ def test_batches_and_single_records_of_many_threads(kind, broker, topic):
                         break
                     except BufferError:
                         producer.poll_events(0.05)
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: BLE001 - told by the test
             problems.append(exc)
 
     lock = threading.Lock()
@@ -193,7 +221,9 @@ def test_batches_and_single_records_of_many_threads(kind, broker, topic):
     for thread in range(6):
         mine = [m.value().decode().split(":")[1:] for m in messages if m.value().startswith(b"%d:" % thread)]
         chosen = random.Random(thread)
-        assert mine == [[str(turn), tag] for turn in range(20) for tag in [*map(str, range(chosen.randrange(60))), "single"]]
+        assert mine == [
+            [str(turn), tag] for turn in range(20) for tag in [*map(str, range(chosen.randrange(60))), "single"]
+        ]
 
 
 def resident():
@@ -228,16 +258,15 @@ def test_batches_leave_no_memory_behind(kind, far_broker):
             case 2:
                 batch = producer.send_batch(topic, arrow, partition=2, callback=lambda batch: None)
             case 3:
-                batch = producer.send_batch(topic, [b"z" * 3000, "s"], partition=3)     # one is too large
+                batch = producer.send_batch(topic, [b"z" * 3000, "s"], partition=3)  # one is too large
                 with pytest.raises(TypeError):
                     producer.send_batch(topic, [bytearray(9), 5], headers={"h": b"v"})
         if turn % 20 == 19:
             producer.flush(10)
             assert batch.done
 
-    with new_producer(kind, far_broker, message_max_bytes=2000,
-                      linger_ms=1) as producer:
-        seen, turns = [], 200 if kind == "sync" else 2000      # a synchronous one may take a delayed ACK, 40 ms
+    with new_producer(kind, far_broker, message_max_bytes=2000, linger_ms=1) as producer:
+        seen, turns = [], 200 if kind == "sync" else 2000  # a synchronous one may take a delayed ACK, 40 ms
         for turn in range(turns):
             send(turn)
             if turn % (turns // 4) == turns // 4 - 1:
@@ -249,6 +278,7 @@ def test_batches_leave_no_memory_behind(kind, far_broker):
 
 
 # -- interrupted ----------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("kind", ["auto", "sync"])
 def test_ctrl_c_while_it_waits_for_room(kind):

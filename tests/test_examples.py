@@ -1,4 +1,5 @@
 """Each example is run as its first lines say, and what it sent is read back by another client."""
+
 import json
 import os
 import re
@@ -11,14 +12,21 @@ import pytest
 from batches import NOBODY
 from readback import read_messages
 
-ROOT = Path(__file__).parent.parent
-EXAMPLES = ROOT / "examples"
+EXAMPLES = Path(__file__).parent.parent / "examples"
 ROWS = [{"id": i, "name": f"naïve {i}", "note": "" if i % 3 else None} for i in range(1000)]
 
 
 def run(name, *arguments):
-    result = subprocess.run([sys.executable, EXAMPLES / name, *map(str, arguments)], capture_output=True, timeout=60, text=True,
-                            env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}, check=False)
+    environment = {**os.environ, "COLUMNS": "200"}
+    environment.pop("PYTHONSAFEPATH", None)  # they share a module that stands beside them
+    result = subprocess.run(
+        [sys.executable, EXAMPLES / name, *map(str, arguments)],
+        capture_output=True,
+        timeout=60,
+        text=True,
+        env=environment,
+        check=False,
+    )
     assert "Traceback" not in result.stderr, result.stderr
     assert result.stdout == ""
     return result
@@ -76,7 +84,18 @@ def test_csv_without_that_column(broker, topic, files):
 
 
 def test_parquet(broker, topic, files):
-    result = run("parquet.py", "-b", broker.bootstrap_servers, "-t", topic, "--value", "note", "--key", "id", files / "rows.parquet")
+    result = run(
+        "parquet.py",
+        "-b",
+        broker.bootstrap_servers,
+        "-t",
+        topic,
+        "--value",
+        "note",
+        "--key",
+        "id",
+        files / "rows.parquet",
+    )
     assert result.returncode == 0 and "1000 records delivered" in result.stderr and "1000/1000" in result.stderr
     assert sent(broker, topic) == [(None if row["note"] is None else b"", b"%d" % row["id"]) for row in ROWS]
 
@@ -94,17 +113,35 @@ def test_polars(broker, topic, files, kind):
     pairs = sent(broker, topic)
     assert [key for _, key in pairs] == [b"%d" % row["id"] for row in ROWS]
     rows = [json.loads(value) for value, _ in pairs]
-    assert [(row["id"], row["name"], row["note"] or None) for row in rows] == [(r["id"], r["name"], r["note"] or None) for r in ROWS]
+    assert [(row["id"], row["name"], row["note"] or None) for row in rows] == [
+        (r["id"], r["name"], r["note"] or None) for r in ROWS
+    ]
 
 
-EVERY = [("ndjson.py", "rows.ndjson", []), ("csv_rows.py", "rows.csv", []), ("parquet.py", "rows.parquet", ["--value", "name"]),
-         ("polars_rows.py", "rows.csv", [])]
+EVERY = [
+    ("ndjson.py", "rows.ndjson", []),
+    ("csv_rows.py", "rows.csv", []),
+    ("parquet.py", "rows.parquet", ["--value", "name"]),
+    ("polars_rows.py", "rows.csv", []),
+]
 
 
 @pytest.mark.parametrize(("name", "file", "more"), EVERY, ids=lambda part: str(part))
 def test_failures_are_told(broker, files, name, file, more):
     """Nobody takes the records: all of them are counted, and the exit status says so."""
-    result = run(name, "-b", NOBODY, "-t", f"t-{uuid.uuid4().hex[:8]}", "-X", "message.timeout.ms=300", "-X", "log_level=0", *more, files / file)
+    result = run(
+        name,
+        "-b",
+        NOBODY,
+        "-t",
+        f"t-{uuid.uuid4().hex[:8]}",
+        "-X",
+        "message.timeout.ms=300",
+        "-X",
+        "log_level=0",
+        *more,
+        files / file,
+    )
     assert result.returncode == 1 and "0 records delivered" in result.stderr
     assert re.search(r"1000 not sent: .*timed out", result.stderr)
 

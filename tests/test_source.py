@@ -32,6 +32,7 @@ LAYERS = [
     {"events", "columns"},
     {"client"},
     {"batch", "requests", "sender"},
+    {"cutting"},
     {"transactions"},
     {"producer", "testing"},
     {"__init__"},
