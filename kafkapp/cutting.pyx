@@ -57,6 +57,9 @@ cdef class Lines:
             raise IndexError(i)
         return None if self.keys is NULL else self.slice(&self.keys[i]), self.slice(&self.values[i])
 
+    def __iter__(self):
+        return (self[i] for i in range(self.count))
+
     cdef object slice(self, kp_span *span):
         cdef int64_t start
         if span.data is NULL:

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from confluent_kafka import Producer
-from meter import BusyThread, Run, Ticker, idle, leave, memory
+from meter import BusyThread, Run, Ticker, idle, leave, memory  # type: ignore[import-not-found]
 
 
 class Reports:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from meter import BusyThread, Run, Ticker, idle, leave, memory
+from meter import BusyThread, Run, Ticker, idle, leave, memory  # type: ignore[import-not-found]
 
 from kafkapp import (
     EventsPollingOption,

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from meter import Run
+from meter import Run  # type: ignore[import-not-found]
 
 
 def children_cpu() -> float:
