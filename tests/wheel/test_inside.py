@@ -120,7 +120,8 @@ def test_only_what_is_ours_is_visible(libraries):
 
 def test_no_path_of_the_machine_that_built_it_is_inside(files):
     here = [re.escape(str(folder)).encode() for folder in (ROOT, Path.home())]
-    machine = re.compile(rb"(/project/|/home/|/root/|/work/|/tmp/[\w.-]+/|/opt/python|/host/|" + b"|".join(here) + rb")[\w./-]*")
+    machine = re.compile(rb"(/project/|/home/|/root/|/work/|/tmp/[\w.-]+/|/opt/python|/host/|"
+                         + b"|".join(here) + rb")[\w./-]*")
     assert {name: found[0] for name, data in files.items() if data[:4] == b"\x7fELF"
             for found in [machine.search(data)] if found} == {}
 

@@ -33,8 +33,8 @@ def test_a_second_build_elsewhere_gives_the_same_bytes(tmp_path):
     shutil.copytree(ROOT / "build" / "native-parts", tree / "build" / "native-parts")
     for kept in (ROOT / "build").glob("librdkafka-*.tar.gz"):
         shutil.copy(kept, tree / "build")
-    subprocess.run([sys.executable, "-m", "build", "-q", "--wheel", "--outdir", tmp_path / "out", "."], cwd=tree, check=True,
-                   env={**os.environ, "KAFKAPP_LIBRDKAFKA": "pinned", "TZ": "Asia/Tokyo", "LC_ALL": "C.UTF-8"})
+    subprocess.run([sys.executable, "-m", "build", "-q", "--wheel", "--outdir", tmp_path / "out", "."],
+                   cwd=tree, check=True, env={**os.environ, "KAFKAPP_LIBRDKAFKA": "pinned", "TZ": "Asia/Tokyo", "LC_ALL": "C.UTF-8"})
     second = tmp_path / "out" / first.name
     assert contents(second) == contents(first)
     assert second.read_bytes() == first.read_bytes()
