@@ -333,6 +333,7 @@ cdef class Client:
             if passed(deadline):
                 self.purge_all()
                 deadline = -1
+                continue    # it may be closed by now, and what the next lines poll destroyed
             kp_enter(d)     # that one must not destroy what this one polls
             try:
                 self.wait(kp_rounds(d), deadline, None)
