@@ -171,10 +171,10 @@ def include_folders():
     """Where rdkafka.h is: the installed one, or that of our own build."""
     try:
         flags = subprocess.run(["pkg-config", "--cflags", "rdkafka"], text=True, capture_output=True, check=True).stdout
-        return flags.split()
+        return flags.replace("-I", "-isystem").split()      # its warnings are not ours
     except (OSError, subprocess.CalledProcessError):
         found = [path for path in (ROOT / "build").rglob("rdkafka.h") if path.parent.name == "librdkafka"]
-        return [f"-I{found[0].parent.parent}"] if found else None
+        return [f"-isystem{found[0].parent.parent}"] if found else None
 
 
 def python_includes():
