@@ -220,6 +220,23 @@ int kp_deliveries_visit(kp_deliveries *d, visitproc visit, void *arg) {
     return 0;
 }
 
+/* What records in flight hold is their client's, and in no field that Cython knows of: the client's type shows it to the
+ * garbage collector from here on. `client` is any instance, `d` its deliveries. Nothing is ever cleared: who is in
+ * flight will be reported, and that lets go of it. */
+static traverseproc fields_traverse;
+static Py_ssize_t deliveries_offset;
+
+static int client_traverse(PyObject *self, visitproc visit, void *arg) {
+    int err = fields_traverse(self, visit, arg);
+    return err ? err : kp_deliveries_visit((kp_deliveries *)((char *)self + deliveries_offset), visit, arg);
+}
+
+void kp_show_deliveries(PyObject *client, kp_deliveries *d) {
+    deliveries_offset = (char *)d - (char *)client;
+    fields_traverse = Py_TYPE(client)->tp_traverse;
+    Py_TYPE(client)->tp_traverse = client_traverse;
+}
+
 /* A state that nobody will report any more: the client is destroyed. */
 kp_delivery *kp_delivery_in_use(kp_deliveries *d) {
     kp_block *block;

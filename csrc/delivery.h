@@ -166,6 +166,7 @@ kp_delivery *kp_delivery_more(kp_deliveries *d);
 kp_delivery *kp_delivery_new(kp_deliveries *d);
 void kp_delivery_back(kp_deliveries *d, kp_delivery *delivery);
 int kp_deliveries_visit(kp_deliveries *d, visitproc visit, void *arg);
+void kp_show_deliveries(PyObject *client, kp_deliveries *d);
 kp_delivery *kp_delivery_in_use(kp_deliveries *d);
 
 /* A batch's slot, which takes a reference to its owner. With the GIL. Returns 0 without memory. */

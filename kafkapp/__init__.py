@@ -1,7 +1,7 @@
 """Kafka producers that send records without copying them: the design of the modern C++ Kafka API, over librdkafka."""
 
 from kafkapp.batch import Batch
-from kafkapp.client import librdkafka_features, librdkafka_version
+from kafkapp.conf import librdkafka_features, librdkafka_version
 from kafkapp.config import ProducerConfig, Properties
 from kafkapp.errors import Error, ErrorCode, KafkaException
 from kafkapp.metadata import BrokerMetadata

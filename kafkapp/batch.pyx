@@ -13,9 +13,10 @@ from kafkapp.delivery cimport (
     KP_ADD,
     KP_EPOCHS,
     Topic,
-    call,
+    call_one,
     kp_enter,
     kp_finish,
+    kp_forks,
     kp_rounds,
     kp_slot_back,
     kp_slot_take,
@@ -26,6 +27,7 @@ from kafkapp.errors cimport new_error
 from kafkapp.librdkafka cimport (
     RD_KAFKA_MSG_F_COPY,
     RD_KAFKA_PARTITION_UA,
+    RD_KAFKA_RESP_ERR__FATAL,
     RD_KAFKA_RESP_ERR__IN_PROGRESS,
     RD_KAFKA_RESP_ERR__QUEUE_FULL,
     rd_kafka_headers_destroy,
@@ -118,7 +120,7 @@ cdef class Batch(Settled):
         for i in range(self.batch.count):
             err = self.batch.errors[i]
             if err and err != RD_KAFKA_RESP_ERR__IN_PROGRESS:
-                failed.append((i, new_error(err)))
+                failed.append((i, self.client.fatal_error() if err == RD_KAFKA_RESP_ERR__FATAL else new_error(err)))
         return failed
 
     def wait(self, timeout=None):
@@ -139,7 +141,7 @@ cdef class Batch(Settled):
         cdef list raised = None
         if client is None:
             return True
-        if client.state == OPEN:
+        if client.state == OPEN or client.forks != kp_forks:
             client.check_open()
         if client.in_callback():        # also while close() waits: open or not
             raise RuntimeError("wait would wait for the callback that calls it")
@@ -147,7 +149,7 @@ cdef class Batch(Settled):
             raised = []
         try:
             self.wait_done(deadline, raised)
-        except:
+        except BaseException:
             report_all(raised)
             raise
         raise_all(raised)
@@ -183,13 +185,11 @@ cdef class Batch(Settled):
         self.values.release()
         self.keys.release()
         self.done = True
-        try:
-            if callback is not None and not (d.only_errors and not self.failed()):
-                call(callback, (self,), raised)
-        finally:
-            self.called = True
-            d.done[epoch] += 1      # the batch's own token
-            KP_ADD(d.tokens, -1)
+        if callback is not None and not (d.only_errors and not self.failed()):
+            call_one(callback, self, raised)
+        self.called = True
+        d.done[epoch] += 1      # the batch's own token
+        KP_ADD(d.tokens, -1)
         return 0
 
     cdef bint failed(self) noexcept:

@@ -8,6 +8,10 @@ from kafkapp.events cimport EventHandlers
 from kafkapp.librdkafka cimport rd_kafka_resp_err_t, rd_kafka_t
 
 
+cdef enum:
+    LAST_WAIT = 10000               # ms for clients that nobody closed
+
+
 cdef enum State:
     OPEN
     CLOSING                         # close() waits for the last reports; no new calls
@@ -21,6 +25,8 @@ cdef class Client:
     cdef void *conf                 # rd_kafka_conf_t: answers get_property, after close too
     cdef void *topic_conf           # rd_kafka_topic_conf_t, likewise
     cdef State state
+    cdef unsigned long closer       # ident of the thread that closes it, 0: none
+    cdef bint abandoned             # left open, and said so
     cdef int forks                  # kp_forks of the process that made it
     cdef readonly bint background   # a thread of ours serves; else the callers do
     cdef dict topics                # str -> Topic, for the life of the handle
@@ -52,7 +58,9 @@ cdef class Client:
     cdef int leave(self) except -1
     cdef int flush(self, int64_t deadline) except -1
     cdef int purge(self) except -1
+    cdef int purge_all(self) except -1
     cdef int close(self, int64_t deadline) except -1
-    cdef int abandon(self) except -1
+    cdef int lose(self) except -1
+    cdef bint drained(self) except -1
     cdef object fatal_error(self)
     cdef int64_t outstanding(self) noexcept

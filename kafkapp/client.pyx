@@ -3,9 +3,8 @@
 Layer L4: knows what is in flight, not what a producer sends. Nothing of librdkafka's that may block is called with
 the GIL held, and no thread of librdkafka's enters Python: reports, logs and errors are taken from one queue.
 """
-import atexit
 import os
-from _thread import allocate_lock
+from _thread import RLock
 from _weakrefset import WeakSet     # without the rest of weakref, which an import of kafkapp does not need
 
 from kafkapp.config import Properties, redact, snapshot
@@ -26,14 +25,20 @@ from kafkapp.timeouts cimport now, passed, remaining
 cdef extern from "Python.h" nogil:
     unsigned long PyThread_get_thread_ident()
 
+cdef extern from *:
+    """
+    #if PY_VERSION_HEX < 0x030D0000
+    #define Py_IsFinalizing _Py_IsFinalizing
+    #endif
+    """
+    bint Py_IsFinalizing()
+
 cdef enum:
     SLICE = 100         # ms; the longest wait without a look at signals
     FLUSH_SLICE = 10    # ms; the longest that a flush overlooks that its own records are reported
     ROUND = 16384       # records a round: how long callbacks may keep librdkafka's queue full
     PURGE_WAIT = 5000   # ms for the reports of purged records
-    LAST_WAIT = 10000   # ms for a client that nobody closed
 
-cdef dict ALIASES = {"linger.ms": "queue.buffering.max.ms"}       # of the properties that producers have defaults for
 clients = WeakSet()
 if kp_watch_forks():
     raise ImportError("kafkapp cannot watch for fork()")
@@ -53,11 +58,11 @@ cdef class Client:
         cdef int events = RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS
         self.topics = {}
         self.topic_list = []
-        self.topic_lock = allocate_lock()
+        self.topic_lock = RLock()       # the garbage collector may run a finalizer that sends, in new_topic()
         self.background = background
         given = snapshot(properties)
         for name, value in defaults.items():
-            if ALIASES.get(name) not in given:
+            if name != "linger.ms" or "queue.buffering.max.ms" not in given:     # its other name
                 given.setdefault(name, value)
         given.setdefault("client.id", os.urandom(6).hex())
         # librdkafka's own default differs from that of every other client: records of a key would part ways.
@@ -73,9 +78,9 @@ cdef class Client:
         if self.rk is NULL:
             rd_kafka_conf_destroy(conf)     # rdkafka.h: "on failure ... the application is responsible"
             raise new_exception(rd_kafka_last_error(), redact(errstr.decode("utf-8", "replace"), given))
+        self.deliveries.queue = rd_kafka_queue_get_main(self.rk)
         self.conf = conf_in_force(self.rk)
         self.topic_conf = rd_kafka_default_topic_conf_dup(self.rk)
-        self.deliveries.queue = rd_kafka_queue_get_main(self.rk)
         rd_kafka_set_log_queue(self.rk, NULL)
         self.name = rd_kafka_name(self.rk).decode()
         self.client_id = given["client.id"]
@@ -106,7 +111,17 @@ cdef class Client:
             self.poller = None
             self.state = CLOSED
             raise new_exception(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, f"no background thread: {exc}") from exc
+        except:
+            # Interrupted, and it may run: it ends, and with it the client goes.
+            self.state = CLOSED
+            kp_stop(&self.deliveries)
+            raise
         return 0
+
+    def __del__(self):
+        # Its producer has closed it, unless a subclass has a __del__ that does not.
+        if self.state == OPEN and self.forks == kp_forks:
+            self.close(now() + LAST_WAIT)
 
     def __dealloc__(self):
         # In a forked child the threads that librdkafka would wait for do not exist: the memory is left alone.
@@ -133,6 +148,8 @@ cdef class Client:
         self.check_open()
         if self.in_callback():
             raise RuntimeError(f"{what} would wait for the callback that calls it")
+        if self.background and Py_IsFinalizing():
+            raise RuntimeError(f"{what} would wait for ever: the interpreter has ended the producer's thread")
         return 0
 
     cdef bint in_callback(self) noexcept:
@@ -167,9 +184,8 @@ cdef class Client:
             raise new_exception(RD_KAFKA_RESP_ERR__INVALID_ARG,
                                 f"topic: {len(encoded)} bytes long, must be 1 to 512 (brokers take up to 249)")
         topic.name = name
-        topic.index = <uint32_t>len(self.topic_list)
         self.check_open()
-        kp_enter(&self.deliveries)      # a close() on another thread must not destroy the handle meanwhile
+        kp_enter(&self.deliveries)      # close() in another thread must not pull the handle away
         try:
             with nogil:
                 conf = rd_kafka_default_topic_conf_dup(self.rk)
@@ -179,6 +195,7 @@ cdef class Client:
                 rd_kafka_topic_conf_destroy(conf)
                 raise new_exception(rd_kafka_last_error(), f"topic {name!r}")
             topic.rkt = rkt
+            topic.index = <uint32_t>len(self.topic_list)
             self.topic_list.append(topic)
             self.topics[name] = topic
         finally:
@@ -199,7 +216,10 @@ cdef class Client:
                 busy = kp_serve_background(&self.deliveries, ROUND)
             if not busy:
                 return
-            self.settle(None)
+            try:
+                self.settle(None)
+            except BaseException as exc:
+                report(exc)     # this thread goes on: without it nothing would ever be reported
 
     cdef int settle(self, list raised) except -1:
         """Settle the round that was drained, and end it."""
@@ -211,7 +231,10 @@ cdef class Client:
             if d.other_count:
                 d.server = PyThread_get_thread_ident()
                 for i in range(d.other_count):
-                    self.handlers.serve(self.rk, d.others[i])
+                    try:
+                        self.handlers.serve(self.rk, d.others[i])
+                    except BaseException as exc:
+                        report(exc)
         finally:
             d.server = 0
             with nogil:
@@ -284,6 +307,9 @@ cdef class Client:
 
     cdef int purge(self) except -1:
         self.check_blocking("purge")
+        return self.purge_all()
+
+    cdef int purge_all(self) except -1:
         kp_enter(&self.deliveries)
         try:
             with nogil:
@@ -296,36 +322,45 @@ cdef class Client:
         """Every record accepted has its outcome, and its callback has returned, when this does."""
         cdef kp_deliveries *d = &self.deliveries
         cdef list raised = None if self.background else []
-        cdef int64_t limit
+        cdef unsigned long me = PyThread_get_thread_ident()
+        cdef int64_t left = -1
         if self.forks != kp_forks:
             raise RuntimeError("this producer was made in another process: make one after the fork")
         if self.in_callback():
             raise RuntimeError("close would wait for the callback that calls it")
-        kp_enter(d)
-        try:
-            while self.state == CLOSING:
-                # Another thread closes. Should it be interrupted, this one takes over.
-                if passed(deadline):
-                    return 0
+        while self.state == CLOSING and self.closer and self.closer != me:
+            # Another thread closes, and may have more time. Should it be interrupted, this one takes over.
+            if passed(deadline):
+                self.purge_all()
+                deadline = -1
+            kp_enter(d)     # that one must not destroy what this one polls
+            try:
                 self.wait(kp_rounds(d), deadline, None)
-        finally:
-            self.leave()
+            finally:
+                self.leave()
         if self.state == CLOSED:
             return 0
+        if self.background and Py_IsFinalizing():
+            return self.lose()
+        # Should this thread be closing it already, then this is a signal's handler: the other call finds it done.
         self.state = CLOSING
+        self.closer = me
         try:
             with nogil:
                 kp_wake(d)      # who waits for room in the queue sees that there will be none
             self.wait_all(deadline, raised)
             if kp_outstanding(d):
-                with nogil:
-                    rd_kafka_purge(self.rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT)
-                limit = now() + PURGE_WAIT
-                self.wait_all(limit, raised)
-            self.stop_poller()
+                self.purge_all()
+                # The reports of purged records come soon; their callbacks may take as long as they like.
+                while kp_outstanding(d) and (kp_outstanding(d) != left or d.server):
+                    left = kp_outstanding(d)
+                    self.wait_all(now() + PURGE_WAIT, raised)
+            if self.state != CLOSED:
+                self.stop_poller()
         except:
-            # Interrupted: the producer is as it was, and can be closed again.
-            if self.poller is None or self.poller.is_alive():
+            # Interrupted: the producer is as it was, and can be closed again. Without its thread it only can be closed.
+            self.closer = 0
+            if self.state == CLOSING and not d.stopping:
                 self.state = OPEN
             report_all(raised)
             raise
@@ -333,9 +368,15 @@ cdef class Client:
         clients.discard(self)
         if d.users == 0:
             self.destroy()
-        with nogil:
-            kp_wake(d)
+        kp_wake(d)
         raise_all(raised)
+        return 0
+
+    cdef int lose(self) except -1:
+        """The interpreter is at its end, and has ended the background thread: nobody can report any more."""
+        self.state = CLOSED
+        if self.outstanding():
+            report(RuntimeError(f"producer {self.name}: {self.outstanding()} records lost: the interpreter is at its end"))
         return 0
 
     cdef int wait_all(self, int64_t deadline, list raised) except -1:
@@ -343,6 +384,11 @@ cdef class Client:
         while kp_outstanding(&self.deliveries) and not passed(deadline):
             self.wait_reported(KP_READ(self.deliveries.epoch), deadline, raised)
         return 0
+
+    cdef bint drained(self) except -1:
+        """Whether nothing is in flight; a short look, and a push."""
+        return (self.state != OPEN or not kp_outstanding(&self.deliveries)
+                or self.wait_reported(KP_READ(self.deliveries.epoch), now() + FLUSH_SLICE, None))
 
     cdef int stop_poller(self) except -1:
         if self.poller is None:
@@ -374,30 +420,11 @@ cdef class Client:
             rd_kafka_destroy(rk)
         return 0
 
-    cdef int abandon(self) except -1:
-        """The producer is gone and nobody has closed it: deliver what can be within a bound, lose no report."""
-        if self.state != OPEN or self.forks != kp_forks or self not in clients:
-            return 0
-        clients.discard(self)       # once: the warning may run the garbage collector, and that a producer's __del__
-        import warnings
-        try:
-            warnings.warn(f"producer {self.name} was never closed", ResourceWarning, stacklevel=2, source=self)
-        except ResourceWarning as exc:
-            report_all([exc])
-        if self.in_callback():
-            # Its last reference went in one of its own callbacks: that thread cannot wait for itself.
-            import threading
-            threading.Thread(target=close_abandoned, args=(self,), name=f"kafkapp {self.name} closing").start()
-        else:
-            close_abandoned(self)
-        return 0
-
     cdef int64_t outstanding(self) noexcept:
         """How many records are accepted and not reported yet."""
         return kp_outstanding(&self.deliveries) - self.deliveries.tokens
 
     cdef object fatal_error(self):
-        """The Error behind RD_KAFKA_RESP_ERR__FATAL."""
         cdef char errstr[512]
         cdef rd_kafka_resp_err_t err
         if self.rk is NULL:
@@ -417,34 +444,6 @@ cdef class Client:
                 "outstanding": self.outstanding()}
 
 
-def close_abandoned(Client client not None):
-    try:
-        client.close(now() + LAST_WAIT)
-    except BaseException:
-        client.close(0)     # interrupted: what is not delivered now is purged, and reported
-        raise
-
-
-@atexit.register
-def close_all():
-    """Before the interpreter goes, while threads still run."""
-    cdef Client client
-    for client in list(clients):
-        client.abandon()
-
-
-def librdkafka_version():
-    """The version of the librdkafka in use, as text (`2.15.1`). Source: rd_kafka_version_str()."""
-    return rd_kafka_version_str().decode()
-
-
-def librdkafka_features():
-    """What the librdkafka in use was built with, sorted (`ssl`, `sasl_scram`, `zstd`, ...).
-
-    Source: the property `builtin.features`.
-    """
-    cdef rd_kafka_conf_t *conf = rd_kafka_conf_new()
-    try:
-        return sorted(conf_value(conf, NULL, "builtin.features").split(","))
-    finally:
-        rd_kafka_conf_destroy(conf)
+cdef Client specimen = Client.__new__(Client)
+kp_show_deliveries(<PyObject *>specimen, &specimen.deliveries)
+specimen = None

@@ -154,3 +154,20 @@ cdef object conf_value(const rd_kafka_conf_t *conf, const rd_kafka_topic_conf_t 
     else:
         return None
     return text.rstrip(b"\0").decode("utf-8", "replace")
+
+
+def librdkafka_version():
+    """The version of the librdkafka in use, as text (`2.15.1`). Source: rd_kafka_version_str()."""
+    return rd_kafka_version_str().decode()
+
+
+def librdkafka_features():
+    """What the librdkafka in use was built with, sorted (`ssl`, `sasl_scram`, `zstd`, ...).
+
+    Source: the property `builtin.features`.
+    """
+    cdef rd_kafka_conf_t *conf = rd_kafka_conf_new()
+    try:
+        return sorted(conf_value(conf, NULL, "builtin.features").split(","))
+    finally:
+        rd_kafka_conf_destroy(conf)

@@ -9,8 +9,6 @@ from kafkapp.records cimport RecordMetadata
 
 
 cdef extern from "delivery.h" nogil:
-    ctypedef int (*visitproc)(PyObject *, void *)
-
     int KP_CALLBACK
     int KP_WAITER
 
@@ -64,6 +62,7 @@ cdef extern from "delivery.h" nogil:
         int64_t pooled
         int64_t views
         unsigned long server
+        int stopping
         kp_report *reports
         size_t report_count
         rd_kafka_event_t **others
@@ -80,7 +79,7 @@ cdef extern from "delivery.h" nogil:
     void kp_deliveries_free(kp_deliveries *d)
     kp_delivery *kp_delivery_new(kp_deliveries *d)
     void kp_delivery_back(kp_deliveries *d, kp_delivery *delivery)
-    int kp_deliveries_visit(kp_deliveries *d, visitproc visit, void *arg)
+    void kp_show_deliveries(PyObject *client, kp_deliveries *d)
     kp_delivery *kp_delivery_in_use(kp_deliveries *d)
     bint kp_slot_take(kp_deliveries *d, kp_batch *batch, PyObject *owner)
     void kp_slot_back(kp_deliveries *d, kp_batch *batch)
@@ -121,8 +120,10 @@ cdef class Settled:
 
 
 cdef int call(object callback, tuple args, list raised) except -1
+cdef int call_one(object callback, object arg, list raised) except -1
 cdef int settle(kp_deliveries *d, list raised) except -1
 cdef int settle_lost(kp_deliveries *d, list topics, list raised) except -1
 cdef int release(kp_deliveries *d, kp_delivery *delivery) except -1
 cdef int raise_all(list raised) except -1      # what callbacks raised, as it is or as a group
 cdef int report_all(list raised) except -1     # the same, to sys.unraisablehook
+cdef void report(exc) noexcept                 # one of them

@@ -37,13 +37,13 @@ cdef extern from "Python.h":
 
 cdef extern from *:
     """
-    /* Put the exception that is set where it belongs: into the list `raised`, or, for None, sys.unraisablehook. */
-    static int kp_keep_exception(PyObject *callback, PyObject *raised) {
+    /* Put the exception that is set where it belongs: into the list `raised`, or, for None or without memory,
+       sys.unraisablehook. */
+    static void kp_keep_exception(PyObject *callback, PyObject *raised) {
         PyObject *exc;
-        int failed;
         if (raised == Py_None) {
             PyErr_WriteUnraisable(callback);
-            return 0;
+            return;
         }
     #if PY_VERSION_HEX >= 0x030C0000
         exc = PyErr_GetRaisedException();
@@ -56,9 +56,11 @@ cdef extern from *:
         Py_XDECREF(type);
         Py_XDECREF(traceback);
     #endif
-        failed = PyList_Append(raised, exc);
+        if (PyList_Append(raised, exc)) {
+            PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
+            PyErr_WriteUnraisable(callback);
+        }
         Py_DECREF(exc);
-        return failed;
     }
 
     /* An exception that somebody holds, to sys.unraisablehook. What Cython does with an exception that cannot be raised
@@ -69,18 +71,27 @@ cdef extern from *:
     }
 
     /* Call a user's callback. No tuple is made; there is room for a bound method's self. */
-    static int kp_call(PyObject *callback, PyObject *first, PyObject *second, PyObject *third, size_t count,
-                       PyObject *raised) {
+    static void kp_call(PyObject *callback, PyObject *first, PyObject *second, PyObject *third, size_t count,
+                        PyObject *raised) {
         PyObject *args[4] = {NULL, first, second, third};
         PyObject *result = PyObject_Vectorcall(callback, args + 1, count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
         if (!result)
-            return kp_keep_exception(callback, raised);
-        Py_DECREF(result);
-        return 0;
+            kp_keep_exception(callback, raised);
+        else
+            Py_DECREF(result);
     }
     """
     void kp_report_exception(object exc)
-    int kp_call(object callback, object first, object second, object third, size_t count, object raised) except -1
+    void kp_call(object callback, object first, object second, object third, size_t count, object raised)
+
+cdef extern from "time.h" nogil:
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    int nanosleep(const timespec *pause, timespec *left)
+
+cdef enum:
+    PATIENCE = 100      # times 10 ms that a report waits for memory
 
 
 @cython.final
@@ -132,27 +143,37 @@ cdef inline str error_text(const kp_report *report):
 
 
 cdef inline int settle_one(kp_deliveries *d, const kp_report *report, list raised) except -1:
-    """One record's outcome: buffer released, then the callback, then the rest of what was held."""
+    """One record's outcome: buffer released, then the callback, then the rest of what was held.
+
+    It can only fail, for lack of memory, before it has changed anything.
+    """
     cdef kp_delivery *delivery = report.delivery
+    cdef Settled settled
     if delivery is NULL:
-        return (<Settled>report.batch.owner).settle(d, raised)
+        settled = <Settled>report.batch.owner       # kept: its own reference goes
+        return settled.settle(d, raised)
     cdef int64_t *done = &d.done[delivery.epoch]
     cdef RecordMetadata metadata
     cdef Waiter waiter
-    cdef object callback, error
+    cdef object callback, error = None
     if delivery.target is NULL or (d.only_errors and not report.err and delivery.kind == KP_CALLBACK):
         release(d, delivery)
         KP_ADD(done[0], 1)
         return 0
+    metadata = new_metadata((<Topic>report.topic).name if report.topic is not NULL else "", None)
+    if report.err:
+        error = new_error(report.err, error_text(report) if report.message is not NULL else None,
+                          report.err == RD_KAFKA_RESP_ERR__FATAL)
 
     # The state's references become this function's own, and the state goes back to the pool: whatever runs from here
-    # on may send with this producer again.
+    # on may send with this producer again. No object is made in between: the garbage collector, which visits what the
+    # state holds, would miss that its references are here.
     callback = <object>delivery.target
     Py_DECREF(callback)
     cdef int kind = delivery.kind
-    metadata = new_metadata((<Topic>report.topic).name if report.topic is not NULL else "",
-                            <object>delivery.record_id if delivery.record_id is not NULL else None)
-    Py_XDECREF(delivery.record_id)
+    if delivery.record_id is not NULL:
+        metadata._record_id = <object>delivery.record_id
+        Py_DECREF(metadata._record_id)
     cdef PyObject *value = NULL
     cdef kp_view *view = NULL
     if delivery.holds_view:
@@ -175,19 +196,25 @@ cdef inline int settle_one(kp_deliveries *d, const kp_report *report, list raise
     metadata._latency = report.latency
     metadata._key_size = report.key_size
     metadata._value_size = report.value_size
-    error = None
-    if report.err:
-        error = new_error(report.err, error_text(report) if report.message is not NULL else None,
-                          report.err == RD_KAFKA_RESP_ERR__FATAL)
     if kind == KP_WAITER:
         waiter = <Waiter>callback
         waiter.metadata = metadata
         waiter.error = error
         waiter.done = True
-        KP_ADD(done[0], 1)
-        return 0
-    # All are served, whatever one of them raises.
-    kp_call(callback, metadata, error, None, 2, raised)
+    else:
+        # All are served, whatever one of them raises.
+        kp_call(callback, metadata, error, None, 2, raised)
+    KP_ADD(done[0], 1)
+    return 0
+
+
+cdef int give_up(kp_deliveries *d, const kp_report *report) except -1:
+    """There is no memory to tell of a record: it is let go of and counted, so that nobody waits for it for ever."""
+    cdef kp_delivery *delivery = report.delivery
+    cdef int64_t *done = &d.done[delivery.epoch]
+    if delivery.target is not NULL and delivery.kind == KP_WAITER:
+        (<Waiter>delivery.target).done = True       # without metadata: the send raises MemoryError
+    release(d, delivery)
     KP_ADD(done[0], 1)
     return 0
 
@@ -195,7 +222,14 @@ cdef inline int settle_one(kp_deliveries *d, const kp_report *report, list raise
 cdef int call(object callback, tuple args, list raised) except -1:
     """Call any other callback of the user, with one to three arguments."""
     cdef Py_ssize_t n = len(args)
-    return kp_call(callback, args[0], args[1] if n > 1 else None, args[2] if n > 2 else None, n, raised)
+    kp_call(callback, args[0], args[1] if n > 1 else None, args[2] if n > 2 else None, n, raised)
+    return 0
+
+
+cdef int call_one(object callback, object arg, list raised) except -1:
+    """The same with one argument. It makes no object, and so cannot fail."""
+    kp_call(callback, arg, None, None, 1, raised)
+    return 0
 
 
 cdef int settle(kp_deliveries *d, list raised) except -1:
@@ -203,11 +237,28 @@ cdef int settle(kp_deliveries *d, list raised) except -1:
 
     Exceptions of callbacks go to `raised`, or, where that is None, to sys.unraisablehook.
     """
-    cdef size_t i
+    cdef size_t i = 0
+    cdef int failures = 0
+    cdef timespec pause
     d.server = PyThread_get_thread_ident()
     try:
-        for i in range(d.report_count):
-            settle_one(d, &d.reports[i], raised)
+        while i < d.report_count:
+            try:
+                while i < d.report_count:
+                    settle_one(d, &d.reports[i], raised)
+                    i += 1
+            except BaseException as exc:
+                # No memory, and a report cannot be given back: wait for some, for a while.
+                failures += 1
+                if failures < PATIENCE:
+                    pause.tv_sec, pause.tv_nsec = 0, 10000000
+                    with nogil:
+                        nanosleep(&pause, NULL)
+                    continue
+                report(exc)
+                give_up(d, &d.reports[i])
+                failures = 0
+                i += 1
     finally:
         d.server = 0
     return 0
@@ -221,6 +272,7 @@ cdef int settle_lost(kp_deliveries *d, list topics, list raised) except -1:
     cdef kp_report report
     cdef kp_delivery *delivery
     cdef kp_batch *batch
+    cdef Settled settled
     cdef int64_t i
     while True:
         batch = kp_slot_in_use(d)
@@ -230,7 +282,8 @@ cdef int settle_lost(kp_deliveries *d, list topics, list raised) except -1:
             if batch.errors[i] == RD_KAFKA_RESP_ERR__IN_PROGRESS:
                 batch.errors[i] = RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
                 d.done[batch.epoch] += 1
-        (<Settled>batch.owner).settle(d, raised)
+        settled = <Settled>batch.owner
+        settled.settle(d, raised)
     while True:
         delivery = kp_delivery_in_use(d)
         if delivery is NULL:
@@ -261,5 +314,9 @@ cdef int raise_all(list raised) except -1:
 cdef int report_all(list raised) except -1:
     """The same where another exception is on its way already: none is swallowed."""
     for exc in raised or ():
-        kp_report_exception(exc)
+        report(exc)
     return 0
+
+
+cdef void report(exc) noexcept:
+    kp_report_exception(exc)

@@ -12,6 +12,7 @@ from libc.stdint cimport int64_t
 from kafkapp.batch cimport Batch, send_batch
 from kafkapp.client cimport OPEN, Client
 from kafkapp.delivery cimport KP_CALLBACK, KP_WAITER, Waiter, kp_enter, raise_all
+from kafkapp.ending cimport abandon
 from kafkapp.errors cimport new_exception
 from kafkapp.librdkafka cimport RD_KAFKA_RESP_ERR__TIMED_OUT, rd_kafka_resp_err_t
 from kafkapp.records cimport ProducerRecord
@@ -132,7 +133,7 @@ cdef class Producer(Transactional):
 
     def __del__(self):
         if self.client is not None:
-            self.client.abandon()
+            abandon(self.client)
 
     def __repr__(self):
         if self.client is None:
@@ -397,6 +398,8 @@ cdef class KafkaSyncProducer(Producer):
             client.leave()
         if waiter.error is not None:
             raise KafkaException(waiter.error)
+        if waiter.metadata is None:
+            raise MemoryError("the record was reported, but there was no memory to say how")
         return waiter.metadata
 
     def send_batch(self, topic, values, *, offsets=None, keys=None, key_offsets=None, partition=None, headers=None,

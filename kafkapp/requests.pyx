@@ -32,20 +32,28 @@ cdef class Request:
             self.client.leave()
             self.done.set()
 
-    cdef int wait(self, Client client, int64_t deadline, str what) except -1:
-        import threading
+    cdef int wait(self, Client client, int64_t deadline) except -1:
+        from _thread import start_new_thread
+        from threading import Event
         self.client = client
         self.timeout_ms = remaining(deadline, INT32_MAX) if deadline >= 0 else -1
-        self.done = threading.Event()
+        self.done = Event()
+        client.check_open()
         kp_enter(&client.deliveries)    # left by the request's thread, which may outlive this call
         try:
-            threading.Thread(target=self.run, name=f"kafkapp {what}", daemon=True).start()
+            # Not a threading.Thread: an interrupt in its start() would not tell whether it runs, and so who leaves.
+            start_new_thread(self.run, ())
         except:
             client.leave()
             raise
-        while not self.done.wait(SLICE):
-            if not client.background:
-                client.serve(0, None)   # it may need a token first
+        kp_enter(&client.deliveries)    # this thread serves: close() must not destroy the queue under it
+        try:
+            while not self.done.wait(SLICE):
+                if not client.background:
+                    client.serve(0, None)   # it may need a token first
+                client.check_open()
+        finally:
+            client.leave()
         return 0
 
 
@@ -76,7 +84,7 @@ cdef object fetch_metadata(Client client, str topic, int64_t deadline):
     kp_enter(&client.deliveries)    # a close() on another thread must not destroy the handle meanwhile
     try:
         request.topic = client.topic(topic)
-        request.wait(client, deadline, "metadata")
+        request.wait(client, deadline)
     finally:
         client.leave()
     if request.err:
@@ -115,7 +123,7 @@ cdef object send_offsets(Client client, list offsets, str group_id, int64_t dead
     request.group_id = group_id
     kp_enter(&client.deliveries)
     try:
-        request.wait(client, deadline, "offsets")
+        request.wait(client, deadline)
     finally:
         client.leave()
     return request.error

@@ -190,6 +190,7 @@ cdef int run(Client client, Call call, str what, int64_t deadline) except -1:
             if not client.background:
                 client.serve(0, raised)
             PyErr_CheckSignals()
+            client.check_open()
         if not client.background:
             client.serve(0, raised)     # reports that came with the end of the call
     except:

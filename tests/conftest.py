@@ -4,13 +4,16 @@ A crash or a hang of the native code must say where: faulthandler is on here and
 """
 import faulthandler
 import os
+import random
 import time
 import uuid
 from pathlib import Path
+from weakref import WeakSet
 
 import pytest
 
 import kafkapp
+from kafkapp.client import clients
 from kafkapp.testing import MockCluster
 
 os.environ.setdefault("PYTHONFAULTHANDLER", "1")
@@ -52,3 +55,51 @@ def topic(request):
     name = f"t-{uuid.uuid4().hex[:12]}"
     where.create_topic(name)
     return name
+
+
+def pytest_addoption(parser):
+    parser.addoption("--faults", choices=("gate", "thorough"), default="gate", help="how much the fault tests do")
+    parser.addoption("--faults-seed", type=int, default=random.randrange(2**32), help="of the fault tests, to repeat a run")
+
+
+def pytest_report_header(config):
+    return f"faults: {config.getoption('--faults')}, --faults-seed={config.getoption('--faults-seed')}"
+
+
+@pytest.fixture
+def faults(request):
+    from faultkit import Faults
+
+    return Faults(request.config.getoption("--faults") == "thorough", request.config.getoption("--faults-seed"))
+
+
+made = WeakSet()            # every client, closed or not
+
+
+def remember(client, add=clients.add):
+    made.add(client)
+    add(client)
+
+
+clients.add = remember
+
+
+def unbalanced(client):
+    """What a client's books say that cannot be, or None."""
+    ledger = client.ledger()
+    if client in clients:
+        good = 0 <= ledger["buffers"] <= ledger["states"] and ledger["outstanding"] >= 0
+    else:
+        good = not any(ledger.values())
+    return None if good else ledger
+
+
+@pytest.fixture(autouse=True)
+def books_balance():
+    """After each test: a closed producer holds nothing, an open one no more than it has in flight."""
+    yield
+    for client in list(made):
+        end = time.monotonic() + 1      # a request in a thread of its own may keep a closed client for a moment
+        while unbalanced(client) and time.monotonic() < end:
+            time.sleep(0.01)
+        assert not unbalanced(client), f"{client.name}: {unbalanced(client)}"

@@ -64,7 +64,7 @@ def run_scenario(scenario: Scenario, rounds: int, bootstrap: str | None = None,
     result = Result(scenario)
     for case in scenario.cases:
         if missing := case.missing():
-            result.left_out[case.label] = f"{missing} is not installed"
+            result.left_out[case.label] = f"{missing} is not there"
     number = count()
     with with_files(scenario) as filled:
         for turn in range(rounds):

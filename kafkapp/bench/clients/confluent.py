@@ -103,7 +103,7 @@ def reports(run: Run) -> None:
 
 def stall(run: Run) -> None:
     producer, reports, ticker = Producer(run.properties()), Reports(), Ticker()
-    baseline = ticker.stall(lambda: time.sleep(0.5))
+    baseline = ticker.baseline(run.value)
     begin = time.perf_counter()
     worst = ticker.stall(lambda: producer.produce(run.topic, run.value, partition=0, on_delivery=reports))
     seconds = time.perf_counter() - begin

@@ -5,6 +5,7 @@ client's own.
 """
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -144,6 +145,10 @@ class Ticker:
             now = clock()
             self.longest = max(self.longest, now - last)
             last = now
+
+    def baseline(self, value: bytes) -> float:
+        """Its longest stall beside as much work on the same memory without the GIL: what the machine itself does to it."""
+        return self.stall(lambda: hashlib.sha256(value).digest())
 
     def stall(self, act: Callable[[], object]) -> float:
         """The longest stall in seconds while `act` runs in this thread."""

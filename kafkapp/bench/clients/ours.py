@@ -176,7 +176,7 @@ def reports(run: Run) -> None:
 
 def stall(run: Run) -> None:
     producer, reports, ticker = KafkaAsyncProducer(run.properties()), Reports(), Ticker()
-    baseline = ticker.stall(lambda: time.sleep(0.5))
+    baseline = ticker.baseline(run.value)
     record, how = ProducerRecord(run.topic, 0, None, run.value), option(run)
     begin = time.perf_counter()
     worst = ticker.stall(lambda: producer.send(record, reports, how))

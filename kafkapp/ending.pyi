@@ -1,0 +1,8 @@
+from typing import Any
+
+from kafkapp.client import Client
+
+__pyx_capi__: dict[str, Any]
+
+def close_abandoned(client: Client) -> None: ...
+def close_all() -> None: ...

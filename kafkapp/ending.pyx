@@ -1,0 +1,70 @@
+"""Producers that nobody closed: dropped, or still open when the interpreter ends. They are closed, within a bound.
+
+Layer L5: knows clients, no producers.
+"""
+import atexit
+
+from libc.stdint cimport int64_t
+
+from kafkapp.client import clients
+
+from kafkapp.client cimport LAST_WAIT, OPEN, Client
+from kafkapp.delivery cimport kp_forks, report
+from kafkapp.timeouts cimport now, passed
+
+
+cdef int abandon(Client client) except -1:
+    """The producer is gone and nobody has closed it: deliver what can be delivered within a bound, lose no report."""
+    if not warn_open(client):
+        return 0
+    if client.in_callback():
+        # Its last reference went in one of its own callbacks: that thread cannot wait for itself.
+        import threading
+        threading.Thread(target=close_abandoned, args=(client,), name=f"kafkapp {client.name} closing").start()
+    else:
+        close_abandoned(client)
+    return 0
+
+
+cdef bint warn_open(Client client) except -1:
+    """Whether the client was left open; says so, once."""
+    if client.state != OPEN or client.forks != kp_forks or client.abandoned:
+        return False
+    client.abandoned = True     # now: the warning may run the garbage collector, and that a producer's __del__
+    import warnings
+    try:
+        warnings.warn(f"producer {client.name} was never closed", ResourceWarning, stacklevel=2, source=client)
+    except ResourceWarning as exc:
+        report(exc)
+    return True
+
+
+def close_abandoned(Client client not None):
+    try:
+        client.close(now() + LAST_WAIT)
+    except BaseException:
+        client.close(0)     # interrupted: what is not delivered now is purged, and reported
+        raise
+
+
+@atexit.register
+def close_all():
+    """Before the interpreter goes, while threads still run. All producers together have the time that one has."""
+    cdef Client client
+    cdef int64_t deadline = now() + LAST_WAIT
+    left = [client for client in list(clients) if client.forks == kp_forks]
+    try:
+        for client in left:
+            warn_open(client)
+        waiting = left
+        while waiting and not passed(deadline):
+            waiting = [client for client in waiting if not client.drained()]
+    except BaseException as exc:
+        report(exc)
+        deadline = 0        # interrupted: what is not delivered now is purged, and reported
+    for client in left:
+        try:
+            client.close(deadline)
+        except BaseException as exc:
+            report(exc)
+            deadline = 0

@@ -1,0 +1,141 @@
+"""What the fault tests share: how much to do, from which seed, and books in which each record has exactly one outcome.
+
+Layer: test helper. `--faults=thorough` does more of everything; `--faults-seed` repeats a run.
+"""
+import gc
+import os
+import random
+import threading
+import time
+from pathlib import Path
+
+from support import properties
+
+from kafkapp import KafkaAsyncProducer, KafkaException, KafkaSyncProducer
+
+QUIET = {"log_cb": lambda *args: None, "error_cb": lambda *args: None}
+
+
+class Faults:
+    """How much one test does, and its random numbers."""
+
+    def __init__(self, thorough, seed):
+        self.thorough = thorough
+        self.seed = seed
+        self.random = random.Random(seed)
+
+    def rounds(self, gate, thorough):
+        return thorough if self.thorough else gate
+
+
+class Books:
+    """Who was accepted, and what was reported. Callbacks write here, from any thread."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.accepted = set()
+        self.reported = {}          # id -> how often
+        self.codes = {}             # code or None -> how often
+        self.next = 0
+
+    def number(self):
+        with self.lock:
+            self.next += 1
+            return self.next
+
+    def accept(self, number):
+        with self.lock:
+            self.accepted.add(number)
+
+    def report(self, metadata, error):
+        self.count(metadata.record_id, error and error.code)
+
+    def count(self, number, code):
+        with self.lock:
+            self.reported[number] = self.reported.get(number, 0) + 1
+            self.codes[code] = self.codes.get(code, 0) + 1
+
+    def faults(self):
+        """(unreported, reported twice, reported though refused): all empty, or the test fails."""
+        return (sorted(self.accepted - self.reported.keys()),
+                sorted(number for number, count in self.reported.items() if count != 1),
+                sorted(self.reported.keys() - self.accepted))
+
+    def check(self, context=""):
+        unreported, doubled, phantom = self.faults()
+        assert not unreported and not doubled and not phantom, \
+            f"{context}: unreported {unreported[:5]}, twice {doubled[:5]}, refused but reported {phantom[:5]}"
+
+
+def make(kind, bootstrap, *more, **named):
+    """A producer of a kind: "Auto", "Manual" or "sync"."""
+    from kafkapp import EventsPollingOption
+
+    made = properties(bootstrap, QUIET, *more, **named)
+    if kind == "sync":
+        return KafkaSyncProducer(made)
+    return KafkaAsyncProducer(made, EventsPollingOption[kind])
+
+
+def attempt(call, *args, **kwargs):
+    """The call's result, or the exception that it may end with: closed, or a Kafka error."""
+    try:
+        return call(*args, **kwargs)
+    except (RuntimeError, KafkaException) as exc:
+        return exc
+
+
+def together(jobs, timeout=60):
+    """Run functions in a thread each, started at once; re-raise what one of them raised."""
+    barrier = threading.Barrier(len(jobs))
+    raised = []
+
+    def run(job):
+        try:
+            barrier.wait(timeout)
+            job()
+        except BaseException as exc:
+            raised.append(exc)
+
+    threads = [threading.Thread(target=run, args=(job,), daemon=True) for job in jobs]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + timeout
+    for thread in threads:
+        thread.join(max(0, end - time.monotonic()))
+    assert not any(thread.is_alive() for thread in threads), f"a call hangs: more than {timeout} s"
+    if raised:
+        raise raised[0]
+
+
+def rss():
+    """Resident memory of this process in bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def native_threads():
+    return len(os.listdir("/proc/self/task"))
+
+
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+
+def slope(points):
+    """(slope, its standard error) of a line through (x, y) points, by least squares."""
+    n = len(points)
+    mean_x = sum(x for x, _ in points) / n
+    mean_y = sum(y for _, y in points) / n
+    spread = sum((x - mean_x) ** 2 for x, _ in points)
+    gradient = sum((x - mean_x) * (y - mean_y) for x, y in points) / spread
+    rest = sum((y - mean_y - gradient * (x - mean_x)) ** 2 for x, y in points)
+    return gradient, (rest / max(1, n - 2) / spread) ** 0.5
+
+
+def collected(reference, timeout=5):
+    """Whether what a weak reference refers to goes away."""
+    end = time.monotonic() + timeout
+    while reference() is not None and time.monotonic() < end:
+        gc.collect()
+        time.sleep(0.01)
+    return reference() is None
