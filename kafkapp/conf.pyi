@@ -4,9 +4,6 @@ CALLBACKS: frozenset[str]
 OWN: tuple[str, ...]
 REFUSED: dict[str, str]
 
-def librdkafka_features() -> list[str]: ...
-def librdkafka_version() -> str: ...
-
 __pyx_capi__: dict[str, Any]
 
 def librdkafka_features() -> list[str]: ...
