@@ -223,6 +223,9 @@ def main():
         for part in PARTS:
             fetch(part, build)
         ours.fetch(build)
+    except ours.Unreachable as error:
+        ours.say(str(error))
+        sys.exit(3)     # not to be had; anything else that goes wrong is 1
     except ours.BuildError as error:
         sys.exit(f"kafkapp: {error}")
 
