@@ -1,6 +1,6 @@
 """Builds kafkapp and librdkafka with a sanitizer, or runs valgrind, over a part of the tests: one command for each.
 
-Layer: tool. `python tests/sanitize.py asan -- tests/test_producer_sync.py`; --help lists the rest. The builds stay in a
+Layer: tool. `python tests/sanitize.py asan tests/test_producer_sync.py`; --help lists the rest. The builds stay in a
 cache folder; each kind first finds a bug that is planted for it, so that silence means something.
 """
 import argparse
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SHORT = ["tests/test_producer_sync.py", "tests/test_producer_manual.py", "tests/test_callbacks.py",
          "tests/test_zero_copy.py", "tests/test_faults_sanitized.py"]
 FLAGS = {
-    "asan": "-g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize=function",
+    "asan": "-g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined",
     "leaks": "-g -O1 -fno-omit-frame-pointer -fsanitize=address",
     "tsan": "-g -O1 -fno-omit-frame-pointer -fsanitize=thread",
     "valgrind": "-g -O1",
@@ -48,7 +48,9 @@ def build_librdkafka(kind, source, cache):
     tree = cache / f"librdkafka-{kind}-source"
     shutil.rmtree(tree, ignore_errors=True)
     shutil.copytree(source, tree, symlinks=True)
-    subprocess.run(["make", "clean"], cwd=tree, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    for pattern in ("src*/*.o", "src*/*.a", "src*/*.so*", "src*/*.pc", "Makefile.config", "config.*"):
+        for generated in tree.glob(pattern):
+            generated.unlink()      # of an earlier build, with other flags
     # Without C11 threads for ThreadSanitizer, which does not see thrd_create().
     extra = ["--disable-c11threads"] if kind == "tsan" else []
     run(["./configure", f"--prefix={prefix}", "--disable-sasl", "--disable-gssapi", *extra, f"--CFLAGS={FLAGS[kind]}",
@@ -133,7 +135,7 @@ def main():
     parser.add_argument("--prefix", type=Path, help="a librdkafka that is built with it already")
     parser.add_argument("--cache", type=Path, default=ROOT / "build" / "sanitize", help="where builds are kept")
     parser.add_argument("tests", nargs="*", help=f"what pytest is to run; {' '.join(SHORT)}")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     kind, cache = arguments.kind, arguments.cache.resolve()
     cache.mkdir(parents=True, exist_ok=True)
     prefix = arguments.prefix or (build_librdkafka(kind, arguments.librdkafka, cache) if arguments.librdkafka else None)

@@ -45,7 +45,7 @@ sys.kept = Holder()""", 100, 0, "never closed"),
     "os._exit": ("os._exit(4)", None, 4, None),
     "SIGTERM": ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)", None, -signal.SIGTERM, None),
     "SIGKILL": ("os.kill(os.getpid(), signal.SIGKILL); time.sleep(9)", None, -signal.SIGKILL, None),
-    "SIGINT": ("os.kill(os.getpid(), signal.SIGINT); time.sleep(9)", 100, -signal.SIGINT, "KeyboardInterrupt"),
+    "SIGINT": ("os.kill(os.getpid(), signal.SIGINT); time.sleep(9)", 100, (1, -signal.SIGINT), "KeyboardInterrupt"),
     "held by a thread-local": ("local = threading.local(); local.kept = producer; del producer", 100, 0, "never closed"),
     "in a cycle, collected": ("box = [producer]; box.append(box); del producer, box; gc.collect()", 100, 0, "never closed"),
     "a pool with work left": ("""
@@ -84,7 +84,7 @@ def test_the_exit_matrix(broker, topic, kind, end):
     with Stopwatch() as watch:
         process = start_python(program, kind, broker.bootstrap_servers, topic, flags=["-Wdefault::ResourceWarning"])
         out, err = finish(process, 25)
-    assert process.returncode == status, err
+    assert process.returncode in (status if isinstance(status, tuple) else (status,)), err
     assert watch.seconds < 15
     assert "Fatal Python error" not in err and "Segmentation" not in err
     if callbacks is not None:
@@ -115,7 +115,7 @@ producer = make(**{"linger.ms": 60000})
 send(producer, 10)
 
 def stop(*args):
-    producer.close(5)
+    producer.close(0.5)
     os.write(1, b"closed ")
 
 signal.signal(signal.SIGTERM, stop)
@@ -139,7 +139,7 @@ CALLS = {
 
 @pytest.mark.parametrize("call", CALLS)
 def test_close_in_a_signal_handler_whatever_it_interrupts(call):
-    # No broker: the call still waits when the signal comes, and close(5) in its handler purges.
+    # No broker: the call still waits when the signal comes, and close(0.5) in its handler purges.
     kind, code = CALLS[call]
     with Stopwatch() as watch:
         out = run_python(HANDLER.replace("CALL", code), kind, NOWHERE, "t", timeout=25)
@@ -177,15 +177,15 @@ signal.signal(signal.SIGINT, handler)
 def interrupt():
     while not stop.is_set():
         os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.004)
+        time.sleep(0.001)
 
 hits = 0
-for _ in range(20):
+for _ in range(8):
     stop = threading.Event()
     producer = make(**{"linger.ms": 5})
     thread = threading.Thread(target=interrupt)
     thread.start()
-    for _ in range(10):
+    for _ in range(100):
         try:
             armed = True
             producer.send(ProducerRecord(topic, 0, value=b"v"), callback)
