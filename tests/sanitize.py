@@ -55,7 +55,7 @@ def build_librdkafka(kind, source, cache):
     extra = ["--disable-c11threads"] if kind == "tsan" else []
     run(["./configure", f"--prefix={prefix}", "--disable-sasl", "--disable-gssapi", *extra, f"--CFLAGS={FLAGS[kind]}",
          f"--LDFLAGS={FLAGS[kind]}"], cwd=tree, stdout=subprocess.DEVNULL)
-    run(["make", "-j2", "-C", "src", "libs"], cwd=tree, stdout=subprocess.DEVNULL)
+    run(["make", "-j2", "-C", "src", "lib"], cwd=tree, stdout=subprocess.DEVNULL)
     run(["make", "-C", "src", "install"], cwd=tree, stdout=subprocess.DEVNULL)
     return prefix
 
