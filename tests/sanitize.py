@@ -97,8 +97,8 @@ def options(kind, cache):
         made["LD_PRELOAD"] = " ".join([library("asan"), *([library("ubsan")] if kind == "asan" else []), library("stdc++")])
     before = []
     if kind == "valgrind":
-        before = ["valgrind", "-q", "--error-exitcode=9", "--trace-children=no", "--num-callers=30", "--fair-sched=try",
-                  *(["--leak-check=no"])]
+        before = ["valgrind", "-q", "--error-exitcode=9", "--trace-children=no", "--num-callers=30", "--fair-sched=try", "--undef-value-errors=no",
+                  "--leak-check=no"]
     return made, before
 
 
