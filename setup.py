@@ -5,7 +5,7 @@ import sys
 sys.path.insert(0, "csrc")
 
 from Cython.Build import cythonize
-from kafkapp_build import build_ext
+from kafkapp_build import bdist_wheel, build_ext
 from setuptools import Extension, setup
 
 # Each module is kafkapp/NAME.pyx (a dot: a folder) and the C files of csrc/ that it needs.
@@ -45,11 +45,10 @@ def source(name):
 
 def ext(name, c_sources):
     return Extension(f"kafkapp.{name}", [source(name), *c_sources], include_dirs=["csrc"],
-                     extra_compile_args=CFLAGS.copy(),
-                     extra_link_args=["-Wl,-rpath,$ORIGIN/.."] if "." in name else [])
+                     extra_compile_args=CFLAGS.copy())
 
 
 EXTENSIONS = [ext(name, c_sources) for name, c_sources in MODULES.items() if os.path.exists(source(name))]
 
 setup(ext_modules=cythonize(EXTENSIONS, build_dir="build", compiler_directives=DIRECTIVES),
-      cmdclass={"build_ext": build_ext})
+      cmdclass={"bdist_wheel": bdist_wheel, "build_ext": build_ext})

@@ -57,8 +57,8 @@ void kp_batch_free(kp_batch *batch);
 
 /* Hand over the records from `from` on, in order. Returns the index of the first that found the queue full, or the
  * batch's count. Adds the accepted to *accepted; a record that can never be sent is refused alone. Without the GIL. */
-int64_t kp_batch_send(rd_kafka_t *rk, rd_kafka_topic_t *rkt, kp_deliveries *d, kp_batch *batch, const kp_records *records,
-                      int64_t from, int64_t *accepted);
+int64_t kp_batch_send(rd_kafka_t *rk, rd_kafka_topic_t *rkt, kp_deliveries *d, kp_batch *batch,
+                      const kp_records *records, int64_t from, int64_t *accepted);
 
 /* The sender has no more: `refused` items will have no report. Returns 1 when that was the end of the batch. */
 int kp_batch_sent(kp_batch *batch, int64_t refused);

@@ -22,27 +22,16 @@ import time
 import urllib.request
 from pathlib import Path
 
+import hardening
+import native_table
+
 OLDEST = "2.0.2"    # the oldest installed librdkafka that will do: Debian 12's
-VERSION = "2.15.1"  # the release we build. To change it: this line and the table below, both checksums with it
+VERSION = native_table.LIBRDKAFKA.version   # the release we build
+SOURCES = native_table.LIBRDKAFKA.sources
 
+MACOS = sys.platform == "darwin"
+SUFFIX, ORIGIN = (".dylib", "@loader_path") if MACOS else (".so", "$ORIGIN")
 UNREACHABLE_AFTER = 8   # seconds until an address that does not answer counts as unreachable
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """Where the release can be had. One without a checksum is never used."""
-    kind: str       # who fetches it: "archive" an URL, "npm" the npm client
-    name: str       # what is asked for
-    folder: str     # where librdkafka stands within it
-    sha256: str
-
-
-SOURCES = (
-    Source("archive", f"https://github.com/confluentinc/librdkafka/archive/refs/tags/v{VERSION}.tar.gz",
-           f"librdkafka-{VERSION}", "23c8575c7d1ced07246cb9cf200c11325b72201fd4134a02414ca869fbdd8ed3"),
-    Source("npm", "@confluentinc/kafka-javascript@1.10.1",
-           "package/deps/librdkafka", "ada7d703bb1d3237e2292bfabf438d663b6160c9f1ac2a2406b5dc4257c81b66"),
-)
 UNPACKED = ("src/", "mklove/", "configure", "lds-gen.py", "LICENSE")    # what the build needs of it
 
 # builtin.features that our build can lack: what was not found, and the Debian package that brings it.
@@ -75,12 +64,15 @@ class Library:
     cflags: tuple[str, ...]
     ldflags: tuple[str, ...]
     files: tuple[Path, ...] = ()    # what must stand beside the modules that link it
+    licences: tuple[Path, ...] = () # of what is linked into it, where that is pinned: a wheel's library
 
     def verdict(self):
         """What this library has, what it lacks and why, in lines for people."""
         missing = [name for name in OPTIONAL if name not in self.features]
         lines = [f"librdkafka {self.version} ({self.route})", f"features: {', '.join(self.features) or 'unknown'}"]
-        if self.files:
+        if self.licences:
+            lines += [f"left out: {name}" for name in missing]
+        elif self.files:
             lines += [f"missing: {name} ({OPTIONAL[name][0]} and its headers not found)" for name in missing]
             if packages := sorted({package for name in missing for package in OPTIONAL[name][1].split()}):
                 lines.append(f"to have them on Debian: apt-get install {' '.join(packages)}, then install again")
@@ -108,7 +100,11 @@ def run(*command, **options):
 # -- choosing ----------------------------------------------------------------------------------------------------------
 
 def locate(build="build"):
-    """The librdkafka that KAFKAPP_LIBRDKAFKA asks for: system, bundled, a prefix; unset: the installed one, or ours."""
+    """The librdkafka that KAFKAPP_LIBRDKAFKA asks for: system, bundled, pinned, a prefix.
+
+    Bundled is our build with what the machine has; pinned with what native_table has, for wheels. Unset: the installed
+    one, or bundled.
+    """
     choice = os.environ.get("KAFKAPP_LIBRDKAFKA") or "auto"
     if choice == "auto":
         choice = "system" if have_system() else "bundled"
@@ -116,6 +112,11 @@ def locate(build="build"):
         return from_system()
     if choice == "bundled":
         return from_prefix(make(build), "built here", bundled=True)
+    if choice == "pinned":
+        library = from_prefix(make(build, pinned=True), "built here with its pinned parts", bundled=True)
+        if lacks := sorted(OPTIONAL.keys() - {*library.features, "sasl_gssapi"}):
+            raise BuildError(f"librdkafka was built without {', '.join(lacks)}, which a wheel must have")
+        return library
     return from_prefix(Path(choice).absolute(), choice)
 
 
@@ -143,19 +144,20 @@ def from_system():
 
 def from_prefix(prefix, route, bundled=False):
     header = prefix / "include" / "librdkafka" / "rdkafka.h"
-    library = next((lib for name in ("lib", "lib64") if (lib := prefix / name / "librdkafka.so").exists()), None)
+    library = next((lib for name in ("lib", "lib64") if (lib := prefix / name / f"librdkafka{SUFFIX}").exists()), None)
     if library is None or not header.exists():
-        raise BuildError(f"no librdkafka in {prefix}: KAFKAPP_LIBRDKAFKA is system, bundled or a prefix that holds "
-                         "include/librdkafka/rdkafka.h and lib/librdkafka.so")
+        raise BuildError(f"no librdkafka in {prefix}: KAFKAPP_LIBRDKAFKA is system, bundled, pinned or a prefix that "
+                         f"holds include/librdkafka/rdkafka.h and lib/librdkafka{SUFFIX}")
     number = int(re.search(r"define\s+RD_KAFKA_VERSION\s+(0x[0-9a-f]+)", header.read_text())[1], 16)
     version = ".".join(str(number >> shift & 0xff) for shift in (24, 16, 8))
     if [*map(int, version.split("."))] < [*map(int, OLDEST.split("."))]:
         raise BuildError(f"the librdkafka in {prefix} is {version}: kafkapp needs {OLDEST} or later")
     library = library.resolve()
-    folder = "$ORIGIN" if bundled else library.parent
+    folder = ORIGIN if bundled else library.parent
     files = (library, prefix / "librdkafka-LICENSES.txt") if bundled else ()
+    licences = tuple(sorted((prefix / "licences").glob("*.txt"))) if bundled else ()
     return Library(route, version, features_of(library), (f"-I{prefix / 'include'}",),
-                   (str(library), f"-Wl,-rpath,{folder}"), files)
+                   (str(library), f"-Wl,-rpath,{folder}"), files, licences)
 
 
 def features_of(library):
@@ -289,37 +291,54 @@ def unpack(source, file, to):
     part.rename(to)
 
 
-def make(build="build", prefix=None, kinds=("archive", "npm"), jobs=None):
+def make(build="build", prefix=None, kinds=("archive", "npm"), jobs=None, pinned=False):
     """Build the pinned release into a prefix, unless it is there as this machine would build it; gives the prefix."""
-    if not sys.platform.startswith("linux"):
-        raise BuildError("kafkapp builds its own librdkafka on Linux only: install librdkafka and pkg-config")
+    if not sys.platform.startswith("linux") and not MACOS:
+        raise BuildError("kafkapp builds its own librdkafka on Linux and macOS: install librdkafka and pkg-config")
     compiler = shlex.split(os.environ.get("CC") or ("gcc" if shutil.which("gcc") else "cc"))
     for tool, package in ((compiler[0], "gcc libc6-dev"), ("bash", "bash"), ("ld", "binutils")):
         if not shutil.which(tool):
             raise BuildError(f"{tool} is needed to build librdkafka and is missing (Debian: apt-get install {package})")
-    prefix = Path(prefix or Path(build) / f"librdkafka-{VERSION}").absolute()
+    prefix = Path(prefix or Path(build) / f"librdkafka-{VERSION}{'-pinned' * pinned}").absolute()
+    jobs = jobs or (os.cpu_count() if MACOS else len(os.sched_getaffinity(0)))
+    parts = build_parts().make(build, compiler, jobs) if pinned else None
     tree = source_tree(build)
     if not tree.exists():
         unpack(*fetch(build, kinds), tree)
-    settings = configure(tree, compiler)
+    settings = configure(tree, compiler, parts)
     found = [(tree / name).read_text() for name in ("config.h", "Makefile.config")]
-    facts = [VERSION, run(*compiler, "--version"), *found]
+    facts = [VERSION, run(*compiler, "--version"), repr(hardening.compile_flags()), *found]
+    facts += [(parts / "build.key").read_text()] if parts else []
     key = hashlib.sha256("\0".join(facts).encode()).hexdigest()
     stamp = prefix / "librdkafka-build.key"
     if not stamp.exists() or stamp.read_text() != key:
-        install(tree, compile_and_link(tree, compiler, settings, jobs or len(os.sched_getaffinity(0))), prefix)
+        install(tree, compile_and_link(tree, compiler, settings, jobs, parts), prefix)
+        if parts:
+            shutil.copytree(parts / "licences", prefix / "licences", dirs_exist_ok=True)
         stamp.write_text(key)
     return prefix
 
 
-def configure(tree, compiler):
-    """Let librdkafka's own configure look at the machine; gives the variables it found.
+def build_parts():
+    """The module that builds what a wheel's librdkafka stands on; it needs this one."""
+    if __name__ == "__main__":
+        sys.modules["build_librdkafka"] = sys.modules["__main__"]
+    return importlib.import_module("build_parts")
+
+
+def configure(tree, compiler, parts=None):
+    """Let librdkafka's own configure look at the machine, or at the pinned parts only; gives the variables it found.
 
     It asks for a C++ compiler, for a part that we do not build: any compiler will do.
     """
     command = shlex.join(compiler)
-    run("bash", "./configure", "--disable-syslog", "--disable-lz4-ext", "--disable-debug-symbols", "--no-download",
-        "--no-cache", cwd=tree, env={**os.environ, "CC": command, "CXX": command, "TERM": "dumb"})
+    env = {**os.environ, "CC": command, "CXX": command, "TERM": "dumb"}
+    options = ["--disable-lz4-ext"]
+    if parts:   # Kerberos is left out: it is the machine's own library that knows its tickets
+        options = ["--disable-gssapi", f"--CPPFLAGS=-I{parts / 'include'}", f"--LDFLAGS=-L{parts / 'lib'}"]
+        env |= {"PKG_CONFIG_LIBDIR": str(parts / "no-pkg-config"), "PKG_CONFIG_PATH": ""}
+    run("bash", "./configure", "--disable-syslog", "--disable-debug-symbols", "--no-download", "--no-cache", *options,
+        cwd=tree, env=env)
     return dict(re.findall(r"^(\w+)\+?=\s*(.*)$", (tree / "Makefile.config").read_text(), re.MULTILINE))
 
 
@@ -331,33 +350,42 @@ def sources_of(tree, settings):
         files += added.split() if settings.get(variable) == "y" else []
     files += re.findall(r"\S+\.c", " ".join(re.findall(r"^SRCS_(?:LZ4|y)\s*\+?=.*$", makefile, re.MULTILINE)))
     skipped = {"regexp.c"} if settings.get("HAVE_REGEX") == "y" else set()
+    skipped |= {"lz4.c", "lz4frame.c", "lz4hc.c"} if settings.get("WITH_LZ4_EXT") == "y" else set()
     return sorted({file for file in files if file.endswith(".c")} - skipped)
 
 
-def compile_and_link(tree, compiler, settings, jobs):
+def compile_and_link(tree, compiler, settings, jobs, parts=None):
     src, objects, files = tree / "src", tree / "objects", sources_of(tree, settings)
     shutil.rmtree(objects, ignore_errors=True)
     objects.mkdir()
     say(f"building librdkafka {VERSION}: {len(files)} files, {jobs} at a time")
     began = time.monotonic()
-    flags = shlex.split(settings["CPPFLAGS"]) + shlex.split(settings.get("CFLAGS", ""))
+    flags = shlex.split(settings["CPPFLAGS"]) + shlex.split(settings.get("CFLAGS", "")) + hardening.compile_flags()
 
     def compile_one(file):
         target = objects / (file.replace("/", "_") + ".o")
-        level = "-O3" if file.startswith(("lz4", "rdxxhash")) else "-O2"    # as librdkafka's own Makefile has it
-        run(*compiler, *flags, level, "-fPIC", "-w", "-I.", "-c", file, "-o", str(target), cwd=src)
+        run(*compiler, *flags, "-O3", "-fPIC", "-w", "-I.", "-c", file, "-o", str(target), cwd=src)
         return str(target)
 
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         compiled = list(pool.map(compile_one, files))
     # A name of its own, so that a librdkafka.so.1 that is already in the process is not taken for this one, and only
     # the public symbols, so that its copy of lz4 and others' do not meet.
-    library = tree / f"librdkafka-{VERSION}.so"
+    library = tree / f"librdkafka-{VERSION}{SUFFIX}"
     symbols = tree / "librdkafka.lds"
     headers = "".join((src / name).read_text() for name in ("rdkafka.h", "rdkafka_mock.h"))
     symbols.write_text(run_with_input(headers, sys.executable, str(tree / "lds-gen.py")))
-    run(*compiler, "-shared", "-o", str(library), *compiled, f"-Wl,-soname,{library.name}", "-Wl,-z,defs",
-        "-Wl,-Bsymbolic-functions", "-Wl,-s", f"-Wl,--version-script={symbols}", *shlex.split(settings["LIBS"]))
+    libs = ([f"-L{parts / 'lib'}"] if parts else []) + shlex.split(settings["LIBS"])
+    if MACOS:
+        names = re.findall(r"^\s*(rd_\w+);", symbols.read_text(), re.MULTILINE)
+        symbols.write_text("".join(f"_{name}\n" for name in names))
+        flags = ["-dynamiclib", f"-Wl,-install_name,@rpath/{library.name}", f"-Wl,-exported_symbols_list,{symbols}"]
+    else:   # the parts are archives that need each other: a group
+        flags = ["-shared", f"-Wl,-soname,{library.name}", "-Wl,-z,defs", "-Wl,-Bsymbolic-functions", "-Wl,-s",
+                 "-Wl,--exclude-libs,ALL", "-Wl,--build-id=none", f"-Wl,--version-script={symbols}",
+                 *hardening.link_flags()]
+        libs = ["-Wl,--start-group", *libs, "-Wl,--end-group"]
+    run(*compiler, *flags, "-o", str(library), *compiled, *libs)
     say(f"built librdkafka {VERSION} in {time.monotonic() - began:.0f} seconds")
     return library
 
@@ -374,7 +402,7 @@ def install(tree, library, prefix):
         shutil.copy(tree / "src" / name, prefix / "include" / "librdkafka")
     shutil.copy(tree / "LICENSES.txt", prefix / "librdkafka-LICENSES.txt")
     shutil.copy(library, prefix / "lib")
-    link = prefix / "lib" / "librdkafka.so"
+    link = prefix / "lib" / f"librdkafka{SUFFIX}"
     link.unlink(missing_ok=True)
     link.symlink_to(library.name)
     (prefix / "lib" / "pkgconfig" / "rdkafka.pc").write_text(
@@ -388,11 +416,12 @@ def main():
     parser.add_argument("--prefix", help="where to install it (default: within the build folder)")
     parser.add_argument("--build", default="build", help="folder for downloads and objects (default: %(default)s)")
     parser.add_argument("--source", choices=[source.kind for source in SOURCES], help="use this source only")
+    parser.add_argument("--pinned", action="store_true", help="with the pinned parts of a wheel, not the machine's")
     parser.add_argument("--jobs", type=int, help="compilers at a time (default: one a core)")
     arguments = parser.parse_args()
     kinds = [arguments.source] if arguments.source else [source.kind for source in SOURCES]
     try:
-        prefix = make(arguments.build, arguments.prefix, kinds, arguments.jobs)
+        prefix = make(arguments.build, arguments.prefix, kinds, arguments.jobs, arguments.pinned)
         say(from_prefix(prefix, f"built into {prefix}", bundled=True).verdict())
     except BuildError as error:
         sys.exit(f"kafkapp: {error}")

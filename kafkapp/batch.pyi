@@ -1,4 +1,4 @@
-from collections.abc import Callable
+import sys
 from datetime import timedelta
 from typing import Any, final
 
@@ -7,6 +7,7 @@ from kafkapp.errors import Error
 
 @final
 class Batch(Settled):
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     @property
     def topic(self) -> str: ...
     @property
@@ -28,6 +29,7 @@ class Batch(Settled):
 
 @final
 class Outcomes:
-    def __buffer__(self, flags: int, /) -> memoryview: ...
+    if sys.version_info >= (3, 12):
+        def __buffer__(self, flags: int, /) -> memoryview: ...
 
 __pyx_capi__: dict[str, Any]

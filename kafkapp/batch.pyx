@@ -27,6 +27,7 @@ from kafkapp.errors cimport new_error
 from kafkapp.librdkafka cimport (
     RD_KAFKA_MSG_F_COPY,
     RD_KAFKA_PARTITION_UA,
+    RD_KAFKA_RESP_ERR__FATAL,
     RD_KAFKA_RESP_ERR__IN_PROGRESS,
     RD_KAFKA_RESP_ERR__QUEUE_FULL,
     rd_kafka_headers_destroy,
@@ -70,7 +71,7 @@ cdef class Batch(Settled):
         self.batch = &NONE
         self.done = self.called = True
 
-    def __init__(self):
+    def __init__(self, *args, **kwargs):
         raise TypeError("a Batch is made by send_batch()")
 
     def __dealloc__(self):
@@ -119,7 +120,7 @@ cdef class Batch(Settled):
         for i in range(self.batch.count):
             err = self.batch.errors[i]
             if err and err != RD_KAFKA_RESP_ERR__IN_PROGRESS:
-                failed.append((i, new_error(err)))
+                failed.append((i, self.client.fatal_error() if err == RD_KAFKA_RESP_ERR__FATAL else new_error(err)))
         return failed
 
     def wait(self, timeout=None):
@@ -148,7 +149,7 @@ cdef class Batch(Settled):
             raised = []
         try:
             self.wait_done(deadline, raised)
-        except:
+        except BaseException:
             report_all(raised)
             raise
         raise_all(raised)

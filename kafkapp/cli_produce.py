@@ -17,7 +17,7 @@ import click
 from kafkapp import Error, ErrorCode, KafkaException, ProducerConfig, ProducerRecord, SendOption
 from kafkapp.config import redact
 from kafkapp.lines import STDIN, FatalError, Job, check_readable, send_file, send_text
-from kafkapp.outlets import OUTLETS, Interrupts, Outlet
+from kafkapp.outlets import OUTLETS, Interrupts, Outlet, SyncOutlet
 from kafkapp.summary import Tally, progress_bar
 
 GRACE = 1.0  # seconds that records under way are given after Ctrl-C
@@ -146,7 +146,7 @@ class Run:
 
     def _send_files(self, outlet: Outlet, sizes: list[int | None], moved: Callable[[int], None]) -> None:
         before = 0
-        for path, size in zip(self.request.paths, sizes):
+        for path, size in zip(self.request.paths, sizes, strict=True):
             try:
                 self._send_one(outlet, path, partial(moved_by, moved, before))
             except FatalError as failure:
@@ -169,8 +169,12 @@ class Run:
                   request.delimiter, request.key_delimiter, request.null_empty, request.option)
         if path == STDIN and os.isatty(0):
             self._talk(outlet, job)
-        else:
-            send_file(job, path)
+            return
+        if not isinstance(outlet, SyncOutlet):
+            report_batch = self.tally.batch_reporter(name, topic)
+            job.send_batch = lambda lines, first: outlet.send_batch(lines, record, partial(report_batch, first),
+                                                                    request.option)
+        send_file(job, path)
 
     def _talk(self, outlet: Outlet, job: Job) -> None:
         """The session on a terminal: what is typed is sent, what becomes of it is printed as it comes."""

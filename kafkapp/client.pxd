@@ -35,7 +35,7 @@ cdef class Client:
     cdef Topic last_topic           # of the last record: most programs send to the same one again
     cdef EventHandlers handlers     # what logs, errors and statistics go to
     cdef object poller              # threading.Thread, or None
-    cdef readonly object properties # kafkapp.config.Properties: what the user gave, and our defaults
+    cdef readonly object properties  # a Properties: what the user gave, and our defaults
     cdef readonly str name
     cdef readonly str client_id
     cdef object __weakref__
@@ -64,4 +64,3 @@ cdef class Client:
     cdef bint drained(self) except -1
     cdef object fatal_error(self)
     cdef int64_t outstanding(self) noexcept
-

@@ -7,7 +7,7 @@ import os
 from _thread import RLock
 from _weakrefset import WeakSet     # without the rest of weakref, which an import of kafkapp does not need
 
-from kafkapp.config import Properties, snapshot
+from kafkapp.config import Properties, redact, snapshot
 
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
@@ -39,7 +39,6 @@ cdef enum:
     ROUND = 16384       # records a round: how long callbacks may keep librdkafka's queue full
     PURGE_WAIT = 5000   # ms for the reports of purged records
 
-ALIASES = {"linger.ms": "queue.buffering.max.ms"}       # of the properties that producers have defaults for
 clients = WeakSet()
 if kp_watch_forks():
     raise ImportError("kafkapp cannot watch for fork()")
@@ -63,7 +62,7 @@ cdef class Client:
         self.background = background
         given = snapshot(properties)
         for name, value in defaults.items():
-            if ALIASES.get(name) not in given:
+            if name != "linger.ms" or "queue.buffering.max.ms" not in given:     # its other name
                 given.setdefault(name, value)
         given.setdefault("client.id", os.urandom(6).hex())
         # librdkafka's own default differs from that of every other client: records of a key would part ways.
@@ -78,7 +77,7 @@ cdef class Client:
             self.rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, errstr, sizeof(errstr))
         if self.rk is NULL:
             rd_kafka_conf_destroy(conf)     # rdkafka.h: "on failure ... the application is responsible"
-            raise new_exception(rd_kafka_last_error(), errstr.decode("utf-8", "replace"))
+            raise new_exception(rd_kafka_last_error(), redact(errstr.decode("utf-8", "replace"), given))
         self.deliveries.queue = rd_kafka_queue_get_main(self.rk)
         self.conf = conf_in_force(self.rk)
         self.topic_conf = rd_kafka_default_topic_conf_dup(self.rk)
@@ -428,8 +427,8 @@ cdef class Client:
     cdef object fatal_error(self):
         cdef char errstr[512]
         cdef rd_kafka_resp_err_t err
-        if self.rk is NULL:         # closed since
-            return new_error(RD_KAFKA_RESP_ERR__FATAL, None, True)
+        if self.rk is NULL:
+            return new_error(RD_KAFKA_RESP_ERR__FATAL, "and another thread has closed the producer", True)
         err = rd_kafka_fatal_error(self.rk, errstr, sizeof(errstr))
         return new_error(err, errstr.decode("utf-8", "replace"), True)
 
@@ -440,8 +439,8 @@ cdef class Client:
 
     def ledger(self):
         """What is held now, for tests: states, of records and batches in flight; buffers; topics."""
-        return {"states": self.deliveries.made - self.deliveries.pooled + self.deliveries.tokens, "buffers": self.deliveries.views,
-                "topics": len(self.topics) if self.rk is not NULL else 0,
+        return {"states": self.deliveries.made - self.deliveries.pooled + self.deliveries.tokens,
+                "buffers": self.deliveries.views, "topics": len(self.topics) if self.rk is not NULL else 0,
                 "outstanding": self.outstanding()}
 
 

@@ -5,6 +5,7 @@ Layer L3: says where each item's bytes are, and holds the exporters until it is 
 cimport cython
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
+from cpython.ref cimport PyObject
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
 from libc.stdint cimport int32_t
 from libc.stdlib cimport free, malloc, realloc
@@ -30,7 +31,24 @@ cdef extern from *:
         void (*release)(struct ArrowArray *);
         void *private_data;
     };
+
+    /* Where the items of a tuple are, as far as they are bytes. Returns how many were. */
+    static Py_ssize_t kp_bytes_spans(PyObject *items, kp_span *spans) {
+        Py_ssize_t i, n = PyTuple_GET_SIZE(items);
+        for (i = 0; i < n; i++) {
+            PyObject *item = PyTuple_GET_ITEM(items, i);
+            if (!PyBytes_CheckExact(item))
+                return i;
+            spans[i].data = PyBytes_AS_STRING(item);
+            spans[i].size = PyBytes_GET_SIZE(item);
+        }
+        /* Nothing in it can be part of a cycle: the garbage collector need not walk it, which it would many times. */
+        PyObject_GC_UnTrack(items);
+        return n;
+    }
     """
+    Py_ssize_t kp_bytes_spans(PyObject *items, kp_span *spans)
+
     struct ArrowSchema:
         const char *format
         ArrowSchema *dictionary
@@ -100,7 +118,7 @@ cdef class Column:
         self.spans = <kp_span *>malloc(max(1, len(items)) * sizeof(kp_span))
         if self.spans is NULL:
             raise MemoryError()
-        for i in range(self.count):
+        for i in range(kp_bytes_spans(<PyObject *>items, self.spans), self.count):
             item = items[i]
             if PyBytes_CheckExact(item):
                 self.spans[i].data = PyBytes_AS_STRING(item)
@@ -141,7 +159,7 @@ cdef class Column:
             bad = kp_column_check(&self.c, self.count)
         if bad >= 0:
             raise ValueError(f"{what}[{bad}] is beyond its buffer" if self.c.kind == KP_VIEWS else
-                             f"{what}[{bad}] is less than the one before or beyond the {self.c.size} bytes of the buffer")
+                             f"{what}[{bad}] is less than the one before or beyond the buffer's {self.c.size} bytes")
         return 0
 
     cdef int set_count(self, int64_t count, str what) except -1:
@@ -153,7 +171,6 @@ cdef class Column:
     cdef int from_arrow(self, object exporter, str what) except -1:
         cdef const ArrowSchema *schema
         cdef const ArrowArray *array
-        cdef int64_t size
         capsules = exporter.__arrow_c_array__()
         if not (isinstance(capsules, tuple) and len(capsules) == 2 and PyCapsule_IsValid(capsules[0], "arrow_schema")
                 and PyCapsule_IsValid(capsules[1], "arrow_array")):
@@ -225,7 +242,8 @@ cdef int take_numbers(Py_buffer *view, object numbers, str what, int itemsize=0)
             raise TypeError(f"{what} must be a buffer of {wanted}: {exc}") from None
         raise BufferError(f"{what} must be C-contiguous: {exc}") from None
     form = view.format.decode() if view.format is not NULL else "B"
-    if view.ndim != 1 or form.lstrip("=@<") not in ("i", "l", "q") or view.itemsize not in (itemsize or 4, itemsize or 8):
+    if (view.ndim != 1 or form.lstrip("=@<") not in ("i", "l", "q")
+            or view.itemsize not in (itemsize or 4, itemsize or 8)):
         PyBuffer_Release(view)
         raise TypeError(f"{what} must be a one-dimensional buffer of {wanted}, not of format {form!r}")
     return 0
@@ -243,8 +261,10 @@ cdef bint is_sequence(object values):
 
 
 cdef Column new_column(object values, object offsets, str what):
-    """A column of many: a sequence, a buffer with offsets, or an Arrow array."""
+    """A column of many: a sequence, a buffer with offsets, an Arrow array, or one that is made already."""
     cdef Column column = Column.__new__(Column)
+    if isinstance(values, Column):
+        return values
     if offsets is not None:
         column.from_buffer(values, offsets, what, "offsets" if what == "values" else "key_offsets")
     elif hasattr(values, "__arrow_c_array__"):
@@ -252,8 +272,8 @@ cdef Column new_column(object values, object offsets, str what):
     elif is_sequence(values):
         column.from_sequence(tuple(values), what)
     else:
-        raise TypeError(f"{what} must be a sequence of bytes-like objects, str or None, a buffer with offsets, or an object "
-                        f"with __arrow_c_array__, not {type(values).__name__}")
+        raise TypeError(f"{what} must be a sequence of bytes-like objects, str or None, a buffer with offsets, "
+                        f"or an object with __arrow_c_array__, not {type(values).__name__}")
     return column
 
 
@@ -261,7 +281,8 @@ cdef Column new_key_column(object keys, object offsets, str what):
     """The same for keys, which may also be one for all, or none."""
     cdef Column column
     cdef kp_span span
-    if offsets is None and not hasattr(keys, "__arrow_c_array__") and not is_sequence(keys):
+    if offsets is None and not isinstance(keys, Column) and not hasattr(keys, "__arrow_c_array__") \
+            and not is_sequence(keys):
         column = Column.__new__(Column)
         column.count = -1
         column.held = keys

@@ -61,7 +61,7 @@ cdef int check_servers(str servers, properties) except -1:
     """librdkafka takes a port that is none for 0, and says so only in its log."""
     for server in servers.split(","):
         server = server.strip()
-        host, colon, port = server.rpartition("://")[2].rpartition(":")
+        _host, colon, port = server.rpartition("://")[2].rpartition(":")
         if not server or not colon or server.endswith("]"):
             continue
         if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
@@ -95,8 +95,8 @@ cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
                 check_number(conf, name, value, properties)
                 continue
             text = errstr.decode("utf-8", "replace").strip()
-            if name not in text:
-                text = f"{name}: {text}"        # librdkafka speaks of queue.buffering.max.ms to who set linger.ms
+            if name[:64] not in text:
+                text = f"{name[:64]}: {text}"   # librdkafka speaks of queue.buffering.max.ms to who set linger.ms
             if result == RD_KAFKA_CONF_UNKNOWN:
                 hint = suggestion(name, known_names() + list(CALLBACKS))
                 text = f"{text}; {hint}" if hint else text

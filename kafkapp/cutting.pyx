@@ -8,7 +8,7 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
 from kafkapp.batch cimport Batch
-from kafkapp.columns cimport KP_NULLS, KP_SPANS, Column, kp_span
+from kafkapp.columns cimport KP_SPANS, Column, kp_span
 
 
 cdef extern from "lines.h" nogil:
@@ -57,6 +57,9 @@ cdef class Lines:
             raise IndexError(i)
         return None if self.keys is NULL else self.slice(&self.keys[i]), self.slice(&self.values[i])
 
+    def __iter__(self):
+        return (self[i] for i in range(self.count))
+
     cdef object slice(self, kp_span *span):
         cdef int64_t start
         if span.data is NULL:
@@ -98,7 +101,6 @@ cdef class Lines:
             the queue full.
         """
         cdef dict cells = {}
-        cdef list cell
         cdef int64_t i, records = 0, size = 0
         cdef int partition = -1
         cdef bint failed = False

@@ -63,6 +63,13 @@ cdef extern from *:
         Py_DECREF(exc);
     }
 
+    /* An exception that somebody holds, to sys.unraisablehook. What Cython does with an exception that cannot be raised
+     * prints it first, and so ends the process for a SystemExit. */
+    static void kp_report_exception(PyObject *exc) {
+        PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
+        PyErr_WriteUnraisable(NULL);
+    }
+
     /* Call a user's callback. No tuple is made; there is room for a bound method's self. */
     static void kp_call(PyObject *callback, PyObject *first, PyObject *second, PyObject *third, size_t count,
                         PyObject *raised) {
@@ -74,6 +81,7 @@ cdef extern from *:
             Py_DECREF(result);
     }
     """
+    void kp_report_exception(object exc)
     void kp_call(object callback, object first, object second, object third, size_t count, object raised)
 
 cdef extern from "time.h" nogil:
@@ -311,4 +319,4 @@ cdef int report_all(list raised) except -1:
 
 
 cdef void report(exc) noexcept:
-    raise exc       # out of a function that cannot raise: to sys.unraisablehook
+    kp_report_exception(exc)

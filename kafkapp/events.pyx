@@ -5,6 +5,8 @@ to sys.unraisablehook, since it is no answer to what that thread was asked to do
 """
 cimport cython
 
+from kafkapp.config import is_sensitive, redact
+
 from kafkapp.delivery cimport call, report_all
 from kafkapp.errors cimport new_error
 from kafkapp.librdkafka cimport *
@@ -22,6 +24,7 @@ def logger():
 cdef class EventHandlers:
     def __init__(self, str name, dict properties):
         self.name = name
+        self.secrets = {key: value for key, value in properties.items() if is_sensitive(key)}
         self.log_cb = properties.get("log_cb")
         self.error_cb = properties.get("error_cb")
         self.stats_cb = properties.get("stats_cb")
@@ -40,6 +43,10 @@ cdef class EventHandlers:
             self.on_token_refresh(rk, event)
         return 0
 
+    cdef str said(self, const char *string):
+        """What librdkafka says, without the secrets that it was given: it quotes what it cannot read."""
+        return redact(text(string), self.secrets) if self.secrets else text(string)
+
     cdef int on_log(self, rd_kafka_event_t *event) except -1:
         cdef const char *facility = NULL
         cdef const char *message = NULL
@@ -47,8 +54,8 @@ cdef class EventHandlers:
         if rd_kafka_event_log(event, &facility, &message, &level):
             return 0
         if self.log_cb is not None:
-            return call(self.log_cb, (level, text(facility), text(message)), None)
-        return call(self.to_logging, (LOGGING_LEVELS[min(max(level, 0), 7)], text(facility), text(message)), None)
+            return call(self.log_cb, (level, text(facility), self.said(message)), None)
+        return call(self.to_logging, (LOGGING_LEVELS[min(max(level, 0), 7)], text(facility), self.said(message)), None)
 
     def to_logging(self, int level, str facility, str message):
         logger().log(level, "%s %s %s", self.name, facility, message)
@@ -59,9 +66,9 @@ cdef class EventHandlers:
         if err == RD_KAFKA_RESP_ERR__FATAL:
             # rdkafka.h: "rd_kafka_fatal_error() ... to extract the actual underlying error code"
             err = rd_kafka_fatal_error(rk, reason, sizeof(reason))
-            error = new_error(err, text(reason), True)
+            error = new_error(err, self.said(reason), True)
         else:
-            error = new_error(err, text(rd_kafka_event_error_string(event)))
+            error = new_error(err, self.said(rd_kafka_event_error_string(event)))
         if self.error_cb is not None:
             return call(self.error_cb, (error,), None)
         if self.log_cb is not None:

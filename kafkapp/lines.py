@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from kafkapp import Error, KafkaException, ProducerRecord, SendOption
+from kafkapp import Batch, Error, ErrorCode, KafkaException, ProducerRecord, SendOption
+from kafkapp.cutting import Lines, cut
 
-LINES_PER_TURN = 4096  # between two looks at the progress; about a millisecond
+LINES_PER_TURN = 16384  # a batch; between two looks at the progress
 BLOCK = 1 << 20  # what is read at once where nothing can be mapped; a pipe gives 64 KiB at most
 STDIN = "-"
 
@@ -33,6 +34,8 @@ class Job:
         report: runs once for each accepted record, perhaps on another thread.
         refused: is told the line and the Error of each record that could not even be queued.
         moved: is told how many bytes of the file are dealt with.
+        send_batch: takes Lines and the number of the first, and returns the last Batch that it has sent them with; None:
+            the lines are sent one by one.
         line: number of the next line, from 1.
     """
 
@@ -45,67 +48,54 @@ class Job:
     key_delimiter: bytes | None = None
     null_empty: bool = False
     option: SendOption = SendOption.NoCopyRecordValue
+    send_batch: Callable[[Lines, int], Batch] | None = None
     line: int = field(default=1)
 
 
-def send_lines(job: Job, data: Any, view: memoryview, start: int, end: int, final: bool) -> int:
-    """Send the next lines of `data`, at most LINES_PER_TURN: the one loop that touches each record.
+def send_lines(job: Job, data: Any, start: int, final: bool) -> int:
+    """Send the next lines of `data`, at most LINES_PER_TURN.
 
     Args:
-        data: bytes or mmap, to search in.
-        view: of the same data, to slice values from.
-        start, end: the part to look at.
-        final: nothing follows `end`, so that a last line needs no delimiter.
+        data: bytes or mmap.
+        start: where to begin.
+        final: nothing follows, so that a last line needs no delimiter.
     Returns:
         Where the next line starts; `start` when there is no whole line.
     Raises:
         FatalError: the producer takes no more.
     """
-    record, send, report, option, find = job.record, job.send, job.report, job.option, data.find
-    delimiter, key_delimiter, null_empty = job.delimiter, job.key_delimiter, job.null_empty
-    width = len(delimiter)
-    line = job.line
-    for line in range(job.line, job.line + LINES_PER_TURN):
-        if start == end:
-            break
-        stop = find(delimiter, start, end)
-        if stop >= 0:
-            following = stop + width
-        elif final:
-            stop = following = end
-        else:
-            break
-        if key_delimiter is not None:
-            split = find(key_delimiter, start, stop)
-            if split < 0 or (null_empty and split == start):
-                record.key = None
-            else:
-                record.key = view[start:split]
-            if split >= 0:
-                start = split + len(key_delimiter)
-        record.value = None if null_empty and start == stop else view[start:stop]
+    lines = cut(data, start, final, job.delimiter, job.key_delimiter, job.null_empty, LINES_PER_TURN)
+    first = job.line
+    job.line += len(lines)
+    if job.send_batch is None:
+        send_each(job, lines, first)
+    elif len(lines):
+        batch = job.send_batch(lines, first)
+        if batch.next_index and batch.errors[batch.next_index - 1] == ErrorCode.RD_KAFKA_RESP_ERR__FATAL:
+            raise FatalError(batch.failures()[-1][1].message)
+    return lines.following
+
+
+def send_each(job: Job, lines: Lines, first: int) -> None:
+    """Send lines one by one."""
+    record = job.record
+    for line, (record.key, record.value) in enumerate(lines, first):
         record.id = line
         try:
-            send(record, report, option)
+            job.send(record, job.report, job.option)
         except KafkaException as failure:
             job.refused(line, failure.error)
             if failure.error.is_fatal:
                 raise FatalError(failure.error.message) from failure
-        start = following
-    else:
-        line += 1
-    job.line = line
     record.key = record.value = None  # the last slice must not keep the map open
-    return start
 
 
 def send_mapped(job: Job, data: mmap.mmap, start: int) -> None:
     """Send the lines of a memory-mapped file from `start` on."""
-    with memoryview(data) as view:
-        end = len(data)
-        while start < end:
-            start = send_lines(job, data, view, start, end, True)
-            job.moved(start)
+    end = len(data)
+    while start < end:
+        start = send_lines(job, data, start, True)
+        job.moved(start)
 
 
 def send_streamed(job: Job, descriptor: int) -> None:
@@ -131,12 +121,10 @@ def send_streamed(job: Job, descriptor: int) -> None:
 
 
 def _send_block(job: Job, data: bytes, final: bool) -> int:
-    view, start, end = memoryview(data), 0, len(data)
-    while True:
-        following = send_lines(job, data, view, start, end, final)
-        if following == start:
-            return start
+    start = 0
+    while (following := send_lines(job, data, start, final)) != start:
         start = following
+    return start
 
 
 def send_text(job: Job, text: bytes) -> None:

@@ -5,7 +5,7 @@ Layer L2: plain data, filled by the client.
 
 
 class Node:
-    """A broker: `id`, `host`, `port`; host "-" and port None when only its id is known. Source: Node of BrokerMetadata."""
+    """A broker: `id`, `host`, `port`; host "-", port None if only the id is known. Source: Node of BrokerMetadata."""
 
     __slots__ = ("id", "host", "port")
 

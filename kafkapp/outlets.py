@@ -5,9 +5,11 @@ An outlet sends one record, drains what is under way and closes. Knows nothing o
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from kafkapp import (
+    Batch,
     BrokerMetadata,
     Error,
     ErrorCode,
@@ -18,10 +20,12 @@ from kafkapp import (
     ProducerRecord,
     SendOption,
 )
+from kafkapp.cutting import Lines
 
 SLICE = 0.1  # seconds between two looks for Ctrl-C where our own thread serves the reports
 TURNS_PER_POLL = 500  # records sent between two polls
 
+BatchReport = Callable[[int, Lines, Batch], None]  # which of the lines are the batch's first, and these themselves
 Report = Callable[[Any, Error | None], None]
 
 
@@ -73,6 +77,10 @@ class AsyncOutlet:
         self.producer = KafkaAsyncProducer(properties)
         self.send: Callable[[ProducerRecord, Report, SendOption], object] = self.producer.send
 
+    def send_batch(self, lines: Lines, record: ProducerRecord, report: BatchReport, option: SendOption) -> Batch:
+        """Send lines in one call, with the record's topic, partition and headers. Blocks while the queue is full."""
+        return send_lines(self.producer, lines, record, partial(report, 0, lines), option)
+
     def metadata(self, topic: str, timeout: float) -> BrokerMetadata:
         return self.producer.fetch_broker_metadata(topic, timeout)
 
@@ -103,6 +111,18 @@ class ManualOutlet:
                 raise KafkaException(error)
             self._poll(SLICE)
 
+    def send_batch(self, lines: Lines, record: ProducerRecord, report: BatchReport, option: SendOption) -> Batch:
+        """Send lines in as many calls as the queue's room takes."""
+        start = 0
+        while True:
+            rest = lines.rest(start)
+            batch = send_lines(self.producer, rest, record, partial(report, start, rest), option)
+            start += batch.next_index
+            if start == len(lines):
+                self._poll(0)
+                return batch
+            self._poll(SLICE)
+
     def _poll(self, timeout: float) -> None:
         with self._held():
             self.producer.poll_events(timeout)
@@ -123,6 +143,17 @@ class ManualOutlet:
 
     def close(self, timeout: float | None = None) -> None:
         self.producer.close(timeout)
+
+
+def send_lines(producer: KafkaAsyncProducer, lines: Lines, record: ProducerRecord, report: Callable[[Batch], None],
+               option: SendOption) -> Batch:
+    """Send lines as a batch; `report` is told of it once, also when none of them could be queued."""
+    values, keys = lines.columns()
+    batch = producer.send_batch(record.topic, values, keys=keys, partition=record.partition, headers=record.headers,
+                                callback=report, option=option)
+    if not batch.accepted:
+        report(batch)
+    return batch
 
 
 class SyncOutlet:

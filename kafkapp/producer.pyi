@@ -4,11 +4,11 @@ from typing import Any, NoReturn, Self, TypeAlias
 
 from typing_extensions import disjoint_base
 
+from kafkapp.batch import Batch
 from kafkapp.config import Properties
 from kafkapp.errors import Error
 from kafkapp.metadata import BrokerMetadata
 from kafkapp.options import ActionWhileQueueIsFull, EventsPollingOption, SendOption
-from kafkapp.batch import Batch
 from kafkapp.records import ProducerRecord, RecordMetadata
 from kafkapp.transactions import Transactional
 
@@ -16,7 +16,6 @@ _Timeout: TypeAlias = int | float | timedelta | None
 _Headers: TypeAlias = Mapping[str, Any] | Sequence[Any] | None
 _Callback: TypeAlias = Callable[[RecordMetadata, Error | None], object]
 
-@disjoint_base
 class Producer(Transactional):
     @property
     def name(self) -> str: ...

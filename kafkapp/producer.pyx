@@ -41,7 +41,7 @@ cdef class Producer(Transactional):
 
     @property
     def properties(self):
-        """A copy of the Properties in force: what was given, and kafkapp's defaults. Source: KafkaClient::properties."""
+        """A copy of the Properties in force: what was given, and our defaults. Source: KafkaClient::properties."""
         return Properties(self.opened().properties)
 
     def get_property(self, name):
@@ -122,8 +122,7 @@ cdef class Producer(Transactional):
             RuntimeError: inside a callback of this producer, after `close`, or in a forked child.
         Source: rd_kafka_metadata(); KafkaClient::fetchBrokerMetadata.
         """
-        check_topic(topic)
-        return fetch_metadata(self.opened(), topic, deadline_of(timeout))
+        return fetch_metadata(self.opened(), checked_topic(topic), deadline_of(timeout))
 
     def __enter__(self):
         self.opened().check_open()
@@ -156,10 +155,9 @@ cdef inline ProducerRecord check_record(object record):
     return <ProducerRecord>record
 
 
-cdef int check_topic(object topic) except -1:
-    if not isinstance(topic, str):
-        raise TypeError(f"topic must be a str, not {type(topic).__name__}")
-    return 0
+cdef str checked_topic(object topic):
+    """The name of a topic, of type str proper, as a record takes it."""
+    return (<ProducerRecord>ProducerRecord(topic))._topic
 
 
 cdef inline int check_callback(object callback) except -1:
@@ -265,10 +263,10 @@ cdef class KafkaAsyncProducer(Producer):
                    timestamps=None, callback=None, option=NO_COPY, timeout=None):
         """Hand many records to librdkafka in one call, without a Python object for any of them.
 
-        With Auto it blocks while the queue is full, without the GIL, up to `timeout`; with Manual, and inside a callback
-        of this producer, never. Items are accepted in order: what finds no room is refused with
-        RD_KAFKA_RESP_ERR__QUEUE_FULL, and `values[batch.next_index:]` goes on. An item that can never be sent is refused
-        alone. The exporters are held until the batch is done and must not change before, unless `option` is
+        With Auto it blocks while the queue is full, without the GIL, up to `timeout`; with Manual, and inside a
+        callback of this producer, never. Items are accepted in order: what finds no room is refused with
+        RD_KAFKA_RESP_ERR__QUEUE_FULL, and `values[batch.next_index:]` goes on. An item that can never be sent is
+        refused alone. The exporters are held until the batch is done and must not change before, unless `option` is
         SendOption.ToCopyRecordValue.
 
         Args:
@@ -295,7 +293,7 @@ cdef class KafkaAsyncProducer(Producer):
         cdef Client client = self.opened()
         cdef int64_t deadline = deadline_of(timeout)
         client.check_open()
-        check_topic(topic)
+        topic = checked_topic(topic)
         check_callback(callback)
         return send_batch(client, topic, values, offsets, keys, key_offsets, partition, headers, timestamps, callback,
                           copies(option), self.auto and not client.in_callback(), deadline)
@@ -422,7 +420,7 @@ cdef class KafkaSyncProducer(Producer):
         cdef int64_t deadline = deadline_of(timeout)
         cdef Batch batch
         client.check_blocking("send_batch")
-        check_topic(topic)
+        topic = checked_topic(topic)
         check_callback(callback)
         batch = send_batch(client, topic, values, offsets, keys, key_offsets, partition, headers, timestamps, callback,
                            copies(option), True, deadline)

@@ -46,10 +46,14 @@ cdef class Request:
         except:
             client.leave()
             raise
-        while not self.done.wait(SLICE):
-            if not client.background:
-                client.serve(0, None)   # it may need a token first
-            client.check_open()
+        kp_enter(&client.deliveries)    # this thread serves: close() must not destroy the queue under it
+        try:
+            while not self.done.wait(SLICE):
+                if not client.background:
+                    client.serve(0, None)   # it may need a token first
+                client.check_open()
+        finally:
+            client.leave()
         return 0
 
 
@@ -77,8 +81,12 @@ cdef class MetadataRequest(Request):
 cdef object fetch_metadata(Client client, str topic, int64_t deadline):
     cdef MetadataRequest request = MetadataRequest.__new__(MetadataRequest)
     client.check_blocking("fetch_broker_metadata")
-    request.topic = client.topic(topic)
-    request.wait(client, deadline)
+    kp_enter(&client.deliveries)    # a close() on another thread must not destroy the handle meanwhile
+    try:
+        request.topic = client.topic(topic)
+        request.wait(client, deadline)
+    finally:
+        client.leave()
     if request.err:
         raise new_exception(request.err, f"no metadata of topic {topic!r}: {rd_kafka_err2str(request.err).decode()}")
     return request.result
@@ -113,7 +121,11 @@ cdef object send_offsets(Client client, list offsets, str group_id, int64_t dead
     client.check_blocking("send_offsets_to_transaction")
     request.offsets = offsets
     request.group_id = group_id
-    request.wait(client, deadline)
+    kp_enter(&client.deliveries)
+    try:
+        request.wait(client, deadline)
+    finally:
+        client.leave()
     return request.error
 
 

@@ -259,8 +259,8 @@ cdef class Sender:
                     f"{self.client.get_property('queue.buffering.max.messages')}, queue.buffering.max.kbytes "
                     f"{self.client.get_property('queue.buffering.max.kbytes')}")
         elif err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
-            text = (f"a key of {size_of(record._key)} and a value of {size_of(record._value)} bytes; message.max.bytes is "
-                    f"{self.client.get_property('message.max.bytes')}")
+            text = (f"a key of {size_of(record._key)} and a value of {size_of(record._value)} bytes; "
+                    f"message.max.bytes is {self.client.get_property('message.max.bytes')}")
         elif err == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
             text = f"topic {record._topic!r} has no partition {record._partition}"
         else:

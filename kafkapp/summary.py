@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import click
 
-from kafkapp import Error
+from kafkapp import Batch, Error
+from kafkapp.cutting import Lines
 
 FIRST_FAILURES = 10  # how many are kept to be shown
 
@@ -52,6 +53,23 @@ class Tally:
                 cell = cells[partition] = [0, 0]
             cell[0] += 1
             cell[1] += metadata.key_size + metadata.value_size
+
+        return report
+
+    def batch_reporter(self, file: str, topic: str) -> Callable[[int, int, Lines, Batch], None]:
+        """The same for batches of lines; takes the number of the first line and where in it these lines begin."""
+        cells = self.cells.setdefault(topic, {})
+
+        def report(first: int, start: int, lines: Lines, batch: Batch) -> None:
+            delivered, failed = lines.tally(batch)
+            for partition, (records, size) in delivered.items():
+                cell = cells.setdefault(partition, [0, 0])
+                cell[0] += records
+                cell[1] += size
+            if failed:
+                for index, error in batch.failures():
+                    if index < batch.next_index:  # what found the queue full is sent again
+                        self.failed(file, first + start + index, error)
 
         return report
 

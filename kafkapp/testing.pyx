@@ -211,8 +211,9 @@ cdef class MockCluster:
             self.check_open()
             with nogil:
                 err = call(self.cluster, command, data, a, b, c)
-                # The cluster's thread answers a command before it drains its wake-up pipe: it may drain that of a command
-                # which comes at once, and sleep on it for a second. Measured: one of ten does; with a pause, hardly any.
+                # The cluster's thread answers a command before it drains its wake-up pipe: it may drain that of a
+                # command which comes at once, and sleep on it for a second. Measured: one of ten does; with a
+                # pause, hardly any.
                 usleep(2000)
         if err != RD_KAFKA_RESP_ERR_NO_ERROR:
             raise new_exception(err)

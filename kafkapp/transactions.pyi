@@ -1,15 +1,12 @@
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from datetime import timedelta
-from typing import Any, Self, TypeAlias
-
-from typing_extensions import disjoint_base
+from typing import Self, TypeAlias
 
 from kafkapp.sender import Sender
 
 _Timeout: TypeAlias = int | float | timedelta | None
 
-@disjoint_base
 class Transactional(Sender):
     def init_transactions(self, timeout: _Timeout = None) -> None: ...
     def begin_transaction(self) -> None: ...

@@ -1,4 +1,4 @@
-"""Transactions: what a producer with a `transactional.id` sends between begin and commit is read as a whole or not at all.
+"""Transactions: what a producer with a `transactional.id` sends between begin and commit is read whole or not at all.
 
 Layer L6: the base of both producers. librdkafka's calls are made in slices, which it resumes, so that signals are
 answered, and reports served where no background thread does: a commit waits for them.
@@ -10,7 +10,7 @@ from libc.stdint cimport int64_t
 
 from kafkapp.client cimport Client
 from kafkapp.delivery cimport kp_enter, raise_all, report_all
-from kafkapp.errors cimport Error, take_error
+from kafkapp.errors cimport take_error
 from kafkapp.librdkafka cimport (
     RD_KAFKA_RESP_ERR__TIMED_OUT,
     rd_kafka_abort_transaction,
@@ -34,7 +34,7 @@ cdef class Transactional(Sender):
     """Transactions, which both producers have."""
 
     def init_transactions(self, timeout=None):
-        """Get ready for transactions: end or abort what an earlier producer with this `transactional.id` left, and fence it.
+        """Get ready for transactions: end what an earlier producer with this `transactional.id` left, and fence it.
 
         Once, before the first transaction. Blocks, without the GIL; can be called again after a time-out or Ctrl-C.
 
@@ -153,9 +153,10 @@ class Transaction:
             try:
                 return self.producer.commit_transaction()
             except KafkaException as failure:
-                if failure.error.is_fatal or not (failure.error.is_retriable or failure.error.transaction_requires_abort):
+                error = failure.error
+                if error.is_fatal or not (error.is_retriable or error.transaction_requires_abort):
                     raise
-                if failure.error.transaction_requires_abort:
+                if error.transaction_requires_abort:
                     self.abort()
                     raise
 
@@ -183,7 +184,8 @@ cdef int run(Client client, Call call, str what, int64_t deadline) except -1:
             with nogil:
                 c_error = call(rk, ms)
             error = take_error(c_error)
-            if error is None or error.code != RD_KAFKA_RESP_ERR__TIMED_OUT or not error.is_retriable or passed(deadline):
+            if (error is None or error.code != RD_KAFKA_RESP_ERR__TIMED_OUT or not error.is_retriable
+                    or passed(deadline)):
                 break
             if not client.background:
                 client.serve(0, raised)

@@ -2,22 +2,27 @@
 
 Layer: test helper over kafkapp and readback.
 """
+
 from contextlib import contextmanager
 
 from readback import read_messages
 
-from kafkapp import EventsPollingOption, KafkaAsyncProducer, KafkaSyncProducer
+from kafkapp import ErrorCode, EventsPollingOption, KafkaAsyncProducer, KafkaSyncProducer
 
 KINDS = ("auto", "manual", "sync")
-NOBODY = "127.0.0.1:1"      # where no broker listens: what is accepted stays in flight
-IN_PROGRESS = -173
-QUEUE_FULL = -184
+NOBODY = "127.0.0.1:1"  # where no broker listens: what is accepted stays in flight
+IN_PROGRESS = ErrorCode.RD_KAFKA_RESP_ERR__IN_PROGRESS
+QUEUE_FULL = ErrorCode.RD_KAFKA_RESP_ERR__QUEUE_FULL
 
 
 def new_producer(kind, servers=NOBODY, **properties):
-    properties = {"bootstrap.servers": servers, "log_cb": lambda *record: None, "error_cb": lambda error: None,
-                  **{name.replace("_", "."): value for name, value in properties.items() if "." not in name},
-                  **{name: value for name, value in properties.items() if "." in name}}
+    properties = {
+        "bootstrap.servers": servers,
+        "log_cb": lambda *record: None,
+        "error_cb": lambda error: None,
+        **{name.replace("_", "."): value for name, value in properties.items() if "." not in name},
+        **{name: value for name, value in properties.items() if "." in name},
+    }
     if kind == "sync":
         return KafkaSyncProducer(properties)
     return KafkaAsyncProducer(properties, EventsPollingOption.Auto if kind == "auto" else EventsPollingOption.Manual)
@@ -37,7 +42,7 @@ def offline(kind, **properties):
 def balanced(producer):
     """Nothing is held for any record, and none is outstanding."""
     ledger = producer._ledger()
-    return len(producer) == 0 and not any(ledger[name] for name in ("states", "buffers", "outstanding", "batches"))
+    return len(producer) == 0 and not any(ledger[name] for name in ("states", "buffers", "outstanding"))
 
 
 def sent_values(servers, topic, partition=None):

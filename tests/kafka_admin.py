@@ -3,12 +3,12 @@
 Layer: test helper. It knows an address and nothing of processes, so it serves an existing cluster as well.
 """
 
-import contextlib
 import time
 import uuid
 
 from confluent_kafka import ElectionType, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+from kafka_wire import Partition, View
 
 
 def wait_until(condition, timeout, what):
@@ -34,10 +34,9 @@ PASSING = {
 }
 
 
-def in_sync(topic):
-    """Whether each partition of that metadata has a leader and all its replicas in sync."""
-    partitions = topic.partitions.values()
-    return bool(partitions) and all(p.leader != -1 and len(p.isrs) == len(p.replicas) for p in partitions)
+def in_sync(partitions):
+    """Whether each partition has a leader and all its replicas in sync."""
+    return bool(partitions) and all(p.leader != -1 and len(p.isrs) == len(p.replicas) for p in partitions.values())
 
 
 class ClusterAdmin:
@@ -65,11 +64,23 @@ class ClusterAdmin:
     def metadata(self, topic=None, timeout=10):
         return self.admin.list_topics(topic, timeout=timeout)
 
+    def views(self, topic=None):
+        """The metadata of one topic or all, as each broker sees it that can be asked; here: as one of them does."""
+        try:
+            found = self.metadata(topic)
+        except KafkaException:
+            return []
+        topics = {
+            name: {number: Partition(p.leader, p.replicas, p.isrs) for number, p in each.partitions.items()}
+            for name, each in found.topics.items()
+            if each.error is None
+        }
+        return [View(set(found.brokers), topics)]
+
     def brokers(self):
         """The ids of the brokers that the cluster says are alive; empty when nobody answers."""
-        with contextlib.suppress(KafkaException):
-            return set(self.metadata(timeout=2).brokers)
-        return set()
+        views = self.views()
+        return set.intersection(*(view.brokers for view in views)) if views else set()
 
     def replica_count(self):
         return min(3, len(self.brokers()))
@@ -96,7 +107,12 @@ class ClusterAdmin:
     def add_partitions(self, name, total, timeout=30):
         request = NewPartitions(name, total)
         self._settle(lambda: self.admin.create_partitions([request], operation_timeout=timeout)[name], timeout, None)
-        wait_until(lambda: len(self.metadata(name).topics[name].partitions) == total, timeout, f"{total} partitions")
+        everywhere = [total] * max(1, sum(node.running for node in self.nodes.values()))
+        wait_until(
+            lambda: [len(view.topics.get(name, ())) for view in self.views(name)] == everywhere,
+            timeout,
+            f"{total} partitions of {name}",
+        )
         self.wait_in_sync(name, timeout=timeout)
 
     def _settle(self, request, timeout, already_done):
@@ -116,51 +132,48 @@ class ClusterAdmin:
                     raise
                 time.sleep(0.2)
 
-    def partition(self, topic, partition):
-        """Its metadata: `.leader`, `.replicas`, `.isrs`; None when the cluster does not know it now."""
-        found = self.metadata(topic).topics[topic]
-        return found.partitions.get(partition)
+    def partitions(self, topic, partition):
+        """The partition as every view has it; empty when one of them does not know it."""
+        found = [view.topics.get(topic, {}).get(partition) for view in self.views(topic)]
+        return [] if None in found else found
 
     def leader(self, topic, partition=0, *, other_than=None, timeout=30):
-        """The id of the partition's leader, waiting while there is none (or while it is still `other_than`)."""
+        """The id of the partition's leader, once all brokers agree on one (that is not `other_than`)."""
 
         def ask():
-            with contextlib.suppress(KafkaException):
-                found = self.partition(topic, partition)
-                if found is not None and found.leader not in (-1, other_than):
-                    return found
-            return None
+            leaders = {found.leader for found in self.partitions(topic, partition)}
+            return leaders if len(leaders) == 1 and not leaders & {-1, other_than} else None
 
-        return wait_until(ask, timeout, f"a leader of {topic}-{partition}").leader
+        return wait_until(ask, timeout, f"a leader of {topic}-{partition}").pop()
 
     def elect_preferred_leader(self, topic, partition, timeout=30):
         """Make the first of the partition's replicas its leader, and wait until it is."""
+
+        def ask():
+            return all(found.leader == found.replicas[0] for found in self.partitions(topic, partition))
+
         place = TopicPartition(topic, partition)
         self.admin.elect_leaders(ElectionType.PREFERRED, [place]).result(timeout=timeout)
-        wait_until(
-            lambda: self.leader(topic, partition) == self.partition(topic, partition).replicas[0],
-            timeout,
-            f"the preferred leader of {topic}-{partition}",
-        )
+        wait_until(ask, timeout, f"the preferred leader of {topic}-{partition}")
 
-    def wait_in_sync(self, topic, timeout=30):
-        """Wait until every partition of the topic has a leader and all its replicas are in sync."""
+    def wait_in_sync(self, topic=None, timeout=30):
+        """Wait until every broker knows the topic (all topics) with a leader and all replicas in sync everywhere."""
 
         def ask():
-            with contextlib.suppress(KafkaException):
-                return in_sync(self.metadata(topic).topics[topic])
-            return False
+            views = self.views(topic)
+            sizes = [{name: len(partitions) for name, partitions in view.topics.items()} for view in views]
+            if not views or any(each != sizes[0] for each in sizes) or (topic is not None and topic not in sizes[0]):
+                return False
+            return all(in_sync(partitions) for view in views for partitions in view.topics.values())
 
-        wait_until(ask, timeout, f"all replicas of {topic} in sync")
+        wait_until(ask, timeout, f"all replicas of {topic or 'all topics'} in sync")
 
     def wait_isr(self, topic, partition, ids, timeout=30):
-        """Wait until the in-sync replicas of the partition are exactly `ids`."""
+        """Wait until all brokers agree that the in-sync replicas of the partition are exactly `ids`."""
 
         def ask():
-            with contextlib.suppress(KafkaException):
-                found = self.partition(topic, partition)
-                return found is not None and set(found.isrs) == set(ids)
-            return False
+            found = self.partitions(topic, partition)
+            return found and all(set(each.isrs) == set(ids) for each in found)
 
         wait_until(ask, timeout, f"in-sync replicas {sorted(ids)} of {topic}-{partition}")
 

@@ -9,6 +9,7 @@ import base64
 import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 import random
@@ -20,16 +21,18 @@ import tempfile
 import threading
 import time
 import uuid
+import zlib
 
-from confluent_kafka import KafkaException
-from kafka_admin import ClusterAdmin, in_sync, wait_until
+from kafka_admin import ClusterAdmin, wait_until
 from kafka_jars import find_jars, find_java
+from kafka_wire import ask_metadata
 
 HOST = "127.0.0.1"
 # Below the range that the kernel takes client ports from (32768 on): a client that tries a stopped node's port could
 # otherwise be given that very port and be connected to itself, and the node could not come back.
 PORTS = range(20000, 32000)
 
+# With the archive of parsed classes (class_archive) a node is up in half the time.
 JVM = ["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true"]
 
 LOG4J = """
@@ -83,6 +86,33 @@ def pick_ports(count):
     return found
 
 
+def process_state(pid):
+    """The kernel's letter for it: T stopped, Z or X over, R and S alive."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return "X"
+
+
+@functools.cache
+def class_archive(java, jars):
+    """The JVM's archive of the broker's classes, kept beside the jars; made by one node's start and stop, once."""
+    mark = f"{os.path.realpath(java)} {os.stat(java).st_mtime_ns}"
+    archive = jars.parent / f"{jars.name}-{zlib.crc32(mark.encode()):08x}.jsa"
+    if not archive.exists():
+        unfinished = archive.with_suffix(f".{os.getpid()}")
+        cluster = KafkaCluster(1, node_options=[f"-XX:ArchiveClassesAtExit={unfinished}"])
+        try:
+            cluster.start()
+            cluster.nodes[1].stop(timeout=120)  # it writes the archive on its way out
+            with contextlib.suppress(FileNotFoundError):  # a JVM without class sharing does not write one
+                os.rename(unfinished, archive)
+        finally:
+            cluster.stop()
+            unfinished.unlink(missing_ok=True)
+    return archive
+
+
 @dataclasses.dataclass
 class Listener:
     """One way into a node: where it listens, and the port that it tells its clients to use (a proxy's, perhaps)."""
@@ -127,7 +157,11 @@ class Node:
         with self._lock:
             if self.running:
                 return
-            command = [*self._cluster.java_command(self.folder), "kafka.Kafka", str(self.folder / "server.properties")]
+            command = [
+                *self._cluster.java_command(self.folder, self._cluster.node_options),
+                "kafka.Kafka",
+                str(self.folder / "server.properties"),
+            ]
             if shutil.which("setpriv"):
                 command = ["setpriv", "--pdeathsig", "KILL", "--", *command]
             with open(self.log_file, "ab") as log:
@@ -136,19 +170,15 @@ class Node:
                     command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
                 )
 
-    def answers(self):
-        """Whether somebody accepts connections at its port."""
-        with contextlib.suppress(OSError), socket.create_connection((HOST, self.port), timeout=1):
-            return True
-        return False
-
     def _signal(self, number):
         if self.running:
             os.kill(self.process.pid, number)
 
     def pause(self):
-        """SIGSTOP: the node holds its connections open and answers nothing."""
+        """SIGSTOP, and wait until it stands still: the node holds its connections open and answers nothing."""
         self._signal(signal.SIGSTOP)
+        if self.running:
+            wait_until(lambda: process_state(self.pid) in "TZX", 10, f"node {self.id} to stand still")
 
     def resume(self):
         self._signal(signal.SIGCONT)
@@ -221,9 +251,12 @@ class KafkaCluster(ClusterAdmin):
             on which the test puts a proxy to `listeners["PROXY"].port`: clients that enter there stay behind it.
         folder: where the nodes keep data and logs; else a temporary one, removed by stop().
         format_arguments: for the storage tool, such as `--add-scram` and its value.
+        node_options: for the JVM of each node, in place of the class archive's.
     """
 
-    def __init__(self, nodes=1, *, config=None, listeners=None, proxied=True, folder=None, format_arguments=()):
+    def __init__(
+        self, nodes=1, *, config=None, listeners=None, proxied=True, folder=None, format_arguments=(), node_options=None
+    ):
         super().__init__(None)
         self._own_folder = folder is None
         self.folder = pathlib.Path(folder or tempfile.mkdtemp(prefix="kafkapp-kafka-"))
@@ -232,6 +265,7 @@ class KafkaCluster(ClusterAdmin):
         self._jars = find_jars()
         self._config = dict(config or {})
         self._format_arguments = list(format_arguments)
+        self.node_options = node_options
         for node_id in range(1, nodes + 1):
             found = {"PLAINTEXT": Listener("PLAINTEXT", *pick_ports(1) * 2)}
             for name, protocol in (listeners or {}).items():
@@ -249,9 +283,12 @@ class KafkaCluster(ClusterAdmin):
     def replica_count(self):
         return min(3, len(self.nodes))
 
-    def java_command(self, folder):
+    def java_command(self, folder, options=None):
+        if options is None:
+            archive = class_archive(self._java, self._jars)
+            options = [f"-XX:SharedArchiveFile={archive}", "-Xlog:disable"] if archive.exists() else []
         log4j = f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}"
-        return [self._java, *JVM, log4j, f"-Dkafka.logs.dir={folder}", "-cp", f"{self._jars}/*"]
+        return [self._java, *JVM, *options, log4j, f"-Dkafka.logs.dir={folder}", "-cp", f"{self._jars}/*"]
 
     def _properties(self, node):
         voters = ",".join(f"{n.id}@{HOST}:{n.controller_port}" for n in self.nodes.values())
@@ -288,7 +325,7 @@ class KafkaCluster(ClusterAdmin):
             properties = node.folder / "server.properties"
             properties.write_text(self._properties(node))
             command = [
-                *self.java_command(node.folder),
+                *self.java_command(node.folder, self.node_options and []),
                 "kafka.tools.StorageTool",
                 "format",
                 "-t",
@@ -323,8 +360,8 @@ class KafkaCluster(ClusterAdmin):
             for node in self.nodes.values():
                 if node.id in ids and not node.running:
                     raise RuntimeError(f"node {node.id} ended by itself:\n{node.log_tail()}")
-            # Both: for some seconds after a kill the metadata still lists the node that died.
-            return all(self.nodes[i].answers() for i in ids) and ids <= self.brokers()
+            # Each is asked itself: for some seconds after a kill the others still list the node that died.
+            return len(self.views()) == sum(node.running for node in self.nodes.values()) and ids <= self.brokers()
 
         wait_until(ask, timeout, f"nodes {sorted(ids)} in the cluster")
 
@@ -334,14 +371,18 @@ class KafkaCluster(ClusterAdmin):
             node.resume()
             node.start()
         self.wait_ready(timeout=timeout)
-        # All topics anew each time: one of them may be on its way out.
-        wait_until(self._all_in_sync, timeout, "all replicas of all topics in sync")
+        self.wait_in_sync(timeout=timeout)
 
-    def _all_in_sync(self):
-        with contextlib.suppress(KafkaException):
-            topics = self.metadata().topics.values()
-            return all(in_sync(topic) for topic in topics if topic.error is None)
-        return False
+    def views(self, topic=None):
+        """As each node sees it that runs and is not paused; empty when one of them does not answer."""
+        try:
+            return [
+                ask_metadata(HOST, node.port, topic)
+                for node in self.nodes.values()
+                if node.running and process_state(node.pid) != "T"
+            ]
+        except OSError:
+            return []
 
     @contextlib.contextmanager
     def paused(self, ids=None):

@@ -89,8 +89,9 @@ def make_topic(kafka):
     yield make
     if kafka.nodes:
         kafka.heal()
-    for name in set(made) & set(kafka.metadata().topics):
-        kafka.delete_topic(name)
+    for name in made:
+        if all(name in view.topics for view in kafka.views()):
+            kafka.delete_topic(name)
 
 
 @pytest.fixture

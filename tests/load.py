@@ -24,6 +24,10 @@ EXACTLY_ONCE = {
 }
 
 
+class ProducerIsFatal(AssertionError):
+    """The producer has given up for good."""
+
+
 class Sender:
     """Counts what the producer says; the ledger writes it down."""
 
@@ -32,6 +36,7 @@ class Sender:
         self.accepted = 0
         self.delivered = 0
         self.reported = 0
+        self.fatal = False
         self._progress = threading.Condition()
 
     def _settled(self, identity, kind, partition=None, offset=None, code=0):
@@ -44,11 +49,21 @@ class Sender:
             self.reported += 1
             self._progress.notify_all()
 
+    def _refused(self, identity, code, fatal):
+        self.ledger.refused(identity, code)
+        if fatal:
+            with self._progress:
+                self.fatal = True
+                self._progress.notify_all()
+
     def wait_delivered(self, more, timeout=60):
         """Wait until `more` records have been delivered from now on: the sign that the cluster serves again."""
         with self._progress:
             goal = self.delivered + more
-            if not self._progress.wait_for(lambda: self.delivered >= goal, timeout):
+            arrived = self._progress.wait_for(lambda: self.delivered >= goal or self.fatal, timeout)
+            if self.fatal:
+                raise ProducerIsFatal(f"{self.ledger.counts()}, codes {self.ledger.codes()}")
+            if not arrived:
                 raise AssertionError(f"no {more} records more were delivered in {timeout} s: {self.ledger.counts()}")
 
     def wait_all(self, timeout=60):
@@ -86,7 +101,7 @@ class KafkappSender(Sender):
         try:
             self.producer.send(record, callback, timeout=60)
         except self._kafkapp.KafkaException as failure:
-            self.ledger.refused(identity, int(failure.error.code))
+            self._refused(identity, int(failure.error.code), failure.error.is_fatal)
         else:
             self.accepted += 1
 
@@ -120,7 +135,7 @@ class ConfluentSender(Sender):
                 topic, payload, partition=-1 if partition is None else partition, on_delivery=on_delivery
             )
         except confluent_kafka.KafkaException as failure:
-            self.ledger.refused(identity, failure.args[0].code())
+            self._refused(identity, failure.args[0].code(), failure.args[0].fatal())
         else:
             self.accepted += 1
 

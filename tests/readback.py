@@ -1,18 +1,33 @@
 """Reads a whole topic by a client that is not ours, from the first offset to the end that was there at the call.
 
 Layer: test helper over confluent-kafka and kafka-python; what it returns is the ledger's LogRecord, or the client's own.
+A reader sees a partition only as far as all its replicas have it. So a fence is written first, acknowledged by all of
+them: what stands before it, a late duplicate too, is then seen. Fences are left out of what is returned.
 """
 
 import time
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from ledger import LogRecord
 
+FENCE = b"readback-fence"
 
-def read_messages(bootstrap_servers, topic, *, committed=False, timeout=60):
+
+def write_fences(bootstrap_servers, topic, partitions, timeout=60):
+    """Append a fence to each partition; it stands in the log of every replica when this returns."""
+    producer = Producer({"bootstrap.servers": bootstrap_servers, "acks": "all", "log_level": 0})
+    failures = []
+    for partition in partitions:
+        producer.produce(topic, b"", FENCE, partition, on_delivery=lambda error, _: error and failures.append(error))
+    if producer.flush(timeout) or failures:
+        raise AssertionError(f"no fence could be written to {topic} in {timeout} s: {failures}")
+
+
+def read_messages(bootstrap_servers, topic, *, committed=False, fence=True, timeout=60):
     """All messages of the topic as confluent-kafka's own objects, ordered by partition and offset.
 
-    The checksums of the batches are checked; `committed` leaves out what transactions did not commit.
+    The checksums of the batches are checked; `committed` leaves out what transactions did not commit. Without `fence`
+    nothing is written, for topics that take no records, or whose readers an open transaction holds up.
     """
     consumer = Consumer(
         {
@@ -29,6 +44,8 @@ def read_messages(bootstrap_servers, topic, *, committed=False, timeout=60):
     deadline = time.monotonic() + timeout
     try:
         partitions = consumer.list_topics(topic, timeout=timeout).topics[topic].partitions
+        if fence:
+            write_fences(bootstrap_servers, topic, partitions, timeout)
         open_ends = set(partitions)
         consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
         found = []
@@ -38,7 +55,8 @@ def read_messages(bootstrap_servers, topic, *, committed=False, timeout=60):
             for message in consumer.consume(5000, timeout=0.1):
                 error = message.error()
                 if error is None:
-                    found.append(message)
+                    if message.key() != FENCE:
+                        found.append(message)
                 elif error.code() == KafkaError._PARTITION_EOF:
                     open_ends.discard(message.partition())
                 elif not error.retriable() and error.code() not in PASSING:
@@ -51,9 +69,9 @@ def read_messages(bootstrap_servers, topic, *, committed=False, timeout=60):
 PASSING = {KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError.NOT_LEADER_FOR_PARTITION}
 
 
-def read_log(bootstrap_servers, topic, *, committed=False, timeout=60):
+def read_log(bootstrap_servers, topic, *, committed=False, fence=True, timeout=60):
     """The topic as the ledger wants it."""
-    messages = read_messages(bootstrap_servers, topic, committed=committed, timeout=timeout)
+    messages = read_messages(bootstrap_servers, topic, committed=committed, fence=fence, timeout=timeout)
     return [LogRecord(m.partition(), m.offset(), m.value(), m.key()) for m in messages]
 
 
@@ -67,6 +85,7 @@ def read_log_with_kafka_python(bootstrap_servers, topic, *, timeout=60):
     try:
         partitions = [Partition(topic, number) for number in consumer.partitions_for_topic(topic)]
         consumer.assign(partitions)
+        write_fences(bootstrap_servers, topic, [partition.partition for partition in partitions], timeout)
         ends = consumer.end_offsets(partitions)
         consumer.seek_to_beginning(*partitions)
         found = []
@@ -74,7 +93,7 @@ def read_log_with_kafka_python(bootstrap_servers, topic, *, timeout=60):
             if time.monotonic() > deadline:
                 raise AssertionError(f"kafka-python did not reach the end of {topic} in {timeout} s")
             for records in consumer.poll(timeout_ms=200).values():
-                found.extend(LogRecord(r.partition, r.offset, r.value, r.key) for r in records)
+                found.extend(LogRecord(r.partition, r.offset, r.value, r.key) for r in records if r.key != FENCE)
         return sorted(found, key=lambda record: (record.partition, record.offset))
     finally:
         consumer.close()

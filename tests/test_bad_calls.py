@@ -22,11 +22,11 @@ from kafkapp import (
 )
 
 NOWHERE = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0, "linger.ms": 60000}
-EMPTY = {"states": 0, "buffers": 0, "outstanding": 0}
 
 
-def ledger(producer):
-    return {name: n for name, n in producer._ledger().items() if name in EMPTY}
+def holds_nothing(producer):
+    """Nothing is held for records in flight: states, buffers, and whatever else is counted but the topics."""
+    return not any(n for what, n in producer._ledger().items() if what != "topics")
 
 
 def new_producer(kind, properties=NOWHERE):
@@ -73,7 +73,7 @@ def test_send(number):
                 for word in text.split("|"):
                     assert word in str(caught.value), str(caught.value)
                 del caught
-        assert ledger(producer) == EMPTY and len(producer) == 0
+        assert holds_nothing(producer) and len(producer) == 0
     held.append(1)
 
 
@@ -96,7 +96,7 @@ def test_102_a_callback_of_the_wrong_arity():
     producer.purge()
     with pytest.raises(TypeError, match="takes 1 positional argument but 2 were given"):
         producer.poll_events(10)
-    assert ledger(producer) == EMPTY
+    assert holds_nothing(producer)
     producer.close(0)
 
 
@@ -104,7 +104,7 @@ def test_104_no_callback():
     with KafkaAsyncProducer(NOWHERE, EventsPollingOption.Manual) as producer:
         producer.send(ProducerRecord("t", value=bytearray(b"v")), None)
         producer.purge()
-        assert producer.poll_events(10) == 1 and ledger(producer) == EMPTY
+        assert producer.poll_events(10) == 1 and holds_nothing(producer)
         producer.close(0)
 
 
@@ -135,7 +135,7 @@ def test_timeout(producer, number, wait):
         WAITS[wait](producer, timeout)
     for word in text.split("|"):
         assert word in str(caught.value)
-    assert ledger(producer) == EMPTY and "closed" not in repr(producer)
+    assert holds_nothing(producer) and "closed" not in repr(producer)
 
 
 @pytest.mark.parametrize("timeout", [None, float("inf"), 1e300, 10**18, timedelta.max, 0, 0.0001, timedelta(0)],
@@ -172,7 +172,7 @@ def test_after_close(kind, number):
     with pytest.raises(RuntimeError, match="with Auto|closed"):
         (CLOSED | CLOSED_ASYNC)[number](producer)
     producer.close(0)
-    assert len(producer) == 0 and ledger(producer) == EMPTY and producer.get_property("linger.ms") == "60000"
+    assert len(producer) == 0 and holds_nothing(producer) and producer.get_property("linger.ms") == "60000"
 
 
 def test_110_sends_while_another_thread_closes():
@@ -199,7 +199,7 @@ def test_110_sends_while_another_thread_closes():
         for thread in threads:
             thread.join(20)
             assert not thread.is_alive()
-        assert sum(accepted) == len(reported) and ledger(producer) == EMPTY
+        assert sum(accepted) == len(reported) and holds_nothing(producer)
         del push, threads
 
 
@@ -249,7 +249,7 @@ def test_118_to_121_polling_and_blocking():
         if kind == "auto":
             with pytest.raises(BufferError):
                 producer.send(ProducerRecord("t", value=held), callback, timeout=0.05)
-        assert len(producer) == 1 and ledger(producer)["buffers"] == 0
+        assert len(producer) == 1 and producer._ledger()["buffers"] == 0
         held.append(1)
         producer.purge()
         producer.close(10)
@@ -295,7 +295,7 @@ def test_transaction(kind, number):
         pytest.skip("no transactions yet")
     with pytest.raises(KafkaException) as caught:
         call(producer)
-    assert caught.value.error.code == code and ledger(producer) == EMPTY
+    assert caught.value.error.code == code and holds_nothing(producer)
     producer.close(0)
 
 
@@ -329,7 +329,7 @@ def test_128_many_threads(broker, topic):
 
 @pytest.mark.parametrize("what", [None, b"t", 5], ids=["130-None", "130-bytes", "130-int"])
 def test_metadata_of_no_topic(producer, what):
-    with pytest.raises(TypeError, match="topic must be a str"):
+    with pytest.raises(TypeError, match="topic must be str"):
         producer.fetch_broker_metadata(what)
 
 

@@ -113,7 +113,7 @@ def check_refusal(make, properties, kind, text):
         del caught
         counts = counts or (sys.getrefcount(properties), sys.getrefcount(on_event))
     assert threading.active_count() == threads
-    assert (sys.getrefcount(properties), sys.getrefcount(on_event)) == counts
+    assert sys.getrefcount(properties) <= counts[0] and sys.getrefcount(on_event) <= counts[1]
 
 
 @pytest.mark.parametrize("number", WHOLE)

@@ -10,7 +10,7 @@ import pytest
 from kafkapp import ErrorCode, KafkaAsyncProducer
 from kafkapp.bench import command
 from kafkapp.bench.broker import mock_cluster
-from kafkapp.bench.case import Case, CaseFailed, Outcome, end_offset, run_case
+from kafkapp.bench.case import Case, CaseFailed, Outcome, end_offset, reason, run_case
 from kafkapp.bench.program import run_scenario
 from kafkapp.bench.report import one_json, predicted_copy
 from kafkapp.bench.scenario import Result, Scenario, Target
@@ -86,6 +86,12 @@ def test_failed_process_is_reported_with_its_own_words(servers):
         run_case(Case("strange", "c_program", "no-such-path", 1), servers, "test-strange")
 
 
+def test_reason_is_not_a_line_of_the_log_nor_of_the_crash_handler():
+    assert reason(1, "Traceback:\n  x\nValueError: so it is\n%3|1|FAIL|x| refused\n\n") == "ValueError: so it is"
+    assert reason(-11, "Fatal Python error\nExtension modules: a, b") == "killed by SIGSEGV"
+    assert reason(3, "") == "exit status 3"
+
+
 def test_process_that_hangs_is_ended(servers):
     with pytest.raises(CaseFailed, match="not done after 1 s"):
         run_case(Case("slow", "c_program", "send", 10, online=False), servers, "test-slow", timeout=1)
@@ -93,9 +99,11 @@ def test_process_that_hangs_is_ended(servers):
 
 def test_missing_client_is_left_out(servers):
     result = run_scenario(Scenario("gone", "", (Case("gone", "ours", "send", 1, needs=("no_such_module.sub",)),
-                                                Case("bin", "programs", "kcat", 1, needs=("bin:no-such-program",)))),
+                                                Case("bin", "programs", "kcat", 1, needs=("bin:no-such-program",)),
+                                                Case("env", "programs", "java", 1, needs=("env:NO_SUCH_VARIABLE",)))),
                           1, servers)
-    assert result.left_out == {"gone": "no_such_module.sub is not installed", "bin": "no-such-program is not installed"}
+    assert result.left_out == {"gone": "no_such_module.sub is not there", "bin": "no-such-program is not there",
+                               "env": "NO_SUCH_VARIABLE is not there"}
     assert result.rounds == [{}]
 
 

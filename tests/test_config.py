@@ -8,8 +8,6 @@ import ctypes
 import enum
 import functools
 import pickle
-import subprocess
-import sys
 from collections.abc import Mapping
 
 import pytest

@@ -13,9 +13,20 @@ import pytest
 from conftest import wait_for
 from support import HELD, NOWHERE, Reports, Stopwatch, consume, properties
 
-from kafkapp import (BrokerMetadata, Error, ErrorCode, EventsPollingOption, KafkaAsyncProducer, KafkaException,
-                     KafkaSyncProducer, ProducerConfig, ProducerRecord, Properties)
+from kafkapp import (
+    BrokerMetadata,
+    Error,
+    ErrorCode,
+    EventsPollingOption,
+    KafkaAsyncProducer,
+    KafkaException,
+    KafkaSyncProducer,
+    ProducerConfig,
+    ProducerRecord,
+    Properties,
+)
 
+pytestmark = pytest.mark.filterwarnings("ignore:(read|open)_text is deprecated")     # kafka-python
 both = pytest.mark.parametrize("Producer", [KafkaAsyncProducer, KafkaSyncProducer])
 MAKERS = {
     "auto": KafkaAsyncProducer,
@@ -198,9 +209,9 @@ def test_without_log_cb_logs_go_to_logging(caplog):
 
 def test_log_cb_takes_the_logs_over(caplog):
     seen = []
-    with caplog.at_level(logging.DEBUG, logger="kafkapp"):
-        with KafkaAsyncProducer(properties(NOWHERE, {"log_cb": lambda *args: seen.append(args)})):
-            wait_for(lambda: seen)
+    made = properties(NOWHERE, {"log_cb": lambda *args: seen.append(args)})
+    with caplog.at_level(logging.DEBUG, logger="kafkapp"), KafkaAsyncProducer(made):
+        wait_for(lambda: seen)
     assert caplog.records == []
     for level, facility, message in seen:
         assert type(level) is int and 0 <= level <= 7
@@ -317,8 +328,7 @@ def test_a_dropped_producer_warns_delivers_and_runs_its_callbacks(broker, topic,
         producer.send(ProducerRecord(topic, 0, value=b"v", id=number), reports)
     with pytest.warns(ResourceWarning, match="dropped"):
         del producer
-        gc.collect()
-        reports.wait(100)
+    reports.wait(100)
     assert reports.ids == list(range(100)) and reports.codes == [None] * 100
 
 
@@ -328,8 +338,7 @@ def test_a_dropped_producer_is_bounded_by_its_records_time_out(topic):
     producer.send(ProducerRecord(topic, value=b"v"), reports)
     with pytest.warns(ResourceWarning):
         del producer
-        gc.collect()
-        reports.wait(1, 5)
+    reports.wait(1, 5)
     assert reports.codes == [ErrorCode.RD_KAFKA_RESP_ERR__MSG_TIMED_OUT]
 
 

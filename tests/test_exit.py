@@ -55,6 +55,22 @@ CASES = [
 NAMES = [f"{kind}-{count}-{'there' if there else 'away'}-{timeout}-{end}".replace(" ", "_")
          for kind, count, there, timeout, end, _ in CASES]
 
+# Three of them, and what the first one's callback raises must not keep the others from their reports.
+SEVERAL = """
+import logging, os, sys
+from kafkapp import *
+
+logging.getLogger("kafkapp").addHandler(logging.NullHandler())
+
+def callback(metadata, error):
+    os.write(1, b"x" if error else b".")
+    raise LookupError("from a callback")
+
+producers = [KafkaAsyncProducer({"bootstrap.servers": sys.argv[2]}, EventsPollingOption[sys.argv[1]]) for _ in range(3)]
+for producer in producers:
+    producer.send(ProducerRecord("t", 0, value=b"v"), callback)
+"""
+
 
 @pytest.fixture(scope="module")
 def programs():
@@ -66,6 +82,8 @@ def programs():
             bootstrap = cluster.bootstrap_servers if there else NOWHERE
             started[name] = start_python(PROGRAM + ENDS[end], kind, count, bootstrap, timeout, name,
                                          flags=["-Wdefault"])
+        for kind in ("Auto", "Manual"):
+            started[kind] = start_python(SEVERAL, kind, NOWHERE)
         moment = time.monotonic()
         try:
             yield started, moment
@@ -78,13 +96,22 @@ def programs():
 @pytest.mark.parametrize("name, case", list(zip(NAMES, CASES, strict=True)), ids=NAMES)
 def test_an_open_producer_at_exit(programs, name, case):
     started, moment = programs
-    kind, count, there, _, end, bound = case
+    _, count, there, _, _, bound = case
     process = started[name]
     out, err = finish(process, max(1, moment + 10 + bound - time.monotonic()))
     assert process.returncode == 0, err
     assert out == ("." if there else "x") * count
     lines = [line for line in err.splitlines() if "Enable tracemalloc" not in line]
     assert len(lines) == 1 and re.search(r"ResourceWarning: .*never closed", lines[0]), err
+
+
+@pytest.mark.parametrize("kind", ["Auto", "Manual"])
+def test_several_open_producers_share_the_last_ten_seconds(programs, kind):
+    started, moment = programs
+    out, err = finish(started[kind], max(1, moment + 20 - time.monotonic()))
+    assert started[kind].returncode == 0, err
+    assert out == "xxx"
+    assert err.count("LookupError: from a callback") == 3      # each is told, and told once
 
 
 BOUNDED = """
@@ -138,6 +165,6 @@ producer.send(ProducerRecord(topic, 0, value=b"v"), callback)
 
 def test_a_callback_that_raises_at_exit_is_told_and_does_no_harm(broker, topic):
     process = start_python(RAISING, broker.bootstrap_servers, topic)
-    out, err = finish(process)
+    _, err = finish(process)
     assert process.returncode == 0
     assert "from the callback" in err

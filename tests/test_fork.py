@@ -43,7 +43,8 @@ def child(write):
     }
     if kind != "sync":
         blocking["try_send"] = lambda: producer.try_send(record)
-        blocking["poll_events"] = lambda: producer.poll_events(5)
+        if kind == "Manual":
+            blocking["poll_events"] = lambda: producer.poll_events(5)
     seen = {}
     for name, call in blocking.items():
         start = time.monotonic()

@@ -8,8 +8,14 @@ from datetime import timedelta
 import pytest
 from support import HELD, NOWHERE, Reports, Stopwatch, consume, properties
 
-from kafkapp import (ActionWhileQueueIsFull, ErrorCode, EventsPollingOption, KafkaAsyncProducer, KafkaException,
-                     ProducerRecord)
+from kafkapp import (
+    ActionWhileQueueIsFull,
+    ErrorCode,
+    EventsPollingOption,
+    KafkaAsyncProducer,
+    KafkaException,
+    ProducerRecord,
+)
 
 FULL = ErrorCode.RD_KAFKA_RESP_ERR__QUEUE_FULL
 
@@ -210,9 +216,8 @@ def test_several_threads_may_poll_at_once_and_each_report_is_served_once(broker,
 def test_events_of_the_client_are_served_by_the_poll(broker):
     seen = []
     with manual(broker, {"stats_cb": lambda json: seen.append(threading.get_ident())},
-                statistics_interval_ms=50) as producer:
-        with Stopwatch() as watch:
-            while not seen:
-                assert producer.poll_events(0.1) == 0, "statistics are no report of a record"
-                assert watch.seconds < 5
+                statistics_interval_ms=50) as producer, Stopwatch() as watch:
+        while not seen:
+            assert producer.poll_events(0.1) == 0, "statistics are no report of a record"
+            assert watch.seconds < 5
     assert set(seen) == {threading.get_ident()}

@@ -111,7 +111,7 @@ def test_many_threads_send_at_once(broker, topic):
                 metadata = producer.send(ProducerRecord(topic, 0, value=b"v", id=(name, number)))
                 assert metadata.record_id == (name, number)
                 offsets.append(metadata.offset)
-        except BaseException as error:
+        except BaseException as error:      # noqa: BLE001 - the test looks at it
             failures.append(error)
 
     with KafkaSyncProducer(properties(broker)) as producer:

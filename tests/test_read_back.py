@@ -4,13 +4,26 @@ Layer: tests of the contract.
 """
 import asyncio
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import pytest
 from support import Reports, consume, properties
 
-from kafkapp import (EventsPollingOption, Header, KafkaAsyncProducer, KafkaException, KafkaSyncProducer, Key, NullKey,
-                     NullValue, ProducerRecord, SendOption, Value)
+from kafkapp import (
+    EventsPollingOption,
+    Header,
+    KafkaAsyncProducer,
+    KafkaException,
+    KafkaSyncProducer,
+    Key,
+    NullKey,
+    NullValue,
+    ProducerRecord,
+    SendOption,
+    Value,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore:(read|open)_text is deprecated")     # kafka-python
 
 
 def send_all(producer, records, option):
@@ -61,7 +74,7 @@ def by_sync_send_batch(broker, records):
 
 
 def by_aio(broker, records):
-    from kafkapp import aio
+    aio = pytest.importorskip("kafkapp.aio")
 
     async def work():
         async with aio.KafkaProducer(properties(broker)) as producer:
@@ -131,7 +144,7 @@ def test_headers_keep_their_order_and_their_duplicates(broker, topic, path):
 
 @each_path
 def test_timestamps_are_the_records_own_or_the_time_of_the_send(broker, topic, path):
-    moment = datetime(2020, 2, 29, 12, 30, 15, 123000, tzinfo=timezone.utc)
+    moment = datetime(2020, 2, 29, 12, 30, 15, 123000, tzinfo=UTC)
     given = [1, 1_600_000_000_123, moment, 4_102_444_800_000]
     before = int(time.time() * 1000)
     path(broker, [*(ProducerRecord(topic, 0, None, b"v", timestamp=stamp) for stamp in given),

@@ -13,10 +13,20 @@ from multiprocessing import shared_memory
 
 import numpy
 import pytest
-from support import HELD, NOWHERE, Reports, consume, properties
+from support import HELD, NOWHERE, Reports, consume, properties, run_python
 
-from kafkapp import (ErrorCode, EventsPollingOption, Header, KafkaAsyncProducer, KafkaException, KafkaSyncProducer, Key,
-                     ProducerRecord, SendOption, Value)
+from kafkapp import (
+    ErrorCode,
+    EventsPollingOption,
+    Header,
+    KafkaAsyncProducer,
+    KafkaException,
+    KafkaSyncProducer,
+    Key,
+    ProducerRecord,
+    SendOption,
+    Value,
+)
 
 OLD, NEW = b"old value", b"new VALUE"
 SIZE = len(OLD)
@@ -260,6 +270,39 @@ def test_the_exporter_is_kept_alive_and_let_go(broker, topic):
         gc.collect()
         assert sys.getrefcount(value) == before and weak() is None
     assert consume(broker, topic, 11)[10].value() == OLD
+
+
+def test_a_view_lets_go_of_what_it_wraps_as_often_as_it_took_hold(broker, topic):
+    for inner in (bytes(bytearray(OLD)), bytearray(OLD).decode(), array.array("B", OLD)):
+        view = Value(inner)
+        before = sys.getrefcount(inner), sys.getrefcount(view)
+        with KafkaAsyncProducer(properties(broker)) as producer:
+            for option in (NO_COPY, COPY) * 20:
+                producer.send(ProducerRecord(topic, 0, Key(inner), view), None, option)
+                producer.try_send(ProducerRecord(topic, 0, view, view), Reports(), option)
+        gc.collect()
+        assert (sys.getrefcount(inner), sys.getrefcount(view)) == before
+
+
+DROPPED = """
+import gc, sys
+from kafkapp import *
+
+producer = KafkaAsyncProducer({"bootstrap.servers": sys.argv[1]}, EventsPollingOption[sys.argv[2]])
+value = bytes(100)
+before = sys.getrefcount(value)
+for number in range(500):
+    producer.send_batch("dropped", [value] * 10)            # nobody keeps the batch
+producer.close()
+gc.collect()
+print(sys.getrefcount(value) - before)
+"""
+
+
+@pytest.mark.parametrize("polling", ["Auto", "Manual"])
+def test_a_batch_that_nobody_keeps_lives_until_its_reports_and_no_longer(broker, polling, monkeypatch):
+    monkeypatch.setenv("PYTHONMALLOC", "debug")             # what is used after it was freed ends the process
+    assert run_python(DROPPED, broker.bootstrap_servers, polling).strip() == "0"
 
 
 EMPTY = [b"", bytearray(), memoryview(b""), memoryview(b"abc")[1:1], array.array("B"), numpy.empty(0, "u1"), "",

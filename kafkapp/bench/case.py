@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -30,7 +31,7 @@ class CaseFailed(Exception):
 
 @dataclass(frozen=True)
 class Case:
-    """What one process does; `needs` names the modules, or programs as `bin:NAME`, without which it is left out."""
+    """What one process does; `needs` names the modules, programs as `bin:NAME` and variables as `env:NAME` without which it is left out."""
 
     label: str
     client: str
@@ -52,6 +53,9 @@ class Case:
         for need in self.needs:
             if need.startswith("bin:"):
                 if not shutil.which(need[4:]):
+                    return need[4:]
+            elif need.startswith("env:"):
+                if not os.environ.get(need[4:]):
                     return need[4:]
             else:
                 try:
@@ -123,6 +127,14 @@ def end_offset(bootstrap: str, topic: str) -> int:
         floor.close()
 
 
+def reason(status: int, stderr: str) -> str:
+    """Why a process failed, in one line: its signal, or the last words that are not a log of librdkafka (%3|...)."""
+    if status < 0:
+        return f"killed by {signal.Signals(-status).name}"
+    words = [line for line in stderr.splitlines() if line.strip() and not line.startswith("%")]
+    return words[-1].strip() if words else f"exit status {status}"
+
+
 def run_case(case: Case, bootstrap: str, topic: str, timeout: float = 180.0) -> Outcome:
     """Run a case in a process of its own; blocks until it is done.
 
@@ -137,8 +149,7 @@ def run_case(case: Case, bootstrap: str, topic: str, timeout: float = 180.0) -> 
     except subprocess.TimeoutExpired:
         raise CaseFailed(f"{case.label}: not done after {timeout:.0f} s") from None
     if done.returncode or not done.stdout.strip():
-        reason = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
-        raise CaseFailed(f"{case.label}: {reason}")
+        raise CaseFailed(f"{case.label}: {reason(done.returncode, done.stderr)}")
     raw = json.loads(done.stdout.splitlines()[-1])
     if raw["delivered"] is None:
         raw["delivered"] = end_offset(bootstrap, topic) - raw["warm"]

@@ -64,7 +64,7 @@ def run_scenario(scenario: Scenario, rounds: int, bootstrap: str | None = None,
     result = Result(scenario)
     for case in scenario.cases:
         if missing := case.missing():
-            result.left_out[case.label] = f"{missing} is not installed"
+            result.left_out[case.label] = f"{missing} is not there"
     number = count()
     with with_files(scenario) as filled:
         for turn in range(rounds):
@@ -137,7 +137,8 @@ def command(names: tuple[str, ...], bootstrap: str | None, rounds: int, scale: f
     if json_wanted:
         click.echo(json.dumps(as_json(results, said, where, shares, real), indent=1))
     else:
-        console.print(f"Broker: {where}. Rounds: {rounds}; medians (ranges), ratios within each round. Used by others meanwhile: "
+        console.print(f"Broker: {where}. Rounds: {rounds}; medians (ranges), ratios within each round. "
+                      "Used by others meanwhile: "
                       + ", ".join(f"{share} % ({name})" for name, share in shares.items()), highlight=False)
     if plot_path:
         from kafkapp.bench.plot import plot

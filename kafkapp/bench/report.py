@@ -7,7 +7,8 @@ from typing import Any
 from kafkapp.bench.case import Case
 from kafkapp.bench.scenario import Result
 
-TITLES = {"rate": "records/s", "wall_us": "wall µs", "cpu_us": "CPU µs", "sender_us": "CPU µs, sender", "peak_mb": "peak MB",
+TITLES = {"rate": "records/s", "wall_us": "wall µs", "cpu_us": "CPU µs", "sender_us": "CPU µs, sender",
+          "peak_mb": "peak MB",
           "p50_us": "median µs", "p99_us": "p99 µs", "report_us": "µs a report", "stall_ms": "stall ms",
           "call_ms": "call ms", "held_bytes": "bytes a record", "seconds": "wall s", "cpu_seconds": "CPU s"}
 
@@ -54,7 +55,8 @@ def print_result(result: Result, real: bool, console: Any) -> None:
             reason = result.failures.get(case.label) or result.left_out[case.label]
             table.add_row(case.label, Text(reason, "red" if case.label in result.failures else ""))
             continue
-        table.add_row(case.label, f"{case.records:,}", *[spread(figures(result, case.label, name)) for name in scenario.shows],
+        table.add_row(case.label, f"{case.records:,}",
+                      *[spread(figures(result, case.label, name)) for name in scenario.shows],
                       *([f"{predicted_copy(case):,}"] if copies else []))
     console.print(table)
     verdicts = result.verdicts(real)
@@ -75,7 +77,8 @@ def verdict_table(verdicts: list[Any]) -> Any:
     return table
 
 
-def as_json(results: list[Result], machine: dict[str, str], broker: str, noise: dict[str, float], real: bool) -> dict[str, Any]:
+def as_json(results: list[Result], machine: dict[str, str], broker: str, noise: dict[str, float],
+            real: bool) -> dict[str, Any]:
     """Everything that was measured, one entry for each process."""
     return {"machine": machine, "broker": broker, "noise": noise,
             "scenarios": [one_json(result, real) for result in results]}

@@ -3,20 +3,27 @@
 Each test ends with the ledger's verdict: what the producer said of each record against what the log holds.
 """
 
+import contextlib
+
 import pytest
 from ledger import unpack
-from load import Load, open_sender
+from load import Load, ProducerIsFatal, open_sender
 from readback import read_log
 
-MSG_TIMED_OUT = -192
+import kafkapp
+from kafkapp import ErrorCode
+
+LIBRDKAFKA = tuple(int(part) for part in kafkapp.librdkafka_version().split(".")[:2])
+
+MSG_TIMED_OUT = ErrorCode.RD_KAFKA_RESP_ERR__MSG_TIMED_OUT
 
 # The codes by which a record may fail when its topic goes away; each says so, none is a success.
 TOPIC_GONE = {
-    3,
-    -188,
     MSG_TIMED_OUT,
-    -190,
-}  # UNKNOWN_TOPIC_OR_PART, __UNKNOWN_TOPIC, __MSG_TIMED_OUT, __UNKNOWN_PARTITION
+    ErrorCode.RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
+    ErrorCode.RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC,
+    ErrorCode.RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION,
+}
 
 
 @pytest.fixture
@@ -25,18 +32,32 @@ def sender(kafka_nodes, ledger):
         yield sender
 
 
-def check(sender, verdict_of, *topics, at_least=100):
+@contextlib.contextmanager
+def leaders_moving(sender):
+    """While in the block leaders change, which an old librdkafka does not always survive.
+
+    Before 2.4.0 it believes a returning broker's old metadata, goes back to that leader, and is told that its sequence is
+    out of order: a fatal error that ends the producer, and must still not lie of any record (check() sees to that).
+    """
+    try:
+        yield
+    except ProducerIsFatal:
+        assert LIBRDKAFKA < (2, 4)
+        assert ErrorCode.RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER in sender.ledger.codes()
+
+
+def check(sender, verdict_of, topic, at_least=100):
     """All was delivered, once, in order, intact."""
     sender.close()
-    assert sender.ledger.counts() == {"delivered": sender.accepted}
-    assert sender.accepted >= at_least
-    (topic,) = topics
     assert verdict_of(topic).faults() == {}
+    if not sender.fatal:
+        assert sender.ledger.counts() == {"delivered": sender.accepted}
+        assert sender.accepted >= at_least
 
 
 def test_the_leader_is_killed_and_restarted(kafka_nodes, make_topic, sender, verdict_of):
     topic = make_topic(assignment=[[1, 2, 3], [2, 3, 1]])
-    with Load(sender, topic, partitions=[0, 1]):
+    with leaders_moving(sender), Load(sender, topic, partitions=[0, 1]):
         kafka_nodes.nodes[1].kill()
         kafka_nodes.leader(topic, 0, other_than=1)
         sender.wait_delivered(500)
@@ -48,7 +69,7 @@ def test_the_leader_is_killed_and_restarted(kafka_nodes, make_topic, sender, ver
 
 def test_a_rolling_restart(kafka_nodes, make_topic, sender, verdict_of):
     topic = make_topic(assignment=[[1, 2, 3], [2, 3, 1], [3, 1, 2]])
-    with Load(sender, topic, partitions=[0, 1, 2]):
+    with leaders_moving(sender), Load(sender, topic, partitions=[0, 1, 2]):
         for node in kafka_nodes.nodes.values():
             node.restart()
             kafka_nodes.wait_in_sync(topic)
@@ -58,7 +79,7 @@ def test_a_rolling_restart(kafka_nodes, make_topic, sender, verdict_of):
 
 def test_a_new_leader_is_elected_when_the_leader_is_stopped(kafka_nodes, make_topic, sender, verdict_of):
     topic = make_topic(assignment=[[2, 3, 1]])
-    with Load(sender, topic, partitions=[0]):
+    with leaders_moving(sender), Load(sender, topic, partitions=[0]):
         kafka_nodes.nodes[2].stop()
         assert kafka_nodes.leader(topic, 0, other_than=2) in (1, 3)
         sender.wait_delivered(500)
@@ -72,7 +93,7 @@ def test_a_new_leader_is_elected_when_the_leader_is_stopped(kafka_nodes, make_to
 
 def test_a_leader_hangs_until_it_is_replaced_and_then_wakes_up(kafka_nodes, make_topic, sender, verdict_of):
     topic = make_topic(assignment=[[3, 1, 2]])
-    with Load(sender, topic, partitions=[0]):
+    with leaders_moving(sender), Load(sender, topic, partitions=[0]):
         with kafka_nodes.paused([3]):
             assert kafka_nodes.leader(topic, 0, other_than=3) in (1, 2)
             sender.wait_delivered(500)

@@ -6,7 +6,7 @@ import importlib
 import json
 import sys
 
-from meter import Run
+from meter import Run  # type: ignore[import-not-found]
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from meter import Run
+from meter import Run  # type: ignore[import-not-found]
 
 
 async def lone(run: Run, send: Callable[[], Awaitable[object]]) -> None:

@@ -1,7 +1,7 @@
 """The C program over librdkafka, see csrc/bench_floor.c; the Python round it only starts and stops the clocks."""
 from __future__ import annotations
 
-from meter import Run, leave, memory
+from meter import Run, leave, memory  # type: ignore[import-not-found]
 
 from kafkapp.bench.floor import Floor
 

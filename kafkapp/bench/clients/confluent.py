@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from confluent_kafka import Producer
-from meter import BusyThread, Run, Ticker, idle, leave, memory
+from meter import BusyThread, Run, Ticker, idle, leave, memory  # type: ignore[import-not-found]
 
 
 class Reports:
@@ -79,7 +79,7 @@ def tuned(run: Run) -> None:
 
 def sync(run: Run) -> None:
     producer, reports, latencies = warmed(run, **{"linger.ms": 0}), Reports(), []
-    for i in range(run.records + 20):
+    for _ in range(run.records + 20):
         begin = time.perf_counter()
         producer.produce(run.topic, run.value, partition=0, on_delivery=reports)
         producer.flush()
@@ -103,7 +103,7 @@ def reports(run: Run) -> None:
 
 def stall(run: Run) -> None:
     producer, reports, ticker = Producer(run.properties()), Reports(), Ticker()
-    baseline = ticker.stall(lambda: time.sleep(0.5))
+    baseline = ticker.baseline(run.value)
     begin = time.perf_counter()
     worst = ticker.stall(lambda: producer.produce(run.topic, run.value, partition=0, on_delivery=reports))
     seconds = time.perf_counter() - begin

@@ -1,9 +1,11 @@
 """What a case is asked and what it measured; imported by every client as a plain neighbour.
 
-Layer L5, inside the measured process: imports nothing but the standard library, so that memory and start-up are the client's own.
+Layer L5, inside the measured process: imports nothing but the standard library: memory and start-up are the
+client's own.
 """
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -42,7 +44,7 @@ class Run:
     """One case in its own process: the parameters, the clocks, the result.
 
     A client sends ``warm`` records of its own first, so that connecting is not measured, then calls ``start``, sends,
-    calls ``sent``, waits for the reports and calls ``stop`` with how many came back as delivered (None: ask the broker).
+    calls ``sent``, waits for the reports and calls ``stop`` with how many were delivered (None: ask the broker).
     """
 
     def __init__(self, asked: dict[str, Any]) -> None:
@@ -143,6 +145,10 @@ class Ticker:
             now = clock()
             self.longest = max(self.longest, now - last)
             last = now
+
+    def baseline(self, value: bytes) -> float:
+        """Its longest stall beside as much work on the same memory without the GIL: what the machine itself does to it."""
+        return self.stall(lambda: hashlib.sha256(value).digest())
 
     def stall(self, act: Callable[[], object]) -> float:
         """The longest stall in seconds while `act` runs in this thread."""

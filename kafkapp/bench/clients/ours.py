@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from meter import BusyThread, Run, Ticker, idle, leave, memory
+from meter import BusyThread, Run, Ticker, idle, leave, memory  # type: ignore[import-not-found]
 
 from kafkapp import (
     EventsPollingOption,
@@ -176,7 +176,7 @@ def reports(run: Run) -> None:
 
 def stall(run: Run) -> None:
     producer, reports, ticker = KafkaAsyncProducer(run.properties()), Reports(), Ticker()
-    baseline = ticker.stall(lambda: time.sleep(0.5))
+    baseline = ticker.baseline(run.value)
     record, how = ProducerRecord(run.topic, 0, None, run.value), option(run)
     begin = time.perf_counter()
     worst = ticker.stall(lambda: producer.send(record, reports, how))

@@ -5,7 +5,7 @@ import asyncio
 import time
 from typing import Any
 
-from meter import Run
+from meter import Run  # type: ignore[import-not-found]
 
 
 class Reports:
@@ -16,7 +16,7 @@ class Reports:
 
 
 def kafka_python(run: Run) -> None:
-    from kafka import KafkaProducer
+    from kafka import KafkaProducer  # type: ignore[import-untyped]
 
     reports, value = Reports(), run.value
     # Releases before 3.0 bound the memory of their queue; later ones do not know the name.
@@ -40,7 +40,7 @@ def kafka_python(run: Run) -> None:
 
 
 def aio_producer(run: Run, linger_ms: int) -> Any:
-    from aiokafka import AIOKafkaProducer
+    from aiokafka import AIOKafkaProducer  # type: ignore[import-untyped]
 
     return AIOKafkaProducer(bootstrap_servers=run.bootstrap, acks="all", linger_ms=linger_ms,
                             max_batch_size=1_000_000, max_request_size=max(1 << 20, run.size + 1000))

@@ -1,0 +1,40 @@
+"""The bill of materials of a wheel (CycloneDX 1.6), from the same table that the build is made from.
+
+Used by kafkapp_build. Deterministic: no date, no random number, so that two builds are the same bytes.
+"""
+import json
+
+from native_table import LIBRDKAFKA, PARTS, WITHIN_LIBRDKAFKA
+
+
+def component(part):
+    """One library, with the archives that it may have been built from and their checksums."""
+    version = {"version": part.version} if part.version else {}
+    cpe = {"cpe": f"cpe:2.3:a:{part.cpe}:{part.version or '*'}:*:*:*:*:*:*:*"} if part.cpe else {}
+    licence = {"name": "curl"} if part.licence == "curl" else {"id": part.licence}
+    pedigree = {"pedigree": {"notes": f"a copy within the sources of {part.within}"}} if part.within else {}
+    references = [{"type": "source-distribution", "url": source.name,
+                   "hashes": [{"alg": "SHA-256", "content": source.sha256}]}
+                  for source in part.sources if source.kind == "archive"]
+    return {
+        "type": "library", "bom-ref": part.name, "name": part.name, **version, **cpe,
+        "licenses": [{"license": licence}],
+        "purl": f"pkg:generic/{part.name}" + (f"@{part.version}" if part.version else ""),
+        **({"externalReferences": references} if references else {}), **pedigree,
+    }
+
+
+def document(version):
+    """The bill of kafkapp's release of this version, as text."""
+    linked = [part.name for part in PARTS]
+    return json.dumps({
+        "bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1,
+        "metadata": {"component": {"type": "library", "bom-ref": "kafkapp", "name": "kafkapp", "version": version,
+                                   "purl": f"pkg:pypi/kafkapp@{version}"}},
+        "components": [component(part) for part in (LIBRDKAFKA, *PARTS, *WITHIN_LIBRDKAFKA)],
+        "dependencies": [
+            {"ref": "kafkapp", "dependsOn": ["librdkafka"]},
+            {"ref": "librdkafka", "dependsOn": linked + [part.name for part in WITHIN_LIBRDKAFKA]},
+            {"ref": "curl", "dependsOn": ["openssl", "zlib"]},
+        ],
+    }, indent=1) + "\n"

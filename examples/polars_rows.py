@@ -1,0 +1,31 @@
+"""What polars makes of a file, as JSON documents to a topic: python polars_rows.py -b localhost:9092 -t rows rows.csv
+
+The rows become JSON in polars, the column goes to librdkafka as it is: no row is touched in Python.
+"""
+
+from pathlib import Path
+
+import click
+import polars as pl
+from sending import Sender, options
+
+CHUNK = 65_536
+READERS = {".csv": pl.read_csv, ".parquet": pl.read_parquet, ".ndjson": pl.read_ndjson}
+
+
+@click.command()
+@options
+@click.option("--key", help="The column that is the key.")
+def main(bootstrap_servers, topic, properties, file, key):
+    read = READERS.get(Path(file).suffix)
+    if read is None:
+        raise click.UsageError(f"{file} must end in {', '.join(READERS)}")
+    frame = read(file)
+    with Sender(bootstrap_servers, topic, properties, frame.height) as sender:
+        for rows in frame.iter_slices(CHUNK):
+            documents = rows.select(pl.struct(pl.all()).struct.json_encode()).to_series()
+            sender.send(documents.to_arrow(), keys=None if key is None else rows[key].cast(pl.String).to_arrow())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""Closing while others are at work: every call ends, and every record has its outcome before any close() returns.
+
+Layer: tests of the contract.
+"""
+import threading
+
+import pytest
+from conftest import wait_for
+from support import HELD, NOWHERE, Reports, Stopwatch, properties
+
+from kafkapp import ErrorCode, EventsPollingOption, KafkaAsyncProducer, KafkaException, ProducerRecord
+
+QUIET = {"log_cb": lambda *args: None}
+both = pytest.mark.parametrize("polling", [EventsPollingOption.Auto, EventsPollingOption.Manual])
+
+
+class Call(threading.Thread):
+    """A call in a thread of its own; `outcome` is what it returned or raised."""
+
+    def __init__(self, function, *args):
+        super().__init__(daemon=True)
+        self.function, self.args = function, args
+        self.outcome = "no outcome"
+        self.start()
+
+    def run(self):
+        try:
+            self.outcome = self.function(*self.args)
+        except BaseException as error:      # noqa: BLE001 - the test looks at it
+            self.outcome = error
+
+    def end(self, timeout=10):
+        self.join(timeout)
+        assert not self.is_alive(), f"{self.function} goes on"
+        return self.outcome
+
+
+def away(polling, reports, count=100):
+    """A producer with records that no broker takes."""
+    producer = KafkaAsyncProducer(properties(NOWHERE, QUIET), polling)
+    for number in range(count):
+        producer.send(ProducerRecord("t", value=b"v", id=number), reports)
+    return producer
+
+
+@both
+def test_several_threads_close_at_once(polling):
+    reports, seen = Reports(), []
+    producer = away(polling, reports)
+
+    def close():
+        producer.close(0.3)
+        seen.append(len(reports))
+
+    with Stopwatch() as watch:
+        calls = [Call(close) for _ in range(4)]
+        assert [call.end() for call in calls] == [None] * 4
+    assert seen == [100] * 4
+    assert watch.seconds < 3
+    assert sorted(reports.ids) == list(range(100))
+
+
+@both
+def test_a_close_with_a_time_out_ends_one_without(polling):
+    reports = Reports()
+    producer = away(polling, reports)
+    patient = Call(producer.close)
+    patient.join(0.1)
+    assert patient.is_alive()
+    with Stopwatch() as watch:
+        producer.close(0.2)
+    assert watch.seconds < 2
+    assert sorted(reports.ids) == list(range(100))
+    assert patient.end(2) is None
+    assert set(reports.codes) == {ErrorCode.RD_KAFKA_RESP_ERR__PURGE_QUEUE}
+
+
+@both
+def test_close_ends_a_flush_of_another_thread(polling):
+    reports = Reports()
+    producer = away(polling, reports)
+    flush = Call(producer.flush)
+    flush.join(0.1)
+    assert flush.is_alive()
+    producer.close(0.2)
+    assert flush.end(2) is None or isinstance(flush.outcome, RuntimeError)
+    assert len(reports) == 100
+
+
+@pytest.mark.parametrize("timeout", [None, 30])
+def test_close_ends_a_poll_of_another_thread(broker, timeout):
+    producer = KafkaAsyncProducer(properties(broker, HELD), EventsPollingOption.Manual)
+    poll = Call(producer.poll_events, timeout)
+    poll.join(0.1)
+    assert poll.is_alive()
+    producer.close(10)
+    assert poll.end(2) == 0 or isinstance(poll.outcome, RuntimeError)
+
+
+def test_close_ends_a_send_that_waits_for_room():
+    reports, refused = Reports(), Reports()
+    producer = KafkaAsyncProducer(properties(NOWHERE, QUIET, queue_buffering_max_messages=1))
+    producer.send(ProducerRecord("t", value=b"v"), reports)
+    send = Call(producer.send, ProducerRecord("t", value=b"v"), refused)
+    send.join(0.1)
+    assert send.is_alive()
+    producer.close(0.2)
+    assert isinstance(send.end(2), RuntimeError) and not isinstance(send.outcome, KafkaException)
+    assert len(reports) == 1 and len(refused) == 0
+
+
+@both
+def test_close_ends_the_wait_for_a_batch(polling):
+    producer = KafkaAsyncProducer(properties(NOWHERE, QUIET), polling)
+    batch = producer.send_batch("t", [b"v"] * 10)
+    wait = Call(batch.wait)
+    wait.join(0.1)
+    assert wait.is_alive()
+    producer.close(0.2)
+    assert wait.end(2) is True
+    assert batch.done and len(batch.failures()) == 10
+
+
+@both
+def test_close_ends_metadata_that_nobody_answers(polling):
+    producer = KafkaAsyncProducer(properties(NOWHERE, QUIET), polling)
+    fetch = Call(producer.fetch_broker_metadata, "t", 1)
+    fetch.join(0.1)
+    with Stopwatch() as watch:
+        producer.close(0)
+    assert watch.seconds < 2
+    assert isinstance(fetch.end(3), (KafkaException, RuntimeError))
+
+
+def test_a_callback_that_takes_its_time_holds_close_and_nothing_is_lost(broker, topic):
+    reports, entered, leave = Reports(), threading.Event(), threading.Event()
+
+    def slow(metadata, error):
+        entered.set()
+        assert leave.wait(10)
+        reports(metadata, error)
+
+    producer = KafkaAsyncProducer(properties(broker))
+    producer.send(ProducerRecord(topic, 0, value=b"v"), slow)
+    assert entered.wait(10)
+    close = Call(producer.close, 0.1)
+    close.join(0.3)
+    assert close.is_alive(), "close() returned before the callback did"
+    leave.set()
+    assert close.end() is None
+    assert len(reports) == 1
+
+
+@both
+def test_nothing_of_a_closed_producer_stays(broker, topic, polling):
+    producer = KafkaAsyncProducer(properties(broker, HELD), polling)
+    for _ in range(10):
+        producer.send(ProducerRecord(topic, 0, value=bytearray(b"v")), Reports())
+        producer.send_batch(topic, [bytearray(b"v")])
+    producer.close()
+    wait_for(lambda: producer._ledger()["outstanding"] == 0)
+    assert {name: count for name, count in producer._ledger().items() if count} == {}

@@ -1,0 +1,154 @@
+"""Each example is run as its first lines say, and what it sent is read back by another client."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+from batches import NOBODY
+from readback import read_messages
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+ROWS = [{"id": i, "name": f"naïve {i}", "note": "" if i % 3 else None} for i in range(1000)]
+
+
+def run(name, *arguments):
+    environment = {**os.environ, "COLUMNS": "200"}
+    environment.pop("PYTHONSAFEPATH", None)  # they share a module that stands beside them
+    result = subprocess.run(
+        [sys.executable, EXAMPLES / name, *map(str, arguments)],
+        capture_output=True,
+        timeout=60,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert "Traceback" not in result.stderr, result.stderr
+    assert result.stdout == ""
+    return result
+
+
+def sent(broker, topic):
+    """(value, key) of all, in the order of the keys' numbers."""
+    pairs = [(m.value(), m.key()) for m in read_messages(broker.bootstrap_servers, topic)]
+    return sorted(pairs, key=lambda pair: int(re.search(rb"\d+", pair[1])[0]))
+
+
+@pytest.fixture
+def files(tmp_path):
+    """The same rows in each format."""
+    pa = pytest.importorskip("pyarrow")
+    import csv
+
+    import pyarrow.parquet as pq
+
+    with open(tmp_path / "rows.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ROWS[0])
+        writer.writeheader()
+        writer.writerows(ROWS)
+    with open(tmp_path / "rows.ndjson", "w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in ROWS)
+    pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "rows.parquet", row_group_size=300)
+    return tmp_path
+
+
+def test_ndjson(broker, topic, files):
+    result = run("ndjson.py", "-b", broker.bootstrap_servers, "-t", topic, "--key", "id", files / "rows.ndjson")
+    assert result.returncode == 0 and f"1000 records delivered to {topic}" in result.stderr
+    assert sent(broker, topic) == [(json.dumps(row).encode(), b"%d" % row["id"]) for row in ROWS]
+
+
+def test_ndjson_with_lines_that_are_none(broker, topic, tmp_path):
+    (tmp_path / "bad.ndjson").write_text('{"id": 1}\n{"id": \n{"no": 2}\n{"id": 3}\n')
+    result = run("ndjson.py", "-b", broker.bootstrap_servers, "-t", topic, "--key", "id", tmp_path / "bad.ndjson")
+    assert result.returncode == 1 and "2 records delivered" in result.stderr
+    assert "line 2: JSONDecodeError" in result.stderr and "line 3: KeyError" in result.stderr
+    assert sent(broker, topic) == [(b'{"id": 1}', b"1"), (b'{"id": 3}', b"3")]
+
+
+def test_csv(broker, topic, files):
+    result = run("csv_rows.py", "-b", broker.bootstrap_servers, "-t", topic, "--key", "name", files / "rows.csv")
+    assert result.returncode == 0 and "1000 records delivered" in result.stderr
+    pairs = sent(broker, topic)
+    assert [json.loads(value) for value, _ in pairs] == [{**row, "id": str(row["id"]), "note": ""} for row in ROWS]
+    assert [key.decode() for _, key in pairs] == [row["name"] for row in ROWS]
+
+
+def test_csv_without_that_column(broker, topic, files):
+    result = run("csv_rows.py", "-b", broker.bootstrap_servers, "-t", topic, "--key", "nix", files / "rows.csv")
+    assert result.returncode == 1 and "has no column 'nix', only id, name, note" in result.stderr
+
+
+def test_parquet(broker, topic, files):
+    result = run(
+        "parquet.py",
+        "-b",
+        broker.bootstrap_servers,
+        "-t",
+        topic,
+        "--value",
+        "note",
+        "--key",
+        "id",
+        files / "rows.parquet",
+    )
+    assert result.returncode == 0 and "1000 records delivered" in result.stderr and "1000/1000" in result.stderr
+    assert sent(broker, topic) == [(None if row["note"] is None else b"", b"%d" % row["id"]) for row in ROWS]
+
+
+def test_parquet_without_that_column(broker, topic, files):
+    result = run("parquet.py", "-b", broker.bootstrap_servers, "-t", topic, "--value", "nix", files / "rows.parquet")
+    assert result.returncode == 1 and "has no column nix" in result.stderr
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "ndjson"])
+def test_polars(broker, topic, files, kind):
+    pytest.importorskip("polars")
+    result = run("polars_rows.py", "-b", broker.bootstrap_servers, "-t", topic, "--key", "id", files / f"rows.{kind}")
+    assert result.returncode == 0 and "1000 records delivered" in result.stderr
+    pairs = sent(broker, topic)
+    assert [key for _, key in pairs] == [b"%d" % row["id"] for row in ROWS]
+    rows = [json.loads(value) for value, _ in pairs]
+    assert [(row["id"], row["name"], row["note"] or None) for row in rows] == [
+        (r["id"], r["name"], r["note"] or None) for r in ROWS
+    ]
+
+
+EVERY = [
+    ("ndjson.py", "rows.ndjson", []),
+    ("csv_rows.py", "rows.csv", []),
+    ("parquet.py", "rows.parquet", ["--value", "name"]),
+    ("polars_rows.py", "rows.csv", []),
+]
+
+
+@pytest.mark.parametrize(("name", "file", "more"), EVERY, ids=lambda part: str(part))
+def test_failures_are_told(broker, files, name, file, more):
+    """Nobody takes the records: all of them are counted, and the exit status says so."""
+    result = run(
+        name,
+        "-b",
+        NOBODY,
+        "-t",
+        f"t-{uuid.uuid4().hex[:8]}",
+        "-X",
+        "message.timeout.ms=300",
+        "-X",
+        "log_level=0",
+        *more,
+        files / file,
+    )
+    assert result.returncode == 1 and "0 records delivered" in result.stderr
+    assert re.search(r"1000 not sent: .*timed out", result.stderr)
+
+
+@pytest.mark.parametrize(("name", "file", "more"), EVERY, ids=lambda part: str(part))
+def test_a_bad_property_or_file_is_told(files, name, file, more):
+    result = run(name, "-b", NOBODY, "-t", "t", "-X", "nix=1", *more, files / file)
+    assert result.returncode == 2 and "cannot make a producer" in result.stderr and "nix" in result.stderr
+    result = run(name, "-b", NOBODY, "-t", "t", *more, files / "nowhere.csv")
+    assert result.returncode == 2 and "nowhere.csv" in result.stderr

@@ -1,0 +1,251 @@
+"""The source itself: imports go downwards, the stubs are exact, the linters and the C compiler have nothing to say.
+
+Walks the tree, since it may have come without git. CI has every tool, so there nothing is skipped.
+"""
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+import kafkapp
+
+ROOT = Path(__file__).resolve().parent.parent
+INSTALLED = Path(kafkapp.__file__).parent
+MOST_LINES = 450
+# To be divided; until then they may not grow.
+LONGER = {"csrc/delivery.c": 550}
+NOT_OURS = {".git", ".venv", "build", "dist", "__pycache__", "node_modules"}
+
+# From the bottom up. A module may import what stands in the rows above its own, nothing else of kafkapp's.
+LAYERS = [
+    {"librdkafka"},
+    {"librdkafka_mock"},
+    {"errors", "timeouts", "options", "metadata", "timestamp", "config", "mockargs"},
+    {"views"},
+    {"records"},
+    {"delivery", "conf"},
+    {"events", "columns"},
+    {"client"},
+    {"batch", "requests", "sender"},
+    {"cutting"},
+    {"transactions"},
+    {"producer", "testing"},
+    {"__init__"},
+    {"aio", "lines", "outlets", "summary"},
+    {"bench"},
+    {"cli_produce"},
+    {"cli"},
+    {"__main__"},
+]
+LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
+IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+(\.*[\w.]*)[ \t]+c?import[ \t]+([\w, \t]+|[(*])|c?import[ \t]+([\w. ,\t]+))", re.M)
+
+
+def files(*folders, suffixes):
+    for folder in folders:
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix in suffixes and path.is_file() and not NOT_OURS & set(path.relative_to(ROOT).parts):
+                yield path
+
+
+def generated(path):
+    """Cython's output, if it was left beside its source."""
+    return path.suffix == ".c" and path.parent != ROOT / "csrc"
+
+
+def module_of(path):
+    """`kafkapp/bench/case.py` belongs to `bench`, `kafkapp/views.pxd` to `views`."""
+    return path.relative_to(ROOT / "kafkapp").parts[0].split(".")[0]
+
+
+def imports(path, text):
+    """The modules of kafkapp that a file imports, however late it does."""
+    bare = re.sub(r'("""|\'\'\')(?:.|\n)*?\1', "", text)
+    for match in IMPORT.finditer(bare):
+        origin, names, modules = match.groups()
+        if modules is not None:
+            for module in modules.split(","):
+                parts = module.split()[0].split(".") if module.split() else [""]
+                if parts[0] == "kafkapp":
+                    yield parts[1] if len(parts) > 1 else "__init__"
+            continue
+        parts = origin.split(".")
+        if origin.startswith(".."):
+            yield parts[2] or "__init__"
+        elif origin.startswith(".") and path.parent == ROOT / "kafkapp":
+            yield parts[1] or "__init__"
+        elif parts[0] == "kafkapp" and len(parts) > 1:
+            yield parts[1]
+        elif origin == "kafkapp":
+            for name in names.split(","):
+                name = name.strip().split(" ")[0]
+                yield name if name in LAYER else "__init__"
+
+
+def upward(path, text):
+    """The imports of a file that do not go downwards."""
+    module = module_of(path)
+    for name in imports(path, text):
+        if name != module and LAYER[name] >= LAYER[module]:
+            yield f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_every_module_has_its_layer():
+    modules = {module_of(path) for path in files("kafkapp", suffixes=(".py", ".pyx", ".pxd"))}
+    assert modules <= set(LAYER), f"to be given a row in LAYERS: {modules - set(LAYER)}"
+
+
+def test_imports_go_downwards():
+    sources = list(files("kafkapp", suffixes=(".py", ".pyx", ".pxd", ".pyi")))
+    found = {name for path in sources for name in imports(path, path.read_text())}
+    assert {"librdkafka", "errors", "views", "client", "sender", "producer", "config"} <= found    # they are seen at all
+    assert [wrong for path in sources for wrong in upward(path, path.read_text())] == []
+
+
+@pytest.mark.parametrize("line", ["from kafkapp.client cimport Client", "    from kafkapp.producer import x", "import kafkapp.client",
+                                  "from kafkapp import KafkaAsyncProducer", "from kafkapp.client cimport *", "cimport kafkapp.client",
+                                  "from kafkapp import (\n    x)", "from . import client", "from .client import x",
+                                  "import os, kafkapp.client as c"])
+def test_an_import_upwards_would_be_found(line):
+    assert list(upward(ROOT / "kafkapp/views.pyx", f'"""Text."""\nimport os\n{line}\n')), line
+    assert not list(upward(ROOT / "kafkapp/views.pyx", f'"""Text.\n\n{line}\n"""\nfrom kafkapp.errors cimport x\n'))
+
+
+def test_both_ends_of_the_top_keep_apart():
+    imported = {module: {name for path in files("kafkapp", suffixes=(".py", ".pyx", ".pxd")) if module_of(path) == module
+                         for name in imports(path, path.read_text())} for module in ("producer", "testing")}
+    assert imported["producer"] > {"client"} and imported["testing"] > {"errors"}
+    assert "testing" not in imported["producer"] and "producer" not in imported["testing"]
+
+
+# -- stubs -------------------------------------------------------------------------------------------------------------
+
+def test_every_extension_module_is_typed():
+    assert (INSTALLED / "py.typed").exists()
+    modules = [path for path in INSTALLED.rglob("*.so") if "librdkafka" not in path.name]
+    assert len(modules) >= 10
+    for path in modules:
+        assert (path.parent / f"{path.name.split('.')[0]}.pyi").exists(), f"{path.name} has no stub"
+
+
+# Programs that are not imported; and what stubtest cannot see: a class inside a function.
+ALLOWED = r"""
+kafkapp\.bench\.clients\..*
+kafkapp\.__main__
+kafkapp\.bench\.__main__
+kafkapp\.summary\.Outcome@\d+
+"""
+
+
+def run(*command, path=None):
+    """Run a tool of this Python's environment; its output must be empty of complaints."""
+    scripts = os.pathsep.join([str(Path(sys.executable).parent), sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
+    environment = {**os.environ, "PATH": scripts} | ({"PYTHONPATH": str(path)} if path else {})
+    process = subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True, timeout=110)
+    assert process.returncode == 0, process.stdout + process.stderr
+
+
+def test_stubs_are_exact(tmp_path):
+    allowed = tmp_path / "allowed"
+    allowed.write_text(ALLOWED)
+    run(sys.executable, "-m", "mypy.stubtest", "kafkapp", "--mypy-config-file", str(ROOT / "pyproject.toml"),
+        "--allowlist", str(allowed), "--ignore-unused-allowlist", path=INSTALLED.parent)
+
+
+# -- linters and the compiler ------------------------------------------------------------------------------------------
+
+def test_python_is_clean():
+    run(sys.executable, "-m", "ruff", "check", "--no-cache", ".")
+
+
+def test_cython_is_clean():
+    run("cython-lint", "kafkapp")
+
+
+def include_folders():
+    """Where rdkafka.h is: the installed one, or that of our own build."""
+    try:
+        flags = subprocess.run(["pkg-config", "--cflags", "rdkafka"], text=True, capture_output=True, check=True).stdout
+        return flags.split()
+    except (OSError, subprocess.CalledProcessError):
+        found = [path for path in (ROOT / "build").rglob("rdkafka.h") if path.parent.name == "librdkafka"]
+        return [f"-I{found[0].parent.parent}"] if found else None
+
+
+def python_includes():
+    folders = [Path(sysconfig.get_path("include")), *(ROOT / "build").glob("python*-headers/usr/include/python*")]
+    folders = [folder for folder in folders if (folder / "Python.h").exists()]
+    return [f"-isystem{part}" for part in (folders[0], folders[0].parent)] if folders else None
+
+
+def need(what, missing):
+    if what is None:
+        assert not os.environ.get("CI"), f"CI has {missing}"
+        pytest.skip(f"no {missing} here")
+    return what
+
+
+@pytest.mark.parametrize("source", sorted(path.name for path in (ROOT / "csrc").glob("*.c")))
+def test_c_has_no_warnings(source):
+    compiler = need(shutil.which("gcc") or shutil.which("cc"), "C compiler")
+    flags = need(python_includes(), "Python.h") + need(include_folders(), "rdkafka.h")
+    run(compiler, "-fsyntax-only", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wvla", "-Wundef",
+        "-Wstrict-prototypes", "-Wmissing-prototypes", "-Werror", *flags, f"csrc/{source}")
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+OWN = (".py", ".pyx", ".pxd", ".pyi", ".c", ".h")
+
+
+def test_files_are_short():
+    sizes = {str(path.relative_to(ROOT)): len(path.read_text().splitlines())
+             for path in files("kafkapp", "csrc", "tests", suffixes=OWN) if not generated(path)}
+    assert len(sizes) > 50
+    assert {name: size for name, size in sizes.items() if size > LONGER.get(name, MOST_LINES)} == {}
+    assert [name for name in LONGER if sizes.get(name, 0) <= MOST_LINES] == [], "short enough now: take it out of LONGER"
+
+
+def test_files_say_what_they_are():
+    for path in files("kafkapp", "csrc", "tests", suffixes=tuple(set(OWN) - {".pyi"})):
+        if not generated(path) and path.stat().st_size:
+            assert re.match(r'(?:#!.*\n)?(?:"""|#|/\*)', path.read_text()), path
+
+
+# Written so that this file does not hold what it looks for.
+FORBIDDEN = {
+    "an absolute path of a machine": re.compile(r"(?<![\w.}$/<])/(?:work|home|root|opt|Users)/\w"),
+    "the host of a registry": re.compile(r"\b(?:pypi\.(?:org|python\.org)|files\.python" r"hosted\.org|registry\.npm" r"js\.org|"
+                                         r"repo1?\.maven\.(?:org|apache\.org)|proxy\.golang\.org|crates\.io|conda\.anaconda\.org)",
+                                         re.I),
+}
+
+
+def tracked():
+    """Every text file of the tree that is ours."""
+    for path in sorted(ROOT.rglob("*")):
+        parts = path.relative_to(ROOT).parts
+        if path.is_file() and not NOT_OURS & set(parts) and not any(part.endswith("_cache") or part.endswith(".egg-info")
+                                                                    or part == ".hypothesis" for part in parts):
+            if path.name.startswith("librdkafka") and path.suffix == ".txt" or path.suffix == ".so" or generated(path):
+                continue
+            try:
+                yield path, path.read_text()
+            except UnicodeDecodeError:
+                continue
+
+
+def test_no_file_names_a_machine_or_a_registry():
+    found = [f"{path.relative_to(ROOT)}: {what}: {match.group()}" for path, text in tracked()
+             for what, pattern in FORBIDDEN.items() for match in pattern.finditer(text)]
+    assert found == []
+
+
+@pytest.mark.parametrize("text", ["cd /wo" "rk/main", 'open("/ro" "ot/x")'.replace('" "', ""), "https://py" "pi.org/simple", "/op" "t/v/bin"])
+def test_such_a_name_would_be_found(text):
+    assert any(pattern.search(text) for pattern in FORBIDDEN.values())

@@ -1,0 +1,109 @@
+"""The workflow that builds the wheels: where GitHub reads it, what it may do, what it builds, and two checkers' word."""
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ACTIONLINT = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
+yaml = pytest.importorskip("yaml")
+
+
+@pytest.fixture(scope="module")
+def text():
+    return (ROOT / "wheels.yml").read_text()
+
+
+@pytest.fixture(scope="module")
+def jobs(text):
+    return yaml.safe_load(text)["jobs"]
+
+
+@pytest.fixture(scope="module")
+def policy():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["cibuildwheel"]
+
+
+def test_the_copy_that_github_reads_is_identical(text):
+    assert (ROOT / ".github" / "workflows" / "wheels.yml").read_text() == text
+
+
+def test_every_action_is_pinned_by_its_hash_and_says_which_release_that_is(text):
+    uses = re.findall(r"uses: (.*)", text)
+    assert len(uses) >= 6
+    assert [line for line in uses if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line)] == []
+
+
+def test_nothing_is_allowed_but_reading_and_in_one_job_publishing(text, jobs):
+    assert yaml.safe_load(text)["permissions"] == {}
+    assert {name: job["permissions"] for name, job in jobs.items()} == {
+        "wheels": {"contents": "read"}, "sdist": {"contents": "read"}, "publish": {"id-token": "write"}}
+    assert "secrets." not in text and "password" not in text
+    step = jobs["publish"]["steps"][-1]
+    assert step["uses"].startswith("pypa/gh-action-pypi-publish@") and step["with"] == {"attestations": True}
+    assert jobs["publish"]["if"] == "github.event_name == 'push' && startsWith(github.ref, 'refs/tags/v')"
+
+
+def test_the_matrix_has_each_system_on_its_own_machine(jobs):
+    built = {row["build"]: row["runner"] for row in jobs["wheels"]["strategy"]["matrix"]["include"]}
+    assert set(built) == {f"*-{kind}linux_{machine}" for kind in ("many", "musl") for machine in ("x86_64", "aarch64")
+                          } | {"*-macosx_arm64", "*-macosx_x86_64"}
+    assert all(runner.endswith("-arm") == build.endswith("aarch64") for build, runner in built.items())
+
+
+def test_the_policy_is_in_pyproject_and_the_workflow_only_selects(text, policy):
+    assert set(re.findall(r"CIBW_\w+", text)) == {"CIBW_BUILD"}
+    assert policy["manylinux-x86_64-image"] == policy["manylinux-aarch64-image"] == "manylinux_2_28"
+    assert policy["musllinux-x86_64-image"] == policy["musllinux-aarch64-image"] == "musllinux_1_2"
+    assert policy["environment"]["KAFKAPP_LIBRDKAFKA"] == "pinned"
+
+
+def test_the_light_test_asks_for_the_librdkafka_that_is_pinned(policy, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "csrc")
+    import native_table
+    assert policy["test-command"].split()[-2:] == ["{project}/tests/wheel/light.py", native_table.LIBRDKAFKA.version]
+
+
+def test_cibuildwheel_knows_what_is_asked_for(text, jobs, tmp_path):
+    """The identifiers that it would build, where it is installed in the pinned release."""
+    command = shutil.which("cibuildwheel")
+    pinned = re.search(r"cibuildwheel==(\S+)", text)[1]
+    if command is None:
+        pytest.skip("cibuildwheel is not installed")
+    for row in jobs["wheels"]["strategy"]["matrix"]["include"]:
+        system, machine = re.fullmatch(r"\*-(many|musl)?\w*_(x86_64|aarch64|arm64)", row["build"]).groups()
+        listed = subprocess.run(
+            [command, "--print-build-identifiers", "--platform", "linux" if system else "macos", "--archs", machine, ROOT],
+            env={"PATH": "/usr/bin:/bin", "CIBW_BUILD": row["build"]}, check=True, text=True, capture_output=True)
+        versions = [line.split("-")[0] for line in listed.stdout.split()]
+        assert versions[:3] == ["cp311", "cp312", "cp313"], (pinned, row)
+        assert not [version for version in versions if version.endswith("t")]
+
+
+@pytest.mark.timeout(400)
+def test_actionlint_has_nothing_to_say():
+    if shutil.which("actionlint"):
+        command = ["actionlint"]
+    elif shutil.which("go"):
+        command = ["go", "run", ACTIONLINT]
+    else:
+        pytest.skip("neither actionlint nor go is installed")
+    checked = subprocess.run([*command, "-no-color", "-shellcheck=", ".github/workflows/wheels.yml"], cwd=ROOT,
+                             check=False, text=True, capture_output=True, timeout=390)
+    if checked.returncode not in (0, 1) or "module" in checked.stderr:
+        pytest.skip(f"actionlint cannot be had here: {checked.stderr[-300:]}")
+    assert (checked.returncode, checked.stdout) == (0, "")
+
+
+def test_zizmor_has_nothing_to_say():
+    command = shutil.which("zizmor", path=f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin")
+    if command is None:
+        pytest.skip("zizmor is not installed")
+    checked = subprocess.run([command, "--offline", "--persona=auditor", "--no-progress", "--color=never", "wheels.yml"],
+                             cwd=ROOT, check=False, text=True, capture_output=True)
+    assert checked.returncode == 0, checked.stdout
+    assert "No findings" in checked.stdout + checked.stderr
