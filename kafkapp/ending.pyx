@@ -68,3 +68,4 @@ def close_all():
         except BaseException as exc:
             report(exc)
             deadline = 0
+            client.close(0)     # interrupted: once more, without waiting

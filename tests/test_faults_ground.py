@@ -1,0 +1,247 @@
+"""The ground fails: no memory at the n-th allocation, no file descriptors, no threads. A clean exception, and on it goes.
+
+Layer: fault tests F46, F52. Each program runs in a process of its own; _testcapi lets single allocations fail.
+"""
+import pytest
+from support import run_python
+
+pytest.importorskip("_testcapi")
+
+START = """
+import gc, resource, sys, threading, time
+import _testcapi
+from kafkapp import *
+import kafkapp
+from kafkapp.testing import MockCluster
+
+kind = sys.argv[1]
+quiet = {"log_cb": lambda *args: None, "error_cb": lambda *args: None}
+unraisable = []
+sys.unraisablehook = lambda args: unraisable.append(type(args.exc_value).__name__)
+
+def make(bootstrap, **more):
+    properties = {"bootstrap.servers": bootstrap, **quiet, **more}
+    if kind == "sync":
+        return KafkaSyncProducer(properties)
+    return KafkaAsyncProducer(properties, EventsPollingOption[kind])
+
+def failing(n, last, call):
+    # The n-th allocation of Python's fails, and the ones up to `last` (0: all).
+    gc.disable()
+    _testcapi.set_nomemory(n, last)
+    try:
+        return call()
+    except (MemoryError, KafkaException) as exc:
+        return exc
+    finally:
+        _testcapi.remove_mem_hooks()
+        gc.enable()
+"""
+
+SENDS = START + """
+cluster = MockCluster()
+cluster.create_topic("t")
+producer = make(cluster.bootstrap_servers, **{"linger.ms": 0})
+payload = bytearray(b"v" * 10)
+calls = []
+
+def callback(metadata, error):
+    calls.append(metadata.record_id if error is None else error)
+
+def send():
+    producer.send(ProducerRecord("t", 0, value=payload, id=number, headers=[("h", b"v")]), callback)
+    return None
+
+number = -1
+send()
+producer.flush()
+send()
+producer.flush()
+accepted, failures = [], 0
+for last in (False, True):
+    for number in range(120):
+        seen = failing(number, 0 if last else number + 1, send)
+        if seen is None:
+            accepted.append(number)
+        else:
+            failures += 1
+            assert isinstance(seen, MemoryError), seen
+        if number % 40 == 0:
+            producer.flush()
+producer.flush()
+assert failures > 2, failures
+assert calls[2:] == accepted, (calls[2:], accepted)
+payload.append(1)                       # no export is left
+ledger = producer._ledger()
+assert ledger["states"] == ledger["buffers"] == 0, ledger
+producer.close()
+print("ok", unraisable)
+"""
+
+REPORTS = START + """
+# Manual: the report is settled by poll_events, in this thread, where allocations fail.
+cluster = MockCluster()
+cluster.create_topic("t")
+producer = make(cluster.bootstrap_servers, **{"linger.ms": 0})
+payload = bytearray(b"v" * 10)
+calls, raised = [], 0
+producer.fetch_broker_metadata("t")
+
+class Callback:
+    def __call__(self, metadata, error):
+        calls.append((metadata.record_id, error))
+
+callback = Callback()
+
+def poll():
+    return producer.poll_events(10)
+
+for number in range(60):
+    for partition in (0, 99):           # delivered, and failed, which makes an Error
+        if partition:
+            error = producer.try_send(ProducerRecord("t", partition, value=payload, id=number), callback)
+            assert error is not None
+            continue
+        producer.send(ProducerRecord("t", partition, value=payload, id=number), callback)
+        producer.send_batch("t", [payload] * 3, partition=0)
+    while len(producer) or producer._ledger()["states"]:
+        if isinstance(failing(number, number + 1, poll), MemoryError):
+            raised += 1
+# Where the callback itself was refused memory it has run, and its MemoryError was raised or told.
+assert len({number for number, _ in calls}) + raised + len(unraisable) >= 60, (len(calls), raised, unraisable)
+assert len(calls) > 50
+payload.append(1)
+ledger = producer._ledger()
+assert ledger["states"] == ledger["buffers"] == ledger["outstanding"] == 0, ledger
+producer.send(ProducerRecord("t", 0, value=payload, id="after"), callback)
+producer.close()
+assert calls[-1] == ("after", None)
+print("ok")
+"""
+
+NEVER = START + """
+# No memory at all for a report: it is given up after a while, counted, and told; nobody waits for ever.
+cluster = MockCluster()
+cluster.create_topic("t")
+producer = make(cluster.bootstrap_servers, **{"linger.ms": 0})
+payload = bytearray(b"v")
+calls = []
+producer.send(ProducerRecord("t", 0, value=payload), lambda metadata, error: calls.append(1))
+time.sleep(0.5)
+start = time.monotonic()
+failing(0, 0, lambda: producer.poll_events(5))
+assert 0.5 < time.monotonic() - start < 10
+payload.append(1)
+ledger = producer._ledger()
+assert ledger["states"] == ledger["buffers"] == ledger["outstanding"] == 0, ledger
+producer.close()
+print("ok")
+"""
+
+MAKES = START + """
+# A producer is made while each allocation in turn fails: a clean exception, and no thread or client is left.
+import os
+cluster = MockCluster()
+make(cluster.bootstrap_servers).close()
+threads = len(os.listdir("/proc/self/task"))
+failures = 0
+for number in range(0, 700, int(sys.argv[2])):
+    made = failing(number, number + 1, lambda: make(cluster.bootstrap_servers))
+    if isinstance(made, Exception):
+        failures += 1
+    else:
+        made.close()
+    del made
+gc.collect()
+end = time.monotonic() + 10
+while len(os.listdir("/proc/self/task")) > threads and time.monotonic() < end:
+    gc.collect()
+    time.sleep(0.05)
+assert failures > 2, failures
+assert len(os.listdir("/proc/self/task")) <= threads, (len(os.listdir("/proc/self/task")), threads)
+print("ok")
+"""
+
+THREADS = START + """
+import os
+cluster = MockCluster()
+cluster.create_topic("t")
+make(cluster.bootstrap_servers).close()
+made = make(cluster.bootstrap_servers)
+real = sys.modules["_thread"].start_new_thread
+def refuse(*args, **kwargs): raise RuntimeError("can't start new thread")
+threading._start_new_thread = refuse
+sys.modules["_thread"].start_new_thread = refuse
+try:
+    make(cluster.bootstrap_servers)
+except KafkaException as exc:
+    assert kind == "Auto" and exc.error.code == ErrorCode.RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, exc
+else:
+    assert kind != "Auto"
+try:
+    made.fetch_broker_metadata("t")
+except RuntimeError as exc:
+    assert "thread" in str(exc)
+else:
+    assert False, "a thread was started"
+threading._start_new_thread = sys.modules["_thread"].start_new_thread = real
+assert made.fetch_broker_metadata("t").topic == "t"
+made.close()
+make(cluster.bootstrap_servers).close()
+print("ok")
+"""
+
+DESCRIPTORS = START + """
+import os
+cluster = MockCluster()
+cluster.create_topic("t")
+before = len(os.listdir("/proc/self/fd"))
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+kept = []
+producer = make(cluster.bootstrap_servers, **{"message.timeout.ms": 1500})
+outcomes = []
+resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")), hard))
+try:
+    make(cluster.bootstrap_servers).close(0)        # made or refused; never a crash
+except (KafkaException, OSError) as exc:
+    print("refused", type(exc).__name__)
+producer.send(ProducerRecord("t", 0, value=bytearray(1)), lambda metadata, error: outcomes.append(error))
+producer.flush(10)
+assert len(outcomes) == 1
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+producer.send(ProducerRecord("t", 0, value=bytearray(1)), lambda metadata, error: outcomes.append(error))
+producer.flush(20)
+assert outcomes[1] is None, outcomes
+producer.close()
+end = time.monotonic() + 5
+while len(os.listdir("/proc/self/fd")) > before and time.monotonic() < end:
+    time.sleep(0.05)
+print("ok")
+"""
+
+
+@pytest.mark.parametrize("kind", ["Auto", "Manual"])
+def test_a_send_without_memory_is_refused_and_leaves_nothing(kind):
+    assert run_python(SENDS, kind, timeout=60).startswith("ok")
+
+
+def test_a_report_without_memory_is_settled_nevertheless():
+    assert run_python(REPORTS, "Manual", timeout=90) == "ok\n"
+
+
+def test_a_report_that_never_finds_memory_is_given_up():
+    assert run_python(NEVER, "Manual", timeout=60) == "ok\n"
+
+
+@pytest.mark.parametrize("kind", ["Auto", "Manual"])
+def test_a_producer_without_memory_is_not_made_and_leaves_nothing(faults, kind):
+    assert run_python(MAKES, kind, faults.rounds(29, 1), timeout=faults.rounds(90, 900)) == "ok\n"
+
+
+@pytest.mark.parametrize("kind", ["Auto", "sync"])
+def test_without_threads(kind):
+    assert run_python(THREADS, kind, timeout=60) == "ok\n"
+
+
+def test_without_file_descriptors():
+    assert run_python(DESCRIPTORS, "Auto", timeout=60).endswith("ok\n")
