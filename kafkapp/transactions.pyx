@@ -112,7 +112,8 @@ cdef class Transactional(Sender):
     def send_offsets_to_transaction(self, offsets, group_id, timeout=None):
         """Commit a consumer group's offsets with the transaction.
 
-        Blocks, without the GIL.
+        Blocks, without the GIL. After Ctrl-C the request goes on to its end, and the other calls of the transaction
+        raise RD_KAFKA_RESP_ERR__CONFLICT, with `is_retriable`, until then; `with transaction()` waits for that.
 
         Args:
             offsets: (topic, partition, offset) tuples; the offset is that of the next record to read.
@@ -183,7 +184,7 @@ cdef int run(Client client, Call call, str what, int64_t deadline) except -1:
     cdef list raised = None if client.background else []
     cdef rd_kafka_error_t *c_error
     cdef rd_kafka_t *rk = client.rk
-    cdef object error
+    cdef object error, reason = None
     cdef int ms
     client.check_blocking(what)
     kp_enter(&client.deliveries)
@@ -193,7 +194,12 @@ cdef int run(Client client, Call call, str what, int64_t deadline) except -1:
             with nogil:
                 c_error = call(rk, ms)
             error = take_error(c_error)
-            if error is None or passed(deadline) or not goes_on(call, error):
+            if error is None or not goes_on(call, error):
+                break
+            if error.code != RD_KAFKA_RESP_ERR__TIMED_OUT:
+                reason = error
+            if passed(deadline):
+                error = reason or error     # librdkafka forgets the reason from slice to slice
                 break
             if not client.background:
                 client.serve(0, raised)
@@ -234,6 +240,10 @@ cdef str check_text(str what, text):
         raise TypeError(f"{what} must be a str, not {type(text).__name__}")
     if not text or "\0" in text:
         raise ValueError(f"{what} must be a text without NUL, not {text!r}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{what} must not have a lone surrogate: {text!r}") from None
     return text
 
 
