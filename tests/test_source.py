@@ -31,7 +31,7 @@ LAYERS = [
     {"delivery", "conf"},
     {"events", "columns"},
     {"client"},
-    {"batch", "requests", "sender"},
+    {"batch", "ending", "requests", "sender"},
     {"cutting"},
     {"transactions"},
     {"producer", "testing"},
