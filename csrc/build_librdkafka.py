@@ -31,6 +31,7 @@ SOURCES = native_table.LIBRDKAFKA.sources
 
 MACOS = sys.platform == "darwin"
 SUFFIX, ORIGIN = (".dylib", "@loader_path") if MACOS else (".so", "$ORIGIN")
+FRAMEWORKS = ["-framework", "CoreFoundation", "-framework", "SystemConfiguration"] if MACOS else []     # curl's
 UNREACHABLE_AFTER = 8   # seconds until an address that does not answer counts as unreachable
 UNPACKED = ("src/", "mklove/", "configure", "lds-gen.py", "LICENSE")    # what the build needs of it
 
@@ -335,7 +336,8 @@ def configure(tree, compiler, parts=None):
     env = {**os.environ, "CC": command, "CXX": command, "TERM": "dumb"}
     options = ["--disable-lz4-ext"]
     if parts:   # Kerberos is left out: it is the machine's own library that knows its tickets
-        options = ["--disable-gssapi", f"--CPPFLAGS=-I{parts / 'include'}", f"--LDFLAGS=-L{parts / 'lib'}"]
+        options = ["--disable-gssapi", f"--CPPFLAGS=-I{parts / 'include'}",
+                   f"--LDFLAGS={' '.join(['-L' + str(parts / 'lib'), *FRAMEWORKS])}"]
         env |= {"PKG_CONFIG_LIBDIR": str(parts / "no-pkg-config"), "PKG_CONFIG_PATH": ""}
     run("bash", "./configure", "--disable-syslog", "--disable-debug-symbols", "--no-download", "--no-cache", *options,
         cwd=tree, env=env)
@@ -380,11 +382,12 @@ def compile_and_link(tree, compiler, settings, jobs, parts=None):
         names = re.findall(r"^\s*(rd_\w+);", symbols.read_text(), re.MULTILINE)
         symbols.write_text("".join(f"_{name}\n" for name in names))
         flags = ["-dynamiclib", f"-Wl,-install_name,@rpath/{library.name}", f"-Wl,-exported_symbols_list,{symbols}"]
+        libs += FRAMEWORKS
     else:   # the parts are archives that need each other: a group
         flags = ["-shared", f"-Wl,-soname,{library.name}", "-Wl,-z,defs", "-Wl,-Bsymbolic-functions", "-Wl,-s",
                  "-Wl,--exclude-libs,ALL", "-Wl,--build-id=none", f"-Wl,--version-script={symbols}",
                  *hardening.link_flags()]
-        libs = ["-Wl,--start-group", *libs, "-Wl,--end-group"]
+        libs = ["-Wl,--start-group", *libs, *(["-lpthread", "-ldl"] if parts else []), "-Wl,--end-group"]
     run(*compiler, *flags, "-o", str(library), *compiled, *libs)
     say(f"built librdkafka {VERSION} in {time.monotonic() - began:.0f} seconds")
     return library

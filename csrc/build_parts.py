@@ -90,7 +90,8 @@ def fetch_debian(source, to):
     package, name = source.name.split("/")
     root = to.parent / "apt"
     apt = ["-q", "-o", f"Dir::Etc::sourcelist={root / 'sources.list'}", "-o", "Dir::Etc::sourceparts=/dev/null",
-           "-o", f"Dir::State={root}", "-o", f"Dir::State::Lists={root / 'lists'}", "-o", f"Dir::Cache={root / 'cache'}",
+           "-o", f"Dir::State={root}", "-o", f"Dir::State::Lists={root / 'lists'}",
+           "-o", f"Dir::Cache={root / 'cache'}",
            "-o", "Dir::State::Status=/var/lib/dpkg/status", "-o", "APT::Sandbox::User=root"]
     try:
         if not (root / "sources.list").exists():
@@ -222,6 +223,9 @@ def main():
         for part in PARTS:
             fetch(part, build)
         ours.fetch(build)
+    except ours.Unreachable as error:
+        ours.say(str(error))
+        sys.exit(3)     # not to be had; anything else that goes wrong is 1
     except ours.BuildError as error:
         sys.exit(f"kafkapp: {error}")
 

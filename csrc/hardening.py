@@ -11,7 +11,8 @@ def compile_flags():
     flags = ["-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=3", "-fstack-protector-strong"]
     if sys.platform.startswith("linux"):
         flags += ["-fstack-clash-protection"]
-        flags += {"x86_64": ["-fcf-protection"], "aarch64": ["-mbranch-protection=standard"]}.get(platform.machine(), [])
+        branches = {"x86_64": ["-fcf-protection"], "aarch64": ["-mbranch-protection=standard"]}
+        flags += branches.get(platform.machine(), [])
     return flags
 
 

@@ -333,6 +333,7 @@ cdef class Client:
             if passed(deadline):
                 self.purge_all()
                 deadline = -1
+                continue    # it may be closed by now, and what the next lines poll destroyed
             kp_enter(d)     # that one must not destroy what this one polls
             try:
                 self.wait(kp_rounds(d), deadline, None)
@@ -376,7 +377,8 @@ cdef class Client:
         """The interpreter is at its end, and has ended the background thread: nobody can report any more."""
         self.state = CLOSED
         if self.outstanding():
-            report(RuntimeError(f"producer {self.name}: {self.outstanding()} records lost: the interpreter ends"))
+            report(RuntimeError(f"producer {self.name}: {self.outstanding()} records lost: "
+                                "the interpreter is at its end"))
         return 0
 
     cdef int wait_all(self, int64_t deadline, list raised) except -1:

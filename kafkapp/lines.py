@@ -34,8 +34,8 @@ class Job:
         report: runs once for each accepted record, perhaps on another thread.
         refused: is told the line and the Error of each record that could not even be queued.
         moved: is told how many bytes of the file are dealt with.
-        send_batch: takes Lines and the number of the first, and returns the last Batch that it has sent them with; None:
-            the lines are sent one by one.
+        send_batch: takes Lines and the number of the first, and returns the last Batch that it has sent them with;
+            None: the lines are sent one by one.
         line: number of the next line, from 1.
     """
 
@@ -79,7 +79,7 @@ def send_lines(job: Job, data: Any, start: int, final: bool) -> int:
 def send_each(job: Job, lines: Lines, first: int) -> None:
     """Send lines one by one."""
     record = job.record
-    for line, (record.key, record.value) in enumerate(lines, first):
+    for line, (record.key, record.value) in enumerate(lines, first):  # type: ignore[arg-type]
         record.id = line
         try:
             job.send(record, job.report, job.option)

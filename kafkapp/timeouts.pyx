@@ -39,7 +39,8 @@ cdef int64_t to_ms(object timeout, str what="timeout") except -2:
 cdef int64_t deadline_of(object timeout) except -2:
     """The moment when a time-out is over; -1: never."""
     cdef int64_t ms = to_ms(timeout)
-    return ms if ms < 0 else now() + ms
+    # The clock is read in whole milliseconds: one more, so that a wait is never shorter than what was asked for.
+    return ms if ms <= 0 else now() + ms + 1
 
 
 cdef int remaining(int64_t deadline, int most) noexcept:

@@ -31,7 +31,10 @@ class CaseFailed(Exception):
 
 @dataclass(frozen=True)
 class Case:
-    """What one process does; `needs` names the modules, programs as `bin:NAME` and variables as `env:NAME` without which it is left out."""
+    """What one process does.
+
+    `needs` names the modules, the programs (`bin:NAME`) and the variables (`env:NAME`) without which it is left out.
+    """
 
     label: str
     client: str

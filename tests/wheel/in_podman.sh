@@ -39,7 +39,7 @@ if ! podman image exists "$image"; then
     mirror=$(grep -rhoE 'https?://[^ ]+/debian(/| |$)' /etc/apt/sources.list* | head -1)
     root=$work/root
     [ -x "$root/usr/bin/make" ] || debootstrap --variant=minbase \
-        --include=gcc,libc6-dev,make,perl,ca-certificates,debianutils,libssl3,libffi8,libbz2-1.0,libsqlite3-0,liblzma5,zlib1g \
+        --include=gcc,libc6-dev,make,perl,ca-certificates,libssl3,libffi8,libbz2-1.0,libsqlite3-0,liblzma5,zlib1g \
         "$suite" "$root" "$mirror" >"$work/debootstrap.log"
 
     step "Its Pythons, under /opt/python as in a manylinux image, and auditwheel"
@@ -53,7 +53,7 @@ if ! podman image exists "$image"; then
         version=$("$prefix/bin/python3" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
         mkdir -p "$home/bin" "$home/lib"
         cp -a "$prefix"/lib/libpython3* "$home/lib/"
-        (cd "$prefix" && tar c --exclude=site-packages --exclude=__pycache__ --exclude=test "lib/python$version" include) |
+        tar c -C "$prefix" --exclude=site-packages --exclude=__pycache__ --exclude=test "lib/python$version" include |
             tar x -C "$home"
         mkdir -p "$home/lib/python$version/site-packages"
         cp "$prefix/bin/python$version" "$home/bin/"
@@ -61,7 +61,8 @@ if ! podman image exists "$image"; then
         ln -sf "python$version" "$home/bin/python"
         ln -sf "python$version" "$home/bin/python3"
         chroot "$root" "${home#"$root"}/bin/python" -m ensurepip >/dev/null
-        chroot "$root" "${home#"$root"}/bin/python" -m pip install -q --root-user-action=ignore build virtualenv
+        chroot "$root" "${home#"$root"}/bin/python" -m pip install -q --root-user-action=ignore build virtualenv \
+            2>/dev/null
         ln -sf pip3 "$home/bin/pip"
     done
     python=$(ls -d "$root"/opt/python/cp3*1* | head -1)
@@ -86,7 +87,9 @@ SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 export SOURCE_DATE_EPOCH
 export CIBW_CONTAINER_ENGINE="podman; create_args: --ulimit nofile=1000:1000 --ulimit nproc=1000:1000"
 export CIBW_MANYLINUX_X86_64_IMAGE=$image CIBW_MANYLINUX_AARCH64_IMAGE=$image
-CIBW_BUILD=$(for python in $PYTHONS; do "$python/bin/python3" -c 'import sys; print("cp%d%d-manylinux_*" % sys.version_info[:2])'; done | xargs)
+CIBW_BUILD=$(for prefix in $PYTHONS; do
+    "$prefix/bin/python3" -c 'import sys; print("cp%d%d-manylinux_*" % sys.version_info[:2])'
+done | xargs)
 export CIBW_BUILD
 "$work/tools/bin/cibuildwheel" --platform linux --output-dir "$output"
 ls -l "$output"

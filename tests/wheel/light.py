@@ -1,16 +1,16 @@
 """The light test of an installed wheel: it imports, says what it is made of, and sends with each producer.
 
 Run by cibuildwheel with nothing but the wheel and its dependencies: `python -I tests/wheel/light.py [VERSION]`, where
-VERSION is the librdkafka that must be inside. Needs no broker: kafkapp brings a cluster. Seconds are for a slow machine.
+VERSION is the librdkafka that must be inside. Needs no broker: kafkapp brings a cluster.
 """
 import sys
 import time
 from importlib.metadata import version
 
-BEGAN = time.perf_counter()
+BEGAN = time.perf_counter()     # an import counts
 
-import kafkapp
-from kafkapp.testing import MockCluster
+import kafkapp  # noqa: E402
+from kafkapp.testing import MockCluster  # noqa: E402
 
 FEATURES = {"gzip", "snappy", "lz4", "zstd", "ssl", "sasl_plain", "sasl_scram", "sasl_oauthbearer", "oidc"}
 OPTIONS = (kafkapp.SendOption.NoCopyRecordValue, kafkapp.SendOption.ToCopyRecordValue)
@@ -53,7 +53,7 @@ def main():
             check_async(properties, codec)
         check_sync(properties)
     took = time.perf_counter() - BEGAN
-    assert took < 2 or "--slow" in sys.argv, f"took {took:.2f} s: the light test must be done in two seconds"
+    assert took < 2, f"took {took:.2f} s: the light test must be done in two seconds"
     print(f"kafkapp {kafkapp.__version__}, librdkafka {kafkapp.librdkafka_version()}: sent with both producers, "
           f"copied and not, in {took:.2f} s")
 

@@ -147,7 +147,7 @@ class Ticker:
             last = now
 
     def baseline(self, value: bytes) -> float:
-        """Its longest stall beside as much work on the same memory without the GIL: what the machine itself does to it."""
+        """Its longest stall beside as much work on the same memory without the GIL: what the machine does to it."""
         return self.stall(lambda: hashlib.sha256(value).digest())
 
     def stall(self, act: Callable[[], object]) -> float:

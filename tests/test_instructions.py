@@ -1,0 +1,77 @@
+"""A guard on the cost of a record that no noise reaches: instructions in kafkapp's own modules, counted by callgrind.
+
+Two runs of different length are compared, so that what starts and ends a program does not count. A change that moves a
+figure beyond its budget either mends that or changes the budget here, and says why in its commit.
+"""
+import os
+import platform
+import shutil
+import subprocess
+import sys
+
+import pytest
+from commandline import COMMAND
+
+import kafkapp
+
+# Instructions a record on x86_64, CPython 3.11, gcc 12, librdkafka's and Python's own not counted; with a tenth of play
+# for other compilers and interpreters. Measured: 1034, 852 and 92.
+BUDGET = {"callback": 1150, "plain": 940, "batch": 105}
+SHORT, LONG = 1000, 6000
+
+PROGRAM = """
+import sys
+from kafkapp import EventsPollingOption, KafkaAsyncProducer, ProducerRecord
+
+def main(servers, count, how):
+    producer = KafkaAsyncProducer({"bootstrap.servers": servers, "linger.ms": 50}, EventsPollingOption.Manual)
+    value, topic, delivered = b"x" * 100, "t", [0]
+    def on_delivery(metadata, error):
+        delivered[0] += error is None
+    callback = on_delivery if how == "callback" else None
+    producer.send(ProducerRecord(topic, 0, None, value), callback)
+    producer.flush()
+    if how == "batch":
+        assert not producer.send_batch(topic, [value] * count, partition=0).failures()
+    else:
+        for _ in range(count):
+            producer.send(ProducerRecord(topic, 0, None, value), callback)
+    producer.flush()
+    assert not callback or delivered[0] == count + 1
+    producer.close()
+
+main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+"""
+
+
+@pytest.fixture(scope="module")
+def servers():
+    with subprocess.Popen([*COMMAND, "mock-cluster"], stdout=subprocess.PIPE, text=True) as process:
+        yield process.stdout.readline().strip()
+        process.terminate()
+
+
+def instructions(servers, count, how, out):
+    """All instructions of one run in the package's own libraries."""
+    folder = os.path.dirname(os.path.realpath(kafkapp.__file__))
+    subprocess.run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", sys.executable, "-c", PROGRAM, servers,
+                    str(count), how], check=True, capture_output=True, timeout=100)
+    table = subprocess.run(["callgrind_annotate", "--threshold=100", str(out)], check=True, capture_output=True, text=True)
+    rows = [line for line in table.stdout.splitlines() if f"[{folder}{os.sep}" in line and "librdkafka" not in line]
+    assert rows, table.stdout
+    return sum(int(row.split("(")[0].replace(",", "")) for row in rows)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the budgets are instructions of x86_64")
+@pytest.mark.parametrize("how", BUDGET)
+def test_a_record_costs_what_it_did(servers, tmp_path, how):
+    if not shutil.which("valgrind"):
+        if os.environ.get("CI"):
+            pytest.fail("valgrind is not installed")
+        pytest.skip("valgrind is not installed")
+    cost = (instructions(servers, LONG, how, tmp_path / "long")
+            - instructions(servers, SHORT, how, tmp_path / "short")) / (LONG - SHORT)
+    print(f"{how}: {cost:.0f} instructions a record")
+    assert BUDGET[how] / 2 < cost < BUDGET[how]
