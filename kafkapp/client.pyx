@@ -377,8 +377,7 @@ cdef class Client:
         """The interpreter is at its end, and has ended the background thread: nobody can report any more."""
         self.state = CLOSED
         if self.outstanding():
-            report(RuntimeError(f"producer {self.name}: {self.outstanding()} records lost: "
-                                "the interpreter is at its end"))
+            report(RuntimeError(f"producer {self.name}: {self.outstanding()} records lost: the interpreter ends"))
         return 0
 
     cdef int wait_all(self, int64_t deadline, list raised) except -1:

@@ -8,7 +8,7 @@ import time
 
 import pytest
 from faultkit import Books, make
-from ledger import DELIVERED, NOT_PERSISTED, UNKNOWN, Ledger
+from ledger import NOT_PERSISTED, UNKNOWN, Ledger
 from readback import read_log
 from support import HELD, NOWHERE, Stopwatch
 
