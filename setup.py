@@ -17,7 +17,7 @@ MODULES = {
     "conf": [],
     "delivery": ["csrc/delivery.c"],
     "events": [],
-    "client": ["csrc/delivery.c"],
+    "client": ["csrc/delivery.c", "csrc/rounds.c"],
     "columns": ["csrc/batch.c", "csrc/delivery.c", "csrc/produce.c"],
     "batch": ["csrc/batch.c", "csrc/delivery.c", "csrc/produce.c"],
     "sender": ["csrc/delivery.c", "csrc/produce.c"],

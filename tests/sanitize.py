@@ -124,7 +124,7 @@ def stress(kind, prefix, cache):
     headers = subprocess.run([sys.executable, "-c", "import sysconfig; print(sysconfig.get_path('include'))"], check=True,
                              capture_output=True, text=True).stdout.strip()
     run(["gcc", *FLAGS[kind].split(), "-I", ROOT / "csrc", "-I", headers, "-I", prefix / "include", ROOT / "tests" /
-         "stress_delivery.c", ROOT / "csrc" / "delivery.c", ROOT / "csrc" / "batch.c", ROOT / "csrc" / "produce.c",
+         "stress_delivery.c", ROOT / "csrc" / "delivery.c", ROOT / "csrc" / "rounds.c", ROOT / "csrc" / "batch.c", ROOT / "csrc" / "produce.c",
          "-L", prefix / "lib", f"-Wl,-rpath,{prefix / 'lib'}", "-lrdkafka", "-lpthread", "-o", program])
     return [program]
 
