@@ -33,10 +33,12 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
     # -- errors ------------------------------------------------------------------------------------
     ctypedef enum rd_kafka_resp_err_t:
         RD_KAFKA_RESP_ERR_NO_ERROR
+        RD_KAFKA_RESP_ERR__CONFLICT
         RD_KAFKA_RESP_ERR__FATAL
         RD_KAFKA_RESP_ERR__INVALID_ARG
         RD_KAFKA_RESP_ERR__MSG_TIMED_OUT
         RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
+        RD_KAFKA_RESP_ERR__PREV_IN_PROGRESS
         RD_KAFKA_RESP_ERR__QUEUE_FULL
         RD_KAFKA_RESP_ERR__STATE
         RD_KAFKA_RESP_ERR__TIMED_OUT

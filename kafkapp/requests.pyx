@@ -21,6 +21,7 @@ cdef class Request:
     cdef Client client
     cdef int timeout_ms
     cdef object done
+    cdef object failure     # what call() raised, for the thread that waits
 
     cdef int call(self) except -1:
         raise NotImplementedError
@@ -28,6 +29,8 @@ cdef class Request:
     def run(self):
         try:
             self.call()
+        except BaseException as exc:
+            self.failure = exc
         finally:
             self.client.leave()
             self.done.set()
@@ -54,6 +57,8 @@ cdef class Request:
                 client.check_open()
         finally:
             client.leave()
+        if self.failure is not None:
+            raise self.failure
         return 0
 
 

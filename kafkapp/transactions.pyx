@@ -3,6 +3,8 @@
 Layer L6: the base of both producers. librdkafka's calls are made in slices, which it resumes, so that signals are
 answered, and reports served where no background thread does: a commit waits for them.
 """
+from time import sleep
+
 from kafkapp.errors import KafkaException
 
 from cpython.exc cimport PyErr_CheckSignals
@@ -12,6 +14,8 @@ from kafkapp.client cimport Client
 from kafkapp.delivery cimport kp_enter, raise_all, report_all
 from kafkapp.errors cimport take_error
 from kafkapp.librdkafka cimport (
+    RD_KAFKA_RESP_ERR__CONFLICT,
+    RD_KAFKA_RESP_ERR__PREV_IN_PROGRESS,
     RD_KAFKA_RESP_ERR__TIMED_OUT,
     rd_kafka_abort_transaction,
     rd_kafka_begin_transaction,
@@ -29,6 +33,8 @@ cdef enum:
     SLICE = 100     # ms; the longest wait without a look at signals
     SERVING_SLICE = 10      # ms; the same where this thread has to serve the reports that the call waits for
 
+cdef double PAUSE = 0.1     # seconds between two tries of what was refused at once
+
 
 cdef class Transactional(Sender):
     """Transactions, which both producers have."""
@@ -42,7 +48,8 @@ cdef class Transactional(Sender):
             timeout: seconds (int, float or timedelta), None waits for ever.
         Raises:
             KafkaException: RD_KAFKA_RESP_ERR__NOT_CONFIGURED, `transactional.id` is not set;
-                RD_KAFKA_RESP_ERR__TIMED_OUT, call it again; others as `error` tells: `is_retriable`, `is_fatal`.
+                RD_KAFKA_RESP_ERR__TIMED_OUT, or with `is_retriable` the reason for which the time was over, such as
+                RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS: call it again; others as `error` tells: `is_fatal`.
             RuntimeError: inside a callback of this producer, after `close`, or in a forked child.
         Source: rd_kafka_init_transactions(); KafkaProducer::initTransactions.
         """
@@ -105,7 +112,8 @@ cdef class Transactional(Sender):
     def send_offsets_to_transaction(self, offsets, group_id, timeout=None):
         """Commit a consumer group's offsets with the transaction.
 
-        Blocks, without the GIL.
+        Blocks, without the GIL. After Ctrl-C the request goes on to its end, and the other calls of the transaction
+        raise RD_KAFKA_RESP_ERR__CONFLICT, with `is_retriable`, until then; `with transaction()` waits for that.
 
         Args:
             offsets: (topic, partition, offset) tuples; the offset is that of the next record to read.
@@ -159,6 +167,7 @@ class Transaction:
                 if error.transaction_requires_abort:
                     self.abort()
                     raise
+                sleep(PAUSE)
 
     def abort(self):
         while True:
@@ -167,6 +176,7 @@ class Transaction:
             except KafkaException as failure:
                 if not failure.error.is_retriable or failure.error.is_fatal:
                     raise
+                sleep(PAUSE)
 
 
 cdef int run(Client client, Call call, str what, int64_t deadline) except -1:
@@ -174,7 +184,7 @@ cdef int run(Client client, Call call, str what, int64_t deadline) except -1:
     cdef list raised = None if client.background else []
     cdef rd_kafka_error_t *c_error
     cdef rd_kafka_t *rk = client.rk
-    cdef object error
+    cdef object error, reason = None
     cdef int ms
     client.check_blocking(what)
     kp_enter(&client.deliveries)
@@ -184,8 +194,12 @@ cdef int run(Client client, Call call, str what, int64_t deadline) except -1:
             with nogil:
                 c_error = call(rk, ms)
             error = take_error(c_error)
-            if (error is None or error.code != RD_KAFKA_RESP_ERR__TIMED_OUT or not error.is_retriable
-                    or passed(deadline)):
+            if error is None or not goes_on(call, error):
+                break
+            if error.code != RD_KAFKA_RESP_ERR__TIMED_OUT:
+                reason = error
+            if passed(deadline):
+                error = reason or error     # librdkafka forgets the reason from slice to slice
                 break
             if not client.background:
                 client.serve(0, raised)
@@ -205,6 +219,16 @@ cdef int run(Client client, Call call, str what, int64_t deadline) except -1:
     return 0
 
 
+cdef bint goes_on(Call call, error):
+    """Whether the call is still under way, and only the slice was over."""
+    if not error.is_retriable:
+        return False
+    if call == <Call>rd_kafka_init_transactions:
+        # At the end of its time it gives, if it can, the error that it is retrying in place of the time-out.
+        return error.code not in (RD_KAFKA_RESP_ERR__CONFLICT, RD_KAFKA_RESP_ERR__PREV_IN_PROGRESS)
+    return error.code == RD_KAFKA_RESP_ERR__TIMED_OUT
+
+
 cdef int raise_error(error) except -1:
     if error is not None:
         raise KafkaException(error)
@@ -216,6 +240,10 @@ cdef str check_text(str what, text):
         raise TypeError(f"{what} must be a str, not {type(text).__name__}")
     if not text or "\0" in text:
         raise ValueError(f"{what} must be a text without NUL, not {text!r}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{what} must not have a lone surrogate: {text!r}") from None
     return text
 
 

@@ -1,0 +1,463 @@
+"""Transactions as their user sees them: the calls in and out of order, their time-outs, Ctrl-C, and the context.
+
+Layer: tests, on the embedded cluster; librdkafka's own tests 0103 and 0105 as far as a producer's user meets them.
+What errors of the cluster do is in test_transaction_errors.py; what a reader sees, in real_kafka/.
+"""
+import json
+import threading
+import time
+
+import pytest
+from conftest import wait_for
+from support import NOWHERE, Stopwatch, consume, run_python
+from txn import KINDS, Sent, err, failing, kind_of, open_producer
+
+from kafkapp import Error, KafkaException, ProducerRecord
+from kafkapp.testing import ApiKey
+from kafkapp.transactions import Transaction
+
+ALL = pytest.mark.parametrize("kind", KINDS)
+
+
+@pytest.fixture(params=KINDS)
+def producer(request, cluster):
+    """Initialised, of each kind."""
+    with open_producer(request.param, cluster) as producer:
+        producer.init_transactions(10)
+        yield producer
+
+
+class Counting:
+    """How many requests of an API the cluster got; this librdkafka may be too old to say, and then nothing is checked."""
+
+    def __init__(self, cluster):
+        self.cluster = cluster
+        try:
+            cluster.start_request_tracking()
+            self.able = True
+        except NotImplementedError:
+            self.able = False
+
+    def check(self, api, count):
+        if self.able:
+            assert sum(request.api == api for request in self.cluster.requests()) == count
+
+
+# -- the calls ---------------------------------------------------------------------------------------------------------
+
+def test_records_of_transactions_are_delivered_and_their_callbacks_run_during_the_commit(cluster, topic, producer):
+    for round in range(3):
+        sent = Sent(producer, topic)
+        producer.begin_transaction()
+        for number in range(5):
+            sent.send(f"{round}-{number}")
+        producer.commit_transaction(10)
+        assert sent.codes == [None] * 5 and len(producer) == 0
+    assert [m.value().decode() for m in consume(cluster, topic, 15)] == [f"{r}-{n}" for r in range(3) for n in range(5)]
+
+
+def test_what_is_in_flight_is_purged_by_an_abort_and_reported_during_it(cluster, topic, producer):
+    producer.fetch_broker_metadata(topic)
+    cluster.broker_down(1)
+    sent = Sent(producer, topic)
+    producer.begin_transaction()
+    for number in range(5):
+        sent.send()
+    cluster.broker_up(1)
+    producer.abort_transaction(10)
+    assert len(sent.codes) == 5 and len(producer) == 0
+    assert set(sent.codes) <= {None, err("_PURGE_QUEUE"), err("_PURGE_INFLIGHT")}
+    with producer.transaction():
+        sent.send(b"next")
+    assert sent.codes[5:] == [None]
+
+
+@ALL
+def test_t2_calls_out_of_order_raise_and_empty_transactions_succeed(cluster, kind):
+    """The C++ test CatchException (T2); librdkafka's 0103 misuse."""
+    with open_producer(kind, cluster, transactional_id="") as plain:
+        assert failing(plain.init_transactions, 5).code == err("_NOT_CONFIGURED")
+        assert failing(plain.begin_transaction).code == err("_NOT_CONFIGURED")
+    with open_producer(kind, cluster) as producer:
+        for call in (producer.begin_transaction, producer.commit_transaction, producer.abort_transaction):
+            error = failing(call)
+            assert (error.code, kind_of(error)) == (err("_STATE"), "none")
+        producer.init_transactions(10)
+        for call in (producer.commit_transaction, producer.abort_transaction):
+            assert failing(call, 5).code == err("_STATE")
+        producer.begin_transaction()
+        assert failing(producer.begin_transaction).code == err("_STATE")
+        producer.abort_transaction(10)
+        producer.begin_transaction()
+        producer.commit_transaction(10)
+        assert failing(producer.commit_transaction, 5).code == err("_STATE")
+        assert failing(producer.init_transactions, 5).code == err("_STATE")
+
+
+def test_empty_transactions_ask_the_cluster_nothing_unless_they_have_offsets(cluster, producer):
+    counting = Counting(cluster)
+    for end in (producer.commit_transaction, producer.abort_transaction):
+        producer.begin_transaction()
+        end(10)
+    counting.check(ApiKey.EndTxn, 0)
+    for end in (producer.commit_transaction, producer.abort_transaction):
+        producer.begin_transaction()
+        producer.send_offsets_to_transaction([("source", 0, 5)], "group", 10)
+        end(10)
+    counting.check(ApiKey.EndTxn, 2)
+    counting.check(ApiKey.TxnOffsetCommit, 2)
+
+
+def test_a_send_outside_of_a_transaction_is_refused_and_never_reported(cluster, topic, producer):
+    sent = Sent(producer, topic)
+
+    def refused():
+        if hasattr(producer, "try_send"):
+            assert producer.try_send(ProducerRecord(topic, 0, value=b"v"), sent.on_report).code == err("_STATE")
+        return failing(producer.send, ProducerRecord(topic, 0, value=b"v")).code == err("_STATE")
+
+    assert refused()
+    producer.begin_transaction()
+    sent.send()
+    producer.commit_transaction(10)
+    assert refused()
+    producer.begin_transaction()
+    producer.abort_transaction(10)
+    assert refused()
+    batch = producer.send_batch(topic, [b"a", b"b"], partition=0)
+    assert batch.done and list(batch.errors) == [err("_STATE")] * 2
+    assert sent.codes == [None]
+    consume(cluster, topic, 1)
+
+
+@ALL
+def test_a_callback_may_not_wait_for_its_own_transaction(cluster, topic, kind):
+    refused = []
+    with open_producer(kind, cluster) as producer:
+        producer.init_transactions(10)
+        calls = [producer.init_transactions, producer.begin_transaction, producer.commit_transaction,
+                 producer.abort_transaction, lambda: producer.send_offsets_to_transaction([("t", 0, 1)], "g")]
+
+        def callback(*report):
+            for call in calls:
+                with pytest.raises(RuntimeError, match="callback"):
+                    call()
+                refused.append(call)
+
+        with producer.transaction():
+            producer.send_batch(topic, [b"v"], partition=0, callback=callback, timeout=0)
+    assert refused == calls
+    for call in calls:
+        with pytest.raises(RuntimeError, match="closed"):
+            call()
+
+
+def test_a_callback_that_raises_during_a_commit_by_hand_is_raised_after_it(cluster, topic):
+    with open_producer("manual", cluster) as producer:
+        producer.init_transactions(10)
+
+        def raises(metadata, error):
+            raise LookupError("of the callback")
+
+        producer.begin_transaction()
+        producer.send(ProducerRecord(topic, 0, value=b"v"), raises)
+        with pytest.raises(LookupError, match="of the callback"):
+            producer.commit_transaction(10)
+        producer.begin_transaction()        # it was committed
+        producer.abort_transaction(10)
+
+
+# -- offsets -----------------------------------------------------------------------------------------------------------
+
+def test_offsets_may_come_in_any_iterable_and_none_at_all(cluster, topic, producer):
+    for offsets in ([], [("source", 0, 5), ["source", 1, 0]], iter([("source", 0, 6)]), {("source", 2**31 - 1, 2**63 - 1)}):
+        producer.begin_transaction()
+        producer.send_offsets_to_transaction(offsets, "group", 10)
+        producer.commit_transaction(10)
+
+
+def raising():
+    yield ("source", 0, 1)
+    raise LookupError("of the iterable")
+
+
+BAD_OFFSETS = {
+    "no iterable": (5, "group", TypeError, "iterable"),
+    "no tuples": (["source"], "group", TypeError, "tuples"),
+    "two parts": ([("source", 1)], "group", TypeError, "tuples"),
+    "four parts": ([("source", 1, 1, 1)], "group", TypeError, "tuples"),
+    "topic of bytes": ([(b"source", 0, 1)], "group", TypeError, "topic"),
+    "no topic": ([("", 0, 1)], "group", ValueError, "topic"),
+    "NUL": ([("a\0b", 0, 1)], "group", ValueError, "topic"),
+    "surrogate": ([("\ud800", 0, 1)], "group", ValueError, "topic|surrogate"),
+    "negative partition": ([("source", -1, 1)], "group", ValueError, "partition"),
+    "large partition": ([("source", 2**31, 1)], "group", ValueError, "partition"),
+    "partition of text": ([("source", "0", 1)], "group", TypeError, "partition"),
+    "boolean": ([("source", True, 1)], "group", TypeError, "partition"),
+    "negative offset": ([("source", 0, -1001)], "group", ValueError, "offset"),
+    "large offset": ([("source", 0, 2**63)], "group", ValueError, "offset"),
+    "offset of float": ([("source", 0, 1.0)], "group", TypeError, "offset"),
+    "raises": (raising(), "group", LookupError, "of the iterable"),
+    "group of bytes": ([("source", 0, 1)], b"group", TypeError, "group_id"),
+    "no group": ([("source", 0, 1)], None, TypeError, "group_id"),
+    "empty group": ([("source", 0, 1)], "", ValueError, "group_id"),
+    "NUL in group": ([("source", 0, 1)], "a\0", ValueError, "group_id"),
+    "surrogate in group": ([("source", 0, 1)], "\udfff", ValueError, "group_id|surrogate"),
+}
+
+
+@pytest.mark.parametrize("offsets, group, kind, text", BAD_OFFSETS.values(), ids=BAD_OFFSETS)
+def test_bad_offsets_raise_and_leave_the_transaction_as_it_is(broker, offsets, group, kind, text):
+    with open_producer("auto", broker) as producer:
+        producer.init_transactions(10)
+        producer.begin_transaction()
+        with pytest.raises(kind, match=text):
+            producer.send_offsets_to_transaction(offsets, group, 10)
+        producer.commit_transaction(10)
+
+
+# -- time-outs and other threads ---------------------------------------------------------------------------------------
+
+def test_init_that_timed_out_is_resumed(cluster):
+    with open_producer("auto", cluster) as producer:
+        cluster.set_rtt(None, 0.4)
+        with Stopwatch() as watch:
+            error = failing(producer.init_transactions, 0.1)
+        assert (error.code, kind_of(error)) == (err("_TIMED_OUT"), "retriable") and watch.seconds < 0.4
+        producer.init_transactions(10)
+        producer.begin_transaction()
+        producer.abort_transaction(10)
+
+
+@ALL
+def test_init_without_a_cluster_ends_with_its_time(kind):
+    with open_producer(kind, NOWHERE, message_timeout_ms=1000) as producer:
+        for _ in range(2):
+            with Stopwatch() as watch:
+                error = failing(producer.init_transactions, 0.3)
+            assert error.is_retriable and not error.is_fatal
+            assert 0.25 < watch.seconds < 1.3
+
+
+@pytest.mark.parametrize("end", ["commit_transaction", "abort_transaction"])
+def test_an_end_that_timed_out_is_resumed_and_conflicts_with_other_calls_until_then(cluster, topic, producer, end):
+    sent = Sent(producer, topic)
+    producer.begin_transaction()
+    sent.send()
+    producer.flush(10)
+    cluster.push_broker_errors(1, ApiKey.EndTxn, (0, 0.6))
+    error = failing(getattr(producer, end), 0.1)
+    assert (error.code, kind_of(error)) == (err("_TIMED_OUT"), "retriable")
+    other = "abort_transaction" if end == "commit_transaction" else "commit_transaction"
+    error = failing(getattr(producer, other), 0.1)
+    assert (error.code, kind_of(error)) == (err("_CONFLICT"), "retriable")
+    getattr(producer, end)(10)
+    producer.begin_transaction()
+    getattr(producer, end)(10)
+
+
+def test_two_threads_that_end_the_same_transaction_do_not_both(cluster, topic, producer):
+    sent = Sent(producer, topic)
+    producer.begin_transaction()
+    sent.send()
+    producer.flush(10)
+    cluster.push_broker_errors(1, ApiKey.EndTxn, (0, 0.5))
+    outcome = []
+
+    def commit():
+        try:
+            outcome.append(producer.commit_transaction(10))
+        except KafkaException as failure:
+            outcome.append(failure.error)
+
+    threads = [threading.Thread(target=commit) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+    # The slices of the two may also take turns in waiting for the one commit: then the second finds it done.
+    codes = [error and error.code for error in outcome]
+    assert None in codes and set(codes) <= {None, err("_PREV_IN_PROGRESS"), err("_STATE")}
+    producer.begin_transaction()
+    producer.abort_transaction(10)
+
+
+def test_a_close_amid_a_commit_ends_both(cluster, topic):
+    producer = open_producer("auto", cluster)
+    producer.init_transactions(10)
+    producer.begin_transaction()
+    cluster.set_rtt(None, 5)
+    sent = Sent(producer, topic)
+    sent.send()
+    outcome = []
+
+    def commit():
+        try:
+            outcome.append(producer.commit_transaction(30))
+        except (KafkaException, RuntimeError) as failure:
+            outcome.append(failure)
+
+    thread = threading.Thread(target=commit)
+    thread.start()
+    wait_for(lambda: thread.is_alive())
+    producer.close(0.2)
+    thread.join(10)
+    assert not thread.is_alive() and isinstance(outcome[0], (KafkaException, RuntimeError))
+    assert len(sent.codes) == 1
+
+
+# -- Ctrl-C ------------------------------------------------------------------------------------------------------------
+
+INTERRUPTED = """
+import json, os, signal, sys, threading, time
+from kafkapp import *
+
+kind, call, bootstrap, topic = sys.argv[1:]
+made = {"bootstrap.servers": bootstrap, "transactional.id": topic, "linger.ms": 0, "log_cb": lambda *log: None}
+producer = KafkaSyncProducer(made) if kind == "sync" else KafkaAsyncProducer(made, EventsPollingOption[kind.capitalize()])
+if call != "init":
+    producer.init_transactions(10)
+    producer.begin_transaction()
+    producer.send_batch(topic, [b"v"], partition=0).wait(10)
+calls = {"init": producer.init_transactions, "commit": producer.commit_transaction, "abort": producer.abort_transaction,
+         "offsets": lambda: producer.send_offsets_to_transaction([("source", 0, 1)], "group")}
+print("ready", flush=True)
+sys.stdin.readline()
+interrupted = []
+timer = threading.Timer(0.25, lambda: (interrupted.append(time.monotonic()), os.kill(os.getpid(), signal.SIGINT)))
+timer.start()
+try:
+    if call == "offsets":
+        producer.abort_transaction(10)
+        with producer.transaction():        # which waits, to abort, until the request has come to its end
+            calls[call]()
+    calls[call]()
+    ended = "returned"
+except KeyboardInterrupt:
+    ended = "KeyboardInterrupt"
+took = time.monotonic() - interrupted[0]
+if call != "offsets":
+    calls[call]()
+producer.begin_transaction()
+producer.abort_transaction()
+producer.close()
+print(json.dumps({"ended": ended, "took": took}))
+"""
+
+SLOW = {"init": ApiKey.InitProducerId, "commit": ApiKey.EndTxn, "abort": ApiKey.EndTxn, "offsets": ApiKey.AddOffsetsToTxn}
+
+
+@pytest.mark.parametrize("kind, call", [(kind, call) for kind in KINDS for call in ("init", "commit", "abort")]
+                         + [("auto", "offsets")])
+def test_ctrl_c_ends_the_call_which_can_be_made_again(cluster, topic, kind, call):
+    from support import finish, start_python
+
+    process = start_python(INTERRUPTED, kind, call, cluster.bootstrap_servers, topic)
+    try:
+        assert process.stdout.readline() == "ready\n"
+        cluster.push_broker_errors(1, SLOW[call], (0, 1.5))
+        out, errors = finish_with(process, "go\n", finish)
+    finally:
+        process.kill()
+    assert process.returncode == 0, errors
+    seen = json.loads(out)
+    assert seen["ended"] == "KeyboardInterrupt"
+    assert seen["took"] < 0.5 or call == "offsets"
+
+
+def finish_with(process, text, finish):
+    process.stdin.write(text)
+    process.stdin.flush()
+    return finish(process)
+
+
+# -- the context -------------------------------------------------------------------------------------------------------
+
+def test_the_context_commits_gives_its_producer_and_aborts_when_its_body_raises(cluster, topic, producer):
+    sent = Sent(producer, topic)
+    counting = Counting(cluster)
+    with producer.transaction() as same:
+        assert same is producer
+        sent.send(b"committed")
+    assert sent.codes == [None]
+    for raised in (ZeroDivisionError, KeyboardInterrupt, GeneratorExit):
+        with pytest.raises(raised), producer.transaction():
+            sent.send(b"aborted")
+            producer.flush(10)
+            raise raised
+    counting.check(ApiKey.EndTxn, 4)
+    assert failing(producer.commit_transaction, 5).code == err("_STATE")        # nothing is left open
+
+
+class Scripted:
+    """Stands for a producer whose commits and aborts end as the script says."""
+
+    def __init__(self, **script):
+        self.script, self.calls = script, []
+
+    def begin_transaction(self):
+        self.calls.append("begin")
+
+    def end(self, name):
+        self.calls.append(name)
+        if error := self.script[name].pop(0):
+            raise KafkaException(error)
+
+    def commit_transaction(self):
+        self.end("commit")
+
+    def abort_transaction(self):
+        self.end("abort")
+
+
+AGAIN = Error(err("_CONFLICT"), is_retriable=True)
+ABORT = Error(err("_INCONSISTENT"), transaction_requires_abort=True)
+FATAL = Error(err("_FENCED"), is_fatal=True)
+
+
+@pytest.mark.parametrize("commit, abort, calls, raised", [
+    ([None], [], ["commit"], None),
+    ([AGAIN, AGAIN, None], [], ["commit", "commit", "commit"], None),
+    ([AGAIN, ABORT], [AGAIN, None], ["commit", "commit", "abort", "abort"], ABORT),
+    ([FATAL], [], ["commit"], FATAL),
+    ([Error(err("_STATE"))], [], ["commit"], Error(err("_STATE"))),
+    ([ABORT], [FATAL], ["commit", "abort"], FATAL),
+])
+def test_the_context_repeats_what_can_be_repeated(commit, abort, calls, raised):
+    producer = Scripted(commit=list(commit), abort=list(abort))
+    try:
+        with Transaction(producer):
+            pass
+        assert raised is None
+    except KafkaException as failure:
+        assert failure.error == raised
+    assert producer.calls == ["begin", *calls]
+
+
+def test_the_context_does_not_hide_the_bodys_exception_behind_the_aborts():
+    producer = Scripted(abort=[AGAIN, FATAL])
+    with pytest.raises(ZeroDivisionError) as failure, Transaction(producer):
+        raise ZeroDivisionError
+    assert producer.calls == ["begin", "abort", "abort"]
+    assert any("could not be aborted" in note and "fatal" in note for note in failure.value.__notes__)
+
+
+def test_between_two_tries_the_context_waits():
+    producer = Scripted(commit=[AGAIN, AGAIN, None])
+    begin = time.monotonic()
+    with Transaction(producer):
+        pass
+    assert time.monotonic() - begin > 0.15
+
+
+def test_the_interpreter_ends_with_a_transaction_open(broker, topic):
+    code = """
+import sys
+from kafkapp import *
+producer = KafkaAsyncProducer({"bootstrap.servers": sys.argv[1], "transactional.id": sys.argv[2]})
+producer.init_transactions(10)
+producer.begin_transaction()
+producer.send(ProducerRecord(sys.argv[2], 0, value=b"v"), lambda metadata, error: print(error))
+"""
+    assert run_python(code, broker.bootstrap_servers, topic) == "None\n"

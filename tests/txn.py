@@ -1,0 +1,59 @@
+"""Transactional producers of all three kinds on the embedded cluster, behind one set of calls.
+
+Layer: test helper. The embedded cluster keeps every record: it has the coordinator's answers, not its markers.
+"""
+import uuid
+
+import pytest
+from support import properties
+
+import kafkapp
+from kafkapp import ErrorCode, EventsPollingOption, KafkaException, ProducerRecord
+
+KINDS = ("auto", "manual", "sync")
+
+
+def open_producer(kind, cluster, **more):
+    made = properties(cluster, {"transactional.id": f"id-{uuid.uuid4().hex[:8]}", "linger.ms": 0, "log_cb": lambda *log: None},
+                      **more)
+    if kind == "sync":
+        return kafkapp.KafkaSyncProducer(made)
+    return kafkapp.KafkaAsyncProducer(made, EventsPollingOption.Auto if kind == "auto" else EventsPollingOption.Manual)
+
+
+class Sent:
+    """Records that were sent without waiting, by any of the three kinds, and the codes that were reported."""
+
+    def __init__(self, producer, topic):
+        self.producer, self.topic = producer, topic
+        self.codes = []
+
+    def send(self, value=b"v", partition=0):
+        if isinstance(self.producer, kafkapp.KafkaSyncProducer):
+            self.producer.send_batch(self.topic, [value], partition=partition, callback=self.on_batch, timeout=0)
+        else:
+            self.producer.send(ProducerRecord(self.topic, partition, value=value), self.on_report)
+
+    def on_batch(self, batch):
+        self.codes += [code or None for code in batch.errors]
+
+    def on_report(self, metadata, error):
+        self.codes.append(error and error.code)
+
+
+def failing(call, *arguments):
+    """The Error that a call raises."""
+    with pytest.raises(KafkaException) as failure:
+        call(*arguments)
+    return failure.value.error
+
+
+def kind_of(error):
+    """One word for what the user has to do."""
+    flags = [name for name, flag in (("retriable", error.is_retriable), ("abortable", error.transaction_requires_abort),
+                                     ("fatal", error.is_fatal)) if flag]
+    return " ".join(flags) or "none"
+
+
+def err(name):
+    return ErrorCode[f"RD_KAFKA_RESP_ERR_{name}"]
