@@ -12,6 +12,7 @@ from setuptools import Extension, setup
 MODULES = {
     "errors": [],
     "timeouts": [],
+    "forks": [],
     "views": [],
     "records": [],
     "conf": [],

@@ -14,20 +14,6 @@ struct kp_block {
     kp_delivery slots[BLOCK];
 };
 
-int kp_forks = 0;
-
-static void count_fork(void) {
-    kp_forks++;
-}
-
-int kp_watch_forks(void) {
-    static int watching = 0;
-    if (watching)
-        return 0;
-    watching = 1;
-    return pthread_atfork(NULL, NULL, count_fork);
-}
-
 int kp_deliveries_init(kp_deliveries *d) {
     pthread_condattr_t attr;
     int err;

@@ -195,8 +195,4 @@ void kp_stop(kp_deliveries *d);
 void kp_round_end(kp_deliveries *d);
 void kp_name_thread(const char *name);
 
-/* Fork: the number of forks that lead to this process. A handle of another number is of another process. */
-extern int kp_forks;
-int kp_watch_forks(void);
-
 #endif
