@@ -109,6 +109,7 @@ cdef class Client:
         except RuntimeError as exc:
             self.poller = None
             self.state = CLOSED
+            kp_stop(&self.deliveries)       # it may run all the same: start() makes locks after that
             raise new_exception(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, f"no background thread: {exc}") from exc
         except:
             # Interrupted, and it may run: it ends, and with it the client goes.
