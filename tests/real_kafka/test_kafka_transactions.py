@@ -1,6 +1,8 @@
-"""Transactions against a real coordinator (parity.md, T1 and R9): what is committed is seen, whole; the rest is not."""
+"""Transactions against a real coordinator (parity.md, T1, T3, T4 and R9): what is committed is seen, whole; no more is."""
 
-import time
+import signal
+import subprocess
+import sys
 
 import pytest
 from readback import read_messages
@@ -22,18 +24,6 @@ def open_producer(kafka, make_topic):
     return open_producer
 
 
-def initialise(producer):
-    """init_transactions, again while the coordinator is still loading its log: the error says that it may be retried."""
-    deadline = time.monotonic() + DELIVERY
-    while True:
-        try:
-            return producer.init_transactions(DELIVERY)
-        except KafkaException as failure:
-            if not failure.error.is_retriable or time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-
-
 @pytest.fixture
 def seen(kafka):
     """The values that a reader of committed, or of all records finds."""
@@ -47,7 +37,7 @@ def seen(kafka):
 
 def test_t1_a_committed_transaction_is_seen_and_an_aborted_one_is_not(open_producer, topic, seen):
     with open_producer(topic) as producer:
-        initialise(producer)
+        producer.init_transactions(DELIVERY)
         with producer.transaction():
             producer.send(ProducerRecord(topic, 0, None, b"committed"))
         producer.begin_transaction()
@@ -60,13 +50,97 @@ def test_t1_a_committed_transaction_is_seen_and_an_aborted_one_is_not(open_produ
             raise ZeroDivisionError
         with producer.transaction():
             producer.send(ProducerRecord(topic, 0, None, b"again"))
-    assert seen(topic, committed=True) == [b"committed", b"again"]
-    assert seen(topic, committed=False) == [b"committed", b"aborted", b"raised", b"again"]
+        producer.begin_transaction()
+        producer.send(ProducerRecord(topic, 0, None, b"left open"))
+        producer.flush(DELIVERY)
+        assert seen(topic, committed=True) == [b"committed", b"again"]
+        assert seen(topic, committed=False) == [b"committed", b"aborted", b"raised", b"again", b"left open"]
+
+
+def test_t1_a_synchronous_producer_knows_where_its_record_is_before_others_see_it(kafka, topic, seen):
+    properties = {"bootstrap.servers": kafka.bootstrap_servers, "transactional.id": topic}
+    with kafkapp.KafkaSyncProducer(properties) as producer:
+        producer.init_transactions(DELIVERY)
+        with producer.transaction():
+            assert producer.send(ProducerRecord(topic, 0, None, b"first"), timeout=DELIVERY).offset == 0
+            assert seen(topic, committed=True) == []
+            assert seen(topic, committed=False) == [b"first"]
+        assert seen(topic, committed=True) == [b"first"]
+
+
+def test_t3_what_a_producer_left_open_is_ended_by_the_next_with_its_id(open_producer, topic, seen):
+    with open_producer(topic) as first:
+        first.init_transactions(DELIVERY)
+        first.begin_transaction()
+        first.send(ProducerRecord(topic, 0, None, b"left open"))
+        first.flush(DELIVERY)
+    with open_producer(topic) as second:
+        second.init_transactions(DELIVERY)
+        with second.transaction():
+            second.send(ProducerRecord(topic, 0, None, b"continued"))
+    assert seen(topic, committed=True) == [b"continued"]
+    assert seen(topic, committed=False) == [b"left open", b"continued"]
+
+
+KILLED = """
+import sys
+import kafkapp
+
+servers, topic = sys.argv[1:]
+producer = kafkapp.KafkaAsyncProducer({"bootstrap.servers": servers, "transactional.id": topic})
+producer.init_transactions(30)
+with producer.transaction():
+    producer.send_batch(topic, [b"0", b"1"], partition=0)
+producer.begin_transaction()
+assert producer.send_batch(topic, [b"torn"] * 5, partition=0).wait(30)
+print("ready", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_of_a_producer_that_is_killed_amid_a_transaction_nothing_torn_is_seen(kafka, open_producer, topic, seen):
+    command = [sys.executable, "-c", KILLED, kafka.bootstrap_servers, topic]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "ready\n"
+        finally:
+            process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert seen(topic, committed=True) == [b"0", b"1"]
+    assert seen(topic, committed=False) == [b"0", b"1"] + [b"torn"] * 5
+    with open_producer(topic) as successor:
+        successor.init_transactions(DELIVERY)
+        assert seen(topic, committed=True) == [b"0", b"1"]
+        with successor.transaction():
+            successor.send(ProducerRecord(topic, 0, None, b"2"))
+    assert seen(topic, committed=True) == [b"0", b"1", b"2"]
+
+
+def test_offsets_are_committed_with_their_transaction_and_not_without(kafka, open_producer, topic):
+    def committed():
+        from confluent_kafka import Consumer, TopicPartition
+
+        consumer = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": topic, "log_level": 0})
+        try:
+            (place,) = consumer.committed([TopicPartition(topic, 0)], timeout=DELIVERY)
+            return place.offset
+        finally:
+            consumer.close()
+
+    with open_producer(topic) as producer:
+        producer.init_transactions(DELIVERY)
+        with producer.transaction():
+            producer.send_offsets_to_transaction([(topic, 0, 5)], topic, DELIVERY)
+        assert committed() == 5
+        with pytest.raises(ZeroDivisionError), producer.transaction():
+            producer.send_offsets_to_transaction([(topic, 0, 9)], topic, DELIVERY)
+            raise ZeroDivisionError
+        assert committed() == 5
 
 
 def test_t4_a_successor_fences_its_predecessor_and_redoes_what_that_left_open(open_producer, topic, seen):
     with open_producer(topic) as first:
-        initialise(first)
+        first.init_transactions(DELIVERY)
         with first.transaction():
             for number in range(10):
                 first.send(ProducerRecord(topic, 0, None, str(number)))
@@ -75,7 +149,7 @@ def test_t4_a_successor_fences_its_predecessor_and_redoes_what_that_left_open(op
             first.send(ProducerRecord(topic, 0, None, str(number)))
         first.flush(DELIVERY)
         with open_producer(topic) as second:
-            initialise(second)
+            second.init_transactions(DELIVERY)
             with second.transaction():
                 for number in range(10, 20):
                     second.send(ProducerRecord(topic, 0, None, str(number)))
@@ -88,7 +162,7 @@ def test_t4_a_successor_fences_its_predecessor_and_redoes_what_that_left_open(op
 
 def test_r9_a_delivery_failure_has_the_transaction_aborted(open_producer, topic, kafka_nodes, seen):
     with open_producer(topic, message_timeout_ms=1000, transaction_timeout_ms=20000) as producer:
-        initialise(producer)
+        producer.init_transactions(DELIVERY)
         producer.begin_transaction()
         with kafka_nodes.paused():
             producer.send(ProducerRecord(topic, 0, None, b"never seen"))
