@@ -9,11 +9,19 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 import kafkapp
 
 ROOT = Path(__file__).resolve().parent.parent
 NOWHERE = "127.0.0.1:1"             # nothing listens there: connecting is refused at once
 HELD = {"linger.ms": 60000}         # records stay in librdkafka's queue until a flush or a purge
+
+
+
+def needs(feature):
+    """Skips a test where the librdkafka in use was built without a feature, as on a machine without OpenSSL's headers."""
+    return pytest.mark.skipif(feature not in kafkapp.librdkafka_features(), reason=f"this librdkafka has no {feature}")
 
 
 class Reports:
