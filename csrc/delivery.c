@@ -14,20 +14,6 @@ struct kp_block {
     kp_delivery slots[BLOCK];
 };
 
-int kp_forks = 0;
-
-static void count_fork(void) {
-    kp_forks++;
-}
-
-int kp_watch_forks(void) {
-    static int watching = 0;
-    if (watching)
-        return 0;
-    watching = 1;
-    return pthread_atfork(NULL, NULL, count_fork);
-}
-
 int kp_deliveries_init(kp_deliveries *d) {
     pthread_condattr_t attr;
     int err;
@@ -130,10 +116,6 @@ void kp_delivery_back(kp_deliveries *d, kp_delivery *delivery) {
 
 /* -- batches ------------------------------------------------------------------------------------ */
 
-static inline kp_batch **slot_at(kp_deliveries *d, uint32_t slot) {
-    return &d->slots[slot / KP_SLOTS][slot % KP_SLOTS];
-}
-
 int kp_slot_take(kp_deliveries *d, kp_batch *batch, PyObject *owner) {
     int taken = 1;
     POOL_LOCK(d);
@@ -162,7 +144,7 @@ int kp_slot_take(kp_deliveries *d, kp_batch *batch, PyObject *owner) {
     if (taken) {
         Py_INCREF(owner);
         batch->owner = owner;
-        __atomic_store_n(slot_at(d, batch->slot), batch, __ATOMIC_SEQ_CST);
+        __atomic_store_n(kp_slot_at(d, batch->slot), batch, __ATOMIC_SEQ_CST);
     }
     POOL_UNLOCK(d);
     return taken;
@@ -171,7 +153,7 @@ int kp_slot_take(kp_deliveries *d, kp_batch *batch, PyObject *owner) {
 /* The reference that the slot had is the caller's now. */
 void kp_slot_back(kp_deliveries *d, kp_batch *batch) {
     POOL_LOCK(d);
-    *slot_at(d, batch->slot) = NULL;
+    *kp_slot_at(d, batch->slot) = NULL;
     d->free_slots[d->free_count++] = batch->slot;
     POOL_UNLOCK(d);
 }
@@ -179,8 +161,8 @@ void kp_slot_back(kp_deliveries *d, kp_batch *batch) {
 kp_batch *kp_slot_in_use(kp_deliveries *d) {
     uint32_t slot;
     for (slot = 0; slot < d->slot_count; slot++)
-        if (*slot_at(d, slot))
-            return *slot_at(d, slot);
+        if (*kp_slot_at(d, slot))
+            return *kp_slot_at(d, slot);
     return NULL;
 }
 
@@ -199,7 +181,7 @@ int kp_deliveries_visit(kp_deliveries *d, visitproc visit, void *arg) {
     uint32_t slot;
     int i;
     for (slot = 0; slot < d->slot_count; slot++) {
-        kp_batch *batch = *slot_at(d, slot);
+        kp_batch *batch = *kp_slot_at(d, slot);
         if (batch)
             Py_VISIT(batch->owner);
     }
@@ -322,7 +304,7 @@ void kp_wake(kp_deliveries *d) {
 }
 
 /* Become the serving thread. Returns 0 when another thread serves: after one of its rounds, or when the time is over. */
-static int round_begin(kp_deliveries *d, int timeout_ms) {
+int kp_round_begin(kp_deliveries *d, int timeout_ms) {
     int mine = 1;
     pthread_mutex_lock(&d->lock);
     if (d->serving) {
@@ -340,207 +322,4 @@ static int round_begin(kp_deliveries *d, int timeout_ms) {
     }
     pthread_mutex_unlock(&d->lock);
     return mine;
-}
-
-/* -- rounds ------------------------------------------------------------------------------------- */
-
-/* Room for one more element of a growing array; 0 when there is no memory. */
-static int make_room(void **array, size_t count, size_t *room, size_t extra, size_t size) {
-    size_t want;
-    void *grown;
-    if (count + extra <= *room)
-        return 1;
-    want = *room ? *room * 2 : 64;
-    while (want < count + extra)
-        want *= 2;
-    grown = realloc(*array, want * size);
-    if (!grown)
-        return 0;
-    *array = grown;
-    *room = want;
-    return 1;
-}
-
-static void reports_room(kp_deliveries *d, size_t count) {
-    while (!make_room((void **)&d->reports, d->report_count, &d->report_room, count, sizeof(*d->reports))) {
-        /* No memory, and a report cannot be given back: wait for some. */
-        struct timespec pause = {0, 10000000L};
-        nanosleep(&pause, NULL);
-    }
-}
-
-static void end_batch(kp_deliveries *d, kp_batch *batch) {
-    kp_report *report = &d->reports[d->report_count++];
-    report->delivery = NULL;
-    report->batch = batch;
-}
-
-/* `count` items of a batch have been read. */
-static void count_items(kp_deliveries *d, kp_batch *batch, int64_t count, int64_t *plain) {
-    if (!count)
-        return;
-    plain[batch->epoch] += count;
-    if (__atomic_sub_fetch(&batch->remaining, count, __ATOMIC_SEQ_CST) == 0)
-        end_batch(d, batch);
-}
-
-/* Read the reports of one event. Records that leave nothing to settle are counted here and cost nothing more. */
-static int64_t read_event(kp_deliveries *d, rd_kafka_event_t *event) {
-    size_t count = rd_kafka_event_message_count(event);
-    int64_t plain[KP_EPOCHS] = {0};
-    int64_t read = 0, items = 0;
-    const rd_kafka_message_t *message;
-    kp_batch *batch = NULL;
-    int i;
-    reports_room(d, count); /* each message ends one batch at most: the one that it is an item of */
-    while ((message = rd_kafka_event_message_next(event))) {
-        kp_report *report;
-        rd_kafka_timestamp_type_t type;
-        int64_t latency;
-        read++;
-        if (KP_IS_PLAIN(message->_private)) {
-            plain[KP_PLAIN_EPOCH(message->_private)]++;
-            continue;
-        }
-        if (KP_IS_ITEM(message->_private)) {
-            uint32_t index = KP_ITEM_INDEX(message->_private);
-            kp_batch *of = *slot_at(d, KP_ITEM_SLOT(message->_private));
-            if (of != batch) {
-                count_items(d, batch, items, plain);
-                batch = of;
-                items = 0;
-            }
-            batch->errors[index] = message->err;
-            batch->partitions[index] = message->partition;
-            batch->offsets[index] = message->offset;
-            items++;
-            continue;
-        }
-        report = &d->reports[d->report_count++];
-        report->delivery = message->_private;
-        report->message = message;
-        report->err = message->err;
-        /* The next state's line is fetched while this report is read: the pool hands them out in no order. */
-        __builtin_prefetch(report->delivery);
-        if (!report->delivery->target)
-            continue;
-        report->topic = message->rkt ? rd_kafka_topic_opaque(message->rkt) : NULL;
-        report->partition = message->partition;
-        report->offset = message->offset;
-        report->key_size = (uint32_t)message->key_len;
-        report->value_size = (uint32_t)message->len;
-        report->timestamp = rd_kafka_message_timestamp(message, &type);
-        report->timestamp_type = (int8_t)type;
-        report->status = (int8_t)rd_kafka_message_status(message);
-        latency = rd_kafka_message_latency(message);
-        report->latency = latency > INT32_MAX ? INT32_MAX : (int32_t)latency;
-    }
-    count_items(d, batch, items, plain);
-    for (i = 0; i < KP_EPOCHS; i++)
-        if (plain[i])
-            __atomic_store_n(&d->done[i], d->done[i] + plain[i], __ATOMIC_SEQ_CST);
-    return read;
-}
-
-static void read_finished(kp_deliveries *d) {
-    kp_batch *batch;
-    pthread_mutex_lock(&d->lock);
-    batch = d->finished;
-    d->finished = NULL;
-    pthread_mutex_unlock(&d->lock);
-    for (; batch; batch = batch->next) {
-        reports_room(d, 1);
-        end_batch(d, batch);
-    }
-}
-
-/* Wait up to timeout_ms for the first event, then take what is there, until `most` records are read. Taking all of it
- * matters: while a Python thread is busy each hand-over of the GIL costs its switch interval, 5 ms, so what has come
- * meanwhile must be settled under the next one. Returns how many records are reported. The caller serves. */
-static int64_t round_drain(kp_deliveries *d, int timeout_ms, size_t most) {
-    int64_t read = 0;
-    rd_kafka_event_t *event = rd_kafka_queue_poll(d->queue, timeout_ms);
-    if (__atomic_load_n(&d->finished, __ATOMIC_SEQ_CST))
-        read_finished(d);
-    while (event) {
-        rd_kafka_event_t ***list;
-        size_t *count, *room;
-        if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_DR) {
-            size_t before = d->report_count;
-            read += read_event(d, event);
-            if (d->report_count == before) {
-                /* Nothing that points into its messages: they make room in the queue now. */
-                rd_kafka_event_destroy(event);
-                if (read >= (int64_t)most)
-                    break;
-                event = rd_kafka_queue_poll(d->queue, 0);
-                continue;
-            }
-            list = &d->events, count = &d->event_count, room = &d->event_room;
-        } else {
-            list = &d->others, count = &d->other_count, room = &d->other_room;
-        }
-        while (!make_room((void **)list, *count, room, 1, sizeof(**list))) {
-            struct timespec pause = {0, 10000000L};
-            nanosleep(&pause, NULL);
-        }
-        (*list)[(*count)++] = event;
-        if (d->report_count >= most || d->event_count + d->other_count >= most)
-            break;
-        event = rd_kafka_queue_poll(d->queue, 0);
-    }
-    return read;
-}
-
-/* Give the round's messages back to librdkafka, which makes room in its queue, and let another thread serve. */
-void kp_round_end(kp_deliveries *d) {
-    size_t i;
-    for (i = 0; i < d->event_count; i++)
-        rd_kafka_event_destroy(d->events[i]);
-    for (i = 0; i < d->other_count; i++)
-        rd_kafka_event_destroy(d->others[i]);
-    d->event_count = d->other_count = d->report_count = 0;
-    pthread_mutex_lock(&d->lock);
-    d->serving = 0;
-    __atomic_store_n(&d->rounds, d->rounds + 1, __ATOMIC_SEQ_CST);
-    pthread_cond_broadcast(&d->moved);
-    pthread_mutex_unlock(&d->lock);
-}
-
-/* Serve one round. Returns 1 when Python has to settle it: the caller then ends it; 0 when that was all, also when
- * another thread serves. Adds the number of records reported to *reported. */
-int kp_serve(kp_deliveries *d, int timeout_ms, size_t most, int64_t *reported) {
-    if (!round_begin(d, timeout_ms))
-        return 0;
-    *reported += round_drain(d, timeout_ms, most);
-    if (d->report_count || d->other_count)
-        return 1;
-    kp_round_end(d);
-    return 0;
-}
-
-/* The background thread: the same, again and again until there is something to settle, or kp_stop. */
-int kp_serve_background(kp_deliveries *d, size_t most) {
-    int64_t reported = 0;
-    while (!KP_READ(d->stopping))
-        if (kp_serve(d, 1000, most, &reported))
-            return 1;
-    return 0;
-}
-
-void kp_stop(kp_deliveries *d) {
-    __atomic_store_n(&d->stopping, 1, __ATOMIC_SEQ_CST);
-    rd_kafka_queue_yield(d->queue);
-    kp_wake(d);
-}
-
-void kp_name_thread(const char *name) {
-#ifdef __APPLE__
-    pthread_setname_np(name);
-#else
-    char text[16];
-    strncpy(text, name, sizeof(text) - 1);
-    text[sizeof(text) - 1] = 0;
-    pthread_setname_np(pthread_self(), text);
-#endif
 }

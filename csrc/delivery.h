@@ -169,6 +169,10 @@ int kp_deliveries_visit(kp_deliveries *d, visitproc visit, void *arg);
 void kp_show_deliveries(PyObject *client, kp_deliveries *d);
 kp_delivery *kp_delivery_in_use(kp_deliveries *d);
 
+static inline kp_batch **kp_slot_at(kp_deliveries *d, uint32_t slot) {
+    return &d->slots[slot / KP_SLOTS][slot % KP_SLOTS];
+}
+
 /* A batch's slot, which takes a reference to its owner. With the GIL. Returns 0 without memory. */
 int kp_slot_take(kp_deliveries *d, kp_batch *batch, PyObject *owner);
 void kp_slot_back(kp_deliveries *d, kp_batch *batch);
@@ -184,14 +188,11 @@ int kp_epoch_done(const kp_deliveries *d, int64_t epoch);
 int64_t kp_rounds(kp_deliveries *d);
 void kp_wait_round(kp_deliveries *d, int64_t seen, int timeout_ms);
 void kp_wake(kp_deliveries *d);
+int kp_round_begin(kp_deliveries *d, int timeout_ms);
 int kp_serve(kp_deliveries *d, int timeout_ms, size_t most, int64_t *reported);
 int kp_serve_background(kp_deliveries *d, size_t most);
 void kp_stop(kp_deliveries *d);
 void kp_round_end(kp_deliveries *d);
 void kp_name_thread(const char *name);
-
-/* Fork: the number of forks that lead to this process. A handle of another number is of another process. */
-extern int kp_forks;
-int kp_watch_forks(void);
 
 #endif

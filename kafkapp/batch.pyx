@@ -16,7 +16,6 @@ from kafkapp.delivery cimport (
     call_one,
     kp_enter,
     kp_finish,
-    kp_forks,
     kp_rounds,
     kp_slot_back,
     kp_slot_take,
@@ -141,7 +140,7 @@ cdef class Batch(Settled):
         cdef list raised = None
         if client is None:
             return True
-        if client.state == OPEN or client.forks != kp_forks:
+        if client.state == OPEN or client.foreign():
             client.check_open()
         if client.in_callback():        # also while close() waits: open or not
             raise RuntimeError("wait would wait for the callback that calls it")

@@ -27,7 +27,7 @@ cdef class Client:
     cdef State state
     cdef unsigned long closer       # ident of the thread that closes it, 0: none
     cdef bint abandoned             # left open, and said so
-    cdef int forks                  # kp_forks of the process that made it
+    cdef int forks                  # forks() of the process that made it
     cdef readonly bint background   # a thread of ours serves; else the callers do
     cdef dict topics                # str -> Topic, for the life of the handle
     cdef list topic_list            # the same, by Topic.index
@@ -48,6 +48,7 @@ cdef class Client:
     cdef int wait_all(self, int64_t deadline, list raised) except -1
     cdef int destroy(self) except -1
     cdef int destroy_handle(self) noexcept
+    cdef bint foreign(self) noexcept
     cdef int check_open(self) except -1
     cdef int check_blocking(self, str what) except -1
     cdef bint in_callback(self) noexcept

@@ -18,6 +18,7 @@ from kafkapp.conf cimport boolean, conf_in_force, conf_value, new_conf
 from kafkapp.delivery cimport *
 from kafkapp.errors cimport new_error, new_exception
 from kafkapp.events cimport EventHandlers
+from kafkapp.forks cimport forks
 from kafkapp.librdkafka cimport *
 from kafkapp.timeouts cimport now, passed, remaining
 
@@ -40,14 +41,12 @@ cdef enum:
     PURGE_WAIT = 5000   # ms for the reports of purged records
 
 clients = WeakSet()
-if kp_watch_forks():
-    raise ImportError("kafkapp cannot watch for fork()")
 
 
 @cython.final
 cdef class Client:
     def __cinit__(self):
-        self.forks = kp_forks
+        self.forks = forks()
         self.state = CLOSED
         if kp_deliveries_init(&self.deliveries):
             raise MemoryError()
@@ -104,12 +103,13 @@ cdef class Client:
 
     cdef int start_poller(self) except -1:
         import threading
-        self.poller = threading.Thread(target=self.poll, name=f"kafkapp {self.name}", daemon=True)
         try:
+            self.poller = threading.Thread(target=self.poll, name=f"kafkapp {self.name}", daemon=True)
             self.poller.start()
         except RuntimeError as exc:
             self.poller = None
             self.state = CLOSED
+            kp_stop(&self.deliveries)       # it may run all the same: start() makes locks after that
             raise new_exception(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, f"no background thread: {exc}") from exc
         except:
             # Interrupted, and it may run: it ends, and with it the client goes.
@@ -120,12 +120,12 @@ cdef class Client:
 
     def __del__(self):
         # Its producer has closed it, unless a subclass has a __del__ that does not.
-        if self.state == OPEN and self.forks == kp_forks:
+        if self.state == OPEN and not self.foreign():
             self.close(now() + LAST_WAIT)
 
     def __dealloc__(self):
         # In a forked child the threads that librdkafka would wait for do not exist: the memory is left alone.
-        if self.forks != kp_forks:
+        if self.foreign():
             return
         if self.rk is not NULL:
             self.destroy_handle()
@@ -137,8 +137,12 @@ cdef class Client:
 
     # -- who may call what ----------------------------------------------------------------------
 
+    cdef bint foreign(self) noexcept:
+        """Whether it was made in another process, from which this one was forked."""
+        return self.forks != forks()
+
     cdef int check_open(self) except -1:
-        if self.forks != kp_forks:
+        if self.foreign():
             raise RuntimeError("this producer was made in another process: make one after the fork")
         if self.state != OPEN:
             raise RuntimeError("the producer is closed")
@@ -225,6 +229,7 @@ cdef class Client:
         """Settle the round that was drained, and end it."""
         cdef kp_deliveries *d = &self.deliveries
         cdef size_t i
+        cdef object interrupt = None
         try:
             if d.report_count:
                 settle(d, raised)
@@ -233,12 +238,16 @@ cdef class Client:
                 for i in range(d.other_count):
                     try:
                         self.handlers.serve(self.rk, d.others[i])
+                    except KeyboardInterrupt as exc:
+                        interrupt = exc     # it is meant for the call that serves, not for a logger
                     except BaseException as exc:
                         report(exc)
         finally:
             d.server = 0
             with nogil:
                 kp_round_end(d)
+        if interrupt is not None:
+            raise interrupt
         return 0
 
     cdef int64_t serve(self, int timeout_ms, list raised) except -1:
@@ -324,7 +333,7 @@ cdef class Client:
         cdef list raised = None if self.background else []
         cdef unsigned long me = PyThread_get_thread_ident()
         cdef int64_t left = -1
-        if self.forks != kp_forks:
+        if self.foreign():
             raise RuntimeError("this producer was made in another process: make one after the fork")
         if self.in_callback():
             raise RuntimeError("close would wait for the callback that calls it")
@@ -377,8 +386,7 @@ cdef class Client:
         """The interpreter is at its end, and has ended the background thread: nobody can report any more."""
         self.state = CLOSED
         if self.outstanding():
-            report(RuntimeError(f"producer {self.name}: {self.outstanding()} records lost: "
-                                "the interpreter is at its end"))
+            report(RuntimeError(f"producer {self.name}: {self.outstanding()} records lost: the interpreter ends"))
         return 0
 
     cdef int wait_all(self, int64_t deadline, list raised) except -1:
@@ -440,7 +448,7 @@ cdef class Client:
         return conf_value(<rd_kafka_conf_t *>self.conf, <rd_kafka_topic_conf_t *>self.topic_conf, name)
 
     def ledger(self):
-        """What is held now, for tests: states, of records and batches in flight; buffers; topics."""
+        """What is held now, for tests."""
         return {"states": self.deliveries.made - self.deliveries.pooled + self.deliveries.tokens,
                 "buffers": self.deliveries.views, "topics": len(self.topics) if self.rk is not NULL else 0,
                 "outstanding": self.outstanding()}

@@ -96,8 +96,6 @@ cdef extern from "delivery.h" nogil:
     void kp_stop(kp_deliveries *d)
     void kp_round_end(kp_deliveries *d)
     void kp_name_thread(const char *name)
-    int kp_forks
-    int kp_watch_forks()
 
 
 @cython.final

@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t
 from kafkapp.client import clients
 
 from kafkapp.client cimport LAST_WAIT, OPEN, Client
-from kafkapp.delivery cimport kp_forks, report
+from kafkapp.delivery cimport report
 from kafkapp.timeouts cimport now, passed
 
 
@@ -28,7 +28,7 @@ cdef int abandon(Client client) except -1:
 
 cdef bint warn_open(Client client) except -1:
     """Whether the client was left open; says so, once."""
-    if client.state != OPEN or client.forks != kp_forks or client.abandoned:
+    if client.state != OPEN or client.foreign() or client.abandoned:
         return False
     client.abandoned = True     # now: the warning may run the garbage collector, and that a producer's __del__
     import warnings
@@ -52,7 +52,7 @@ def close_all():
     """Before the interpreter goes, while threads still run. All producers together have the time that one has."""
     cdef Client client
     cdef int64_t deadline = now() + LAST_WAIT
-    left = [client for client in list(clients) if client.forks == kp_forks]
+    left = [client for client in list(clients) if not client.foreign()]
     try:
         for client in left:
             warn_open(client)

@@ -38,7 +38,7 @@ cdef class EventHandlers:
             self.on_error(rk, event)
         elif type == RD_KAFKA_EVENT_STATS:
             if self.stats_cb is not None:
-                call(self.stats_cb, (text(rd_kafka_event_stats(event)),), None)
+                tell(self.stats_cb, (text(rd_kafka_event_stats(event)),))
         elif type == RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH:
             self.on_token_refresh(rk, event)
         return 0
@@ -54,8 +54,8 @@ cdef class EventHandlers:
         if rd_kafka_event_log(event, &facility, &message, &level):
             return 0
         if self.log_cb is not None:
-            return call(self.log_cb, (level, text(facility), self.said(message)), None)
-        return call(self.to_logging, (LOGGING_LEVELS[min(max(level, 0), 7)], text(facility), self.said(message)), None)
+            return tell(self.log_cb, (level, text(facility), self.said(message)))
+        return tell(self.to_logging, (LOGGING_LEVELS[min(max(level, 0), 7)], text(facility), self.said(message)))
 
     def to_logging(self, int level, str facility, str message):
         logger().log(level, "%s %s %s", self.name, facility, message)
@@ -70,10 +70,10 @@ cdef class EventHandlers:
         else:
             error = new_error(err, self.said(rd_kafka_event_error_string(event)))
         if self.error_cb is not None:
-            return call(self.error_cb, (error,), None)
+            return tell(self.error_cb, (error,))
         if self.log_cb is not None:
-            return call(self.log_cb, (3, "ERROR", str(error)), None)    # 3: an error, among syslog's levels
-        return call(self.to_logging, (40, "ERROR", str(error)), None)
+            return tell(self.log_cb, (3, "ERROR", str(error)))      # 3: an error, among syslog's levels
+        return tell(self.to_logging, (40, "ERROR", str(error)))
 
     cdef int on_token_refresh(self, rd_kafka_t *rk, rd_kafka_event_t *event) except -1:
         try:
@@ -82,8 +82,22 @@ cdef class EventHandlers:
             # The reason goes to librdkafka's log and error event: the type alone, for the text may hold a secret.
             reason = f"oauthbearer_token_refresh_cb raised {type(exc).__name__}".encode()
             rd_kafka_oauthbearer_set_token_failure(rk, reason)
-            report_all([exc])
+            pass_on([exc])
         return 0
+
+
+cdef int tell(object callback, tuple args) except -1:
+    cdef list raised = []
+    call(callback, args, raised)
+    return pass_on(raised)
+
+
+cdef int pass_on(list raised) except -1:
+    """To sys.unraisablehook; but Ctrl-C is for the call that serves, not for the callback that it happened to hit."""
+    for exc in raised:
+        if isinstance(exc, KeyboardInterrupt):
+            raise exc
+    return report_all(raised)
 
 
 cdef str text(const char *string):

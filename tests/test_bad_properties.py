@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from kafkapp import ErrorCode, KafkaAsyncProducer, KafkaException, KafkaSyncProducer, Properties
+from kafkapp import ErrorCode, KafkaAsyncProducer, KafkaException, KafkaSyncProducer, Properties, librdkafka_features
 
 INVALID_ARG = ErrorCode.RD_KAFKA_RESP_ERR__INVALID_ARG
 NOWHERE = "127.0.0.1:1"
@@ -84,7 +84,8 @@ ONE = {
     "31": ({"plugin.library.paths": "x"}, INVALID_ARG, "plugin.library.paths is refused|code"),
     "33": ({"transactional.id": "x", "transaction.timeout.ms": 1000, "message.timeout.ms": 2000}, INVALID_ARG,
            "message.timeout.ms|transaction.timeout.ms"),
-    "34": ({"security.protocol": "ssl", "ssl.ca.location": "/nope"}, INVALID_ARG, "ssl.ca.location"),
+    "34": ({"security.protocol": "ssl", "ssl.ca.location": "/nope"}, INVALID_ARG,
+           "ssl.ca.location" if "ssl" in librdkafka_features() else "OpenSSL"),
     "35": ({"security.protocol": "tls"}, INVALID_ARG, "security.protocol|tls"),
     "36": ({"no.such.": "x" * 10_000_000}, INVALID_ARG, "No such"),
     "36-name": ({"n" * 10_000_000: "x"}, INVALID_ARG, "No such"),

@@ -274,7 +274,9 @@ def test_batches_leave_no_memory_behind(kind, far_broker):
                 seen.append(resident())
         producer.flush(10)
         assert balanced(producer)
-        assert seen[3] - seen[1] < turns * 2048, [size >> 10 for size in seen]
+        # In a process that has run a thousand tests the allocator alone moves by megabytes. A batch that is left behind
+        # has 16 kB of outcomes, and as much of places.
+        assert seen[3] - seen[1] < turns // 2 * 8192, [size >> 10 for size in seen]
 
 
 # -- interrupted ----------------------------------------------------------------------------------

@@ -71,7 +71,7 @@ def test_mock_cluster_refuses(arguments):
 def test_versions():
     result = run("--version")
     assert result.returncode == 0
-    assert re.match(rf"kafkapp \S.*\nlibrdkafka {re.escape(kafkapp.librdkafka_version())}\nfeatures: .*ssl",
+    assert re.match(rf"kafkapp \S.*\nlibrdkafka {re.escape(kafkapp.librdkafka_version())}\nfeatures: {re.escape(', '.join(kafkapp.librdkafka_features()))}\n",
                     result.stdout)
 
 

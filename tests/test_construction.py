@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import pytest
 from conftest import wait_for
-from support import HELD, NOWHERE, Reports, Stopwatch, consume, properties
+from support import HELD, NOWHERE, Reports, Stopwatch, consume, needs, properties
 
 from kafkapp import (
     BrokerMetadata,
@@ -251,6 +251,7 @@ OAUTH = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanisms": "OAUTHBEARER"
          "log_cb": lambda *args: None}
 
 
+@needs("sasl_oauthbearer")
 def test_the_token_callback_is_given_its_configuration():
     seen, errors = [], []
 
@@ -266,6 +267,7 @@ def test_the_token_callback_is_given_its_configuration():
     assert ErrorCode.RD_KAFKA_RESP_ERR__AUTHENTICATION not in [error.code for error in errors]
 
 
+@needs("sasl_oauthbearer")
 def test_a_token_callback_that_fails_is_told_to_error_cb(monkeypatch):
     errors = []
     monkeypatch.setattr(sys, "unraisablehook", lambda args: None)

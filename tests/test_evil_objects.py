@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from evil import run_case
+from support import needs
 
 pytestmark = pytest.mark.slow
 
@@ -207,7 +208,8 @@ LOGS = {"re-enters": "evil(box[0]) if box else None", "closes": "evil(box[0], cl
         "exits": "sys.exit(3)"}
 
 
-@pytest.mark.parametrize("where", ["log_cb", "error_cb", "stats_cb", "logging", "oauthbearer_token_refresh_cb"])
+@pytest.mark.parametrize("where", ["log_cb", "error_cb", "stats_cb", "logging",
+                                   pytest.param("oauthbearer_token_refresh_cb", marks=needs("sasl_oauthbearer"))])
 @pytest.mark.parametrize("what", LOGS)
 def test_logs_errors_statistics_and_tokens(tmp_path, what, where):
     run_case(tmp_path, f'''

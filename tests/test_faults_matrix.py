@@ -8,7 +8,7 @@ import time
 
 import pytest
 from faultkit import Books, make
-from ledger import DELIVERED, NOT_PERSISTED, UNKNOWN, Ledger
+from ledger import NOT_PERSISTED, UNKNOWN, Ledger
 from readback import read_log
 from support import HELD, NOWHERE, Stopwatch
 
@@ -232,7 +232,7 @@ def test_after_a_fatal_error_sends_say_why_and_a_new_producer_works(cluster, top
         books.check()
         with make("Auto", cluster, IDEMPOTENT) as another:
             outcomes = []
-            another.send(ProducerRecord(topic, 0, value=b"v"), lambda metadata, error: outcomes.append(error))
+            another.send(ProducerRecord(topic, 0, value=b"v"), lambda metadata, error, seen=outcomes: seen.append(error))
         assert outcomes == [None]
 
 

@@ -3,6 +3,7 @@
 Layer: tests. No broker. Each reads like the C++ test of its row; where kafkapp differs on purpose, the test says how.
 """
 import re
+from pathlib import Path
 
 import pytest
 from support import HELD, NOWHERE, properties
@@ -178,3 +179,14 @@ def test_u14_broker_metadata_prints_as_in_cpp():
     unknown = BrokerMetadata("topic1", nodes[:1], {0: PartitionInfo(nodes[0], [nodes[0], Node(2)], [Node(2)])})
     assert str(unknown) == ("topic[topic1], partitions{0: leader[server1:9092/1], "
                             "replicas[server1:9092/1, -:-/2], inSyncReplicas[-:-/2]}")
+
+
+def test_the_table_of_rows_names_every_row_and_only_tests_that_are_there():
+    root = Path(__file__).resolve().parent.parent
+    table = (root / "docs" / "parity.md").read_text()
+    named = re.findall(r"`(test_[uirtx]\d\w+)` \| (\S+) \|", table)
+    for test, file in named:
+        assert f"def {test}(" in (root / file).read_text(), test
+    rows = set(re.findall(r"^\| ([UIRTX]\d+) ", table, re.M))
+    wanted = {"U": 14, "I": 17, "R": 9, "T": 4, "X": 10}
+    assert rows == {f"{letter}{number}" for letter, most in wanted.items() for number in range(1, most + 1)}

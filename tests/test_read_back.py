@@ -74,7 +74,7 @@ def by_sync_send_batch(broker, records):
 
 
 def by_aio(broker, records):
-    aio = pytest.importorskip("kafkapp.aio")
+    from kafkapp import aio
 
     async def work():
         async with aio.KafkaProducer(properties(broker)) as producer:

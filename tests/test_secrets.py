@@ -16,6 +16,8 @@ import uuid
 
 import pytest
 
+from support import needs
+
 from kafkapp import EventsPollingOption, KafkaAsyncProducer, KafkaSyncProducer, ProducerConfig, ProducerRecord, Properties, errors
 from kafkapp.config import SENSITIVE, is_sensitive
 
@@ -132,6 +134,7 @@ def test_all_secrets_at_once_and_each_alone(setting, logs):
         assert everything.said and everything.leaks(*secrets.values()) == [], names
 
 
+@needs("sasl_scram")
 def test_a_server_that_asks_for_the_password(cluster):
     """SASL against a broker that knows none: the exchange goes as far as it can, with everything logged."""
     secrets = {"sasl.username": marker(), "sasl.password": marker()}

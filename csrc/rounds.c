@@ -1,0 +1,252 @@
+/* See delivery.h: rounds of delivery reports, drained from librdkafka's queue without the GIL. */
+#include "delivery.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define LATENCY_STRIDE 16
+#define LATENCY_PLAY 200 /* microseconds: how exact a latency is */
+
+/* Room for one more element of a growing array; 0 when there is no memory. */
+static int make_room(void **array, size_t count, size_t *room, size_t extra, size_t size) {
+    size_t want;
+    void *grown;
+    if (count + extra <= *room)
+        return 1;
+    want = *room ? *room * 2 : 64;
+    while (want < count + extra)
+        want *= 2;
+    grown = realloc(*array, want * size);
+    if (!grown)
+        return 0;
+    *array = grown;
+    *room = want;
+    return 1;
+}
+
+static void reports_room(kp_deliveries *d, size_t count) {
+    while (!make_room((void **)&d->reports, d->report_count, &d->report_room, count, sizeof(*d->reports))) {
+        /* No memory, and a report cannot be given back: wait for some. */
+        struct timespec pause = {0, 10000000L};
+        nanosleep(&pause, NULL);
+    }
+}
+
+static void end_batch(kp_deliveries *d, kp_batch *batch) {
+    kp_report *report = &d->reports[d->report_count++];
+    report->delivery = NULL;
+    report->batch = batch;
+}
+
+/* `count` items of a batch have been read. */
+static void count_items(kp_deliveries *d, kp_batch *batch, int64_t count, int64_t *plain) {
+    if (!count)
+        return;
+    plain[batch->epoch] += count;
+    if (__atomic_sub_fetch(&batch->remaining, count, __ATOMIC_SEQ_CST) == 0)
+        end_batch(d, batch);
+}
+
+static int32_t latency_of(const kp_report *report) {
+    int64_t latency = rd_kafka_message_latency(report->message);
+    return latency > INT32_MAX ? INT32_MAX : (int32_t)latency;
+}
+
+/* The latencies of a run of one event's records. librdkafka reads the clock for each that it is asked for, which is a
+ * tenth of what a record costs altogether. Its records were sent in this order and acknowledged at once, so what lies
+ * between two of them has a latency between theirs: where these are close, it is told by its place. */
+static void read_run(kp_report *reports, size_t count) {
+    size_t i = 0, k;
+    reports[0].latency = latency_of(&reports[0]);
+    while (i + 1 < count) {
+        size_t next = i + LATENCY_STRIDE < count ? i + LATENCY_STRIDE : count - 1;
+        int32_t from = reports[i].latency, to = latency_of(&reports[next]);
+        int near = to >= 0 && from >= to && from - to <= LATENCY_PLAY;
+        for (k = i + 1; k < next; k++)
+            reports[k].latency =
+                near ? from - (from - to) * (int32_t)(k - i) / (int32_t)(next - i) : latency_of(&reports[k]);
+        reports[next].latency = to;
+        i = next;
+    }
+}
+
+/* The same for all reports from `first` on; the ends of batches among them have none. */
+static void read_latencies(kp_deliveries *d, size_t first) {
+    while (first < d->report_count) {
+        size_t end = first;
+        while (end < d->report_count && d->reports[end].delivery)
+            end++;
+        if (end > first)
+            read_run(&d->reports[first], end - first);
+        first = end + 1;
+    }
+}
+
+/* Read the reports of one event. Records that leave nothing to settle are counted here and cost nothing more. */
+static int64_t read_event(kp_deliveries *d, rd_kafka_event_t *event) {
+    size_t count = rd_kafka_event_message_count(event);
+    int64_t plain[KP_EPOCHS] = {0};
+    int64_t read = 0, items = 0;
+    const rd_kafka_message_t *message;
+    kp_batch *batch = NULL;
+    rd_kafka_topic_t *rkt = NULL;
+    void *topic = NULL;
+    size_t first = d->report_count;
+    int i, told = 0;
+    reports_room(d, count); /* each message ends one batch at most: the one that it is an item of */
+    while ((message = rd_kafka_event_message_next(event))) {
+        kp_report *report;
+        rd_kafka_timestamp_type_t type;
+        read++;
+        if (KP_IS_PLAIN(message->_private)) {
+            plain[KP_PLAIN_EPOCH(message->_private)]++;
+            continue;
+        }
+        if (KP_IS_ITEM(message->_private)) {
+            uint32_t index = KP_ITEM_INDEX(message->_private);
+            kp_batch *of = *kp_slot_at(d, KP_ITEM_SLOT(message->_private));
+            if (of != batch) {
+                count_items(d, batch, items, plain);
+                batch = of;
+                items = 0;
+            }
+            batch->errors[index] = message->err;
+            batch->partitions[index] = message->partition;
+            batch->offsets[index] = message->offset;
+            items++;
+            continue;
+        }
+        report = &d->reports[d->report_count++];
+        report->delivery = message->_private;
+        report->message = message;
+        report->err = message->err;
+        /* The next state's line is fetched while this report is read: the pool hands them out in no order. */
+        __builtin_prefetch(report->delivery);
+        if (!report->delivery->target)
+            continue;
+        if (message->rkt != rkt) {
+            rkt = message->rkt;
+            topic = rkt ? rd_kafka_topic_opaque(rkt) : NULL;
+        }
+        report->topic = topic;
+        report->partition = message->partition;
+        report->offset = message->offset;
+        report->key_size = (uint32_t)message->key_len;
+        report->value_size = (uint32_t)message->len;
+        report->timestamp = rd_kafka_message_timestamp(message, &type);
+        report->timestamp_type = (int8_t)type;
+        report->status = (int8_t)rd_kafka_message_status(message);
+        told = 1;
+    }
+    if (told)
+        read_latencies(d, first);
+    count_items(d, batch, items, plain);
+    for (i = 0; i < KP_EPOCHS; i++)
+        if (plain[i])
+            __atomic_store_n(&d->done[i], d->done[i] + plain[i], __ATOMIC_SEQ_CST);
+    return read;
+}
+
+static void read_finished(kp_deliveries *d) {
+    kp_batch *batch;
+    pthread_mutex_lock(&d->lock);
+    batch = d->finished;
+    d->finished = NULL;
+    pthread_mutex_unlock(&d->lock);
+    for (; batch; batch = batch->next) {
+        reports_room(d, 1);
+        end_batch(d, batch);
+    }
+}
+
+/* Wait up to timeout_ms for the first event, then take what is there, until `most` records are read. Taking all of it
+ * matters: while a Python thread is busy each hand-over of the GIL costs its switch interval, 5 ms, so what has come
+ * meanwhile must be settled under the next one. Returns how many records are reported. The caller serves. */
+static int64_t round_drain(kp_deliveries *d, int timeout_ms, size_t most) {
+    int64_t read = 0;
+    rd_kafka_event_t *event = rd_kafka_queue_poll(d->queue, timeout_ms);
+    if (__atomic_load_n(&d->finished, __ATOMIC_SEQ_CST))
+        read_finished(d);
+    while (event) {
+        rd_kafka_event_t ***list;
+        size_t *count, *room;
+        if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_DR) {
+            size_t before = d->report_count;
+            read += read_event(d, event);
+            if (d->report_count == before) {
+                /* Nothing that points into its messages: they make room in the queue now. */
+                rd_kafka_event_destroy(event);
+                if (read >= (int64_t)most)
+                    break;
+                event = rd_kafka_queue_poll(d->queue, 0);
+                continue;
+            }
+            list = &d->events, count = &d->event_count, room = &d->event_room;
+        } else {
+            list = &d->others, count = &d->other_count, room = &d->other_room;
+        }
+        while (!make_room((void **)list, *count, room, 1, sizeof(**list))) {
+            struct timespec pause = {0, 10000000L};
+            nanosleep(&pause, NULL);
+        }
+        (*list)[(*count)++] = event;
+        if (d->report_count >= most || d->event_count + d->other_count >= most)
+            break;
+        event = rd_kafka_queue_poll(d->queue, 0);
+    }
+    return read;
+}
+
+/* Give the round's messages back to librdkafka, which makes room in its queue, and let another thread serve. */
+void kp_round_end(kp_deliveries *d) {
+    size_t i;
+    for (i = 0; i < d->event_count; i++)
+        rd_kafka_event_destroy(d->events[i]);
+    for (i = 0; i < d->other_count; i++)
+        rd_kafka_event_destroy(d->others[i]);
+    d->event_count = d->other_count = d->report_count = 0;
+    pthread_mutex_lock(&d->lock);
+    d->serving = 0;
+    __atomic_store_n(&d->rounds, d->rounds + 1, __ATOMIC_SEQ_CST);
+    pthread_cond_broadcast(&d->moved);
+    pthread_mutex_unlock(&d->lock);
+}
+
+/* Serve one round. Returns 1 when Python has to settle it: the caller then ends it; 0 when that was all, also when
+ * another thread serves. Adds the number of records reported to *reported. */
+int kp_serve(kp_deliveries *d, int timeout_ms, size_t most, int64_t *reported) {
+    if (!kp_round_begin(d, timeout_ms))
+        return 0;
+    *reported += round_drain(d, timeout_ms, most);
+    if (d->report_count || d->other_count)
+        return 1;
+    kp_round_end(d);
+    return 0;
+}
+
+/* The background thread: the same, again and again until there is something to settle, or kp_stop. */
+int kp_serve_background(kp_deliveries *d, size_t most) {
+    int64_t reported = 0;
+    while (!KP_READ(d->stopping))
+        if (kp_serve(d, 1000, most, &reported))
+            return 1;
+    return 0;
+}
+
+void kp_stop(kp_deliveries *d) {
+    __atomic_store_n(&d->stopping, 1, __ATOMIC_SEQ_CST);
+    rd_kafka_queue_yield(d->queue);
+    kp_wake(d);
+}
+
+void kp_name_thread(const char *name) {
+#ifdef __APPLE__
+    pthread_setname_np(name);
+#else
+    char text[16];
+    strncpy(text, name, sizeof(text) - 1);
+    text[sizeof(text) - 1] = 0;
+    pthread_setname_np(pthread_self(), text);
+#endif
+}

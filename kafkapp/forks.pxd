@@ -1,0 +1,3 @@
+# Contract of kafkapp.forks with the modules above it. Layer L1.
+
+cdef int forks() noexcept       # how many forks lead to this process: a handle of another number is of another process
