@@ -57,3 +57,19 @@ def kind_of(error):
 
 def err(name):
     return ErrorCode[f"RD_KAFKA_RESP_ERR_{name}"]
+
+
+class Counting:
+    """How many requests of an API the cluster got; this librdkafka may be too old to say, and then nothing is checked."""
+
+    def __init__(self, cluster):
+        self.cluster = cluster
+        try:
+            cluster.start_request_tracking()
+            self.able = True
+        except NotImplementedError:
+            self.able = False
+
+    def check(self, api, count):
+        if self.able:
+            assert sum(request.api == api for request in self.cluster.requests()) == count
