@@ -15,7 +15,7 @@ MODULES = {
     "forks": [],
     "views": [],
     "records": [],
-    "conf": [],
+    "conf": ["csrc/verify.c"],
     "delivery": ["csrc/delivery.c"],
     "events": [],
     "client": ["csrc/delivery.c", "csrc/rounds.c"],

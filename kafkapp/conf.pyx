@@ -7,6 +7,8 @@ from kafkapp.config import CALLBACKS, ProducerConfig, redact, suggestion
 from kafkapp.errors cimport new_exception
 from kafkapp.librdkafka cimport *
 
+cdef extern from "verify.h" nogil:
+    int kp_verify_certificates(rd_kafka_conf_t *conf)
 
 # What the binding itself answers for; librdkafka sees none of them.
 OWN = ("delivery.report.only.error", "log.queue")
@@ -110,6 +112,9 @@ cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
             if not servers.strip(" ,"):
                 raise invalid("bootstrap.servers is empty: host:port[,host:port...]", properties)
             check_servers(servers, properties)
+        # Else nothing is refused, and a reason would be said of certificates that are taken.
+        if conf_value(conf, NULL, "enable.ssl.certificate.verification") == "true":
+            kp_verify_certificates(conf)
         # All that librdkafka has to say comes through the queue: none of its threads enters Python.
         rd_kafka_conf_set(conf, "log.queue", "true", errstr, sizeof(errstr))
         return conf

@@ -10,8 +10,10 @@ cdef class EventHandlers:
     cdef object log_cb, error_cb, stats_cb, token_cb    # the user's, or None
     cdef str name                                       # the client's
     cdef dict secrets                                   # the sensitive properties: no text shows their values
+    cdef str refusal                                    # the last log line about a certificate that was refused
     cdef int serve(self, rd_kafka_t *rk, rd_kafka_event_t *event) except -1
     cdef str said(self, const char *string)
     cdef int on_log(self, rd_kafka_event_t *event) except -1
     cdef int on_error(self, rd_kafka_t *rk, rd_kafka_event_t *event) except -1
+    cdef str with_refusal(self, int err, str message)
     cdef int on_token_refresh(self, rd_kafka_t *rk, rd_kafka_event_t *event) except -1
