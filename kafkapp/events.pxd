@@ -15,5 +15,5 @@ cdef class EventHandlers:
     cdef str said(self, const char *string)
     cdef int on_log(self, rd_kafka_event_t *event) except -1
     cdef int on_error(self, rd_kafka_t *rk, rd_kafka_event_t *event) except -1
-    cdef str with_refusal(self, int err, str message)
+    cdef str with_refusal(self, str message)
     cdef int on_token_refresh(self, rd_kafka_t *rk, rd_kafka_event_t *event) except -1

@@ -70,20 +70,19 @@ cdef class EventHandlers:
             err = rd_kafka_fatal_error(rk, reason, sizeof(reason))
             error = new_error(err, self.said(reason), True)
         else:
-            error = new_error(err, self.with_refusal(err, self.said(rd_kafka_event_error_string(event))))
+            error = new_error(err, self.with_refusal(self.said(rd_kafka_event_error_string(event))))
         if self.error_cb is not None:
             return tell(self.error_cb, (error,))
         if self.log_cb is not None:
             return tell(self.log_cb, (3, "ERROR", str(error)))      # 3: an error, among syslog's levels
         return tell(self.to_logging, (40, "ERROR", str(error)))
 
-    cdef str with_refusal(self, int err, str message):
-        """The message with the reason why this broker's certificate was refused (csrc/verify.c), which was logged before."""
-        broker = message.partition(": ")[0]
-        if err != RD_KAFKA_RESP_ERR__SSL or self.refusal is None or f"{broker}: " not in self.refusal:
+    cdef str with_refusal(self, str message):
+        """The message with the reason why this broker's certificate was refused, logged just before: csrc/verify.c."""
+        cdef str broker = message.partition(": ")[0] + ": "
+        if self.refusal is None or "verify failed" not in message or broker not in self.refusal:
             return message
-        reason = self.refusal.rpartition("callback failed: ")[2]
-        return f"{message}: {reason}" if "verify failed" in message else message
+        return f"{message}: {self.refusal.rpartition('callback failed: ')[2]}"
 
     cdef int on_token_refresh(self, rd_kafka_t *rk, rd_kafka_event_t *event) except -1:
         try:

@@ -40,7 +40,6 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
         RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
         RD_KAFKA_RESP_ERR__PREV_IN_PROGRESS
         RD_KAFKA_RESP_ERR__QUEUE_FULL
-        RD_KAFKA_RESP_ERR__SSL
         RD_KAFKA_RESP_ERR__STATE
         RD_KAFKA_RESP_ERR__TIMED_OUT
         RD_KAFKA_RESP_ERR__TIMED_OUT_QUEUE

@@ -48,7 +48,8 @@ def server(tmp_path):
 def producer(address, **properties):
     return kafkapp.KafkaAsyncProducer({
         "bootstrap.servers": address, "security.protocol": "ssl", "log_cb": lambda *log: None,
-        "error_cb": lambda error: None, **{name.replace("_", "."): value for name, value in properties.items()}})
+        "error_cb": lambda error: None,
+        **{name if name.endswith("_cb") else name.replace("_", "."): value for name, value in properties.items()}})
 
 
 def test_a_trusted_certificate_is_taken_with_tls_1_3_and_the_request_comes_through(server):
@@ -66,3 +67,23 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(server):
     reason, request = seen.get(timeout=20)
     client.close(0)
     assert "UNKNOWN_CA" in str(reason) and request == b""
+
+
+def test_the_error_says_why_a_certificate_is_refused(server):
+    address, _, seen = server
+    errors = queue.Queue()
+    client = producer(address, ssl_ca_location="probe", error_cb=errors.put)
+    error = errors.get(timeout=20)
+    client.close(0)
+    assert "verify failed" in error.message
+    assert error.message.endswith("signed by itself") or "unknown authority" in error.message
+
+
+def test_a_certificate_that_is_not_looked_at_is_taken_and_nothing_is_said_of_it(server):
+    address, _, seen = server
+    logs = []
+    client = producer(address, ssl_ca_location="probe", enable_ssl_certificate_verification=False, log_cb=lambda *log: logs.append(log))
+    version, request = seen.get(timeout=20)
+    client.close(0)
+    assert version == "TLSv1.3" and len(request) == 4
+    assert not any("verification callback" in str(log) for log in logs)

@@ -1,0 +1,50 @@
+"""docs/parity.md tells the truth: each row of the C++ API's list has a test that exists, and each file that it names.
+
+Layer: tests; reads sources, runs nothing.
+"""
+import re
+
+import pytest
+from support import ROOT
+
+TEXT = (ROOT / "docs" / "parity.md").read_text()
+ROWS = ([f"U{n}" for n in range(1, 15)] + [f"I{n}" for n in range(1, 18)] + [f"R{n}" for n in range(1, 10)]
+        + [f"T{n}" for n in range(1, 5)] + [f"X{n}" for n in range(1, 11)])
+
+
+def table():
+    """(row, test, file); a row without a number of its own belongs to the one above."""
+    found, row = [], None
+    for line in TEXT.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 4 and re.fullmatch(r"`test_\w+`", cells[2]):
+            row = cells[0] or row
+            found.append((row, cells[2].strip("`"), cells[3]))
+    return found
+
+
+def test_every_row_has_a_test():
+    assert [row for row in ROWS if row not in {row for row, *_ in table()}] == []
+    assert {row for row, *_ in table()} <= set(ROWS)
+
+
+@pytest.mark.parametrize("row, name, file", table(), ids=lambda value: value)
+def test_every_test_exists_and_bears_its_row(row, name, file):
+    assert re.search(rf"^def {name}\(", (ROOT / file).read_text(), re.MULTILINE), f"{file} has no {name}"
+    numbers = re.match(r"test_((?:[uirtx]\d+_)+)", name)[1].split("_")
+    assert row in {number[0].upper() + str(int(number[1:])) for number in numbers if number}
+
+
+def test_every_test_that_bears_a_row_is_in_the_table():
+    pattern = re.compile(r"^def (test_[irtux]\d+_\w+)\(", re.MULTILINE)
+    paths = [*(ROOT / "tests").glob("test_parity_*.py"), ROOT / "tests" / "test_transactions.py",
+             *(ROOT / "tests" / "real_kafka").glob("test_kafka_*.py")]
+    found = {name for path in paths for name in pattern.findall(path.read_text())}
+    assert found - {name for _, name, _ in table()} == set()
+    assert len(found) > 50
+
+
+def test_every_file_that_a_difference_is_pinned_by_exists():
+    names = set(re.findall(r"`((?:real_kafka/)?test_\w+\.py)`", TEXT))
+    assert len(names) > 8
+    assert [name for name in names if not [*(ROOT / "tests").rglob(name)]] == []
