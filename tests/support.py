@@ -105,12 +105,15 @@ def run_python(code, *args, flags=(), timeout=20):
     return out
 
 
-def consume(cluster, topic, count, timeout=10):
-    """The first `count` messages of a topic as confluent-kafka reads them, by partition and offset."""
+def consume(cluster, topic, count, timeout=10, crcs=True):
+    """The first `count` messages of a topic as confluent-kafka reads them, by partition and offset.
+
+    `crcs=False` where the mock cluster has markers of transactions, which it gives no checksum.
+    """
     from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
     consumer = Consumer({"bootstrap.servers": getattr(cluster, "bootstrap_servers", cluster), "group.id": "reader",
-                         "check.crcs": True, "fetch.wait.max.ms": 20, "log_level": 0})
+                         "check.crcs": crcs, "fetch.wait.max.ms": 20, "log_level": 0})
     try:
         partitions = consumer.list_topics(topic, timeout=timeout).topics[topic].partitions
         consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])

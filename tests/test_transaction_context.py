@@ -7,7 +7,7 @@ import time
 
 import pytest
 from support import finish, run_python, start_python
-from txn import KINDS, Counting, Sent, err, failing, open_producer
+from txn import KINDS, Counting, Sent, create_sources, err, failing, open_producer
 
 from kafkapp import Error, KafkaException
 from kafkapp.testing import ApiKey
@@ -64,6 +64,7 @@ SLOW = {"init": ApiKey.InitProducerId, "commit": ApiKey.EndTxn, "abort": ApiKey.
 @pytest.mark.parametrize("kind, call", [(kind, call) for kind in KINDS for call in ("init", "commit", "abort")]
                          + [("auto", "offsets")])
 def test_ctrl_c_ends_the_call_which_can_be_made_again(cluster, topic, kind, call):
+    create_sources(cluster)
     process = start_python(INTERRUPTED, kind, call, cluster.bootstrap_servers, topic)
     try:
         assert process.stdout.readline() == "ready\n"

@@ -41,6 +41,12 @@ class Sent:
         self.codes.append(error and error.code)
 
 
+def create_sources(cluster):
+    """The topics whose offsets are committed: newer embedded clusters want them to be there."""
+    cluster.create_topic("source")
+    cluster.create_topic("source2", partitions=40)
+
+
 def failing(call, *arguments):
     """The Error that a call raises."""
     with pytest.raises(KafkaException) as failure:
