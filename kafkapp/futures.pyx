@@ -22,6 +22,10 @@ from kafkapp.records cimport ProducerRecord, RecordMetadata
 from kafkapp.sender cimport Sender, copies
 from kafkapp.views cimport View, new_header_list
 
+cdef extern from "Python.h":
+    unsigned long PyThread_get_thread_ident() nogil
+    void PyObject_GC_UnTrack(object thing)
+
 cdef object NO_COPY = SendOption.NoCopyRecordValue
 
 
@@ -35,6 +39,8 @@ cdef enum State:
 cdef class Outcomes:
     """The futures that are done and whose callbacks are due, of one loop. It does not keep the producer alive."""
     cdef object loop                # None: not bound yet
+    cdef object is_running          # its method
+    cdef unsigned long thread       # the one that it runs in
     cdef SendFuture first, last     # linked by SendFuture.next
     cdef bint scheduled             # the loop will call run()
 
@@ -110,7 +116,7 @@ cdef class SendFuture(Resolved):
     cdef bint unseen                # it failed, and nobody has asked
     cdef public bint _asyncio_future_blocking
 
-    def __init__(self):
+    def __init__(self, *args, **kwargs):
         raise TypeError("a SendFuture is what KafkaProducer.send returns")
 
     cdef int resolve(self, RecordMetadata metadata, object error) noexcept:
@@ -122,6 +128,8 @@ cdef class SendFuture(Resolved):
             self.unseen = True
         else:
             self.metadata = metadata
+            if metadata is not None and metadata._record_id is None:
+                PyObject_GC_UnTrack(metadata)   # of strings and numbers, it is part of no cycle
         if self.callback is not None:
             self.outcomes.add(self)
         return 0
@@ -261,7 +269,7 @@ cdef class Outbox:
     cdef bint shut                  # close() has begun
     cdef object __weakref__
 
-    def __cinit__(self, *args, **kwargs):
+    def __cinit__(self, *args, **kwargs):       # those of a subclass
         self.outcomes = Outcomes.__new__(Outcomes)
         self.waiting = deque()
 
@@ -285,7 +293,8 @@ cdef class Outbox:
         """
         cdef SendFuture future
         cdef Waiting waiting
-        if self.shut or self.outcomes.loop is None or running_loop() is not self.outcomes.loop:
+        # Its loop runs, and in this thread: then this is its loop. To ask for the one that runs costs a system call.
+        if self.shut or self.outcomes.thread != PyThread_get_thread_ident() or not self.outcomes.is_running():
             self._bound()
         if not isinstance(record, ProducerRecord):
             raise TypeError(f"record must be a ProducerRecord, not {type(record).__name__}")
@@ -327,9 +336,17 @@ cdef class Outbox:
         if self.outcomes.loop is None:
             self._drive(loop)
             self.outcomes.loop = loop
+            self.outcomes.is_running = loop.is_running
+            self.outcomes.thread = PyThread_get_thread_ident()
         elif loop is not self.outcomes.loop:
             raise RuntimeError("this producer belongs to another loop: the one in which it was first used")
+        else:
+            self.outcomes.thread = PyThread_get_thread_ident()      # it may run in another one now
         return loop
+
+    def _drive(self, loop):
+        """Have the loop called when there is something to serve. The subclass does."""
+        raise NotImplementedError
 
     def _loop(self):
         """The loop that it is driven by, None before the first use."""
