@@ -5,19 +5,12 @@ import gc
 import time
 
 import pytest
-from support import NOWHERE, consume, properties
+from support import NOWHERE, consume, properties, run_in_loop
 
 from kafkapp import ErrorCode, Header, KafkaException, ProducerRecord, RecordMetadata, SendOption, Value
 from kafkapp.aio import KafkaProducer, SendFuture
 
 QUIET = {"log_level": 0, "error_cb": lambda error: None}
-
-
-def run(coroutine, seconds=20):
-    async def bounded():
-        return await asyncio.wait_for(coroutine, seconds)
-
-    return asyncio.run(bounded(), debug=True)       # which tells of calls from a wrong thread
 
 
 def test_awaiting_a_send_gives_the_metadata(cluster, topic):
@@ -28,7 +21,7 @@ def test_awaiting_a_send_gives_the_metadata(cluster, topic):
             assert (metadata.partition, metadata.offset, metadata.record_id) == (1, 0, "id")
             assert len(producer) == 0
 
-    run(go())
+    run_in_loop(go())
     assert [(message.key(), message.value()) for message in consume(cluster, topic, 1)] == [(b"key", b"value")]
 
 
@@ -44,7 +37,7 @@ def test_sends_are_in_order_and_each_has_its_own_outcome(cluster, topic):
             assert [outcome.record_id for outcome in outcomes] == list(range(2000))
             assert [outcome.offset for outcome in outcomes] == list(range(2000))
 
-    run(go())
+    run_in_loop(go())
     assert [message.value() for message in consume(cluster, topic, 2000)] == [b"%d" % n for n in range(2000)]
 
 
@@ -62,7 +55,7 @@ def test_a_failure_is_raised_by_the_await(cluster, topic):
                 producer.send("no record")
             assert (await producer.send(ProducerRecord(topic, 0, None, b"v"))).offset == 0
 
-    run(go())
+    run_in_loop(go())
 
 
 def test_a_full_queue_makes_records_wait_in_order(cluster, topic):
@@ -73,7 +66,7 @@ def test_a_full_queue_makes_records_wait_in_order(cluster, topic):
             outcomes = await asyncio.gather(*futures)
             assert [outcome.offset for outcome in outcomes] == list(range(100))
 
-    run(go())
+    run_in_loop(go())
     assert [message.value() for message in consume(cluster, topic, 100)] == [b"%d" % n for n in range(100)]
 
 
@@ -86,7 +79,7 @@ def test_flush_ends_lingering_and_waits_for_what_was_sent_before(cluster, topic)
             assert time.monotonic() - begun < 3
             assert future.done() and len(producer) == 0
 
-    run(go())
+    run_in_loop(go())
 
 
 def test_a_cancelled_send_is_sent_all_the_same(cluster, topic):
@@ -98,7 +91,7 @@ def test_a_cancelled_send_is_sent_all_the_same(cluster, topic):
                 await future
             assert (await producer.send(ProducerRecord(topic, 0, None, b"w"))).offset == 1
 
-    run(go())
+    run_in_loop(go())
 
 
 def test_batches_and_metadata(cluster, topic):
@@ -111,7 +104,7 @@ def test_batches_and_metadata(cluster, topic):
             assert metadata.topic == topic and 0 in metadata.partitions
             assert producer.get_property("linger.ms") == "5" and producer.client_id and producer.name
 
-    run(go())
+    run_in_loop(go())
 
 
 @pytest.fixture
@@ -142,7 +135,7 @@ def test_what_waits_is_sent_as_it_was_and_also_when_cancelled(cluster, topic, na
             assert isinstance(outcomes[3], asyncio.CancelledError)
             value.append(0)
 
-    run(go())
+    run_in_loop(go())
     messages = consume(cluster, topic, 5)
     assert [message.value() for message in messages] == [b"first", b"value", b"VALUE", b"cancelled", None]
     assert [message.key() for message in messages] == [None, b"key", b"key", None, None]
@@ -170,28 +163,31 @@ def test_what_cannot_be_sent_does_not_hold_up_what_waits(cluster, topic, narrow)
             assert large.exception().error.code == ErrorCode.RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE
             assert nameless.exception().error.code == ErrorCode.RD_KAFKA_RESP_ERR__INVALID_ARG
 
-    run(go())
+    run_in_loop(go())
 
 
 def test_flush_waits_for_what_waits_and_not_for_what_comes_later(cluster, topic, narrow):
     async def go():
         async with KafkaProducer(narrow) as producer:
-            futures = [producer.send(ProducerRecord(topic, 0, None, b"v")) for _ in range(20)]
+            await producer.send(ProducerRecord(topic, 0, None, b"v"))
+            cluster.set_rtt(1, 0.02)
+            futures = [producer.send(ProducerRecord(topic, 0, None, b"v")) for _ in range(15)]
             stop = False
 
             async def more():
                 while not stop:
                     producer.send(ProducerRecord(topic, 0, None, b"more"))
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(0.005)
 
             sender = asyncio.ensure_future(more())
             await asyncio.wait_for(producer.flush(10), 10)
             assert all(future.done() for future in futures)
             assert len(producer) > 0
+            cluster.set_rtt(1, 0)
             stop = True
             await sender
 
-    run(go())
+    run_in_loop(go())
 
 
 def test_purge_gives_up_what_waits_too():
@@ -203,7 +199,7 @@ def test_purge_gives_up_what_waits_too():
             assert {outcome.error.code for outcome in outcomes} == {ErrorCode.RD_KAFKA_RESP_ERR__PURGE_QUEUE}
             assert len(producer) == 0
 
-    run(go())
+    run_in_loop(go())
 
 
 def test_only_errors_does_not_keep_successes_from_those_who_await_them(broker, topic):
@@ -211,7 +207,7 @@ def test_only_errors_does_not_keep_successes_from_those_who_await_them(broker, t
         async with KafkaProducer(properties(broker, delivery_report_only_error=True)) as producer:
             assert (await producer.send(ProducerRecord(topic, 0, None, b"v"))).offset == 0
 
-    run(go(), 5)
+    run_in_loop(go(), 5)
 
 
 def test_the_future_goes_where_asyncios_own_go(broker, topic):
@@ -257,7 +253,7 @@ def test_the_future_goes_where_asyncios_own_go(broker, topic):
     async def wait(future):
         return await future
 
-    run(go())
+    run_in_loop(go())
 
 
 def test_exceptions_that_nobody_handles_go_to_the_loop(broker, topic):
@@ -283,6 +279,17 @@ def test_exceptions_that_nobody_handles_go_to_the_loop(broker, topic):
             gc.collect()
             assert told == []
 
-    run(go())
+    run_in_loop(go())
 
 
+
+
+def test_more_reports_than_a_round_takes_are_all_served(broker, topic):
+    async def go():
+        async with KafkaProducer(properties(broker)) as producer:
+            futures = [producer.send(ProducerRecord(topic, 0, None, b"v")) for _ in range(50_000)]
+            producer._producer._push(1)         # the loop stands still: librdkafka writes to the descriptor only once
+            outcomes = await asyncio.wait_for(asyncio.gather(*futures), 10)
+            assert outcomes[-1].offset == 49_999
+
+    run_in_loop(go())

@@ -7,19 +7,12 @@ import time
 
 import pytest
 from conftest import wait_for
-from support import NOWHERE, properties, run_python
+from support import NOWHERE, properties, run_in_loop, run_python
 
 from kafkapp import ErrorCode, KafkaException, ProducerRecord
 from kafkapp.aio import KafkaProducer
 
 QUIET = {"log_level": 0, "error_cb": lambda error: None}
-
-
-def run(coroutine, seconds=20):
-    async def bounded():
-        return await asyncio.wait_for(coroutine, seconds)
-
-    return asyncio.run(bounded(), debug=True)       # which tells of calls from a wrong thread
 
 
 def test_flush_and_close_that_run_out_of_time():
@@ -38,7 +31,7 @@ def test_flush_and_close_that_run_out_of_time():
         with pytest.raises(RuntimeError):
             producer.send(ProducerRecord("t"))
 
-    run(go())
+    run_in_loop(go())
 
 
 def test_the_loop_goes_on_and_no_thread_is_ours(cluster, topic):
@@ -61,7 +54,7 @@ def test_the_loop_goes_on_and_no_thread_is_ours(cluster, topic):
         assert ticks > 20
         await producer.close()
 
-    run(go())
+    run_in_loop(go())
 
 
 def test_another_thread_is_told(cluster, topic):
@@ -74,7 +67,7 @@ def test_another_thread_is_told(cluster, topic):
 
             assert await asyncio.get_running_loop().run_in_executor(None, elsewhere)
 
-    run(go())
+    run_in_loop(go())
 
 
 def test_descriptors_are_given_back(cluster):
@@ -85,10 +78,10 @@ def test_descriptors_are_given_back(cluster):
         async with KafkaProducer(properties(cluster)):
             pass
 
-    run(go())
+    run_in_loop(go())
     before = count()
     for _ in range(5):
-        run(go())
+        run_in_loop(go())
     wait_for(lambda: count() <= before + 2)
 
 
@@ -127,7 +120,7 @@ def test_a_producer_dropped_in_its_loop_warns_reports_and_gives_its_descriptors_
                   if os.path.realpath(f"/proc/self/fd/{fd}").endswith("[eventfd]")]
         assert events == []
 
-    run(go())
+    run_in_loop(go())
 
 
 def test_what_came_before_the_loop_is_served(broker, topic):
@@ -140,7 +133,7 @@ def test_what_came_before_the_loop_is_served(broker, topic):
         assert (await producer.send(ProducerRecord(topic, 0, None, b"v"))).offset == 1
         await producer.close()
 
-    run(go(), 5)
+    run_in_loop(go(), 5)
 
 
 def test_other_loops_and_other_threads_are_refused(broker, topic):
@@ -160,8 +153,8 @@ def test_other_loops_and_other_threads_are_refused(broker, topic):
         with pytest.raises(RuntimeError, match="another loop"):
             kept[0].send_batch(topic, [b"v"])
 
-    run(first())
-    run(second())
+    run_in_loop(first())
+    run_in_loop(second())
     assert len(kept[0]) == 0
     with pytest.warns(ResourceWarning, match="never closed"):
         kept.clear()
@@ -179,7 +172,7 @@ def test_closing_twice_and_sending_meanwhile(cluster, topic):
         assert future.result().offset == 0
         assert producer.client_id in repr(producer) or producer.name in repr(producer)
 
-    run(go())
+    run_in_loop(go())
 
 
 def test_a_cancelled_close_leaves_the_producer_open(cluster, topic):
@@ -195,7 +188,7 @@ def test_a_cancelled_close_leaves_the_producer_open(cluster, topic):
         await producer.close()
         assert [future.result().offset, later.result().offset] == [1, 2]
 
-    run(go())
+    run_in_loop(go())
 
 
 def test_the_same_in_uvloop(broker, topic):
