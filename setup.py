@@ -27,6 +27,7 @@ MODULES = {
     "ending": ["csrc/delivery.c"],
     "transactions": ["csrc/delivery.c"],
     "producer": ["csrc/delivery.c"],
+    "futures": ["csrc/delivery.c"],
     "testing": [],
     "bench.floor": ["csrc/bench_floor.c"],
 }

@@ -27,6 +27,7 @@
 enum {
     KP_CALLBACK, /* a Python callable or NULL: called with (metadata, error) */
     KP_WAITER,   /* a kafkapp.delivery.Waiter: a synchronous send */
+    KP_RESOLVED, /* a kafkapp.delivery.Resolved: told in C, whatever the outcome */
 };
 
 /* A buffer that is held until the report. */

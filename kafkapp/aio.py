@@ -5,29 +5,31 @@ Layer L8: a KafkaAsyncProducer with manual polling, which the loop polls when li
 import asyncio
 import os
 import socket
-from collections import deque
+import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from threading import get_ident
 from types import TracebackType
 from typing import Any, Self
 
 from kafkapp.batch import Batch
 from kafkapp.config import Properties
-from kafkapp.errors import Error, ErrorCode, KafkaException
+from kafkapp.errors import ErrorCode, KafkaException
+from kafkapp.futures import Outbox, Outcomes, SendFuture
 from kafkapp.metadata import BrokerMetadata
-from kafkapp.options import EventsPollingOption, SendOption
+from kafkapp.options import EventsPollingOption
 from kafkapp.producer import KafkaAsyncProducer
-from kafkapp.records import ProducerRecord, RecordMetadata
+
+__all__ = ["KafkaProducer", "SendFuture"]
 
 Timeout = int | float | timedelta | None
-QUEUE_FULL = ErrorCode.RD_KAFKA_RESP_ERR__QUEUE_FULL
-PUSH = 0.05  # seconds that a flush ends lingering for at a time
+PUSH = 0.02  # seconds that a flush ends lingering for at a time
+PURGE_WAIT = 5  # seconds for the reports of purged records
 ONE = (1).to_bytes(8, "little")  # what an eventfd is written
 
 
-class KafkaProducer:
+class KafkaProducer(Outbox):
     """Sends records from a coroutine's loop: the one that runs when it is made, or first used.
 
     Args:
@@ -39,19 +41,20 @@ class KafkaProducer:
     """
 
     def __init__(self, properties: Properties | Mapping[str, Any]) -> None:
-        self._producer = KafkaAsyncProducer(properties, EventsPollingOption.Manual)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._waiting: deque[tuple[ProducerRecord, asyncio.Future[RecordMetadata], SendOption]] = deque()
-        self._served: list[asyncio.Future[None]] = []  # who waits for the next reports
-        self._thread = 0
         self._reader, self._writer = -1, -1
+        self._closing: asyncio.Future[None] | None = None
+        self._producer = KafkaAsyncProducer(properties, EventsPollingOption.Manual)
+        self._take(self._producer)
         try:
-            self._bind(asyncio.get_running_loop())
+            asyncio.get_running_loop()
         except RuntimeError:
-            pass  # made outside a loop: bound by the first call
+            return  # made outside a loop: bound by the first call
+        self._bound()
 
-    def _bind(self, loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
-        """Become the loop's: its thread alone may call from now on."""
+    # -- the loop -------------------------------------------------------------------------------
+
+    def _drive(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have the loop called when librdkafka has something for it."""
         if hasattr(os, "eventfd"):
             self._reader = self._writer = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
             payload = ONE
@@ -60,84 +63,32 @@ class KafkaProducer:
             reader.setblocking(False)
             writer.setblocking(False)
             self._reader, self._writer, payload = reader.detach(), writer.detach(), b"x"
-        self._loop, self._thread = loop, get_ident()
-        loop.add_reader(self._reader, self._on_ready)
+        # Weak: the loop must not keep a producer alive that its user has dropped.
+        loop.add_reader(self._reader, _on_ready, weakref.ref(self), self._reader)
         self._producer._signal(self._writer, payload)
-        return loop
+        loop.call_soon(_serve, weakref.ref(self))  # what has come already is not signalled any more
 
-    def _bound(self) -> asyncio.AbstractEventLoop:
-        loop = self._loop
-        if loop is None:
-            return self._bind(asyncio.get_running_loop())
-        if get_ident() != self._thread:
-            raise RuntimeError("this producer is another loop's: use it in the thread of the loop that it was made in")
-        return loop
-
-    def _on_ready(self) -> None:
-        """librdkafka's queue is no longer empty: serve all of it, since it tells only once."""
+    def _serve(self) -> Outcomes:
+        """Serve a round of what is there, and give the room to what waits. Returns whose callbacks are due."""
+        loop = self._loop()
+        if self._reader < 0 or loop is None:
+            return self._outcomes()  # closed
         try:
-            os.read(self._reader, 4096)
-        except BlockingIOError:
-            pass
-        while self._producer.poll_events(0):
-            pass
-        self._send_waiting()
-        if self._served:
-            served, self._served = self._served, []
-            for future in served:
-                if not future.done():
-                    future.set_result(None)
+            self._producer.poll_events(0)
+        finally:
+            # librdkafka tells once only, of the first in an empty queue. The loop has its turn between two rounds.
+            if self._producer._pending():
+                loop.call_soon(_serve, weakref.ref(self))
+            self._hand_over_waiting()
+        return self._outcomes()
 
-    def _report(self, future: "asyncio.Future[Any]", metadata: object, error: Error | None) -> None:
-        if get_ident() != self._thread:  # fetch_broker_metadata serves in a thread of its own
-            assert self._loop is not None
-            self._loop.call_soon_threadsafe(self._report, future, metadata, error)
-        elif future.done():
-            pass  # cancelled: the record has gone its way all the same
-        elif error is None:
-            future.set_result(metadata)
-        else:
-            future.set_exception(KafkaException(error))
+    def _release(self) -> None:
+        """Let go of the descriptors. Nobody writes to them any more."""
+        descriptors, self._reader, self._writer = {self._reader, self._writer}, -1, -1
+        for descriptor in descriptors - {-1}:
+            os.close(descriptor)
 
-    def send(self, record: ProducerRecord,
-             option: SendOption = SendOption.NoCopyRecordValue) -> "asyncio.Future[RecordMetadata]":
-        """Send a record.
-
-        Never blocks. While librdkafka's queue is full records wait their turn; whoever awaits the futures of what was
-        sent waits with them, which is all the back-pressure there is. Cancelling the future does not stop the record.
-
-        Args:
-            record: a ProducerRecord; may be changed and sent again at once.
-            option: a SendOption.
-        Returns:
-            A future of the record's RecordMetadata, which raises KafkaException when it was not delivered.
-        Raises:
-            TypeError, BufferError: an argument is of the wrong type.
-            RuntimeError: after `close`, in another thread than the loop's, or in a forked child.
-        Source: rd_kafka_produce(), rd_kafka_produceva(); KafkaAsyncProducer::send.
-        """
-        future: asyncio.Future[RecordMetadata] = (self._loop or self._bound()).create_future()
-        if self._waiting:
-            self._waiting.append((copy_of(record), future, option))
-            return future
-        error = self._producer.try_send(record, partial(self._report, future), option)
-        if error is not None:
-            if error.code == QUEUE_FULL:
-                self._waiting.append((copy_of(record), future, option))
-            else:
-                future.set_exception(KafkaException(error))
-        return future
-
-    def _send_waiting(self) -> None:
-        while self._waiting:
-            record, future, option = self._waiting[0]
-            if not future.done():
-                error = self._producer.try_send(record, partial(self._report, future), option)
-                if error is not None:
-                    if error.code == QUEUE_FULL:
-                        return
-                    future.set_exception(KafkaException(error))
-            self._waiting.popleft()
+    # -- the public calls -----------------------------------------------------------------------
 
     def send_batch(self, topic: str, values: object, **arguments: Any) -> "asyncio.Future[Batch]":
         """Send many records in one call; the arguments are those of KafkaAsyncProducer.send_batch but `callback`.
@@ -150,22 +101,29 @@ class KafkaProducer:
             As KafkaAsyncProducer.send_batch.
         Source: rd_kafka_produce_batch().
         """
-        future: asyncio.Future[Batch] = (self._loop or self._bound()).create_future()
-        batch = self._producer.send_batch(topic, values, callback=lambda batch: self._report(future, batch, None),
-                                          **arguments)
+        future: asyncio.Future[Batch] = self._bound().create_future()
+        self._hand_over_waiting()  # they were first
+        batch = self._producer.send_batch(topic, values, callback=partial(_batch_done, future), **arguments)
         if batch.done and not batch.accepted:
             future.set_result(batch)
         return future
 
-    async def _progress(self, deadline: float | None) -> None:
-        """Wait for reports, and have what lingers sent meanwhile."""
-        loop = self._bound()
-        left = PUSH if deadline is None else min(PUSH, deadline - loop.time())
-        served = loop.create_future()
-        self._served.append(served)
-        push = loop.run_in_executor(None, self._producer._push, max(left, 0))
-        await asyncio.wait((served, push), timeout=max(left, 0), return_when=asyncio.FIRST_COMPLETED)
-        await push
+    async def _reported(self, loop: asyncio.AbstractEventLoop, deadline: float | None) -> bool:
+        """Have all that was sent until now sent out and reported. False when the time was over first."""
+        producer = self._producer
+        epoch, last = None, self._places()[1]
+        while True:
+            # The line first: what has left it is of this epoch, or reported.
+            if epoch is None and self._places()[0] >= last:
+                epoch = producer._epoch()
+            if epoch is not None and producer._epoch_done(epoch):
+                await asyncio.sleep(0)  # the futures of batches have their outcome at the loop's next turn
+                return True
+            left = PUSH if deadline is None else min(PUSH, deadline - loop.time())
+            if left <= 0:
+                return False
+            # librdkafka ends lingering only for as long as somebody waits; the loop serves meanwhile.
+            await loop.run_in_executor(None, producer._push, left)
 
     async def flush(self, timeout: Timeout = None) -> None:
         """Send what lingers, and wait until all that was sent before is reported.
@@ -174,58 +132,65 @@ class KafkaProducer:
             timeout: seconds (int, float or timedelta), None waits for ever.
         Raises:
             KafkaException: RD_KAFKA_RESP_ERR__TIMED_OUT, some records are still in flight.
-            RuntimeError: after `close`, in another thread than the loop's, or in a forked child.
+            RuntimeError: after `close`, outside the producer's loop, or in a forked child.
         Source: rd_kafka_flush(); KafkaProducer::flush.
         """
-        deadline = end_of(self._bound(), timeout)
-        while True:
-            last = self._waiting[-1] if self._waiting else None
-            epoch = self._producer._epoch()
-            while not self._producer._epoch_done(epoch):
-                if deadline is not None and self._bound().time() >= deadline:
-                    raise KafkaException(ErrorCode.RD_KAFKA_RESP_ERR__TIMED_OUT,
-                                         f"flush: {len(self)} records are not reported yet")
-                await self._progress(deadline)
-            if last is None or last[1].done():
-                return
+        loop = self._bound()
+        if not await self._reported(loop, end_of(loop, timeout)):
+            raise KafkaException(ErrorCode.RD_KAFKA_RESP_ERR__TIMED_OUT,
+                                 f"flush: {len(self)} records are not reported yet")
 
     async def close(self, timeout: Timeout = None) -> None:
         """Flush, and end: every record has been reported when this returns.
 
         When the time is over what is in flight is purged, and fails with RD_KAFKA_RESP_ERR__PURGE_QUEUE or
-        RD_KAFKA_RESP_ERR__PURGE_INFLIGHT. Closing again does nothing.
+        RD_KAFKA_RESP_ERR__PURGE_INFLIGHT. Nothing is accepted meanwhile. Closing again waits for the first close, or
+        does nothing. Cancelled before all is reported it leaves the producer open.
 
         Args:
             timeout: seconds (int, float or timedelta), None waits for as long as records may live.
         Raises:
-            RuntimeError: in another thread than the loop's, or in a forked child.
+            RuntimeError: outside the producer's loop, or in a forked child.
         Source: rd_kafka_flush(), rd_kafka_purge(), rd_kafka_destroy(); KafkaProducer::close.
         """
         if self._producer._closed():
             return
+        if self._closing is not None:
+            if self._closing.get_loop() is not asyncio.get_running_loop():
+                raise RuntimeError("this producer belongs to another loop, which closes it")
+            await asyncio.wait((self._closing,))
+            return await self.close(timeout)  # should that one have been cancelled
         loop = self._bound()
+        deadline = end_of(loop, timeout)
+        self._closing = loop.create_future()
+        self._shut()
         try:
-            await self.flush(timeout)
-        except KafkaException as failure:
-            if failure.error.code != ErrorCode.RD_KAFKA_RESP_ERR__TIMED_OUT:
-                raise
-        for _, future, _ in self._waiting:
-            if not future.done():
-                future.set_exception(KafkaException(ErrorCode.RD_KAFKA_RESP_ERR__PURGE_QUEUE))
-        self._waiting.clear()
-        self._producer._signal(-1, b"")
-        self._producer.close(0)
-        loop.remove_reader(self._reader)
-        for descriptor in {self._reader, self._writer}:
-            os.close(descriptor)
+            if not await self._reported(loop, deadline):
+                self.purge()
+                await self._reported(loop, loop.time() + PURGE_WAIT)
+            self._producer._signal(-1, b"")
+            loop.remove_reader(self._reader)
+            self._release()
+            # Nothing is in flight any more: this ends librdkafka's threads, which may take a while.
+            await asyncio.shield(loop.run_in_executor(None, self._producer.close, 0))
+            self._soon()
+        except BaseException:
+            if self._reader >= 0:
+                self._reopen()
+            raise
+        finally:
+            closing, self._closing = self._closing, None
+            closing.set_result(None)
 
     async def fetch_broker_metadata(self, topic: str, timeout: Timeout = 10) -> BrokerMetadata:
         """Ask the cluster for a topic's partitions and leaders; see KafkaAsyncProducer.fetch_broker_metadata."""
         return await self._bound().run_in_executor(None, self._producer.fetch_broker_metadata, topic, timeout)
 
     def purge(self) -> None:
-        """Give up all records in flight; see KafkaAsyncProducer.purge."""
+        """Give up all records in flight, and those that wait for room; see KafkaAsyncProducer.purge."""
         self._producer.purge()
+        self._give_up_waiting()
+        self._soon()
 
     @property
     def name(self) -> str:
@@ -248,10 +213,15 @@ class KafkaProducer:
 
     def __len__(self) -> int:
         """How many records are outstanding: sent, and not reported yet."""
-        return len(self._producer) + len(self._waiting)
+        left, queued = self._places()
+        return len(self._producer) + queued - left
 
     def __bool__(self) -> bool:
         return True
+
+    def __repr__(self) -> str:
+        closed = ", closed" if self._producer._closed() else ""
+        return f"<{type(self).__name__} {self.name}: {len(self)} outstanding{closed}>"
 
     async def __aenter__(self) -> Self:
         self._bound()
@@ -261,14 +231,54 @@ class KafkaProducer:
                         traceback: TracebackType | None) -> None:
         await self.close()
 
+    def __del__(self) -> None:
+        # Dropped, and maybe after its loop. KafkaAsyncProducer warns, delivers within a bound and purges.
+        loop = self._loop()
+        if loop is None or self._reader < 0:
+            return
+        try:
+            self._producer._signal(-1, b"")
+        except RuntimeError:
+            pass  # a forked child, or closed at exit: nobody writes
+        else:
+            self._give_up_waiting()
+            self._producer.__del__()
+        reader = self._reader
+        with suppress(RuntimeError):  # the loop is closed: it reads no more, and nobody is there to be called
+            loop.call_soon_threadsafe(_let_go, loop, reader, {reader, self._writer}, self._outcomes())
+            self._reader = self._writer = -1
+        self._release()
 
-def copy_of(record: ProducerRecord) -> ProducerRecord:
-    """The record as it is now: the user may change it while it waits."""
-    copy = ProducerRecord(record.topic, record.partition, record.key, record.value, record.id,
-                          timestamp=record.timestamp)
-    if record.headers:
-        copy.headers = list(record.headers)
-    return copy
+
+def _on_ready(producer: "weakref.ref[KafkaProducer]", descriptor: int) -> None:
+    with suppress(BlockingIOError):
+        os.read(descriptor, 4096)
+    _serve(producer)
+
+
+def _serve(producer: "weakref.ref[KafkaProducer]") -> None:
+    alive = producer()
+    if alive is not None:
+        outcomes = alive._serve()
+        del alive  # whoever is called now may drop it
+        outcomes.run()
+
+
+def _let_go(loop: asyncio.AbstractEventLoop, reader: int, descriptors: set[int], outcomes: Outcomes) -> None:
+    loop.remove_reader(reader)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    outcomes.run()
+
+
+def _batch_done(future: "asyncio.Future[Batch]", batch: Batch) -> None:
+    with suppress(RuntimeError):  # the loop is closed
+        future.get_loop().call_soon_threadsafe(_set_batch, future, batch)
+
+
+def _set_batch(future: "asyncio.Future[Batch]", batch: Batch) -> None:
+    if not future.done():
+        future.set_result(batch)
 
 
 def end_of(loop: asyncio.AbstractEventLoop, timeout: Timeout) -> float | None:

@@ -29,6 +29,7 @@ cdef class Client:
     cdef bint abandoned             # left open, and said so
     cdef int forks                  # forks() of the process that made it
     cdef readonly bint background   # a thread of ours serves; else the callers do
+    cdef bint driven                # an event loop serves: no other thread may while it runs
     cdef dict topics                # str -> Topic, for the life of the handle
     cdef list topic_list            # the same, by Topic.index
     cdef object topic_lock          # one thread at a time makes a handle: its opaque is the Topic of that thread

@@ -11,6 +11,7 @@ from kafkapp.records cimport RecordMetadata
 cdef extern from "delivery.h" nogil:
     int KP_CALLBACK
     int KP_WAITER
+    int KP_RESOLVED
 
     ctypedef struct kp_view:
         Py_buffer view
@@ -110,6 +111,12 @@ cdef class Waiter:
     cdef RecordMetadata metadata    # None until the report
     cdef object error               # Error, or None on success
     cdef bint done
+
+
+cdef class Resolved:
+    """What is told of one record's outcome, with its metadata and its Error or None: an asyncio future. Both are None
+    when there was no memory to say how it went."""
+    cdef int resolve(self, RecordMetadata metadata, object error) noexcept
 
 
 cdef class Settled:

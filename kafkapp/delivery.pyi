@@ -3,6 +3,9 @@ from typing import Any, final
 from typing_extensions import disjoint_base
 
 @disjoint_base
+class Resolved: ...
+
+@disjoint_base
 class Settled: ...
 
 @final

@@ -104,6 +104,11 @@ cdef class Waiter:
     """What a synchronous send waits for."""
 
 
+cdef class Resolved:
+    cdef int resolve(self, RecordMetadata metadata, object error) noexcept:
+        return 0
+
+
 cdef class Settled:
     cdef int settle(self, kp_deliveries *d, list raised) except -1:
         raise NotImplementedError
@@ -201,6 +206,8 @@ cdef inline int settle_one(kp_deliveries *d, const kp_report *report, list raise
         waiter.metadata = metadata
         waiter.error = error
         waiter.done = True
+    elif kind == KP_RESOLVED:
+        (<Resolved>callback).resolve(metadata, error)
     else:
         # All are served, whatever one of them raises.
         kp_call(callback, metadata, error, None, 2, raised)
@@ -214,6 +221,8 @@ cdef int give_up(kp_deliveries *d, const kp_report *report) except -1:
     cdef int64_t *done = &d.done[delivery.epoch]
     if delivery.target is not NULL and delivery.kind == KP_WAITER:
         (<Waiter>delivery.target).done = True       # without metadata: the send raises MemoryError
+    elif delivery.target is not NULL and delivery.kind == KP_RESOLVED:
+        (<Resolved>delivery.target).resolve(None, None)
     release(d, delivery)
     KP_ADD(done[0], 1)
     return 0

@@ -52,7 +52,7 @@ cdef class Request:
         kp_enter(&client.deliveries)    # this thread serves: close() must not destroy the queue under it
         try:
             while not self.done.wait(SLICE):
-                if not client.background:
+                if not client.background and not client.driven:
                     client.serve(0, None)   # it may need a token first
                 client.check_open()
         finally:

@@ -38,6 +38,7 @@ from kafkapp.librdkafka cimport (
     rd_kafka_headers_destroy,
     rd_kafka_headers_t,
     rd_kafka_queue_io_event_enable,
+    rd_kafka_queue_length,
     rd_kafka_resp_err_t,
     rd_kafka_t,
     rd_kafka_topic_t,
@@ -276,8 +277,29 @@ cdef class Sender:
     def _signal(self, int fd, bytes payload not None):
         """Have librdkafka write to a descriptor when there is something to poll; -1: no more."""
         cdef Client client = self.opened()
+        cdef const char *data = payload
+        cdef size_t size = len(payload)
         client.check_open()
-        rd_kafka_queue_io_event_enable(client.deliveries.queue, fd, <const char *>payload, len(payload))
+        client.driven = fd >= 0
+        kp_enter(&client.deliveries)
+        try:
+            with nogil:
+                rd_kafka_queue_io_event_enable(client.deliveries.queue, fd, data, size)
+        finally:
+            client.leave()
+
+    def _pending(self):
+        """Whether there is something to poll already: librdkafka writes for the first thing in an empty queue only."""
+        cdef Client client = self.opened()
+        cdef size_t length
+        client.check_open()
+        kp_enter(&client.deliveries)
+        try:
+            with nogil:
+                length = rd_kafka_queue_length(client.deliveries.queue)
+        finally:
+            client.leave()
+        return length > 0
 
     def _push(self, timeout):
         """End lingering for a while, or until nothing is in flight. Blocks, and serves nothing."""

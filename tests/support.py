@@ -2,6 +2,7 @@
 
 Layer: tests. Knows kafkapp only through objects that are handed in.
 """
+import asyncio
 import os
 import subprocess
 import sys
@@ -78,6 +79,20 @@ def properties(bootstrap, *more, **named):
         made.update(mapping)
     made.update({name.replace("_", "."): value for name, value in named.items()})
     return made
+
+
+def run_in_loop(coroutine, timeout=20):
+    """As asyncio.run in debug mode, which tells of calls from a wrong thread; but what hangs is not waited for."""
+    loop = asyncio.new_event_loop()
+    loop.set_debug(True)
+    try:
+        task = loop.create_task(coroutine)
+        loop.run_until_complete(asyncio.wait({task}, timeout=timeout))
+        assert task.done(), f"still running after {timeout} s: {task}"
+        loop.run_until_complete(loop.shutdown_default_executor())
+        return task.result()
+    finally:
+        loop.close()
 
 
 def start_python(code, *args, flags=()):

@@ -34,7 +34,7 @@ LAYERS = [
     {"batch", "requests", "sender", "ending"},
     {"cutting"},
     {"transactions"},
-    {"producer", "testing"},
+    {"producer", "testing", "futures"},
     {"__init__"},
     {"aio", "lines", "outlets", "summary"},
     {"bench"},
