@@ -207,21 +207,25 @@ def names():
             pass        # it has ended meanwhile
     return found
 
-def settled(count):
+def settled(count, named):
+    # That many threads, of which that many have named themselves, which each does a moment after its start.
     deadline = time.monotonic() + 5
-    while len(names()) != count and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        found = names()
+        if (len(found), sum(name.startswith("rdk:") or "me" in name for name in found)) == (count, named):
+            break
         time.sleep(0.01)
-    return names()
+    return found
 
 before, python_before = names(), len(threading.enumerate())
 made = {"bootstrap.servers": bootstrap, "client.id": "me"}
 producer = (KafkaSyncProducer(made) if kind == "sync" else KafkaAsyncProducer(made, EventsPollingOption[kind]))
 producer.send(ProducerRecord(topic, value=b"v"))
 producer.flush(10)
-while_open = settled(len(before) + int(expected))
+while_open = settled(len(before) + int(expected), int(expected))
 ours = [(thread.name, thread.daemon) for thread in threading.enumerate()[python_before:]]
 producer.close()
-after = settled(len(before))
+after = settled(len(before), 0)
 for name in before:
     while_open.remove(name)
 print(json.dumps({"before": before, "open": while_open, "ours": ours, "after": after, "name": producer.name}))

@@ -205,7 +205,9 @@ def test_lost_sequences_are_abortable_and_the_next_transaction_has_a_new_epoch(c
 
 
 def test_a_record_that_timed_out_has_the_transaction_aborted(cluster, topic):
-    with open_producer("auto", cluster, message_timeout_ms=500) as producer:
+    # The proof at the end has the time of a message for a new connection: that comes soon, and has several tries.
+    with open_producer("auto", cluster, message_timeout_ms=2000, reconnect_backoff_ms=50,
+                       reconnect_backoff_max_ms=100) as producer:
         producer.init_transactions(10)
         commit_one(producer, topic)
         sent = Sent(producer, topic)
