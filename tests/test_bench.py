@@ -135,7 +135,7 @@ def test_targets_name_cases_that_exist(scenario):
     labels = [case.label for case in scenario.cases]
     assert len(set(labels)) == len(labels)
     everything = {"records": 100, "seconds": 1.0, "cpu": 1.0, "send_cpu": 1.0, "peak": 1, "latencies": [1.0], "served": 1.0,
-                  "stall": 0.1, "call": 0.1, "held": 5}
+                  "stall": 0.1, "call": 0.1, "held": 5, "growth": 0.1}
     for target in scenario.targets:
         assert target.measure({label: Outcome(everything) for label in labels}) is not None
 
@@ -147,7 +147,7 @@ def bench(*arguments, status=0):
     return done.stdout
 
 
-@pytest.mark.parametrize("name", ["callback", "no-callback", BATCH, "sync", "memory", "reports", "topics", "file"])
+@pytest.mark.parametrize("name", ["callback", "no-callback", BATCH, "sync", "memory", "reports", "topics", "file", "steady"])
 def test_scenario_gives_json_in_which_all_is_delivered(servers, name):
     said = json.loads(bench(name, "--json", "--rounds", "1", "--scale", "0.001", "-b", servers))
     assert said["machine"]["librdkafka"] and said["machine"]["cpu"] and said["broker"] == servers
@@ -159,7 +159,7 @@ def test_scenario_gives_json_in_which_all_is_delivered(servers, name):
         assert case["rounds"][0]["delivered"] == case["records"]
     assert {target["name"] for target in scenario["targets"]} >= {
         "callback": {"P1", "P2"}, "no-callback": {"P3"}, "batch": {"P4", "P5"}, "sync": {"P9"}, "memory": {"P11"},
-        "reports": {"P8"}, "topics": {"P16"}, "file": {"P15"}}[name]
+        "reports": {"P8"}, "topics": {"P16"}, "file": {"P15"}, "steady": {""}}[name]
 
 
 def test_table_says_what_was_measured_on(servers):

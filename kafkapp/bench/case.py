@@ -114,6 +114,7 @@ DERIVED: dict[str, Any] = {
     "stall_ms": lambda raw: raw["stall"] * 1e3,
     "call_ms": lambda raw: raw["call"] * 1e3,
     "held_bytes": lambda raw: raw["held"] / raw["records"],
+    "growth_bytes": lambda raw: raw["growth"],
     "seconds": lambda raw: raw["seconds"],
     "cpu_seconds": lambda raw: raw["cpu"],
 }

@@ -193,6 +193,13 @@ FLAT_LONG = Scenario(
           for client, name in ((ours, OURS), (c_program, C)) for power in (5, 6, 7)),
     (Target("P16", "CPU of 10^7 against 10^6", cpus("kafkapp, 10^7", "kafkapp, 10^6"), at_most=1.1),), default=False)
 
+# With librdkafka's own queue: a deeper one is filled as far as the machine's mood lets it, and that much stays.
+STEADY = Scenario(
+    "steady", "does the process grow over 20 M records?",
+    (ours("steady", 20_000_000, settings={"queue.buffering.max.messages": 100_000}),),
+    (Target("", "growth of its memory, bytes a record", lambda outcomes: outcomes[OURS].growth_bytes, at_most=0.1),),
+    ("growth_bytes", "rate"), default=False)
+
 FILE = Scenario(
     "file", "a file's lines of 65 bytes: kafkapp produce and kcat, with the start of either",
     (Case("kafkapp produce", "programs", "kafkapp-produce", 2_000_000, size=65, needs=(*KAFKAPP, "kafkapp.cli"),
@@ -211,4 +218,4 @@ JAVA = Scenario(
 
 ALL = {scenario.name: scenario for scenario in (
     CALLBACK, NO_CALLBACK, BATCH, COPY, STALL, REPORTS, SYNC, ASYNCIO, MEMORY, IMPORT, TOPICS, FLAT, FILE,
-    PATHS, COPY_ALL, PARTITIONS, FLAT_LONG, JAVA)}
+    PATHS, COPY_ALL, PARTITIONS, FLAT_LONG, STEADY, JAVA)}

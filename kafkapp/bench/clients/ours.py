@@ -1,6 +1,7 @@
 """kafkapp's producers, each path used as its documentation shows."""
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -201,5 +202,22 @@ def hold(run: Run) -> None:
     leave(run)
 
 
+def steady(run: Run) -> None:
+    """Stretch after stretch of records, all delivered: does the process grow? The first quarter may, to its size."""
+    producer, reports, value, topic = warmed(run), Reports(), run.value, run.topic
+    stretch, held = run.records // 40, []
+    begin = time.perf_counter()
+    for _ in range(40):
+        for _ in range(stretch):
+            producer.send(ProducerRecord(topic, 0, None, value), reports)
+        producer.flush(120)
+        held.append(memory())
+    settled = held[10:]
+    slope = statistics.linear_regression(range(len(settled)), settled).slope / stretch
+    run.report(reports.delivered, growth=slope, seconds=time.perf_counter() - begin)
+    producer.close(10)
+
+
 PATHS = {"send": send, "manual": send_manual, "try_send": try_send, "list": send_batch, "columns": send_columns,
-         "sync": sync, "reports": reports, "stall": stall, "hold": hold}
+         "sync": sync, "reports": reports, "stall": stall, "hold": hold,
+         "steady": steady}
