@@ -208,11 +208,13 @@ def names():
     return found
 
 def settled(count, named):
-    # That many threads, of which that many have named themselves, which each does a moment after its start.
+    # That many threads, of which that many have named themselves, which each does a moment after its start: until then
+    # it has the name of the thread that started it.
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
         found = names()
-        if (len(found), sum(name.startswith("rdk:") or "me" in name for name in found)) == (count, named):
+        known = sum(name.startswith("rdk:broker") or "me" in name for name in found) + (found.count("rdk:main") == 1)
+        if (len(found), known) == (count, named):
             break
         time.sleep(0.01)
     return found

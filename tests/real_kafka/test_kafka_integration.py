@@ -158,7 +158,10 @@ before = threading.active_count()
 assert threads() == []
 producer = getattr(kafkapp, kind)({"bootstrap.servers": servers})
 deadline = time.monotonic() + 10
-while len(threads()) != wanted and time.monotonic() < deadline:
+def started():      # until it names itself a thread has the name of the one that started it: rdk:main
+    names = threads()
+    return len(names) == wanted and names.count("rdk:main") == 1
+while not started() and time.monotonic() < deadline:
     time.sleep(0.05)
 print(len(threads()), threads().count("rdk:main"))
 producer.close()
