@@ -8,9 +8,10 @@ import pytest
 from readback import read_messages
 
 import kafkapp
-from kafkapp import KafkaException, ProducerRecord
+from kafkapp import ErrorCode, KafkaException, ProducerRecord
 
 DELIVERY = 30
+STATE = "__transaction_state"
 
 
 @pytest.fixture
@@ -172,3 +173,62 @@ def test_r9_a_delivery_failure_has_the_transaction_aborted(open_producer, topic,
         assert failure.value.error.transaction_requires_abort
         producer.abort_transaction(DELIVERY)
     assert seen(topic, committed=True) == []
+
+
+def coordinator_of(kafka, transactional_id):
+    """The node that keeps this id's transactions: the leader of the partition that Java's hash of the id names."""
+    code = 0
+    for letter in transactional_id.encode():
+        code = (31 * code + letter) & 0xFFFFFFFF
+    partitions = len(kafka.metadata(STATE).topics[STATE].partitions)
+    return kafka.leader(STATE, (code & 0x7FFFFFFF) % partitions)
+
+
+def test_a_coordinator_that_is_killed_amid_a_transaction_moves_and_the_commit_is_whole(
+        kafka_nodes, make_topic, open_producer, seen):
+    with open_producer("warm-up") as producer:
+        producer.init_transactions(DELIVERY)        # the state's topic is there from now on
+    transactional_id = f"moves-{make_topic()}"
+    coordinator = coordinator_of(kafka_nodes, transactional_id)
+    others = [node for node in kafka_nodes.nodes if node != coordinator]
+    topic = make_topic(assignment=[[*others, coordinator]])     # what is killed leads no partition of the records
+    with open_producer(transactional_id) as producer:
+        producer.init_transactions(DELIVERY)
+        with producer.transaction():
+            producer.send(ProducerRecord(topic, 0, None, b"before"))
+        producer.begin_transaction()
+        producer.send(ProducerRecord(topic, 0, None, b"amid"))
+        producer.flush(DELIVERY)
+        kafka_nodes.nodes[coordinator].kill()
+        assert seen(topic, committed=True) == [b"before"]
+        producer.commit_transaction(2 * DELIVERY)
+        assert coordinator_of(kafka_nodes, transactional_id) != coordinator
+        with producer.transaction():
+            producer.send(ProducerRecord(topic, 0, None, b"after"))
+    assert seen(topic, committed=True) == [b"before", b"amid", b"after"]
+
+
+GONE = {ErrorCode[f"RD_KAFKA_RESP_ERR_{name}"] for name in (
+    "_UNKNOWN_PARTITION", "_UNKNOWN_TOPIC", "_MSG_TIMED_OUT", "UNKNOWN_TOPIC_OR_PART")}
+
+
+def test_a_topic_that_vanishes_amid_a_transaction_has_it_aborted(kafka, make_topic, open_producer, topic, seen):
+    doomed = make_topic()
+    with open_producer(topic, message_timeout_ms=5000) as producer:
+        producer.init_transactions(DELIVERY)
+        producer.begin_transaction()
+        producer.send(ProducerRecord(topic, 0, None, b"not committed"))
+        producer.send(ProducerRecord(doomed, 0, None, b"gone"))
+        producer.flush(DELIVERY)
+        kafka.delete_topic(doomed)
+        codes = []
+        producer.send(ProducerRecord(doomed, 0, None, b"too late"), lambda metadata, error: codes.append(error.code))
+        producer.flush(DELIVERY)
+        assert len(codes) == 1 and codes[0] in GONE
+        with pytest.raises(KafkaException) as failure:
+            producer.commit_transaction(DELIVERY)
+        assert failure.value.error.transaction_requires_abort
+        producer.abort_transaction(DELIVERY)
+        with producer.transaction():
+            producer.send(ProducerRecord(topic, 0, None, b"goes on"))
+    assert seen(topic, committed=True) == [b"goes on"]
