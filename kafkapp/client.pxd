@@ -29,6 +29,7 @@ cdef class Client:
     cdef bint abandoned             # left open, and said so
     cdef int forks                  # forks() of the process that made it
     cdef readonly bint background   # a thread of ours serves; else the callers do
+    cdef bint resumes               # a call of a transaction goes on where an earlier one was left
     cdef bint driven                # an event loop serves: no other thread may while it runs
     cdef dict topics                # str -> Topic, for the life of the handle
     cdef list topic_list            # the same, by Topic.index

@@ -9,6 +9,7 @@ from kafkapp.errors import KafkaException
 
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t
+from posix.unistd cimport usleep
 
 from kafkapp.client cimport Client
 from kafkapp.delivery cimport kp_enter, raise_all, report_all
@@ -32,6 +33,10 @@ ctypedef rd_kafka_error_t *(*Call)(rd_kafka_t *, int) noexcept nogil
 cdef enum:
     SLICE = 100     # ms; the longest wait without a look at signals
     SERVING_SLICE = 10      # ms; the same where this thread has to serve the reports that the call waits for
+
+# A call that resumes as its end comes in takes the end for its own step's, and returns a step too early: the next
+# begin_transaction would too, and a send find no transaction. librdkafka's thread needs microseconds for that step.
+cdef unsigned int ACKNOWLEDGED = 5000   # µs
 
 cdef double PAUSE = 0.1     # seconds between two tries of what was refused at once
 
@@ -196,6 +201,7 @@ cdef int run(Client client, Call call, str what, int64_t deadline) except -1:
             error = take_error(c_error)
             if error is None or not goes_on(call, error):
                 break
+            client.resumes = True
             if error.code != RD_KAFKA_RESP_ERR__TIMED_OUT:
                 reason = error
             if passed(deadline):
@@ -205,6 +211,10 @@ cdef int run(Client client, Call call, str what, int64_t deadline) except -1:
                 client.serve(0, raised)
             PyErr_CheckSignals()
             client.check_open()
+        if client.resumes and error is None:
+            client.resumes = False
+            with nogil:
+                usleep(ACKNOWLEDGED)
         if not client.background:
             client.serve(0, raised)     # reports that came with the end of the call
     except:
