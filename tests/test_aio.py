@@ -282,8 +282,6 @@ def test_exceptions_that_nobody_handles_go_to_the_loop(broker, topic):
     run_in_loop(go())
 
 
-
-
 def test_more_reports_than_a_round_takes_are_all_served(broker, topic):
     async def go():
         async with KafkaProducer(properties(broker)) as producer:

@@ -205,19 +205,18 @@ def hold(run: Run) -> None:
 def steady(run: Run) -> None:
     """Stretch after stretch of records, all delivered: does the process grow? The first quarter may, to its size."""
     producer, reports, value, topic = warmed(run), Reports(), run.value, run.topic
-    stretch, held = run.records // 40, []
-    begin = time.perf_counter()
-    for _ in range(40):
-        for _ in range(stretch):
+    ends = [run.records * number // 40 for number in range(1, 41)]
+    begin, sent, held = time.perf_counter(), 0, []
+    for end in ends:
+        for _ in range(sent, end):
             producer.send(ProducerRecord(topic, 0, None, value), reports)
         producer.flush(120)
+        sent = end
         held.append(memory())
-    settled = held[10:]
-    slope = statistics.linear_regression(range(len(settled)), settled).slope / stretch
+    slope = statistics.linear_regression(ends[10:], held[10:]).slope
     run.report(reports.delivered, growth=slope, seconds=time.perf_counter() - begin)
     producer.close(10)
 
 
 PATHS = {"send": send, "manual": send_manual, "try_send": try_send, "list": send_batch, "columns": send_columns,
-         "sync": sync, "reports": reports, "stall": stall, "hold": hold,
-         "steady": steady}
+         "sync": sync, "reports": reports, "stall": stall, "hold": hold, "steady": steady}
