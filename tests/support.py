@@ -95,6 +95,30 @@ def run_in_loop(coroutine, timeout=20):
         loop.close()
 
 
+# For programs that fork: `started(producer, topic)` returns when librdkafka's threads are all up and wait. While they
+# start, each seeds its random numbers, with a lock of OpenSSL's (librdkafka 2.13 and later); a child that is forked in that
+# moment inherits it locked, and no producer of its own can start. docs/reliability.md says so.
+STARTED = """
+def started(producer, topic):
+    import os, threading, time
+
+    def running():
+        found = 0
+        for task in os.listdir("/proc/self/task"):
+            if int(task) != threading.get_native_id():
+                with open(f"/proc/self/task/{task}/stat") as stat:
+                    found += stat.read().rpartition(")")[2].split()[0] != "S"
+        return found
+
+    producer.fetch_broker_metadata(topic, 10)
+    quiet = time.monotonic()
+    while time.monotonic() < quiet + 0.3:
+        if running():
+            quiet = time.monotonic()
+        time.sleep(0.005)
+"""
+
+
 def start_python(code, *args, flags=()):
     """A Python that runs `code` in a process of its own, with the kafkapp that is tested."""
     environment = dict(os.environ, PYTHONPATH=str(Path(kafkapp.__file__).parent.parent))

@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from support import NOWHERE, Stopwatch, finish, run_python, start_python
+from support import NOWHERE, STARTED, Stopwatch, finish, run_python, start_python
 
 START = """
 import atexit, gc, os, signal, sys, threading, time
@@ -216,10 +216,11 @@ def test_interrupts_in_close_leave_a_producer_that_can_be_closed(broker, topic):
     assert run_python(INTERRUPTS, "Auto", broker.bootstrap_servers, topic, timeout=60).endswith("whole\n")
 
 
-FORKS = START + """
+FORKS = START + STARTED + """
 import warnings
 warnings.simplefilter("ignore")
 producer = make(**{"linger.ms": 0})
+started(producer, topic)
 stop = threading.Event()
 sent = []
 

@@ -5,9 +5,9 @@ Layer: tests of the contract. The fork happens in a process of its own, not in p
 import json
 
 import pytest
-from support import run_python
+from support import STARTED, run_python
 
-PROGRAM = """
+PROGRAM = STARTED + """
 import gc, json, os, sys, time, traceback
 from kafkapp import *
 
@@ -29,6 +29,7 @@ def send(producer, number):
 
 producer = make("parent")
 send(producer, 0)
+started(producer, topic)
 
 def child(write):
     record = ProducerRecord(topic, 0, value=b"v")
