@@ -102,7 +102,9 @@ class ClusterAdmin:
         return name
 
     def delete_topic(self, name, timeout=30):
-        self._settle(lambda: self.admin.delete_topics([name], operation_timeout=timeout)[name], timeout, "UNKNOWN")
+        # Of a topic that was there "unknown" says that it is gone: the client, too, asks again when an answer is lost.
+        known = name in self.metadata(timeout=timeout).topics
+        self._settle(lambda: self.admin.delete_topics([name], operation_timeout=timeout)[name], timeout, "UNKNOWN", known)
 
     def add_partitions(self, name, total, timeout=30):
         request = NewPartitions(name, total)
@@ -115,7 +117,7 @@ class ClusterAdmin:
         )
         self.wait_in_sync(name, timeout=timeout)
 
-    def _settle(self, request, timeout, already_done):
+    def _settle(self, request, timeout, already_done, at_first=False):
         # A cluster that has just lost its controller or a broker refuses for a moment; asked again, the work may prove
         # done already by the attempt that was not answered.
         deadline = time.monotonic() + timeout
@@ -126,7 +128,7 @@ class ClusterAdmin:
                 return request().result(timeout=timeout)
             except KafkaException as failure:
                 name = failure.args[0].name()
-                if attempts > 1 and already_done and already_done in name:
+                if (at_first or attempts > 1) and already_done and already_done in name:
                     return None
                 if time.monotonic() > deadline or name not in PASSING:
                     raise
