@@ -36,18 +36,18 @@ LIBRARIES = {"asan": ("asan", "ubsan"), "leaks": ("asan",), "tsan": ("tsan",), "
 # One function each, and what its report says.
 PLANTED = {
     "asan": {"heap-use-after-free": "char *volatile p = malloc(8); free(p); return p[n];",
-             "heap-buffer-overflow": "char *volatile p = malloc(8); p[8 * n] = 1; free(p); return 0;",
+             "heap-buffer-overflow": "volatile char *p = malloc(8 * n); p[8 * n] = 1; free((void *)p); return 0;",
              "signed integer overflow": "return 2147483647 + n;"},
     "leaks": {"detected memory leaks": "void *volatile p = malloc(50000 * n); p = 0; return 0;"},
     "valgrind": {"Invalid read": "char *volatile p = malloc(8); free(p); return p[n];",
-                 "Invalid write": "char *volatile p = malloc(8); p[8 * n] = 1; free(p); return 0;",
+                 "Invalid write": "volatile char *p = malloc(8 * n); p[8 * n] = 1; free((void *)p); return 0;",
                  "Invalid free": "void *volatile p = malloc(8 * n); free(p); free(p); return 0;"},
     "tsan": {"data race": "pthread_t t; pthread_create(&t, 0, run, &n); n++; pthread_join(t, 0); return 0;"},
 }
 PLANT = """#include <pthread.h>
 #include <stdlib.h>
 void *run(void *p) { ++*(int *)p; return p; }
-int planted(int n) { %s }
+__attribute__((noipa)) int planted(int n) { %s }
 int main(void) { planted(1); return 0; }
 """
 
