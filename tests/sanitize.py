@@ -246,9 +246,11 @@ def control(kind, cache, python=False):
         say(f"control: {kind} reports what was planted: {words}")
 
 
-def run_stress(kind, cache, program, seed, rounds, prefix=None):
-    """Returns the return code and all that was printed."""
+def run_stress(kind, cache, program, seed, rounds, prefix=None, halt=False):
+    """Returns the return code and all that was printed. `halt`: end with the first race; a lost count may hang it."""
     env = {**environment(prefix), **options("leaks" if kind == "asan" else kind, cache, prefix)}
+    if halt:
+        env["TSAN_OPTIONS"] += ":halt_on_error=1"
     command = [*before(kind, cache, python=False), program, str(seed), str(rounds)]
     result = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                             text=True, errors="replace", timeout=3600, check=False)
