@@ -170,7 +170,7 @@ kp_batch *kp_slot_in_use(kp_deliveries *d) {
 void kp_finish(kp_deliveries *d, kp_batch *batch) {
     pthread_mutex_lock(&d->lock);
     batch->next = d->finished;
-    d->finished = batch;
+    __atomic_store_n(&d->finished, batch, __ATOMIC_SEQ_CST); /* the serving thread looks without the lock */
     pthread_mutex_unlock(&d->lock);
     rd_kafka_queue_yield(d->queue);
 }

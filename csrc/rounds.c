@@ -111,7 +111,8 @@ static int64_t read_event(kp_deliveries *d, rd_kafka_event_t *event) {
                 batch = of;
                 items = 0;
             }
-            batch->errors[index] = message->err;
+            /* Atomic: Batch.failures() may look meanwhile. */
+            __atomic_store_n(&batch->errors[index], message->err, __ATOMIC_RELAXED);
             batch->partitions[index] = message->partition;
             batch->offsets[index] = message->offset;
             items++;
@@ -152,7 +153,7 @@ static void read_finished(kp_deliveries *d) {
     kp_batch *batch;
     pthread_mutex_lock(&d->lock);
     batch = d->finished;
-    d->finished = NULL;
+    __atomic_store_n(&d->finished, NULL, __ATOMIC_SEQ_CST);
     pthread_mutex_unlock(&d->lock);
     for (; batch; batch = batch->next) {
         reports_room(d, 1);

@@ -12,6 +12,7 @@ from kafkapp.columns cimport is_numbers, new_column, new_key_column, take_number
 from kafkapp.delivery cimport (
     KP_ADD,
     KP_EPOCHS,
+    KP_READ,
     Topic,
     call_one,
     kp_enter,
@@ -117,7 +118,7 @@ cdef class Batch(Settled):
         cdef int err
         failed = []
         for i in range(self.batch.count):
-            err = self.batch.errors[i]
+            err = <int>KP_READ(self.batch.errors[i])        # a report may write it now
             if err and err != RD_KAFKA_RESP_ERR__IN_PROGRESS:
                 failed.append((i, self.client.fatal_error() if err == RD_KAFKA_RESP_ERR__FATAL else new_error(err)))
         return failed
@@ -187,7 +188,7 @@ cdef class Batch(Settled):
         if callback is not None and not (d.only_errors and not self.failed()):
             call_one(callback, self, raised)
         self.called = True
-        d.done[epoch] += 1      # the batch's own token
+        KP_ADD(d.done[epoch], 1)        # the batch's own token
         KP_ADD(d.tokens, -1)
         return 0
 

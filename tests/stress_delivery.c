@@ -1,167 +1,399 @@
-/* csrc/ under ThreadSanitizer: senders, batches, a serving thread and flushes against each other, without Python.
+/* csrc/ under sanitizers: senders, batches of every kind, serving threads and flushes against each other, without Python.
  *
- * Layer: fault tests; tests/sanitize.py builds and runs it. A mutex stands for the GIL, so that what the GIL guards is
- * guarded here too, and all that runs without it is seen. Ends with 0 when the books balance.
+ * Layer: fault tests; tests/sanitize.py builds and runs it: `stress-KIND [seed [rounds]]`. A mutex stands for the GIL, so
+ * that what the GIL guards is guarded here too, and all that runs without it is seen; stress_nogil.h takes that away.
+ * Ends with 0 when every accepted record and batch had exactly one outcome and nothing is held.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "batch.h"
 #include "produce.h"
 
 #define SENDERS 4
-#define ROUNDS 300
-#define ITEMS 50
+#define POLLERS 2
+#define ITEMS 60
+#define MANY (KP_SLOTS + 100) /* batches: more than a chunk of slots */
 
+#ifdef Py_GIL_DISABLED
+#define GIL_TAKE() ((void)0)
+#define GIL_GIVE() ((void)0)
+#define COUNT(place, n) __atomic_fetch_add(&(place), (n), __ATOMIC_SEQ_CST)
+#else
 static pthread_mutex_t gil = PTHREAD_MUTEX_INITIALIZER;
+#define GIL_TAKE() pthread_mutex_lock(&gil)
+#define GIL_GIVE() pthread_mutex_unlock(&gil)
+#define COUNT(place, n) ((place) += (n))
+#endif
+
 static kp_deliveries d;
 static rd_kafka_t *rk;
 static rd_kafka_topic_t *rkt;
-static PyObject owner = {.ob_refcnt = 1}, target = {.ob_refcnt = 1};
-static int64_t settled, batches;
+static int rounds = 300, senders_left = SENDERS;
+static PyObject target = {.ob_refcnt = 1}, topic = {.ob_refcnt = 1};
+static struct { /* with the GIL */
+    int64_t accepted, settled, refused, plain, batches, begun, empty, items, others, finished, wrong;
+} books;
+
+/* -- what kafkapp/delivery.pyx does with a round ------------------------------------------------- */
+
+static void settle_batch(kp_batch *batch) {
+    int64_t i;
+    int epoch = batch->epoch;
+    for (i = 0; i < batch->count; i++) {
+        COUNT(books.wrong, batch->errors[i] == RD_KAFKA_RESP_ERR__IN_PROGRESS);
+        COUNT(books.wrong, batch->errors[i] == 0 && batch->partitions[i] < 0);
+    }
+    kp_slot_back(&d, batch);
+    KP_ADD(d.done[epoch], 1);
+    KP_ADD(d.tokens, -1);
+    kp_batch_free(batch);
+    COUNT(books.batches, 1);
+}
+
+static void settle(void) {
+    size_t i;
+    GIL_TAKE();
+    for (i = 0; i < d.report_count; i++) {
+        const kp_report *report = &d.reports[i];
+        kp_delivery *delivery = report->delivery;
+        if (delivery) {
+            int64_t *done = &d.done[delivery->epoch];
+            COUNT(books.wrong, delivery->target != &target || !delivery->in_use);
+            COUNT(books.wrong, report->topic != &topic || report->message->_private != delivery);
+            kp_delivery_back(&d, delivery);
+            KP_ADD(*done, 1);
+            COUNT(books.settled, 1);
+        } else {
+            settle_batch(report->batch);
+        }
+    }
+    COUNT(books.others, (int64_t)d.other_count);
+    GIL_GIVE();
+    kp_round_end(&d);
+}
 
 static void *serve(void *unused) {
-    while (kp_serve_background(&d, 1000)) {
-        size_t i;
-        pthread_mutex_lock(&gil);
-        for (i = 0; i < d.report_count; i++) {
-            kp_delivery *delivery = d.reports[i].delivery;
-            if (delivery) {
-                int64_t *done = &d.done[delivery->epoch];
-                kp_delivery_back(&d, delivery);
-                KP_ADD(*done, 1);
-                settled++;
-            } else {
-                kp_batch *batch = d.reports[i].batch;
-                kp_slot_back(&d, batch);
-                KP_ADD(d.done[batch->epoch], 1);
-                KP_ADD(d.tokens, -1);
-                kp_batch_free(batch);
-                batches++;
-            }
-        }
-        pthread_mutex_unlock(&gil);
-        kp_round_end(&d);
+    while (kp_serve_background(&d, 1000))
+        settle();
+    return unused;
+}
+
+/* Another that would serve, as a flush of a producer with EventsPollingOption.Manual. */
+static void *poll(void *unused) {
+    int64_t reported = 0, seen;
+    while (__atomic_load_n(&senders_left, __ATOMIC_SEQ_CST)) {
+        seen = kp_rounds(&d);
+        if (kp_serve(&d, 5, 20, &reported))
+            settle();
+        else
+            kp_wait_round(&d, seen, 1);
     }
     return unused;
 }
 
-static void send_record(void) {
-    kp_record record = {.value = "value", .size = 5, .partition = RD_KAFKA_PARTITION_UA};
-    kp_delivery *delivery;
-    int slot;
-    pthread_mutex_lock(&gil);
-    kp_enter(&d);
-    slot = d.epoch & (KP_EPOCHS - 1);
-    delivery = kp_delivery_new(&d);
-    delivery->epoch = slot;
-    delivery->target = &target;
-    KP_ADD(d.sent[slot], 1);
-    if (kp_produce(rk, rkt, &record, delivery)) {
-        KP_ADD(d.sent[slot], -1);
-        kp_delivery_back(&d, delivery);
-    }
-    kp_leave(&d);
-    pthread_mutex_unlock(&gil);
+/* -- senders --------------------------------------------------------------------------------------- */
+
+static rd_kafka_headers_t *some_headers(void) {
+    rd_kafka_headers_t *headers = rd_kafka_headers_new(1);
+    rd_kafka_header_add(headers, "name", -1, "value", 5);
+    return headers;
 }
 
-static void send_batch(void) {
+static int32_t some_partition(unsigned *seed) {
+    int n = rand_r(seed) % 20;
+    return n == 0 ? 77 : n < 10 ? n % 4 : RD_KAFKA_PARTITION_UA; /* 77: there is none */
+}
+
+static void send_record(unsigned *seed) {
+    kp_record record = {.value = "value", .size = 5};
+    int how = rand_r(seed) % 16, plain = how & 1, slot;
+    kp_delivery *delivery = NULL;
+    record.partition = some_partition(seed);
+    record.flags = how & 2 ? RD_KAFKA_MSG_F_COPY : 0;
+    if (how & 4)
+        record.key = "key", record.key_size = 3;
+    if (how & 8)
+        record.headers = some_headers(), record.timestamp = how & 4 ? 1700000000000 : 0;
+    GIL_TAKE();
+    kp_enter(&d);
+    slot = (int)(KP_READ(d.epoch) & (KP_EPOCHS - 1));
+    if (!plain) {
+        delivery = kp_delivery_new(&d);
+        delivery->epoch = (uint8_t)slot;
+        delivery->target = &target;
+    }
+    KP_ADD(d.sent[slot], 1);
+    if (kp_produce(rk, rkt, &record, plain ? KP_PLAIN(slot) : delivery)) {
+        KP_ADD(d.sent[slot], -1);
+        if (record.headers)
+            rd_kafka_headers_destroy(record.headers);
+        if (delivery)
+            kp_delivery_back(&d, delivery);
+        COUNT(books.refused, 1);
+    } else if (plain) {
+        COUNT(books.plain, 1);
+    } else {
+        COUNT(books.accepted, 1);
+    }
+    kp_leave(&d);
+    GIL_GIVE();
+}
+
+/* Memory that a column may be made from: for each kind the i-th value is five bytes of `text`. */
+static struct {
+    char text[ITEMS * 5];
+    kp_span spans[ITEMS];
+    int32_t offsets32[ITEMS + 1], views[ITEMS * 4], partitions[ITEMS];
+    int64_t offsets64[ITEMS + 1], timestamps[ITEMS], sizes[1];
+    const void *buffers[1];
+    uint8_t valid[ITEMS / 8 + 1];
+} columns;
+
+static void fill_columns(void) {
+    int i;
+    memset(columns.text, 'v', sizeof(columns.text));
+    memset(columns.valid, 0xAF, sizeof(columns.valid));
+    columns.buffers[0] = columns.text;
+    columns.sizes[0] = sizeof(columns.text);
+    for (i = 0; i < ITEMS; i++) {
+        columns.spans[i].data = columns.text + 5 * i;
+        columns.spans[i].size = 5;
+        columns.views[4 * i] = i % 2 ? 5 : 13; /* short: here; long: in the buffer */
+        columns.partitions[i] = i / 7 % 4;
+        columns.timestamps[i] = 1700000000000 + i;
+    }
+    for (i = 0; i <= ITEMS; i++)
+        columns.offsets32[i] = 5 * i, columns.offsets64[i] = 5 * i;
+}
+
+static void some_column(kp_column *column, unsigned *seed) {
+    column->kind = (kp_column_kind)(rand_r(seed) % (KP_VIEWS + 1));
+    column->data = columns.text;
+    column->size = column->kind == KP_ONE ? 5 : (int64_t)sizeof(columns.text);
+    column->spans = columns.spans;
+    column->offsets = column->kind == KP_VIEWS       ? (const void *)columns.views
+                      : column->kind == KP_OFFSETS32 ? (const void *)columns.offsets32
+                                                     : columns.offsets64;
+    column->width = 5;
+    column->buffers = columns.buffers;
+    column->buffer_sizes = columns.sizes;
+    column->buffer_count = 1;
+    column->valid = rand_r(seed) % 3 ? NULL : columns.valid;
+    COUNT(books.wrong, kp_column_check(column, ITEMS) != -1);
+}
+
+static void end_sending(kp_batch *batch, int64_t accepted) {
+    COUNT(books.items, accepted);
+    if (!kp_batch_sent(batch, batch->count - accepted))
+        return;
+    if (accepted) {
+        COUNT(books.finished, 1);
+        kp_finish(&d, batch);
+        return;
+    }
+    kp_slot_back(&d, batch);
+    KP_ADD(d.sent[batch->epoch], -1);
+    KP_ADD(d.tokens, -1);
+    kp_batch_free(batch);
+    COUNT(books.empty, 1);
+}
+
+static void send_batch(PyObject *owner, unsigned *seed) {
     kp_records records;
-    kp_batch *batch;
-    int64_t accepted = 0, index;
+    kp_batch *batch = kp_batch_new(ITEMS);
+    int64_t accepted = 0, index = 0, seen, i, failed = 0;
+    int tries = rand_r(seed) % 4;
     memset(&records, 0, sizeof(records));
-    records.values.kind = KP_ONE;
-    records.values.data = "value";
-    records.values.size = 5;
-    records.partition = RD_KAFKA_PARTITION_UA;
-    pthread_mutex_lock(&gil);
-    batch = kp_batch_new(ITEMS);
-    batch->epoch = (uint8_t)(d.epoch & (KP_EPOCHS - 1));
-    kp_slot_take(&d, batch, &owner);
+    GIL_TAKE();
+    some_column(&records.values, seed);
+    some_column(&records.keys, seed);
+    records.partition = some_partition(seed);
+    records.flags = rand_r(seed) % 2 ? RD_KAFKA_MSG_F_COPY : 0;
+    records.partitions = rand_r(seed) % 3 ? NULL : columns.partitions;
+    records.timestamps = rand_r(seed) % 6 ? NULL : columns.timestamps;
+    records.headers = rand_r(seed) % 6 ? NULL : some_headers();
+    batch->epoch = (uint8_t)(KP_READ(d.epoch) & (KP_EPOCHS - 1));
+    kp_slot_take(&d, batch, owner);
+    COUNT(books.begun, 1);
     kp_enter(&d);
     KP_ADD(d.sent[batch->epoch], 1);
     KP_ADD(d.tokens, 1);
-    pthread_mutex_unlock(&gil);
-    index = kp_batch_send(rk, rkt, &d, batch, &records, 0, &accepted);
-    (void)index;
-    pthread_mutex_lock(&gil);
-    if (kp_batch_sent(batch, ITEMS - accepted)) {
-        if (accepted) {
-            kp_finish(&d, batch);
-        } else {
-            kp_slot_back(&d, batch);
-            KP_ADD(d.sent[batch->epoch], -1);
-            KP_ADD(d.tokens, -1);
-            kp_batch_free(batch);
-        }
+    GIL_GIVE();
+    for (;;) {
+        seen = kp_rounds(&d);
+        index = kp_batch_send(rk, rkt, &d, batch, &records, index, &accepted);
+        if (index == ITEMS || !tries--)
+            break;
+        kp_wait_round(&d, seen, 5);
     }
+    if (rand_r(seed) % 4 == 0) /* a sender that is held up: its batch's reports are all there before it ends */
+        kp_wait_round(&d, kp_rounds(&d), 3), usleep(2000);
+    GIL_TAKE();
+    for (i = 0; i < ITEMS; i++) /* what Batch.failures() reads while reports come in */
+        failed += KP_READ(batch->errors[i]) != 0;
+    for (i = index; i < ITEMS; i++)
+        batch->errors[i] = RD_KAFKA_RESP_ERR__QUEUE_FULL;
+    COUNT(books.wrong, failed < ITEMS - index);
+    end_sending(batch, accepted);
     kp_leave(&d);
-    pthread_mutex_unlock(&gil);
+    GIL_GIVE();
+    if (records.headers)
+        rd_kafka_headers_destroy(records.headers);
 }
+
+/* So many batches at once that the slots get another chunk, under the eyes of the serving thread. */
+static void many_batches(PyObject *owner) {
+    static kp_batch *batches[SENDERS][MANY];
+    kp_batch **mine = batches[owner->ob_refcnt % SENDERS];
+    int i;
+    GIL_TAKE();
+    for (i = 0; i < MANY; i++) {
+        mine[i] = kp_batch_new(1);
+        kp_slot_take(&d, mine[i], owner);
+    }
+    GIL_GIVE();
+    GIL_TAKE();
+    for (i = 0; i < MANY; i++) {
+        kp_slot_back(&d, mine[i]);
+        kp_batch_free(mine[i]);
+    }
+    GIL_GIVE();
+}
+
+/* -- the others ------------------------------------------------------------------------------------ */
 
 static void flush(void) {
     int64_t epoch, seen;
-    pthread_mutex_lock(&gil);
+    GIL_TAKE();
     kp_enter(&d);
     epoch = kp_epoch_close(&d);
-    pthread_mutex_unlock(&gil);
+    GIL_GIVE();
     while (!kp_epoch_done(&d, epoch)) {
         seen = kp_rounds(&d);
         rd_kafka_flush(rk, 10);
         if (!kp_epoch_done(&d, epoch))
             kp_wait_round(&d, seen, 10);
     }
-    pthread_mutex_lock(&gil);
+    GIL_TAKE();
     kp_leave(&d);
-    pthread_mutex_unlock(&gil);
+    GIL_GIVE();
+}
+
+static int count_object(PyObject *object, void *count) {
+    (void)object;
+    ++*(int64_t *)count;
+    return 0;
+}
+
+/* What the garbage collector does; without a GIL it stops all threads, which there are none of to stop here. */
+static void visit(void) {
+#ifndef Py_GIL_DISABLED
+    int64_t count = 0;
+    GIL_TAKE();
+    kp_deliveries_visit(&d, count_object, &count);
+    books.wrong += count < d.made - d.pooled;
+    GIL_GIVE();
+#else
+    (void)count_object;
+#endif
+}
+
+/* As close() does while it waits, without the GIL. */
+static void ask(void) {
+    int negative = kp_outstanding(&d) < 0;
+    GIL_TAKE();
+    COUNT(books.wrong, negative);
+    GIL_GIVE();
 }
 
 static void *run(void *number) {
     unsigned seed = (unsigned)(uintptr_t)number;
+    PyObject owner = {.ob_refcnt = 1};
     int i;
-    for (i = 0; i < ROUNDS; i++) {
-        int what = rand_r(&seed) % 10;
-        if (what < 6)
-            send_record();
-        else if (what < 8)
-            send_batch();
-        else if (what < 9)
+    for (i = 0; i < rounds; i++) {
+        int what = rand_r(&seed) % 100;
+        if (what < 55)
+            send_record(&seed);
+        else if (what < 85)
+            send_batch(&owner, &seed);
+        else if (what < 90)
             flush();
-        else if (rand_r(&seed) % 10 == 0)
+        else if (what < 93)
+            visit();
+        else if (what < 96)
+            ask();
+        else if (what < 98)
+            kp_wake(&d);
+        else if (rand_r(&seed) % 4)
             rd_kafka_purge(rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
     }
+    __atomic_fetch_sub(&senders_left, 1, __ATOMIC_SEQ_CST);
     return NULL;
 }
 
-int main(void) {
+static void *grow(void *which) {
+    PyObject owner = {.ob_refcnt = (Py_ssize_t)(uintptr_t)which};
+    many_batches(&owner);
+    return NULL;
+}
+
+static int open_client(void) {
+    const char *const settings[][2] = {{"test.mock.num.brokers", "1"}, {"linger.ms", "1"}, {"log_level", "3"},
+                                       {"queue.buffering.max.messages", "500"}, {"statistics.interval.ms", "20"}};
     char text[512];
-    pthread_t server, senders[SENDERS];
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    int i;
-    rd_kafka_conf_set(conf, "test.mock.num.brokers", "1", text, sizeof(text));
-    rd_kafka_conf_set(conf, "linger.ms", "1", text, sizeof(text));
-    rd_kafka_conf_set(conf, "queue.buffering.max.messages", "500", text, sizeof(text));
-    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR);
+    rd_kafka_topic_conf_t *topic_conf = rd_kafka_topic_conf_new();
+    size_t i;
+    for (i = 0; i < sizeof(settings) / sizeof(*settings); i++)
+        if (rd_kafka_conf_set(conf, settings[i][0], settings[i][1], text, sizeof(text)))
+            return puts(text), 0;
+    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS);
+    rd_kafka_topic_conf_set_opaque(topic_conf, &topic);
     rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
     if (!rk || kp_deliveries_init(&d))
-        return 2;
+        return puts(text), 0;
     d.queue = rd_kafka_queue_get_main(rk);
-    rkt = rd_kafka_topic_new(rk, "t", NULL);
+    rkt = rd_kafka_topic_new(rk, "t", topic_conf);
+    return 1;
+}
+
+int main(int n, char **arguments) {
+    pthread_t server, pollers[POLLERS], senders[SENDERS], growing[2];
+    unsigned seed = n > 1 ? (unsigned)strtoul(arguments[1], NULL, 0) : 1;
+    int i, bad;
+    rounds = n > 2 ? atoi(arguments[2]) : rounds;
+    if (!open_client())
+        return 2;
+    fill_columns();
     pthread_create(&server, NULL, serve, NULL);
+    for (i = 0; i < POLLERS; i++)
+        pthread_create(&pollers[i], NULL, poll, NULL);
     for (i = 0; i < SENDERS; i++)
-        pthread_create(&senders[i], NULL, run, (void *)(uintptr_t)(i + 1));
+        pthread_create(&senders[i], NULL, run, (void *)(uintptr_t)(seed * SENDERS + i + 1));
+    for (i = 0; i < 2; i++)
+        pthread_create(&growing[i], NULL, grow, (void *)(uintptr_t)(i + 1));
     for (i = 0; i < SENDERS; i++)
         pthread_join(senders[i], NULL);
+    for (i = 0; i < 2; i++)
+        pthread_join(growing[i], NULL);
+    for (i = 0; i < POLLERS; i++)
+        pthread_join(pollers[i], NULL);
     flush();
     kp_stop(&d);
     pthread_join(server, NULL);
-    printf("%lld records, %lld batches settled; outstanding %lld, states %lld\n", (long long)settled, (long long)batches,
-           (long long)kp_outstanding(&d), (long long)(d.made - d.pooled));
-    i = kp_outstanding(&d) != 0 || d.made != d.pooled || d.tokens != 0;
+    printf("seed %u: %lld records settled, %lld plain, %lld refused; %lld batches of %lld items, %lld of them reported "
+           "before they were sent, %lld empty; %lld other events; outstanding %lld, states %lld, users %d, wrong %lld\n",
+           seed, (long long)books.settled, (long long)books.plain, (long long)books.refused, (long long)books.batches,
+           (long long)books.items, (long long)books.finished, (long long)books.empty, (long long)books.others,
+           (long long)kp_outstanding(&d), (long long)(d.made - d.pooled), d.users, (long long)books.wrong);
+    bad = kp_outstanding(&d) != 0 || d.made != d.pooled || d.tokens != 0 || d.users != 0 || books.wrong != 0 ||
+          kp_slot_in_use(&d) != NULL || books.settled != books.accepted || books.begun != books.batches + books.empty;
     rd_kafka_topic_destroy(rkt);
     rd_kafka_queue_destroy(d.queue);
     rd_kafka_destroy(rk);
     kp_deliveries_free(&d);
-    return i;
+    return bad;
 }

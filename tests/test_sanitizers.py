@@ -1,0 +1,66 @@
+"""The sanitizers over the C of csrc/: clean, and each sees what is planted, in a program of its own and in csrc/ itself.
+
+Layer: fault tests. What is quick of tests/sanitize.py; that says what the machine lacks.
+"""
+import re
+import shutil
+
+import pytest
+import sanitize
+
+# csrc/ with one word of care taken away, and the function that ThreadSanitizer then has to name.
+CARELESS = [
+    ("delivery.c", "__atomic_store_n(&d->finished, batch, __ATOMIC_SEQ_CST)", "d->finished = batch", "kp_finish"),
+    ("rounds.c", "__atomic_store_n(&batch->errors[index], message->err, __ATOMIC_RELAXED)",
+     "batch->errors[index] = message->err", "read_event"),
+    ("batch.c", "__atomic_fetch_add(&d->batched[batch->epoch], n, __ATOMIC_SEQ_CST)", "d->batched[batch->epoch] += n",
+     "kp_batch_send"),
+    ("batch.c", "return __atomic_sub_fetch(&batch->remaining, refused + 1, __ATOMIC_SEQ_CST) == 0",
+     "return (batch->remaining -= refused + 1) == 0", "kp_batch_sent"),
+    ("rounds.c", "__atomic_store_n(&d->done[i], d->done[i] + plain[i], __ATOMIC_SEQ_CST)", "d->done[i] += plain[i]",
+     "read_event"),
+]
+
+
+def needs(kind):
+    if lacks := sanitize.missing(kind):
+        pytest.skip(lacks)
+
+
+@pytest.mark.parametrize("kind", ["asan", "leaks", "tsan"])
+def test_planted_bugs_are_reported(kind, tmp_path):
+    needs(kind)
+    sanitize.control(kind, tmp_path)
+
+
+def test_a_control_that_sees_nothing_ends_the_run(tmp_path, monkeypatch):
+    needs("asan")
+    monkeypatch.setitem(sanitize.PLANTED, "asan", {"heap-use-after-free": "return 0;"})
+    with pytest.raises(SystemExit, match="did not report what was planted"):
+        sanitize.control("asan", tmp_path)
+
+
+@pytest.mark.parametrize("kind, nogil", [("asan", False), ("tsan", False), ("tsan", True)])
+def test_the_c_stress_is_clean(kind, nogil, tmp_path, faults):
+    needs(kind)
+    program = sanitize.build_stress(kind, tmp_path, nogil=nogil)
+    code, text = sanitize.run_stress(kind, tmp_path, program, faults.seed % 2**31, faults.rounds(300, 30_000))
+    assert code == 0, text
+    settled, early = (int(re.search(rf"(\d+) {words}", text)[1]) for words in ("records settled", "of them reported"))
+    assert settled > 100 and early > 0, text        # it has done what it is to be watched at
+
+
+@pytest.mark.parametrize("file, careful, careless, function", CARELESS, ids=[f"{row[3]}-{number}" for number, row in
+                                                                            enumerate(CARELESS)])
+def test_thread_sanitizer_names_a_race_in_csrc(file, careful, careless, function, tmp_path, faults):
+    needs("tsan")
+    csrc = shutil.copytree(sanitize.ROOT / "csrc", tmp_path / "csrc", ignore=shutil.ignore_patterns("__pycache__"))
+    text = (csrc / file).read_text()
+    assert text.count(careful) == 1
+    (csrc / file).write_text(text.replace(careful, careless))
+    program = sanitize.build_stress("tsan", tmp_path, csrc=csrc)
+    for attempt in range(5):        # a race has to happen to be seen
+        code, text = sanitize.run_stress("tsan", tmp_path, program, faults.seed % 2**31 + attempt, 300, halt=True)
+        if code == 66 and "data race" in text and f"#0 {function} " in text:
+            return
+    pytest.fail(text)
