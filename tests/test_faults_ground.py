@@ -253,3 +253,10 @@ def test_without_threads(kind):
 
 def test_without_file_descriptors():
     assert run_python(DESCRIPTORS, "Auto", timeout=60).endswith("ok\n")
+
+
+def test_control_a_producer_that_is_left_is_told_of():
+    program = MAKES.replace("        made.close()\n", "        kept.append(made)\n").replace("range(0, 700,", "range(0, 700, 70 *")
+    program = program.replace("def attempt(", "kept = []\ndef attempt(").replace("+ 10\n", "+ 1\n")
+    with pytest.raises(AssertionError, match=r"AssertionError: \(\d\d+, \d+\)"):
+        run_python(program, "Manual", 1, timeout=60)

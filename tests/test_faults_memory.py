@@ -277,3 +277,14 @@ def test_control_a_read_after_the_report_kills(tmp_path):
 
     with pytest.raises(AssertionError, match="exit status -11"):
         run_python(CONTROL, Path(__file__).parent, timeout=30)
+
+
+def test_control_what_is_held_is_not_collected():
+    held = Collectable()
+    assert not collected(weakref.ref(held), 0.1)
+
+
+def test_control_an_open_producer_has_threads_and_descriptors(broker):
+    threads, files = native_threads(), descriptors()
+    with make("Auto", broker):
+        assert native_threads() > threads and descriptors() > files

@@ -26,6 +26,8 @@ def hammer(producer, books, seed, operations, kind, topics):
         record = ProducerRecord(topic, dice.choice((None, 0, 1, 99)), dice.choice((None, b"k")), dice.choice(PAYLOADS),
                                 number, headers=dice.choice((None, [("h", b"v")])))
         what = dice.random()
+        option = dice.choice(list(SendOption))
+        books.accept(number)        # before it may be reported; taken back when it is refused
         if kind == "sync" and what < 0.65:
             result = attempt(producer.send, record, dice.choice((None, 0.05)))
             if isinstance(result, RuntimeError):
@@ -34,8 +36,6 @@ def hammer(producer, books, seed, operations, kind, topics):
                 return
             books.count(number, None)       # it has returned, or raised what became of it
             continue
-        option = dice.choice(list(SendOption))
-        books.accept(number)        # before it may be reported; taken back when it is refused
         if what < 0.5:
             result = attempt(producer.send, record, books.report, option, timeout=None if kind == "Manual" else 0.05)
         elif what < 0.65:
@@ -147,7 +147,7 @@ def test_synchronous_sends_of_many_threads_end_when_the_producer_is_closed(broke
 @pytest.mark.parametrize("kind", ["Auto", "Manual"])
 def test_eight_closers_one_winner(cluster, topic, faults, kind):
     cluster.set_rtt(None, 0.05)
-    for _ in range(faults.rounds(10, 1000)):
+    for _ in range(faults.rounds(10, 300)):
         producer = make(kind, cluster)
         books = Books()
         for _ in range(50):
