@@ -85,6 +85,12 @@ def faults(request):
     figures["seconds"] = round(time.monotonic() - start, 1)
 
 
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--faults") == "thorough":
+        for item in items:
+            item.add_marker(pytest.mark.timeout(1800))      # thousands of rounds; each has a bound of its own
+
+
 def pytest_terminal_summary(terminalreporter, config):
     figures = {test: counts for test, counts in config.stash.get(FIGURES, {}).items() if len(counts) > 1}
     if config.getoption("--faults") == "thorough":

@@ -265,7 +265,7 @@ print(set(statuses), set(sent), len(sent) > 0)
 
 
 def test_forks_under_load(broker, topic, faults):
-    os.environ["FORKS"] = str(faults.rounds(20, 2000))
+    os.environ["FORKS"] = str(faults.rounds(20, 1000))
     assert run_python(FORKS, "Auto", broker.bootstrap_servers, topic, timeout=faults.rounds(60, 900)) == "{0} {None} True\n"
 
 

@@ -93,7 +93,7 @@ def test_eight_threads_of_random_calls_and_a_close(broker, topic, faults, kind):
 
 @pytest.mark.parametrize("kind", ["Auto", "Manual"])
 def test_the_same_without_a_broker(faults, kind):
-    for number in range(faults.rounds(6, 500)):
+    for number in range(faults.rounds(6, 200)):
         seed = faults.random.randrange(2**32)
         books = storm(kind, NOWHERE, seed, 8, 40, ["a", "b"], 0.01, random.Random(seed).choice((0, 0.01)))
         books.check(f"round {number} of seed {faults.seed}: {seed}")
@@ -190,7 +190,7 @@ def test_close_under_load_is_bounded(broker, topic, faults, kind, where, timeout
 
 @pytest.mark.parametrize("kind", ["Auto", "Manual"])
 def test_the_last_reference_goes_in_a_thread_of_its_own(broker, topic, faults, kind):
-    for _ in range(faults.rounds(10, 1000)):
+    for _ in range(faults.rounds(10, 200)):
         holder = [make(kind, broker, {"linger.ms": 0})]
         books = Books()
 
