@@ -33,7 +33,8 @@ def test_the_books_balance_and_no_wake_up_is_lost(tmp_path):
 def test_control_a_wait_for_a_round_that_has_ended_is_told_of(tmp_path):
     # As if the caller had seen the last round, whatever it has seen.
     source = (CSRC / "delivery.c").read_text()
-    assert source.count("d->rounds != seen) {") == 1
-    (tmp_path / "delivery.c").write_text(source.replace("d->rounds != seen) {", "0) {"))
+    start = "    int mine = 1;\n    pthread_mutex_lock(&d->lock);\n"
+    assert source.count(start) == 1
+    (tmp_path / "delivery.c").write_text(source.replace(start, start + "    seen = d->rounds;\n"))
     program = build(tmp_path, tmp_path / "delivery.c")
     assert subprocess.run([program], timeout=100, check=False).returncode == 3
