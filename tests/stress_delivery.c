@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "batch.h"
 #include "produce.h"
@@ -163,7 +164,7 @@ int main(void) {
         return 2;
     d.queue = rd_kafka_queue_get_main(rk);
     if (!wakes())
-        return 3;
+        _exit(3); /* librdkafka's threads still run */
     rkt = rd_kafka_topic_new(rk, "t", NULL);
     pthread_create(&server, NULL, serve, NULL);
     for (i = 0; i < SENDERS; i++)
