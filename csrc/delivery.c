@@ -303,14 +303,16 @@ void kp_wake(kp_deliveries *d) {
     pthread_mutex_unlock(&d->lock);
 }
 
-/* Become the serving thread. Returns 0 when another thread serves: after one of its rounds, or when the time is over. */
-int kp_round_begin(kp_deliveries *d, int timeout_ms) {
+/* Become the serving thread. Returns 0 when another thread serves: after one of its rounds, or when the time is over. Also,
+ * where the caller would wait, when a round has ended that it has not seen: that may have been the one it waits for. */
+int kp_round_begin(kp_deliveries *d, int64_t seen, int timeout_ms) {
     int mine = 1;
     pthread_mutex_lock(&d->lock);
-    if (d->serving) {
+    if (timeout_ms > 0 && d->rounds != seen) {
+        mine = 0;
+    } else if (d->serving) {
         mine = 0;
         if (timeout_ms > 0) {
-            int64_t seen = d->rounds;
             struct timespec until;
             deadline_in(&until, timeout_ms);
             while (d->rounds == seen && d->serving &&

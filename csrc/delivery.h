@@ -189,11 +189,11 @@ int kp_epoch_done(const kp_deliveries *d, int64_t epoch);
 int64_t kp_rounds(kp_deliveries *d);
 void kp_wait_round(kp_deliveries *d, int64_t seen, int timeout_ms);
 void kp_wake(kp_deliveries *d);
-int kp_round_begin(kp_deliveries *d, int timeout_ms);
-int kp_serve(kp_deliveries *d, int timeout_ms, size_t most, int64_t *reported);
+int kp_round_begin(kp_deliveries *d, int64_t seen, int timeout_ms);
+int kp_serve(kp_deliveries *d, int64_t seen, int timeout_ms, size_t most, int64_t *reported);
 int kp_serve_background(kp_deliveries *d, size_t most);
 void kp_stop(kp_deliveries *d);
 void kp_round_end(kp_deliveries *d);
-void kp_name_thread(const char *name);
+void kp_name_thread(const char *client);
 
 #endif

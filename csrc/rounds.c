@@ -1,6 +1,7 @@
 /* See delivery.h: rounds of delivery reports, drained from librdkafka's queue without the GIL. */
 #include "delivery.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -215,9 +216,10 @@ void kp_round_end(kp_deliveries *d) {
 }
 
 /* Serve one round. Returns 1 when Python has to settle it: the caller then ends it; 0 when that was all, also when
- * another thread serves. Adds the number of records reported to *reported. */
-int kp_serve(kp_deliveries *d, int timeout_ms, size_t most, int64_t *reported) {
-    if (!kp_round_begin(d, timeout_ms))
+ * another thread serves. `seen`: kp_rounds before what is waited for was found missing. Adds the number of records
+ * reported to *reported. */
+int kp_serve(kp_deliveries *d, int64_t seen, int timeout_ms, size_t most, int64_t *reported) {
+    if (!kp_round_begin(d, seen, timeout_ms))
         return 0;
     *reported += round_drain(d, timeout_ms, most);
     if (d->report_count || d->other_count)
@@ -230,7 +232,7 @@ int kp_serve(kp_deliveries *d, int timeout_ms, size_t most, int64_t *reported) {
 int kp_serve_background(kp_deliveries *d, size_t most) {
     int64_t reported = 0;
     while (!KP_READ(d->stopping))
-        if (kp_serve(d, 1000, most, &reported))
+        if (kp_serve(d, kp_rounds(d), 1000, most, &reported))
             return 1;
     return 0;
 }
@@ -241,13 +243,14 @@ void kp_stop(kp_deliveries *d) {
     kp_wake(d);
 }
 
-void kp_name_thread(const char *name) {
+/* Name this thread, for ps and top, after the client: rd_kafka_name() is the client.id, "#" and more. Needs no memory. */
+void kp_name_thread(const char *client) {
+    char text[16]; /* as long as a name may be */
+    const char *end = strrchr(client, '#');
+    snprintf(text, sizeof(text), "kafkapp %.*s", end ? (int)(end - client) : 7, client);
 #ifdef __APPLE__
-    pthread_setname_np(name);
+    pthread_setname_np(text);
 #else
-    char text[16];
-    strncpy(text, name, sizeof(text) - 1);
-    text[sizeof(text) - 1] = 0;
     pthread_setname_np(pthread_self(), text);
 #endif
 }

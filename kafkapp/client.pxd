@@ -10,6 +10,7 @@ from kafkapp.librdkafka cimport rd_kafka_resp_err_t, rd_kafka_t
 
 cdef enum:
     LAST_WAIT = 10000               # ms for clients that nobody closed
+    FLUSH_SLICE = 10                # ms; the longest that a flush overlooks that its own records are reported
 
 
 cdef enum State:
@@ -36,13 +37,12 @@ cdef class Client:
     cdef object topic_lock          # one thread at a time makes a handle: its opaque is the Topic of that thread
     cdef Topic last_topic           # of the last record: most programs send to the same one again
     cdef EventHandlers handlers     # what logs, errors and statistics go to
-    cdef object poller              # threading.Thread, or None
+    cdef bint polls                 # the background thread runs, or is about to
     cdef readonly object properties  # a Properties: what the user gave, and our defaults
     cdef readonly str name
     cdef readonly str client_id
     cdef object __weakref__
 
-    cdef int add_brokers(self, bytes servers) except -1
     cdef int start_poller(self) except -1
     cdef int stop_poller(self) except -1
     cdef int settle(self, list raised) except -1
@@ -56,7 +56,7 @@ cdef class Client:
     cdef bint in_callback(self) noexcept
     cdef Topic topic(self, str name)
     cdef Topic new_topic(self, str name)
-    cdef int64_t serve(self, int timeout_ms, list raised) except -1
+    cdef int64_t serve(self, int64_t seen, int timeout_ms, list raised) except -1
     cdef int wait(self, int64_t seen, int64_t deadline, list raised) except -1
     cdef int leave(self) except -1
     cdef int flush(self, int64_t deadline) except -1
@@ -64,6 +64,5 @@ cdef class Client:
     cdef int purge_all(self) except -1
     cdef int close(self, int64_t deadline) except -1
     cdef int lose(self) except -1
-    cdef bint drained(self) except -1
     cdef object fatal_error(self)
     cdef int64_t outstanding(self) noexcept

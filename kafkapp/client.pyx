@@ -8,6 +8,7 @@ from _thread import RLock
 from _weakrefset import WeakSet     # without the rest of weakref, which an import of kafkapp does not need
 
 from kafkapp.config import Properties, redact, snapshot
+from kafkapp.visible import hide, show
 
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
@@ -36,7 +37,6 @@ cdef extern from *:
 
 cdef enum:
     SLICE = 100         # ms; the longest wait without a look at signals
-    FLUSH_SLICE = 10    # ms; the longest that a flush overlooks that its own records are reported
     ROUND = 16384       # records a round: how long callbacks may keep librdkafka's queue full
     PURGE_WAIT = 5000   # ms for the reports of purged records
 
@@ -54,9 +54,10 @@ cdef class Client:
     def __init__(self, properties, bint background, dict defaults):
         cdef rd_kafka_conf_t *conf
         cdef char errstr[512]
+        cdef const char *text
+        cdef int added = 1
         cdef int events = RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS
-        self.topics = {}
-        self.topic_list = []
+        self.topics, self.topic_list = {}, []
         self.topic_lock = RLock()       # the garbage collector may run a finalizer that sends, in new_topic()
         self.background = background
         given = snapshot(properties)
@@ -86,33 +87,31 @@ cdef class Client:
         self.handlers = EventHandlers(self.name, given)
         self.properties = Properties(given)
         servers = given.get("bootstrap.servers", given.get("metadata.broker.list"))
-        if servers is not None and self.add_brokers(servers.encode()) == 0:
+        if servers is not None:
+            text = encoded = servers.encode()
+            with nogil:
+                added = rd_kafka_brokers_add(self.rk, text)
+        if added == 0:
             raise new_exception(RD_KAFKA_RESP_ERR__INVALID_ARG,
                                 f"no broker could be read from bootstrap.servers: {servers!r}")
         self.state = OPEN
+        clients.add(self)       # before its thread runs: afterwards nothing may fail
         if background:
             self.start_poller()
-        clients.add(self)
-
-    cdef int add_brokers(self, bytes servers) except -1:
-        cdef int n
-        cdef const char *text = servers
-        with nogil:
-            n = rd_kafka_brokers_add(self.rk, text)
-        return n
 
     cdef int start_poller(self) except -1:
-        import threading
+        from _thread import start_new_thread
+        self.polls = True
         try:
-            self.poller = threading.Thread(target=self.poll, name=f"kafkapp {self.name}", daemon=True)
-            self.poller.start()
+            __import__("threading")     # what the thread shows itself in is there before it
+            # Not a threading.Thread, whose start() waits for a word that a thread without memory never gives.
+            start_new_thread(self.poll, ())
         except RuntimeError as exc:
-            self.poller = None
+            self.polls = False
             self.state = CLOSED
-            kp_stop(&self.deliveries)       # it may run all the same: start() makes locks after that
             raise new_exception(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, f"no background thread: {exc}") from exc
         except:
-            # Interrupted, and it may run: it ends, and with it the client goes.
+            # No memory, and it may run: it ends, and with it the client goes.
             self.state = CLOSED
             kp_stop(&self.deliveries)
             raise
@@ -211,19 +210,20 @@ cdef class Client:
     def poll(self):
         """The background thread: serves rounds until it is stopped."""
         cdef bint busy
-        cdef bytes name = f"kafkapp {self.client_id}".encode()
-        cdef const char *text = name
-        with nogil:
-            kp_name_thread(text)
+        call_one(show, self.name, None)     # does not raise: without memory for a name it serves nevertheless
+        kp_name_thread(rd_kafka_name(self.rk))
         while True:
             with nogil:
                 busy = kp_serve_background(&self.deliveries, ROUND)
             if not busy:
-                return
+                break
             try:
                 self.settle(None)
             except BaseException as exc:
                 report(exc)     # this thread goes on: without it nothing would ever be reported
+        call_one(hide, self.name, None)
+        self.polls = False
+        kp_wake(&self.deliveries)
 
     cdef int settle(self, list raised) except -1:
         """Settle the round that was drained, and end it."""
@@ -250,12 +250,12 @@ cdef class Client:
             raise interrupt
         return 0
 
-    cdef int64_t serve(self, int timeout_ms, list raised) except -1:
-        """Serve one round, or wait for one of another thread's. Returns how many records it reported."""
+    cdef int64_t serve(self, int64_t seen, int timeout_ms, list raised) except -1:
+        """Serve one round, or wait for one that was not seen. Returns how many records it reported."""
         cdef int64_t reported = 0
         cdef bint busy
         with nogil:
-            busy = kp_serve(&self.deliveries, timeout_ms, ROUND, &reported)
+            busy = kp_serve(&self.deliveries, seen, timeout_ms, ROUND, &reported)
         if busy:
             self.settle(raised)
         return reported
@@ -267,7 +267,7 @@ cdef class Client:
             with nogil:
                 kp_wait_round(&self.deliveries, seen, ms)
         else:
-            self.serve(ms, raised)
+            self.serve(seen, ms, raised)
         PyErr_CheckSignals()
         return 0
 
@@ -289,8 +289,10 @@ cdef class Client:
                         kp_wait_round(&self.deliveries, seen, ms)
             else:
                 with nogil:
+                    seen = kp_rounds(&self.deliveries)
                     rd_kafka_flush(self.rk, min(ms, 1))
-                self.serve(ms, raised)
+                if not kp_epoch_done(&self.deliveries, epoch):
+                    self.serve(seen, ms, raised)
             PyErr_CheckSignals()
         return True
 
@@ -395,18 +397,17 @@ cdef class Client:
             self.wait_reported(KP_READ(self.deliveries.epoch), deadline, raised)
         return 0
 
-    cdef bint drained(self) except -1:
-        """Whether nothing is in flight; a short look, and a push."""
-        return (self.state != OPEN or not kp_outstanding(&self.deliveries)
-                or self.wait_reported(KP_READ(self.deliveries.epoch), now() + FLUSH_SLICE, None))
-
     cdef int stop_poller(self) except -1:
-        if self.poller is None:
+        cdef int64_t seen
+        if not self.polls:
             return 0
         with nogil:
             kp_stop(&self.deliveries)
-        while self.poller.is_alive():
-            self.poller.join(SLICE / 1000)
+        while self.polls:       # the GIL is held until `seen` is read: what changes after that is seen
+            seen = kp_rounds(&self.deliveries)
+            with nogil:
+                kp_wait_round(&self.deliveries, seen, SLICE)
+            PyErr_CheckSignals()
         return 0
 
     cdef int destroy(self) except -1:

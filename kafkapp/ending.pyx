@@ -8,8 +8,8 @@ from libc.stdint cimport int64_t
 
 from kafkapp.client import clients
 
-from kafkapp.client cimport LAST_WAIT, OPEN, Client
-from kafkapp.delivery cimport report
+from kafkapp.client cimport FLUSH_SLICE, LAST_WAIT, OPEN, Client
+from kafkapp.delivery cimport KP_READ, kp_outstanding, report
 from kafkapp.timeouts cimport now, passed
 
 
@@ -47,6 +47,12 @@ def close_abandoned(Client client not None):
         raise
 
 
+cdef bint drained(Client client) except -1:
+    """Whether nothing is in flight; a short look, and a push."""
+    return (client.state != OPEN or not kp_outstanding(&client.deliveries)
+            or client.wait_reported(KP_READ(client.deliveries.epoch), now() + FLUSH_SLICE, None))
+
+
 @atexit.register
 def close_all():
     """Before the interpreter goes, while threads still run. All producers together have the time that one has."""
@@ -58,7 +64,7 @@ def close_all():
             warn_open(client)
         waiting = left
         while waiting and not passed(deadline):
-            waiting = [client for client in waiting if not client.drained()]
+            waiting = [client for client in waiting if not drained(client)]
     except BaseException as exc:
         report(exc)
         deadline = 0        # interrupted: what is not delivered now is purged, and reported

@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t
 
 from kafkapp.batch cimport Batch, send_batch
 from kafkapp.client cimport OPEN, Client
-from kafkapp.delivery cimport KP_CALLBACK, KP_WAITER, Waiter, kp_enter, raise_all
+from kafkapp.delivery cimport KP_CALLBACK, KP_WAITER, Waiter, kp_enter, kp_rounds, raise_all
 from kafkapp.ending cimport abandon
 from kafkapp.errors cimport new_exception
 from kafkapp.librdkafka cimport RD_KAFKA_RESP_ERR__TIMED_OUT, rd_kafka_resp_err_t
@@ -322,7 +322,7 @@ cdef class KafkaAsyncProducer(Producer):
         kp_enter(&client.deliveries)
         try:
             while True:
-                served = client.serve(remaining(deadline, 100), raised)
+                served = client.serve(kp_rounds(&client.deliveries), remaining(deadline, 100), raised)
                 if raised:
                     break
                 PyErr_CheckSignals()
@@ -378,6 +378,7 @@ cdef class KafkaSyncProducer(Producer):
         cdef int64_t deadline = deadline_of(timeout)
         cdef ProducerRecord r = check_record(record)
         cdef Waiter waiter = Waiter.__new__(Waiter)
+        cdef int64_t seen
         cdef rd_kafka_resp_err_t err
         client.check_blocking("send")
         err = self.hand_over(r, waiter, KP_WAITER, NO_COPY, True, deadline)
@@ -385,11 +386,14 @@ cdef class KafkaSyncProducer(Producer):
             raise KafkaException(self.refusal(err, r))
         kp_enter(&client.deliveries)
         try:
-            while not waiter.done:
+            while True:
+                seen = kp_rounds(&client.deliveries)
+                if waiter.done:
+                    break
                 if passed(deadline):
                     raise new_exception(RD_KAFKA_RESP_ERR__TIMED_OUT,
                                         "no report in time; the record may still be delivered")
-                client.wait(0, deadline, None)
+                client.wait(seen, deadline, None)
         except KeyboardInterrupt as exc:
             if not waiter.done:
                 exc.add_note(f"the record for topic {r._topic!r} was handed to librdkafka and may still be delivered")

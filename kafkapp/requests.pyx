@@ -21,6 +21,7 @@ cdef class Request:
     cdef Client client
     cdef int timeout_ms
     cdef object done
+    cdef bint over          # it has its answer; `done`, which needs memory, only says so sooner
     cdef object failure     # what call() raised, for the thread that waits
 
     cdef int call(self) except -1:
@@ -33,6 +34,7 @@ cdef class Request:
             self.failure = exc
         finally:
             self.client.leave()
+            self.over = True
             self.done.set()
 
     cdef int wait(self, Client client, int64_t deadline) except -1:
@@ -51,9 +53,9 @@ cdef class Request:
             raise
         kp_enter(&client.deliveries)    # this thread serves: close() must not destroy the queue under it
         try:
-            while not self.done.wait(SLICE):
+            while not self.over and not self.done.wait(SLICE):
                 if not client.background and not client.driven:
-                    client.serve(0, None)   # it may need a token first
+                    client.serve(0, 0, None)   # it may need a token first
                 client.check_open()
         finally:
             client.leave()

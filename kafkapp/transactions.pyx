@@ -208,7 +208,7 @@ cdef int run(Client client, Call call, str what, int64_t deadline) except -1:
                 error = reason or error     # librdkafka forgets the reason from slice to slice
                 break
             if not client.background:
-                client.serve(0, raised)
+                client.serve(0, 0, raised)
             PyErr_CheckSignals()
             client.check_open()
         if client.resumes and error is None:
@@ -216,7 +216,7 @@ cdef int run(Client client, Call call, str what, int64_t deadline) except -1:
             with nogil:
                 usleep(ACKNOWLEDGED)
         if not client.background:
-            client.serve(0, raised)     # reports that came with the end of the call
+            client.serve(0, 0, raised)     # reports that came with the end of the call
     except:
         report_all(raised)
         raise

@@ -3,8 +3,11 @@
 A crash or a hang of the native code must say where: faulthandler is on here and in every Python that a test starts.
 """
 import faulthandler
+import json
 import os
+import platform
 import random
+import sys
 import time
 import uuid
 from pathlib import Path
@@ -23,6 +26,9 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, [str(Path(kafkapp.__file__).parent.parent), os.environ.get("PYTHONPATH")]))
 if not faulthandler.is_enabled():
     faulthandler.enable()
+
+
+FIGURES = pytest.StashKey()
 
 
 def wait_for(predicate, timeout=10.0):
@@ -62,6 +68,9 @@ def pytest_addoption(parser):
     parser.addoption("--faults-seed", type=int, default=random.randrange(2**32), help="of the fault tests, to repeat a run")
 
 
+    parser.addoption("--faults-figures", type=Path, help="a file for what the fault tests have counted, as JSON")
+
+
 def pytest_report_header(config):
     return f"faults: {config.getoption('--faults')}, --faults-seed={config.getoption('--faults-seed')}"
 
@@ -70,7 +79,28 @@ def pytest_report_header(config):
 def faults(request):
     from faultkit import Faults
 
-    return Faults(request.config.getoption("--faults") == "thorough", request.config.getoption("--faults-seed"))
+    figures = request.config.stash.setdefault(FIGURES, {}).setdefault(request.node.nodeid.split("/")[-1], {})
+    start = time.monotonic()
+    yield Faults(request.config.getoption("--faults") == "thorough", request.config.getoption("--faults-seed"), figures)
+    figures["seconds"] = round(time.monotonic() - start, 1)
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--faults") == "thorough":
+        for item in items:
+            item.add_marker(pytest.mark.timeout(1800))      # thousands of rounds; each has a bound of its own
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    figures = {test: counts for test, counts in config.stash.get(FIGURES, {}).items() if len(counts) > 1}
+    if config.getoption("--faults") == "thorough":
+        terminalreporter.section("figures")
+        for test, counts in figures.items():
+            terminalreporter.line(f"{test}: {counts}")
+    if config.getoption("--faults-figures"):
+        config.getoption("--faults-figures").write_text(json.dumps({
+            "command": " ".join(sys.argv[1:]), "seed": config.getoption("--faults-seed"), "python": platform.python_version(),
+            "kernel": platform.release(), "librdkafka": kafkapp.librdkafka_version(), "figures": figures}, indent=1))
 
 
 made = WeakSet()            # every client, closed or not

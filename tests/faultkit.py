@@ -19,10 +19,16 @@ QUIET = {"log_cb": lambda *args: None, "error_cb": lambda *args: None}
 class Faults:
     """How much one test does, and its random numbers."""
 
-    def __init__(self, thorough, seed):
+    def __init__(self, thorough, seed, figures=None):
         self.thorough = thorough
         self.seed = seed
         self.random = random.Random(seed)
+        self.figures = figures          # what the run has counted, for pytest's summary and --faults-figures
+
+    def figure(self, **counts):
+        """What this test counted. It is called after the assertions: what must be 0 is."""
+        if self.figures is not None:
+            self.figures.update(counts)
 
     def rounds(self, gate, thorough):
         return thorough if self.thorough else gate

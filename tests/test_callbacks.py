@@ -317,3 +317,26 @@ def test_a_refused_record_lets_everything_go(broker, topic):
                 producer.send(record, callback)
         assert sys.getrefcount(callback) == before
         value.append(0)
+
+
+def test_callbacks_of_the_background_thread_are_traced_and_profiled(broker, topic):
+    # As in a thread that threading starts: coverage and debuggers rely on it.
+    seen = set()
+
+    def callback(metadata, error):
+        pass
+
+    def watch(frame, event, arg):
+        if frame.f_code is callback.__code__:
+            seen.add(event)
+        return watch
+
+    threading.settrace(watch)
+    threading.setprofile(watch)
+    try:
+        with KafkaAsyncProducer(properties(broker)) as producer:
+            producer.send(ProducerRecord(topic, value=b"v"), callback)
+    finally:
+        threading.settrace(None)
+        threading.setprofile(None)
+    assert {"line", "return"} <= seen

@@ -228,9 +228,11 @@ while_open = settled(len(before) + int(expected), int(expected))
 ours = [(thread.name, thread.daemon) for thread in threading.enumerate()[python_before:]]
 producer.close()
 after = settled(len(before), 0)
+left = len(threading.enumerate()) - python_before
 for name in before:
     while_open.remove(name)
-print(json.dumps({"before": before, "open": while_open, "ours": ours, "after": after, "name": producer.name}))
+print(json.dumps({"before": before, "open": while_open, "ours": ours, "after": after, "left": left,
+                  "name": producer.name}))
 """
 
 
@@ -251,6 +253,7 @@ def test_a_producer_starts_a_thread_for_each_broker_and_two_and_one_that_polls(t
     else:
         assert seen["ours"] == [] and others == []
     assert sorted(seen["after"]) == sorted(seen["before"]), "close() ends them all"
+    assert seen["left"] == 0
 
 
 # -- Which thread runs the callbacks? --------------------------------------------------------------

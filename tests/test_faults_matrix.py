@@ -137,7 +137,7 @@ def test_a_full_queue_in_every_mode(cluster, topic, faults):
 @pytest.mark.parametrize("kind", ["Auto", "Manual"])
 def test_records_that_nobody_takes_time_out_each_once(faults, kind):
     books = Books()
-    for _ in range(faults.rounds(2, 200)):
+    for _ in range(faults.rounds(2, 50)):
         with make(kind, NOWHERE, {"message.timeout.ms": 200}) as producer:
             for _ in range(100):
                 number = books.number()

@@ -62,14 +62,18 @@ def test_refused_sends_leave_nothing(full, topic, faults, kind, call):
         if call == "try_send":
             assert full.try_send(record, callback) is not None
             return
-        with pytest.raises(KafkaException):
+        try:
             full.send(record, callback)
+        except KafkaException:
+            return
+        raise AssertionError("accepted")
 
-    raising = faults.rounds(4_000, 1_000_000) if call == "try_send" else faults.rounds(2_000, 100_000)
-    leaked, noise = leak_per_call(refuse, raising)
+    calls = faults.rounds(4_000, 1_000_000)
+    leaked, noise = leak_per_call(refuse, calls)
     assert leaked - noise < (1 if faults.thorough else 20), f"{leaked:.1f} bytes a call, within {noise:.1f}"
     after = [sys.getrefcount(thing) for thing in (callback, record, record.value, record.key, None)]
     assert [new - old < 50 for old, new in zip(before, after, strict=True)] == [True] * 5, (before, after)
+    faults.figure(refused=calls, bytes_a_call=round(leaked, 3), within=round(noise, 3))
 
 
 def test_control_a_leak_is_seen():
@@ -95,11 +99,13 @@ def test_delivered_records_leave_nothing(far, faults, kind):
         assert sum(seen) == 100
         seen.clear()
 
-    leaked, noise = leak_per_call(deliver, faults.rounds(200, 10_000))
+    rounds = faults.rounds(200, 10_000)
+    leaked, noise = leak_per_call(deliver, rounds)
     producer.close()
     assert (leaked - noise) / 100 < (1 if faults.thorough else 40), f"{leaked / 100:.1f} bytes a record"
     assert sys.getrefcount(payload) == references
     payload.append(1)           # no export is left
+    faults.figure(delivered=rounds * 100, bytes_a_record=round(leaked / 100, 3), within=round(noise / 100, 3))
 
 
 def test_producers_that_come_and_go_leave_nothing(far, faults):
@@ -109,9 +115,11 @@ def test_producers_that_come_and_go_leave_nothing(far, faults):
 
     live()
     threads, files = native_threads(), descriptors()
-    leaked, noise = leak_per_call(live, faults.rounds(60, 1000), 12)
+    count = faults.rounds(60, 1000)
+    leaked, noise = leak_per_call(live, count, 12)
     assert leaked - noise < 50_000, f"{leaked:.0f} bytes a producer, within {noise:.0f}"
     assert native_threads() <= threads and descriptors() <= files
+    faults.figure(producers=count, bytes_a_producer=round(leaked), within=round(noise))
 
 
 CLUSTER = """
@@ -250,6 +258,7 @@ def test_nobody_reads_the_payload_after_its_report(broker, topic, faults, codec)
     count = faults.rounds(1500, 500_000)
     outcomes = guard_pages(broker.bootstrap_servers, topic, count, **{"compression.type": codec, "linger.ms": 1})
     assert outcomes == [None] * count
+    faults.figure(guarded=count)
 
 
 CONTROL = """
@@ -268,3 +277,14 @@ def test_control_a_read_after_the_report_kills(tmp_path):
 
     with pytest.raises(AssertionError, match="exit status -11"):
         run_python(CONTROL, Path(__file__).parent, timeout=30)
+
+
+def test_control_what_is_held_is_not_collected():
+    held = Collectable()
+    assert not collected(weakref.ref(held), 0.1)
+
+
+def test_control_an_open_producer_has_threads_and_descriptors(broker):
+    threads, files = native_threads(), descriptors()
+    with make("Auto", broker):
+        assert native_threads() > threads and descriptors() > files

@@ -127,3 +127,11 @@ print(metadata.offset, len(handled), handled[0] - sent[0] < 0.3)
 
 def test_a_signal_whose_handler_returns_is_handled_in_time_and_the_call_goes_on(broker, topic):
     assert run_python(HANDLED, broker.bootstrap_servers, topic).split() == ["0", "1", "True"]
+
+
+def test_control_a_call_that_holds_signals_up_is_told_of(topic):
+    # It computes in C for a second or more and looks at no signal meanwhile.
+    program = PROGRAM.replace("lambda: producer.flush()",
+                              "lambda: __import__('hashlib').pbkdf2_hmac('sha256', b'', b'', 4_000_000)")
+    assert program != PROGRAM
+    assert json.loads(run_python(program, "Auto", "flush", NOWHERE, NOWHERE, topic))["took"] > 0.5
