@@ -95,12 +95,13 @@ OTHERS = {
             lost = new(kind, message_timeout_ms=100)
             value = Evil(b"v")
             value.producer = lost
-            attempt(lambda: lost.send(ProducerRecord("t", value=value, id=value), lambda *report, lost=lost: reports.append(report)))
+            attempt(lambda: lost.send(ProducerRecord("t", value=value, id=value), lambda metadata, error, lost=lost: reports.append(error)))
             del lost, value
         gc.collect()
         deadline = time.monotonic() + 20
         while sum("kafkapp" in thread.name for thread in threading.enumerate()) > 1 and time.monotonic() < deadline:
-            gc.collect(); time.sleep(0.05)""",
+            gc.collect(); time.sleep(0.05)
+        assert time.monotonic() < deadline and len(reports) == 5, [thread.name for thread in threading.enumerate()]""",
     "threads that close what others use": """
         def use():
             for i in range(300):

@@ -46,7 +46,7 @@ BUFFERS = {
     "lets go of itself": "def act(): record.value = None; gc.collect()",
     "resizes": "def act(): attempt(lambda: memory.extend(bytes(10**6)))",
     "sends itself": "def act():\n    global depth\n    if depth < 5:\n        depth += 1\n        attempt(lambda: producer.send(record, callback))\n        depth -= 1",
-    "closes in another thread": "def act():\n    t = threading.Thread(target=lambda: producer.close(0)); t.start(); t.join(20)",
+    "closes in another thread": "def act():\n    t = threading.Thread(target=lambda: producer.close(0)); t.start(); t.join(2)",
 }
 
 
