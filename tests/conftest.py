@@ -5,9 +5,7 @@ A crash or a hang of the native code must say where: faulthandler is on here and
 import faulthandler
 import json
 import os
-import platform
 import random
-import sys
 import time
 import uuid
 from pathlib import Path
@@ -29,6 +27,8 @@ if not faulthandler.is_enabled():
 
 
 FIGURES = pytest.StashKey()
+CONTROLS = pytest.StashKey()
+BEGIN = time.monotonic()
 
 
 def wait_for(predicate, timeout=10.0):
@@ -91,16 +91,28 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.timeout(1800))      # thousands of rounds; each has a bound of its own
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    # A control is a planted bug that the check has to tell of: how many did, of how many that ran.
+    report = yield
+    if report.when == "call" and "test_control_" in item.nodeid and not report.skipped:
+        fired, ran = item.config.stash.get(CONTROLS, (0, 0))
+        item.config.stash[CONTROLS] = (fired + report.passed, ran + 1)
+    return report
+
+
 def pytest_terminal_summary(terminalreporter, config):
+    from faultkit import environment
+
     figures = {test: counts for test, counts in config.stash.get(FIGURES, {}).items() if len(counts) > 1}
     if config.getoption("--faults") == "thorough":
         terminalreporter.section("figures")
         for test, counts in figures.items():
             terminalreporter.line(f"{test}: {counts}")
     if config.getoption("--faults-figures"):
-        config.getoption("--faults-figures").write_text(json.dumps({
-            "command": " ".join(sys.argv[1:]), "seed": config.getoption("--faults-seed"), "python": platform.python_version(),
-            "kernel": platform.release(), "librdkafka": kafkapp.librdkafka_version(), "figures": figures}, indent=1))
+        fired, ran = config.stash.get(CONTROLS, (0, 0))
+        config.getoption("--faults-figures").write_text(json.dumps(environment(config.getoption("--faults-seed")) | {
+            "duration": round(time.monotonic() - BEGIN, 1), "controls_fired": f"{fired} of {ran}", "figures": figures}, indent=1))
 
 
 made = WeakSet()            # every client, closed or not
