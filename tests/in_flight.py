@@ -43,7 +43,7 @@ class Writer:
 def written_to(bootstrap, topic, count, size, option=SendOption.NoCopyRecordValue, **properties):
     """The errors (or None) of `count` records of one request each, whose values were written to until the last was told of."""
     outcomes = []
-    limits = {"linger.ms": 0, "batch.num.messages": 1, "message.timeout.ms": 5000, "retry.backoff.ms": 5,
+    limits = {"linger.ms": 0, "batch.num.messages": 1, "message.timeout.ms": 2500, "retry.backoff.ms": 5,
               "message.max.bytes": 1_000_000, "socket.send.buffer.bytes": 8192}
     with make("Auto", bootstrap, limits, **properties) as producer, Writer(size) as writer:
         for number in range(count):
