@@ -2,6 +2,7 @@
 
 Layer: test helper. `--faults=thorough` does more of everything; `--faults-seed` repeats a run.
 """
+import ctypes
 import gc
 import os
 import platform
@@ -120,6 +121,12 @@ def together(jobs, timeout=60):
 def rss():
     """Resident memory of this process in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def trim():
+    """Collect cycles, and give back what the allocator only keeps at hand, where it can be told to (glibc)."""
+    gc.collect()
+    getattr(ctypes.CDLL(None), "malloc_trim", int)(0)
 
 
 def native_threads():

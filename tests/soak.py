@@ -6,7 +6,6 @@ Layer: test program. Log and reports are compared in rounds, so that hours fit i
 """
 import argparse
 import collections
-import ctypes
 import gc
 import json
 import math
@@ -17,7 +16,7 @@ import time
 from pathlib import Path
 
 from confluent_kafka import Consumer, Producer, TopicPartition
-from faultkit import QUIET, descriptors, environment, native_threads, percentiles, rss, slope
+from faultkit import QUIET, descriptors, environment, native_threads, percentiles, rss, slope, trim
 from ledger import NOT_PERSISTED, UNKNOWN, Ledger, LogRecord
 from soak_faults import PARTITIONS, Embedded, Real
 
@@ -215,8 +214,7 @@ class Soak:
         if verdict.faults().keys() - self.world.allowed:
             print(verdict, file=sys.stderr, flush=True)
         del ledger, verdict, self.sending.ledger
-        gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)
+        trim()
         self.memory.append((self.sending.accepted / 1e6, rss()))
 
     def faults(self):
