@@ -28,6 +28,7 @@ if not faulthandler.is_enabled():
 
 FIGURES = pytest.StashKey()
 CONTROLS = pytest.StashKey()
+WHERE = pytest.StashKey()
 BEGIN = time.monotonic()
 
 
@@ -71,6 +72,13 @@ def pytest_addoption(parser):
     parser.addoption("--faults-figures", type=Path, help="a file for what the fault tests have counted, as JSON")
 
 
+def pytest_configure(config):
+    from faultkit import environment
+
+    if config.getoption("--faults-figures"):
+        config.stash[WHERE] = environment(config.getoption("--faults-seed"))     # now: at the end the commit may be another one
+
+
 def pytest_report_header(config):
     return f"faults: {config.getoption('--faults')}, --faults-seed={config.getoption('--faults-seed')}"
 
@@ -82,6 +90,10 @@ def faults(request):
     figures = request.config.stash.setdefault(FIGURES, {}).setdefault(request.node.nodeid.split("/")[-1], {})
     start = time.monotonic()
     yield Faults(request.config.getoption("--faults") == "thorough", request.config.getoption("--faults-seed"), figures)
+    if figures and "kafka" in request.fixturenames:
+        from kafka_jars import KAFKA_VERSION
+
+        figures["broker"] = f"Apache Kafka {KAFKA_VERSION}"         # the others': the embedded cluster
     figures["seconds"] = round(time.monotonic() - start, 1)
 
 
@@ -102,8 +114,6 @@ def pytest_runtest_makereport(item, call):
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    from faultkit import environment
-
     figures = {test: counts for test, counts in config.stash.get(FIGURES, {}).items() if len(counts) > 1}
     if config.getoption("--faults") == "thorough":
         terminalreporter.section("figures")
@@ -111,7 +121,7 @@ def pytest_terminal_summary(terminalreporter, config):
             terminalreporter.line(f"{test}: {counts}")
     if config.getoption("--faults-figures"):
         fired, ran = config.stash.get(CONTROLS, (0, 0))
-        config.getoption("--faults-figures").write_text(json.dumps(environment(config.getoption("--faults-seed")) | {
+        config.getoption("--faults-figures").write_text(json.dumps(config.stash[WHERE] | {
             "duration": round(time.monotonic() - BEGIN, 1), "controls_fired": f"{fired} of {ran}", "figures": figures}, indent=1))
 
 

@@ -36,7 +36,7 @@ class Reader:
         self.topic = world.topic
         self.fences = Producer(made | {"acks": "all"})
         self.consumer = Consumer(made | {"group.id": "soak", "check.crcs": True, "enable.auto.commit": False,
-                                         "auto.offset.reset": "error", "fetch.wait.max.ms": 50,
+                                         "auto.offset.reset": "error", "fetch.wait.max.ms": 50, "queued.max.messages.kbytes": 4096,
                                          "topic.metadata.refresh.interval.ms": 1000, "reconnect.backoff.max.ms": 200})
         self.consumer.assign([TopicPartition(self.topic, partition, 0) for partition in range(PARTITIONS)])
         self.changed = threading.Condition()
@@ -256,12 +256,13 @@ def main(arguments=None):
     parser.add_argument("--plant", choices=("lost", "unreported"), help="a fault that has to be told of")
     parser.add_argument("--quiet", action="store_true", help="no line for each round")
     options = parser.parse_args(arguments)
+    where = environment(options.seed)       # now: after hours the commit may be another one
     with (Real if options.kafka else Embedded)() as world:
         soak = Soak(options, world)
         soak.run()
     figures = soak.figures()
     if options.figures:
-        options.figures.write_text(json.dumps(environment(options.seed) | {"figures": {"soak": figures}}, indent=1))
+        options.figures.write_text(json.dumps(where | {"figures": {"soak": figures}}, indent=1))
     print(json.dumps(figures))
     return 1 if soak.faults() else 0
 
