@@ -5,10 +5,8 @@ A crash or a hang of the native code must say where: faulthandler is on here and
 import faulthandler
 import json
 import os
-import platform
 import random
 import signal
-import sys
 import time
 import uuid
 from pathlib import Path
@@ -33,6 +31,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 FIGURES = pytest.StashKey()
+CONTROLS = pytest.StashKey()
+WHERE = pytest.StashKey()
+BEGIN = time.monotonic()
 
 
 def wait_for(predicate, timeout=10.0):
@@ -75,6 +76,13 @@ def pytest_addoption(parser):
     parser.addoption("--faults-figures", type=Path, help="a file for what the fault tests have counted, as JSON")
 
 
+def pytest_configure(config):
+    from faultkit import environment
+
+    if config.getoption("--faults-figures"):
+        config.stash[WHERE] = environment(config.getoption("--faults-seed"))     # now: at the end the commit may be another one
+
+
 def pytest_report_header(config):
     return f"faults: {config.getoption('--faults')}, --faults-seed={config.getoption('--faults-seed')}"
 
@@ -86,6 +94,10 @@ def faults(request):
     figures = request.config.stash.setdefault(FIGURES, {}).setdefault(request.node.nodeid.split("/")[-1], {})
     start = time.monotonic()
     yield Faults(request.config.getoption("--faults") == "thorough", request.config.getoption("--faults-seed"), figures)
+    if figures and "kafka" in request.fixturenames:
+        from kafka_jars import KAFKA_VERSION
+
+        figures["broker"] = f"Apache Kafka {KAFKA_VERSION}"         # the others': the embedded cluster
     figures["seconds"] = round(time.monotonic() - start, 1)
 
 
@@ -95,6 +107,16 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.timeout(1800))      # thousands of rounds; each has a bound of its own
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    # A control is a planted bug that the check has to tell of: how many did, of how many that ran.
+    report = yield
+    if report.when == "call" and "test_control_" in item.nodeid and not report.skipped:
+        fired, ran = item.config.stash.get(CONTROLS, (0, 0))
+        item.config.stash[CONTROLS] = (fired + report.passed, ran + 1)
+    return report
+
+
 def pytest_terminal_summary(terminalreporter, config):
     figures = {test: counts for test, counts in config.stash.get(FIGURES, {}).items() if len(counts) > 1}
     if config.getoption("--faults") == "thorough":
@@ -102,9 +124,9 @@ def pytest_terminal_summary(terminalreporter, config):
         for test, counts in figures.items():
             terminalreporter.line(f"{test}: {counts}")
     if config.getoption("--faults-figures"):
-        config.getoption("--faults-figures").write_text(json.dumps({
-            "command": " ".join(sys.argv[1:]), "seed": config.getoption("--faults-seed"), "python": platform.python_version(),
-            "kernel": platform.release(), "librdkafka": kafkapp.librdkafka_version(), "figures": figures}, indent=1))
+        fired, ran = config.stash.get(CONTROLS, (0, 0))
+        config.getoption("--faults-figures").write_text(json.dumps(config.stash[WHERE] | {
+            "duration": round(time.monotonic() - BEGIN, 1), "controls_fired": f"{fired} of {ran}", "figures": figures}, indent=1))
 
 
 made = WeakSet()            # every client, closed or not

@@ -2,16 +2,20 @@
 
 Layer: test helper. `--faults=thorough` does more of everything; `--faults-seed` repeats a run.
 """
+import ctypes
 import gc
 import os
+import platform
 import random
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
-from support import properties
+from support import ROOT, properties
 
-from kafkapp import KafkaAsyncProducer, KafkaException, KafkaSyncProducer
+from kafkapp import KafkaAsyncProducer, KafkaException, KafkaSyncProducer, librdkafka_version
 
 QUIET = {"log_cb": lambda *args: None, "error_cb": lambda *args: None}
 
@@ -119,6 +123,12 @@ def rss():
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def trim():
+    """Collect cycles, and give back what the allocator only keeps at hand, where it can be told to (glibc)."""
+    gc.collect()
+    getattr(ctypes.CDLL(None), "malloc_trim", int)(0)
+
+
 def native_threads():
     return len(os.listdir("/proc/self/task"))
 
@@ -136,6 +146,23 @@ def slope(points):
     gradient = sum((x - mean_x) * (y - mean_y) for x, y in points) / spread
     rest = sum((y - mean_y - gradient * (x - mean_x)) ** 2 for x, y in points)
     return gradient, (rest / max(1, n - 2) / spread) ** 0.5
+
+
+def percentiles(seconds):
+    """The middle, the 99th percentile and the longest of some times, in milliseconds."""
+    ordered = sorted(seconds)
+    place = [len(ordered) // 2, min(len(ordered) - 1, len(ordered) * 99 // 100), -1]
+    return {"n": len(ordered)} | {name: round(ordered[i] * 1000, 2) for name, i in zip(("p50", "p99", "max"), place, strict=True)}
+
+
+def environment(seed):
+    """Where a run took place, and how to repeat it; the command's arguments only, for its folder is nobody's business."""
+    with open("/proc/cpuinfo") as file:
+        models = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    commit = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    return {"command": " ".join(sys.argv[1:]), "seed": seed, "cpu": f"{os.cpu_count()} x {models[0] if models else platform.machine()}",
+            "kernel": platform.release(), "python": platform.python_version(), "librdkafka": librdkafka_version(),
+            "commit": commit.stdout.strip() or None}
 
 
 def collected(reference, timeout=5):

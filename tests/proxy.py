@@ -2,7 +2,7 @@
 
 Layer: test helper, standard library only. It knows Kafka's framing (length, api key, correlation id), so that a rule can
 name "the next Produce response"; it may not know kafkapp, nor any Kafka client. Brokers stand behind it by the listener
-PROXY of kafka_cluster, whose advertised address is this proxy's, so that clients never get around it.
+PROXY of kafka_cluster, whose advertised address is this proxy's, or by Front: so clients never get around it.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import socket
 import struct
 import threading
 
-PRODUCE, FETCH, METADATA, API_VERSIONS, INIT_PRODUCER_ID = 0, 1, 3, 18, 22
+PRODUCE, FETCH, METADATA, FIND_COORDINATOR, API_VERSIONS, INIT_PRODUCER_ID = 0, 1, 3, 10, 18, 22
 
 # What a rule does with the frame that it matches.
 SWALLOW, CUT, DELAY, FLIP = "swallow", "cut", "delay", "flip"
@@ -31,6 +31,7 @@ class Rule:
     api: int | None  # None: any
     action: str
     at: int = 0  # CUT: how many bytes of the frame still go through; FLIP: which byte
+    mask: int = 0x01  # FLIP: which of its bits
     seconds: float = 0.0  # DELAY
     times: int | None = 1  # None: until remove()
     skip: int = 0  # so many matching frames go by first
@@ -64,6 +65,8 @@ class Proxy:
         self.throttle = None  # bytes a second in each direction of each connection
         self.segment = None  # the most bytes that are sent in one piece
         self.counts = {}  # (direction, api key) -> frames that came
+        self.renamed = {}  # addresses in answers, as (host, port) -> port
+        self.passed = None  # called with the direction and the api of each frame right before it is sent on
         self._rules = []
         self._lock = threading.Lock()
         self._writers = set()
@@ -92,8 +95,8 @@ class Proxy:
         """Byte `at` of the request (negative: from its end) arrives with one bit changed."""
         return self._add(Rule("request", api, FLIP, at=at, times=times, skip=skip))
 
-    def flip_response(self, at, times=1, *, api=PRODUCE, skip=0):
-        return self._add(Rule("response", api, FLIP, at=at, times=times, skip=skip))
+    def flip_response(self, at, times=1, *, api=PRODUCE, skip=0, mask=0x01):
+        return self._add(Rule("response", api, FLIP, at=at, times=times, skip=skip, mask=mask))
 
     def _add(self, rule):
         with self._lock:
@@ -271,9 +274,19 @@ class Proxy:
         if action == DELAY:
             await asyncio.sleep(rule.seconds)
         elif action == FLIP:
-            frame[rule.at] ^= 0x01
+            frame[rule.at % len(frame)] ^= rule.mask
+        if direction == "response" and api in (METADATA, FIND_COORDINATOR):
+            frame = self._rename(frame)
+        if self.passed:
+            self.passed(direction, api)
         await self._send(writer, frame)
         return True
+
+    def _rename(self, frame):
+        # An answer names a broker by its host and then, in four bytes, its port; the length of the answer stays.
+        for (host, port), other in self.renamed.items():
+            frame = frame.replace(host.encode() + struct.pack(">i", port), host.encode() + struct.pack(">i", other))
+        return frame
 
     async def _send(self, writer, data):
         piece = self.segment or (max(1, int(self.throttle / 20)) if self.throttle else len(data))
@@ -295,7 +308,7 @@ def reset(writer):
 
 
 class ProxySet:
-    """A proxy before every node of a cluster; a rule set here is set in each of them.
+    """A proxy before every node of a cluster.
 
     Attributes:
         bootstrap_servers: where clients have to enter.
@@ -327,3 +340,23 @@ class ProxySet:
     def clear(self):
         for proxy in self:
             proxy.clear()
+
+
+class Front(ProxySet):
+    """A proxy before every broker of a cluster that knows nothing of it, as a MockCluster: answers are rewritten.
+
+    Args:
+        bootstrap_servers: all brokers, the first has the id 1.
+    """
+
+    def __init__(self, bootstrap_servers):
+        addresses = [(host, int(port)) for host, port in (text.split(":") for text in bootstrap_servers.split(","))]
+        self.by_node = {node: Proxy(address) for node, address in enumerate(addresses, 1)}
+
+    def __enter__(self):
+        super().__enter__()
+        renamed = {proxy.target: proxy.port for proxy in self}
+        for proxy in self:
+            proxy.renamed = renamed
+        self.bootstrap_servers = ",".join(f"{proxy.host}:{proxy.port}" for proxy in self)
+        return self

@@ -16,6 +16,7 @@ from batches import KINDS, QUEUE_FULL, balanced, new_producer, offline
 from commandline import start
 from confluent_kafka import Consumer, TopicPartition
 from conftest import wait_for
+from faultkit import trim
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from readback import read_messages
@@ -243,7 +244,7 @@ def far_broker():
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_batches_leave_no_memory_behind(kind, far_broker):
-    """2000 of them, of each kind of column, with headers and keys, some refused: the last half adds nothing."""
+    """2000 of them, of each kind of column, with headers and keys, some refused: the second thousand adds nothing."""
     data, ends = b"x" * 64000, array("i", range(0, 64001, 64))
     arrow = pa.array([b"y" * 64] * 1000, pa.binary_view())
 
@@ -265,18 +266,27 @@ def test_batches_leave_no_memory_behind(kind, far_broker):
             producer.flush(10)
             assert batch.done
 
+    def grown(turns):
+        """Bytes that so many turns add; what the allocator only keeps at hand is given back first."""
+        sizes = []
+        for count in (0, turns):
+            for turn in range(count):
+                send(turn)
+            trim()
+            sizes.append(resident())
+        return sizes[1] - sizes[0]
+
     with new_producer(kind, far_broker, message_max_bytes=2000, linger_ms=1) as producer:
-        seen, turns = [], 200 if kind == "sync" else 2000  # a synchronous one may take a delayed ACK, 40 ms
-        for turn in range(turns):
-            send(turn)
-            if turn % (turns // 4) == turns // 4 - 1:
-                gc.collect()
-                seen.append(resident())
+        turns = 100 if kind == "sync" else 1000  # a synchronous one may take a delayed ACK, 40 ms
+        grown(turns)
+        # In a process that has run a thousand tests the allocator alone moves by megabytes, on a busy machine more: so up to
+        # three times. A batch that is left behind, each time, has 16 kB of outcomes, and as much of places.
+        seen = []
+        while not seen or (seen[-1] >= turns * 8192 and len(seen) < 3):
+            seen.append(grown(turns))
         producer.flush(10)
         assert balanced(producer)
-        # In a process that has run a thousand tests the allocator alone moves by megabytes. A batch that is left behind
-        # has 16 kB of outcomes, and as much of places.
-        assert seen[3] - seen[1] < turns // 2 * 8192, [size >> 10 for size in seen]
+        assert seen[-1] < turns * 8192, [size >> 10 for size in seen]
 
 
 # -- interrupted ----------------------------------------------------------------------------------

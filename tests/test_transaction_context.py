@@ -7,7 +7,7 @@ import time
 
 import pytest
 from support import finish, run_python, start_python
-from txn import KINDS, Counting, Sent, create_sources, err, failing, open_producer
+from txn import KINDS, Sent, counted, create_sources, err, failing, open_producer
 
 from kafkapp import Error, KafkaException
 from kafkapp.testing import ApiKey
@@ -84,20 +84,22 @@ def finish_with(process, text):
     return finish(process)
 
 
-def test_the_context_commits_gives_its_producer_and_aborts_when_its_body_raises(cluster, topic, producer):
-    sent = Sent(producer, topic)
-    counting = Counting(cluster)
-    with producer.transaction() as same:
-        assert same is producer
-        sent.send(b"committed")
-    assert sent.codes == [None]
-    for raised in (ZeroDivisionError, KeyboardInterrupt, GeneratorExit):
-        with pytest.raises(raised), producer.transaction():
-            sent.send(b"aborted")
-            producer.flush(10)
-            raise raised
-    counting.check(ApiKey.EndTxn, 4)
-    assert failing(producer.commit_transaction, 5).code == err("_STATE")        # nothing is left open
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_context_commits_gives_its_producer_and_aborts_when_its_body_raises(cluster, topic, kind):
+    with counted(kind, cluster) as (producer, count):
+        producer.init_transactions(10)
+        sent = Sent(producer, topic)
+        with producer.transaction() as same:
+            assert same is producer
+            sent.send(b"committed")
+        assert sent.codes == [None]
+        for raised in (ZeroDivisionError, KeyboardInterrupt, GeneratorExit):
+            with pytest.raises(raised), producer.transaction():
+                sent.send(b"aborted")
+                producer.flush(10)
+                raise raised
+        assert count(ApiKey.EndTxn) == 4
+        assert failing(producer.commit_transaction, 5).code == err("_STATE")        # nothing is left open
 
 
 class Scripted:

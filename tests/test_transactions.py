@@ -8,7 +8,7 @@ import threading
 import pytest
 from conftest import wait_for
 from support import NOWHERE, Stopwatch, consume
-from txn import KINDS, Counting, Sent, create_sources, err, failing, kind_of, open_producer
+from txn import KINDS, Sent, counted, create_sources, err, failing, kind_of, open_producer
 
 from kafkapp import KafkaException, ProducerRecord
 from kafkapp.testing import ApiKey
@@ -76,19 +76,20 @@ def test_t2_calls_out_of_order_raise_and_empty_transactions_succeed(cluster, kin
         assert failing(producer.init_transactions, 5).code == err("_STATE")
 
 
-def test_empty_transactions_ask_the_cluster_nothing_unless_they_have_offsets(cluster, producer):
+@ALL
+def test_empty_transactions_ask_the_cluster_nothing_unless_they_have_offsets(cluster, kind):
     create_sources(cluster)
-    counting = Counting(cluster)
-    for end in (producer.commit_transaction, producer.abort_transaction):
-        producer.begin_transaction()
-        end(10)
-    counting.check(ApiKey.EndTxn, 0)
-    for end in (producer.commit_transaction, producer.abort_transaction):
-        producer.begin_transaction()
-        producer.send_offsets_to_transaction([("source", 0, 5)], "group", 10)
-        end(10)
-    counting.check(ApiKey.EndTxn, 2)
-    counting.check(ApiKey.TxnOffsetCommit, 2)
+    with counted(kind, cluster) as (producer, count):
+        producer.init_transactions(10)
+        for end in (producer.commit_transaction, producer.abort_transaction):
+            producer.begin_transaction()
+            end(10)
+        assert count(ApiKey.InitProducerId) >= 1 and count(ApiKey.EndTxn) == 0
+        for end in (producer.commit_transaction, producer.abort_transaction):
+            producer.begin_transaction()
+            producer.send_offsets_to_transaction([("source", 0, 5)], "group", 10)
+            end(10)
+        assert (count(ApiKey.EndTxn), count(ApiKey.TxnOffsetCommit)) == (2, 2)
 
 
 def test_a_send_outside_of_a_transaction_is_refused_and_never_reported(cluster, topic, producer):

@@ -6,7 +6,8 @@ Each test ends with the ledger's verdict: what the producer said of each record 
 import contextlib
 
 import pytest
-from ledger import unpack
+from kafka_disk import SmallDisk, may_mount
+from ledger import Ledger, unpack
 from load import Load, ProducerIsFatal, open_sender
 from readback import read_log
 
@@ -131,6 +132,41 @@ def test_too_few_replicas_refuse_and_recover(kafka_nodes, make_topic, sender, ve
     assert verdict.faults() == {}
     assert (verdict.delivered, verdict.failed) == (sender.accepted, 20)
     assert not [record for record in read_log(kafka_nodes.bootstrap_servers, topic) if unpack(record.value)[1] == 1]
+
+
+# The codes by which a record fails when the one broker that may take it cannot write.
+NO_ROOM = {MSG_TIMED_OUT, ErrorCode.RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR}
+
+
+def test_the_leaders_disk_is_full_and_is_freed(kafka_nodes, make_topic, sender, faults, tmp_path, verdict_of):
+    if not faults.thorough or not may_mount(tmp_path):
+        pytest.skip("takes half a minute (--faults=thorough), and the right to mount a small disk")
+    topic, alone = make_topic(assignment=[[1, 2, 3]]), make_topic(assignment=[[1]], config={"min.insync.replicas": "1"})
+    own = Ledger()
+    for _ in range(faults.rounds(0, 3)):
+        with SmallDisk(kafka_nodes, kafka_nodes.nodes[1]) as disk:
+            kafka_nodes.wait_in_sync()
+            kafka_nodes.elect_preferred_leader(topic, 0)
+            with leaders_moving(sender), Load(sender, topic, partitions=[0], size=2000), \
+                    open_sender(own, kafka_nodes.bootstrap_servers, message_timeout_ms=3000) as impatient:
+                disk.fill()
+                for _ in range(50):
+                    impatient.send(alone, 0, size=2000)
+                disk.wait_dead()
+                assert disk.left() < 4096
+                kafka_nodes.leader(topic, 0, other_than=1)
+                sender.wait_delivered(200)      # by the others
+                impatient.wait_all()
+                assert own.codes() <= NO_ROOM and own.codes(), own.codes()
+                disk.free()
+                disk.start()
+                kafka_nodes.wait_in_sync()
+                sender.wait_delivered(200)
+                impatient.send(alone, 0)
+                impatient.wait_all()
+    assert own.verdict(read_log(kafka_nodes.bootstrap_servers, alone)).faults() == {}
+    check(sender, verdict_of, topic)
+    faults.figure(accepted=sender.accepted, without_room=sorted(ErrorCode(code).name for code in own.codes()))
 
 
 def test_a_topic_is_deleted(kafka_nodes, make_topic, ledger, verdict_of):

@@ -1,0 +1,77 @@
+"""The broker's answers arrive damaged: a record is never told to have arrived that has not, and none is forgotten.
+
+Layer: fault test F42, its answers; a proxy flips bits, and nothing in Kafka's protocol guards an answer but TCP's own sum.
+"""
+import pytest
+from faultkit import make
+from ledger import UNKNOWN, Ledger
+from proxy import API_VERSIONS, INIT_PRODUCER_ID, METADATA, PRODUCE, Front
+from readback import read_log
+
+from kafkapp import PersistedStatus, ProducerRecord
+
+LIMITS = {"linger.ms": 0, "message.timeout.ms": 3000, "socket.timeout.ms": 300, "reconnect.backoff.ms": 5,
+          "reconnect.backoff.max.ms": 20, "retry.backoff.ms": 10, "api.version.request.timeout.ms": 300}
+LENGTHS = {PRODUCE: 60, METADATA: 120, API_VERSIONS: 100, INIT_PRODUCER_ID: 30}     # about; a place wraps round
+
+
+class Damage:
+    """Producers behind a proxy, one for each damaged answer, whose records the ledger has."""
+
+    def __init__(self, front, topic):
+        self.front, self.topic, self.ledger, self.reports = front, topic, Ledger(), []
+
+    def __call__(self, api, at, mask, count=3):
+        more = {"enable.idempotence": True} if api == INIT_PRODUCER_ID else {}
+        rules = [proxy.flip_response(at, api=api, mask=mask) for proxy in self.front]
+        with make("Auto", self.front, LIMITS, more) as producer:
+            for _ in range(count):
+                identity, payload = self.ledger.stamp()
+                producer.send(ProducerRecord(self.topic, 0, value=bytearray(payload)),
+                              lambda metadata, error, identity=identity: self.report(identity, metadata, error))
+            producer.flush(20)
+            assert len(producer) == 0, f"api {api}, byte {at}, mask {mask:#x}"
+        assert any(rule.fired for rule in rules)
+        self.front.clear()
+
+    def report(self, identity, metadata, error):
+        self.reports.append(error)
+        if error is None:
+            self.ledger.delivered(identity)         # without the offset, which a flipped bit may have changed
+        else:
+            # Not NOT_PERSISTED, whatever is said: a flipped bit in the place of the error code makes a success a failure.
+            self.ledger.report(identity, UNKNOWN, code=int(error.code))
+            assert error.code and error.message and metadata.persisted_status in PersistedStatus
+
+    def verdict(self, bootstrap_servers):
+        return self.ledger.verdict(read_log(bootstrap_servers, self.topic))
+
+
+@pytest.fixture
+def damage(broker, topic):
+    with Front(broker.bootstrap_servers) as front:
+        yield Damage(front, topic)
+
+
+@pytest.mark.parametrize("api", LENGTHS)
+def test_a_damaged_answer_is_never_a_wrong_success(broker, faults, damage, api):
+    places = [(0, 0x80), (3, 1), (4, 1), (7, 0x40)]         # the length, negative and wrong; the correlation id
+    body = [(8 + faults.random.randrange(LENGTHS[api]), 1 << faults.random.randrange(8)) for _ in range(3)]
+    every = [(at, 1 << bit) for at in range(8 + LENGTHS[api]) for bit in range(8)]
+    for at, mask in faults.random.sample(every, 200) if faults.thorough else [*places[:2 + (api == PRODUCE) * 2], *body]:
+        damage(api, at, mask)
+    verdict = damage.verdict(broker.bootstrap_servers)
+    assert not verdict.faults().keys() - {"duplicate"}, f"seed {faults.seed}: {verdict}"
+    assert len(damage.reports) == verdict.sent and verdict.delivered
+    faults.figure(damaged_answers=verdict.sent // 3, records=verdict.sent, failed=verdict.failed)
+
+
+def test_control_a_wrong_success_is_told_of(cluster, topic):
+    # The broker refuses by code 4, and one bit makes that 0; where it stands depends on the version of the answer.
+    with Front(cluster.bootstrap_servers) as front:
+        damage = Damage(front, topic)
+        for at in range(14 + len(topic), 28 + len(topic)):
+            cluster.push_request_errors(PRODUCE, 4)
+            damage(PRODUCE, at, 4, count=1)
+            cluster.clear_request_errors(PRODUCE)
+    assert "lost" in damage.verdict(cluster.bootstrap_servers).faults()
