@@ -8,8 +8,9 @@ from libc.stdint cimport int64_t
 
 from kafkapp.client import clients
 
-from kafkapp.client cimport FLUSH_SLICE, LAST_WAIT, OPEN, Client
-from kafkapp.delivery cimport KP_READ, kp_outstanding, report
+from kafkapp.client cimport FLUSH_SLICE, LAST_WAIT, Client
+from kafkapp.delivery cimport KP_READ, KP_TAKE_FLAG, kp_outstanding, report
+from kafkapp.handle cimport OPEN
 from kafkapp.timeouts cimport now, passed
 
 
@@ -28,9 +29,9 @@ cdef int abandon(Client client) except -1:
 
 cdef bint warn_open(Client client) except -1:
     """Whether the client was left open; says so, once."""
-    if client.state != OPEN or client.foreign() or client.abandoned:
+    if KP_READ(client.state) != OPEN or client.foreign() or not KP_TAKE_FLAG(client.unsaid):
         return False
-    client.abandoned = True     # now: the warning may run the garbage collector, and that a producer's __del__
+    # It counts as said now: the warning may run the garbage collector, and that a producer's __del__
     import warnings
     try:
         warnings.warn(f"producer {client.name} was never closed", ResourceWarning, stacklevel=2, source=client)
@@ -49,8 +50,23 @@ def close_abandoned(Client client not None):
 
 cdef bint drained(Client client) except -1:
     """Whether nothing is in flight; a short look, and a push."""
-    return (client.state != OPEN or not kp_outstanding(&client.deliveries)
-            or client.wait_reported(KP_READ(client.deliveries.epoch), now() + FLUSH_SLICE, None))
+    if not client.enter_unless_closed():
+        return True
+    try:
+        return (KP_READ(client.state) != OPEN or not kp_outstanding(&client.deliveries)
+                or client.wait_reported(KP_READ(client.deliveries.epoch), now() + FLUSH_SLICE, None))
+    finally:
+        client.leave()
+
+
+cdef list living():
+    """The clients of this process."""
+    cdef Client client
+    while True:
+        try:
+            return [client for client in list(clients) if not client.foreign()]
+        except RuntimeError:
+            continue        # another thread has made one meanwhile, or closed one
 
 
 @atexit.register
@@ -58,7 +74,7 @@ def close_all():
     """Before the interpreter goes, while threads still run. All producers together have the time that one has."""
     cdef Client client
     cdef int64_t deadline = now() + LAST_WAIT
-    left = [client for client in list(clients) if not client.foreign()]
+    left = living()
     try:
         for client in left:
             warn_open(client)
