@@ -204,7 +204,7 @@ def hold(run: Run) -> None:
 
 
 def threads(run: Run) -> None:
-    """`threads` threads send into the queues of `producers` producers, and nothing is sent out: the cost of `send` alone.
+    """`threads` threads send into the queues of `producers` producers; nothing is sent out: the cost of `send` alone.
 
     Each has a callback and a value of its own: what threads share costs more without the GIL, and is not kafkapp's.
     """
@@ -214,7 +214,8 @@ def threads(run: Run) -> None:
     ready = threading.Barrier(count + 1)
 
     def work(number: int) -> None:
-        send, callback, value = producers[number % len(producers)].send, callbacks[number], run.value[:-1] + run.value[-1:]
+        send, callback = producers[number % len(producers)].send, callbacks[number]
+        value = run.value[:-1] + run.value[-1:]
         send(ProducerRecord(topic, 0, None, value), callback)
         ready.wait(30)
         for _ in range(number + count, run.records, count):
