@@ -36,7 +36,7 @@ cdef extern from *:
 
 cdef enum:
     SLICE = 100         # ms; the longest wait without a look at signals
-    ROUND = 16384       # records a round: how long callbacks may keep librdkafka's queue full
+    ROUND = 24576       # records a round, under one hand-over of the GIL; callbacks keep as much of the queue full
     PURGE_WAIT = 5000   # ms for the reports of purged records
 
 clients = WeakSet()

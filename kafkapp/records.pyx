@@ -285,6 +285,13 @@ cdef object make_record(PyObject *cls, PyObject **args, size_t nargsf, PyObject 
     cdef Py_ssize_t names = 0 if kwnames == NULL else PyTuple_GET_SIZE(kwnames)
     cdef PyObject *slots[7]
     cdef ProducerRecord record
+    if kwnames == NULL and 1 <= count <= 5:
+        record = ProducerRecord.__new__(ProducerRecord)
+        fill(record, <object>args[0], <object>args[1] if count > 1 else None, <object>args[2] if count > 2 else None,
+             <object>args[3] if count > 3 else None)
+        if count > 4:
+            record._id = <object>args[4]
+        return record
     if not 1 <= count + names <= 7 or count > 5:
         return make_by_init(args, count, kwnames)
     for i in range(7):

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import random
+import signal
 import sys
 import time
 import uuid
@@ -26,6 +27,9 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, [str(Path(kafkapp.__file__).parent.parent), os.environ.get("PYTHONPATH")]))
 if not faulthandler.is_enabled():
     faulthandler.enable()
+# A shell ignores Ctrl-C for what it starts in the background, and so would Python: these tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 FIGURES = pytest.StashKey()

@@ -21,10 +21,12 @@ POM = """<project>
     <dependency> <groupId>org.apache.kafka</groupId> <artifactId>kafka_2.13</artifactId> <version>{kafka}</version> </dependency>
     <dependency>
       <groupId>org.apache.logging.log4j</groupId> <artifactId>log4j-slf4j-impl</artifactId> <version>{log4j}</version>
-    </dependency>
+    </dependency>{more}
   </dependencies>
 </project>
 """
+# Kafka's command-line programs, ProducerPerformance among them.
+TOOLS = "<dependency> <groupId>org.apache.kafka</groupId> <artifactId>kafka-tools</artifactId> <version>{kafka}</version> </dependency>"
 
 
 class KafkaUnavailable(Exception):
@@ -51,18 +53,19 @@ def cache_folder():
     return pathlib.Path(base) / "kafkapp-tests"
 
 
-def find_jars(version=KAFKA_VERSION):
-    """The folder that holds the broker's jars, filled by Maven the first time (about seven seconds)."""
-    jars = cache_folder() / f"kafka-{version}-log4j-{LOG4J_VERSION}"
+def find_jars(version=KAFKA_VERSION, tools=False):
+    """The folder that holds the broker's jars, and the tools', filled by Maven the first time (about seven seconds)."""
+    jars = cache_folder() / f"kafka-{version}{'-tools' if tools else ''}-log4j-{LOG4J_VERSION}"
     if jars.is_dir():
         return jars
     maven = shutil.which("mvn")
     if maven is None:
         raise KafkaUnavailable(f"no mvn found to fetch Apache Kafka {version}'s jars")
     jars.parent.mkdir(parents=True, exist_ok=True)
+    pom = POM.format(kafka=version, log4j=LOG4J_VERSION, more=TOOLS.format(kafka=version) if tools else "")
     # Filled beside its place and renamed, so that a run that was stopped half way leaves no half-filled cache.
     with tempfile.TemporaryDirectory(dir=jars.parent) as work:
-        pathlib.Path(work, "pom.xml").write_text(POM.format(kafka=version, log4j=LOG4J_VERSION))
+        pathlib.Path(work, "pom.xml").write_text(pom)
         command = [
             maven,
             "-q",
