@@ -220,7 +220,8 @@ def options(kind, cache, prefix=None):
     own = Path(sysconfig.get_config_var("abs_srcdir") or "", "Tools", "tsan", "suppressions_free_threading.txt")
     if kind == "tsan-python" and own.exists():      # what CPython knows of itself
         races.write_text(races.read_text() + own.read_text())
-    return {"PYTHONMALLOC": "malloc", "UBSAN_OPTIONS": f"print_stacktrace=1:halt_on_error=1:suppressions={undefined}",
+    return {"PYTHONMALLOC": "default" if kind == "tsan-python" else "malloc",    # without a GIL it has but one
+            "UBSAN_OPTIONS": f"print_stacktrace=1:halt_on_error=1:suppressions={undefined}",
             "ASAN_OPTIONS": f"detect_leaks={int(kind == 'leaks')}:abort_on_error=0:allocator_may_return_null=1",
             "LSAN_OPTIONS": "report_objects=1", "TSAN_OPTIONS": f"halt_on_error=0:exitcode=66:suppressions={races}"}
 
