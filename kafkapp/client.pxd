@@ -26,6 +26,7 @@ cdef class Client(Handle):
     cdef readonly str client_id
     cdef object __weakref__
 
+    cdef bint warn_open(self) except -1
     cdef int start_poller(self) except -1
     cdef int stop_poller(self) except -1
     cdef int settle(self, list raised) except -1

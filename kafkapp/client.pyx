@@ -109,9 +109,23 @@ cdef class Client(Handle):
         return 0
 
     def __del__(self):
-        # Its producer has closed it, unless a subclass has a __del__ that does not.
+        # Its producer has closed it, unless a subclass has a __del__ that does not; or both are in a cycle: without a GIL
+        # the garbage collector may come here first.
         if KP_READ(self.state) == OPEN and not self.foreign():
+            self.warn_open()
             self.close(now() + LAST_WAIT)
+
+    cdef bint warn_open(self) except -1:
+        """Whether it was left open; says so, once."""
+        if KP_READ(self.state) != OPEN or self.foreign() or not KP_TAKE_FLAG(self.unsaid):
+            return False
+        # That it is said is noted before: the warning may run the garbage collector, and that a producer's __del__.
+        import warnings
+        try:
+            warnings.warn(f"producer {self.name} was never closed", ResourceWarning, stacklevel=2, source=self)
+        except ResourceWarning as exc:
+            report(exc)
+        return True
 
     cdef int check_blocking(self, str what) except -1:
         self.check_open()

@@ -9,14 +9,14 @@ from libc.stdint cimport int64_t
 from kafkapp.client import clients
 
 from kafkapp.client cimport FLUSH_SLICE, LAST_WAIT, Client
-from kafkapp.delivery cimport KP_READ, KP_TAKE_FLAG, kp_outstanding, report
+from kafkapp.delivery cimport KP_READ, kp_outstanding, report
 from kafkapp.handle cimport OPEN
 from kafkapp.timeouts cimport now, passed
 
 
 cdef int abandon(Client client) except -1:
     """The producer is gone and nobody has closed it: deliver what can be delivered within a bound, lose no report."""
-    if not warn_open(client):
+    if not client.warn_open():
         return 0
     if client.in_callback():
         # Its last reference went in one of its own callbacks: that thread cannot wait for itself.
@@ -25,19 +25,6 @@ cdef int abandon(Client client) except -1:
     else:
         close_abandoned(client)
     return 0
-
-
-cdef bint warn_open(Client client) except -1:
-    """Whether the client was left open; says so, once."""
-    if KP_READ(client.state) != OPEN or client.foreign() or not KP_TAKE_FLAG(client.unsaid):
-        return False
-    # It counts as said now: the warning may run the garbage collector, and that a producer's __del__
-    import warnings
-    try:
-        warnings.warn(f"producer {client.name} was never closed", ResourceWarning, stacklevel=2, source=client)
-    except ResourceWarning as exc:
-        report(exc)
-    return True
 
 
 def close_abandoned(Client client not None):
@@ -77,7 +64,7 @@ def close_all():
     left = living()
     try:
         for client in left:
-            warn_open(client)
+            client.warn_open()
         waiting = left
         while waiting and not passed(deadline):
             waiting = [client for client in waiting if not drained(client)]
