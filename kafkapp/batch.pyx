@@ -3,10 +3,11 @@
 Layer L5: knows columns and clients; the producers offer it as `send_batch`.
 """
 cimport cython
-from cpython.buffer cimport PyBuffer_FillInfo, PyBuffer_Release
+from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.ref cimport PyObject, Py_DECREF
 from libc.string cimport memset
 
+from kafkapp.buffers cimport PyBuffer_Release
 from kafkapp.columns cimport is_numbers, new_column, new_key_column, take_numbers
 from kafkapp.delivery cimport (
     KP_ADD,

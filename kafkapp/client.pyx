@@ -109,8 +109,8 @@ cdef class Client(Handle):
         return 0
 
     def __del__(self):
-        # Its producer has closed it, unless a subclass has a __del__ that does not; or both are in a cycle: without a GIL
-        # the garbage collector may come here first.
+        # Its producer has closed it, unless a subclass has a __del__ that does not; or both are in a cycle: without a
+        # GIL the garbage collector may come here first.
         if KP_READ(self.state) == OPEN and not self.foreign():
             self.warn_open()
             self.close(now() + LAST_WAIT)

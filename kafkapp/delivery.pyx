@@ -4,10 +4,10 @@ Layer L3: turns the reports that csrc/delivery.c has drained into released buffe
 nothing of clients and how they wait.
 """
 cimport cython
-from cpython.buffer cimport PyBuffer_Release
 from cpython.ref cimport PyObject, Py_DECREF, Py_XDECREF
 from libc.stdlib cimport free
 
+from kafkapp.buffers cimport PyBuffer_Release
 from kafkapp.errors cimport new_error
 from kafkapp.librdkafka cimport (
     RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED,

@@ -5,12 +5,12 @@ Layer L5: knows records and clients. Its outcome comes back through kafkapp.deli
 from kafkapp.options import SendOption
 
 cimport cython
-from cpython.buffer cimport PyBuffer_Release
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject, Py_INCREF, Py_XDECREF
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
+from kafkapp.buffers cimport PyBuffer_Release
 from kafkapp.client cimport Client
 from kafkapp.delivery cimport (
     KP_ADD,

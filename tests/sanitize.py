@@ -63,6 +63,7 @@ int main(void) { planted(1); return 0; }
 # What is certainly not ours, each with its reason. LeakSanitizer has none: numpy, which leaks, is imported unwatched.
 UNDEFINED = "shift-base:rdvarint.h\n"               # librdkafka shifts a negative number to the left, in its zigzag code
 RACES = "race:^rd_kafka_msg_sticky_partition$\n"    # librdkafka: two senders choose the next partition without a lock
+INTERNING = "race:^intern_common$\n"                # CPython 3.13: two threads make the same string immortal
 # An installed librdkafka, which is not compiled for ThreadSanitizer: it counts references with atomics that are not
 # seen, so that freeing what another thread has used looks like a race. Its locks are seen, and all of csrc/.
 UNSEEN = "race:librdkafka.so\n"
@@ -219,7 +220,7 @@ def options(kind, cache, prefix=None):
     races.write_text(RACES if prefix else UNSEEN)
     own = Path(sysconfig.get_config_var("abs_srcdir") or "", "Tools", "tsan", "suppressions_free_threading.txt")
     if kind == "tsan-python" and own.exists():      # what CPython knows of itself
-        races.write_text(races.read_text() + own.read_text())
+        races.write_text(races.read_text() + INTERNING + own.read_text())
     return {"PYTHONMALLOC": "default" if kind == "tsan-python" else "malloc",    # without a GIL it has but one
             "UBSAN_OPTIONS": f"print_stacktrace=1:halt_on_error=1:suppressions={undefined}",
             "ASAN_OPTIONS": f"detect_leaks={int(kind == 'leaks')}:abort_on_error=0:allocator_may_return_null=1",

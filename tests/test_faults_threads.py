@@ -87,7 +87,7 @@ def test_eight_threads_of_random_calls_and_a_close(broker, topic, faults, kind):
                       dice.choice((0, 0.001, 5)), dice.choice((1, 1, 8)))
         books.check(f"round {number} of seed {faults.seed}: {seed}")
         total += len(books.accepted)
-    assert total > 20
+    assert total >= rounds // 2
     faults.figure(rounds=rounds, accepted=total)
 
 

@@ -24,7 +24,7 @@ NOT_OURS = {".git", ".venv", "build", "dist", "__pycache__", "node_modules"}
 # From the bottom up. A module may import what stands in the rows above its own, nothing else of kafkapp's.
 LAYERS = [
     {"librdkafka"},
-    {"librdkafka_mock"},
+    {"librdkafka_mock", "buffers"},
     {"errors", "forks", "visible", "timeouts", "options", "metadata", "timestamp", "config", "mockargs"},
     {"views"},
     {"records"},
