@@ -175,6 +175,8 @@ def build_librdkafka_with(kind, source, cache):
 
 def environment(prefix):
     made = dict(os.environ)
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        made["PYTHON_GIL"] = "0"        # whatever a test imports
     if prefix:
         made["PKG_CONFIG_PATH"] = str(prefix / "lib" / "pkgconfig")
         made["LD_LIBRARY_PATH"] = str(prefix / "lib")
