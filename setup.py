@@ -18,6 +18,7 @@ MODULES = {
     "conf": ["csrc/verify.c"],
     "delivery": ["csrc/delivery.c"],
     "events": [],
+    "handle": ["csrc/delivery.c"],
     "client": ["csrc/delivery.c", "csrc/rounds.c"],
     "columns": ["csrc/batch.c", "csrc/delivery.c", "csrc/produce.c"],
     "batch": ["csrc/batch.c", "csrc/delivery.c", "csrc/produce.c"],
@@ -37,6 +38,7 @@ DIRECTIVES = {
     "autotestdict": False,
     "embedsignature": True,
     "embedsignature.format": "python",
+    "freethreading_compatible": True,       # csrc/delivery.h says what takes the GIL's place
 }
 CFLAGS = ["-O2", "-Wall", "-Wextra", "-fvisibility=hidden"]
 

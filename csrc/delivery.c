@@ -114,6 +114,15 @@ void kp_delivery_back(kp_deliveries *d, kp_delivery *delivery) {
     POOL_UNLOCK(d);
 }
 
+/* How many states are not in the pool. */
+int64_t kp_in_use(kp_deliveries *d) {
+    int64_t n;
+    POOL_LOCK(d);
+    n = d->made - d->pooled;
+    POOL_UNLOCK(d);
+    return n;
+}
+
 /* -- batches ------------------------------------------------------------------------------------ */
 
 int kp_slot_take(kp_deliveries *d, kp_batch *batch, PyObject *owner) {
@@ -236,6 +245,13 @@ static inline int64_t sent_in(const kp_deliveries *d, int slot) {
     return KP_READ(d->sent[slot]) + KP_READ(d->batched[slot]);
 }
 
+/* Whether all of a slot is reported. What is done is read first: what is sent and reported in between must not make up
+ * for what is still in flight. */
+static inline int all_done(const kp_deliveries *d, int slot) {
+    int64_t done = KP_READ(d->done[slot]);
+    return sent_in(d, slot) == done;
+}
+
 /* Also counts each batch that is not settled: see tokens. */
 int64_t kp_outstanding(const kp_deliveries *d) {
     int64_t n = 0;
@@ -252,7 +268,7 @@ int64_t kp_epoch_close(kp_deliveries *d) {
     int64_t epoch = KP_READ(d->epoch);
     int next = (int)((epoch + 1) & (KP_EPOCHS - 1));
     /* Eight flushes at once, all waiting for older records: then the epoch stays, and this one waits a little longer. */
-    if (sent_in(d, next) == KP_READ(d->done[next]))
+    if (all_done(d, next))
         __atomic_compare_exchange_n(&d->epoch, &(int64_t){epoch}, epoch + 1, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
     return epoch;
 }
@@ -261,7 +277,7 @@ int kp_epoch_done(const kp_deliveries *d, int64_t epoch) {
     int64_t now = KP_READ(d->epoch), e;
     /* A slot is given to a new epoch only when its old one is done: older epochs have no slot any more. */
     for (e = epoch; e >= 0 && e > now - KP_EPOCHS; e--)
-        if (sent_in(d, e & (KP_EPOCHS - 1)) != KP_READ(d->done[e & (KP_EPOCHS - 1)]))
+        if (!all_done(d, (int)(e & (KP_EPOCHS - 1))))
             return 0;
     return 1;
 }

@@ -15,13 +15,38 @@
 #error "kafkapp needs librdkafka 2.0.2 or later"
 #endif
 
-/* With the GIL, whoever touches the pool or counts a send holds it. Without one, a mutex and atomics take its place. */
+/* With the GIL, whoever touches the pool or counts a send holds it. What takes its place without one:
+ * - A mutex for the pool, and these macros for each count or flag that several threads touch.
+ * - Who uses the handle counts itself first, and a send counts its record too; only then they look whether the client is
+ *   open. close() says first that it is not, and then looks at the counts: of two at once, one sees the other.
+ * - What only one may do, such as to destroy the handle, is done by who takes it (KP_TAKE, kp_claim).
+ * - Critical sections of Cython's for the fields of an object that the user's threads may share and change: records.
+ */
 #ifdef Py_GIL_DISABLED
 #define KP_ADD(place, n) ((void)__atomic_fetch_add(&(place), (n), __ATOMIC_SEQ_CST))
 #else
 #define KP_ADD(place, n) __atomic_store_n(&(place), (place) + (n), __ATOMIC_RELAXED)
 #endif
 #define KP_READ(place) __atomic_load_n(&(place), __ATOMIC_SEQ_CST)
+#define KP_SET(place, value) __atomic_store_n(&(place), (value), __ATOMIC_SEQ_CST)
+#define KP_TAKE(place) __atomic_exchange_n(&(place), 0, __ATOMIC_SEQ_CST)
+
+/* A critical section, for where Cython's own costs too much. What is in it must not raise. */
+#ifdef Py_GIL_DISABLED
+typedef PyCriticalSection kp_section;
+#define kp_section_begin(section, object) PyCriticalSection_Begin(section, object)
+#define kp_section_end(section) PyCriticalSection_End(section)
+#else
+typedef char kp_section;
+#define kp_section_begin(section, object) ((void)(section))
+#define kp_section_end(section) ((void)(section))
+#endif
+
+/* Make `me` the one that does something. Returns 0 where another is it already. */
+static inline int kp_claim(unsigned long *place, unsigned long me) {
+    unsigned long who = 0;
+    return __atomic_compare_exchange_n(place, &who, me, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST) || who == me;
+}
 
 /* What the state's `target` is, and so what settling it means. */
 enum {
@@ -166,6 +191,7 @@ void kp_deliveries_free(kp_deliveries *d);
 kp_delivery *kp_delivery_more(kp_deliveries *d);
 kp_delivery *kp_delivery_new(kp_deliveries *d);
 void kp_delivery_back(kp_deliveries *d, kp_delivery *delivery);
+int64_t kp_in_use(kp_deliveries *d);
 int kp_deliveries_visit(kp_deliveries *d, visitproc visit, void *arg);
 void kp_show_deliveries(PyObject *client, kp_deliveries *d);
 kp_delivery *kp_delivery_in_use(kp_deliveries *d);

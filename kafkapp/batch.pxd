@@ -36,12 +36,11 @@ cdef class Batch(Settled):
     cdef Column values, keys        # hold the exporters until the batch is done
     cdef readonly int64_t accepted
     cdef readonly int64_t next_index
-    cdef readonly bint done
-    cdef bint called                # done, and the callback has returned
+    cdef int reported               # `done`: every accepted record is reported
+    cdef int called                 # and the callback has returned
     cdef object __weakref__
 
     cdef outcomes(self, void *data, Py_ssize_t itemsize)
-    cdef int wait_done(self, int64_t deadline, list raised) except -1
     cdef int note(self, exc) except -1
     cdef bint failed(self) noexcept
 

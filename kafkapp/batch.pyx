@@ -3,16 +3,17 @@
 Layer L5: knows columns and clients; the producers offer it as `send_batch`.
 """
 cimport cython
-from cpython.buffer cimport PyBuffer_FillInfo, PyBuffer_Release
+from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.ref cimport PyObject, Py_DECREF
 from libc.string cimport memset
 
-from kafkapp.client cimport OPEN
+from kafkapp.buffers cimport PyBuffer_Release
 from kafkapp.columns cimport is_numbers, new_column, new_key_column, take_numbers
 from kafkapp.delivery cimport (
     KP_ADD,
     KP_EPOCHS,
     KP_READ,
+    KP_SET,
     Topic,
     call_one,
     kp_enter,
@@ -24,6 +25,7 @@ from kafkapp.delivery cimport (
     report_all,
 )
 from kafkapp.errors cimport new_error
+from kafkapp.handle cimport OPEN
 from kafkapp.librdkafka cimport (
     RD_KAFKA_MSG_F_COPY,
     RD_KAFKA_PARTITION_UA,
@@ -69,7 +71,7 @@ cdef class Batch(Settled):
 
     def __cinit__(self):
         self.batch = &NONE
-        self.done = self.called = True
+        self.reported = self.called = True
 
     def __init__(self, *args, **kwargs):
         raise TypeError("a Batch is made by send_batch()")
@@ -85,6 +87,10 @@ cdef class Batch(Settled):
         outcomes.itemsize = itemsize
         outcomes.shape = self.batch.count
         return memoryview(outcomes)
+
+    @property
+    def done(self):
+        return KP_READ(self.reported) != 0
 
     @property
     def errors(self):
@@ -105,7 +111,7 @@ cdef class Batch(Settled):
         return True
 
     def __repr__(self):
-        state = "done" if self.done else "in flight"
+        state = "done" if KP_READ(self.reported) else "in flight"
         return f"<Batch of {self.batch.count} for {self.topic}: {self.accepted} accepted, {state}>"
 
     def failures(self):
@@ -141,32 +147,19 @@ cdef class Batch(Settled):
         cdef list raised = None
         if client is None:
             return True
-        if client.state == OPEN or client.foreign():
+        if KP_READ(client.state) == OPEN or client.foreign():
             client.check_open()
         if client.in_callback():        # also while close() waits: open or not
             raise RuntimeError("wait would wait for the callback that calls it")
         if not client.background:
             raised = []
         try:
-            self.wait_done(deadline, raised)
+            client.wait_for(&self.called, deadline, raised)
         except BaseException:
             report_all(raised)
             raise
         raise_all(raised)
-        return self.done
-
-    cdef int wait_done(self, int64_t deadline, list raised) except -1:
-        cdef int64_t seen
-        kp_enter(&self.client.deliveries)
-        try:
-            while not self.called:
-                seen = kp_rounds(&self.client.deliveries)
-                if self.called or passed(deadline):
-                    break
-                self.client.wait(seen, deadline, raised)
-        finally:
-            self.client.leave()
-        return 0
+        return KP_READ(self.reported) != 0
 
     cdef int note(self, exc) except -1:
         """Tell what the user, who will not get this batch, may want to know."""
@@ -184,10 +177,10 @@ cdef class Batch(Settled):
         self.callback = None
         self.values.release()
         self.keys.release()
-        self.done = True
+        KP_SET(self.reported, True)
         if callback is not None and not (d.only_errors and not self.failed()):
             call_one(callback, self, raised)
-        self.called = True
+        KP_SET(self.called, True)
         KP_ADD(d.done[epoch], 1)        # the batch's own token
         KP_ADD(d.tokens, -1)
         return 0
@@ -260,20 +253,26 @@ cdef Batch send_batch(Client client, topic, values, offsets, keys, key_offsets, 
         batch.topic = checked._topic
         batch.callback = callback
         client.check_open()
-        handle = client.topic(checked._topic)
-        client.check_open()
-        rkt = <rd_kafka_topic_t *>handle.rkt
-        rk = client.rk
+        handle = <Topic>client.topic(checked._topic)
         batch.client = client
-        outcomes.epoch = d.epoch & (KP_EPOCHS - 1)
-        if not kp_slot_take(d, outcomes, <PyObject *>batch):
-            raise MemoryError()
-        batch.done = batch.called = False
 
-        # 2. Entered, with one token for the batch: a flush and close() wait for its callback too.
+        # 2. Entered, with one token for the batch: a flush and close() wait for its callback too. Then found open.
         kp_enter(d)
+        outcomes.epoch = KP_READ(d.epoch) & (KP_EPOCHS - 1)
         KP_ADD(d.sent[outcomes.epoch], 1)
         KP_ADD(d.tokens, 1)
+        try:
+            client.check_open()
+            if not kp_slot_take(d, outcomes, <PyObject *>batch):
+                raise MemoryError()
+        except:
+            KP_ADD(d.sent[outcomes.epoch], -1)
+            KP_ADD(d.tokens, -1)
+            client.leave()
+            raise
+        batch.reported = batch.called = False
+        rkt = <rd_kafka_topic_t *>handle.rkt
+        rk = client.rk
         try:
             # 3. Handed over, as much as there is room for. Each accepted item is librdkafka's until its report.
             while True:
@@ -282,9 +281,9 @@ cdef Batch send_batch(Client client, topic, values, offsets, keys, key_offsets, 
                     index = kp_batch_send(rk, rkt, d, outcomes, &records, index, &accepted)
                 if index == count or not block or passed(deadline):
                     break
-                if client.state == OPEN:
+                if KP_READ(client.state) == OPEN:
                     client.wait(seen, deadline, None)
-                if client.state != OPEN:
+                if KP_READ(client.state) != OPEN:
                     break       # close() has begun: what it purges must stay all that there is
         except KeyboardInterrupt as exc:
             batch.accepted = accepted
@@ -323,7 +322,7 @@ cdef int end_sending(Client client, Batch batch) except -1:
     batch.callback = None
     batch.values.release()
     batch.keys.release()
-    batch.done = batch.called = True
+    batch.reported = batch.called = True
     KP_ADD(d.sent[batch.batch.epoch], -1)
     KP_ADD(d.tokens, -1)
     return 0

@@ -2,9 +2,10 @@ from typing import final
 from weakref import WeakSet
 
 from kafkapp.config import Properties
+from kafkapp.handle import Handle
 
 @final
-class Client:
+class Client(Handle):
     @property
     def background(self) -> bool: ...
     @property
@@ -15,7 +16,6 @@ class Client:
     def properties(self) -> Properties: ...
     def __init__(self, properties: object, background: bool, defaults: dict[str, str]) -> None: ...
     def get_property(self, name: str) -> str | None: ...
-    def ledger(self) -> dict[str, int]: ...
     def poll(self) -> None: ...
 
 clients: WeakSet[Client]

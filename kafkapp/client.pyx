@@ -1,10 +1,9 @@
-"""The owner of one rd_kafka_t: its life, its queue, its waiting, its metadata.
+"""A client: its configuration, its queue, its waiting, its end.
 
 Layer L4: knows what is in flight, not what a producer sends. Nothing of librdkafka's that may block is called with
 the GIL held, and no thread of librdkafka's enters Python: reports, logs and errors are taken from one queue.
 """
 import os
-from _thread import RLock
 from _weakrefset import WeakSet     # without the rest of weakref, which an import of kafkapp does not need
 
 from kafkapp.config import Properties, redact, snapshot
@@ -13,13 +12,13 @@ from kafkapp.visible import hide, show
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport PyObject
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t
 
 from kafkapp.conf cimport boolean, conf_in_force, conf_value, new_conf
 from kafkapp.delivery cimport *
-from kafkapp.errors cimport new_error, new_exception
+from kafkapp.errors cimport new_exception
 from kafkapp.events cimport EventHandlers
-from kafkapp.forks cimport forks
+from kafkapp.handle cimport CLOSED, CLOSING, OPEN
 from kafkapp.librdkafka cimport *
 from kafkapp.timeouts cimport now, passed, remaining
 
@@ -44,22 +43,14 @@ clients = WeakSet()
 
 
 @cython.final
-cdef class Client:
-    def __cinit__(self):
-        self.forks = forks()
-        self.state = CLOSED
-        if kp_deliveries_init(&self.deliveries):
-            raise MemoryError()
-
+cdef class Client(Handle):
     def __init__(self, properties, bint background, dict defaults):
         cdef rd_kafka_conf_t *conf
         cdef char errstr[512]
         cdef const char *text
         cdef int added = 1
         cdef int events = RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS
-        self.topics, self.topic_list = {}, []
-        self.topic_lock = RLock()       # the garbage collector may run a finalizer that sends, in new_topic()
-        self.background = background
+        self.background, self.unsaid = background, 1
         given = snapshot(properties)
         for name, value in defaults.items():
             if name != "linger.ms" or "queue.buffering.max.ms" not in given:     # its other name
@@ -94,58 +85,47 @@ cdef class Client:
         if added == 0:
             raise new_exception(RD_KAFKA_RESP_ERR__INVALID_ARG,
                                 f"no broker could be read from bootstrap.servers: {servers!r}")
-        self.state = OPEN
+        KP_SET(self.state, OPEN)
         clients.add(self)       # before its thread runs: afterwards nothing may fail
         if background:
             self.start_poller()
 
     cdef int start_poller(self) except -1:
         from _thread import start_new_thread
-        self.polls = True
+        KP_SET(self.polls, True)
         try:
             __import__("threading")     # what the thread shows itself in is there before it
             # Not a threading.Thread, whose start() waits for a word that a thread without memory never gives.
             start_new_thread(self.poll, ())
         except RuntimeError as exc:
             self.polls = False
-            self.state = CLOSED
+            KP_SET(self.state, CLOSED)
             raise new_exception(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, f"no background thread: {exc}") from exc
         except:
             # No memory, and it may run: it ends, and with it the client goes.
-            self.state = CLOSED
+            KP_SET(self.state, CLOSED)
             kp_stop(&self.deliveries)
             raise
         return 0
 
     def __del__(self):
-        # Its producer has closed it, unless a subclass has a __del__ that does not.
-        if self.state == OPEN and not self.foreign():
+        # Its producer has closed it, unless a subclass has a __del__ that does not; or both are in a cycle: without a
+        # GIL the garbage collector may come here first.
+        if KP_READ(self.state) == OPEN and not self.foreign():
+            self.warn_open()
             self.close(now() + LAST_WAIT)
 
-    def __dealloc__(self):
-        # In a forked child the threads that librdkafka would wait for do not exist: the memory is left alone.
-        if self.foreign():
-            return
-        if self.rk is not NULL:
-            self.destroy_handle()
-        if self.conf is not NULL:
-            rd_kafka_conf_destroy(<rd_kafka_conf_t *>self.conf)
-        if self.topic_conf is not NULL:
-            rd_kafka_topic_conf_destroy(<rd_kafka_topic_conf_t *>self.topic_conf)
-        kp_deliveries_free(&self.deliveries)
-
-    # -- who may call what ----------------------------------------------------------------------
-
-    cdef bint foreign(self) noexcept:
-        """Whether it was made in another process, from which this one was forked."""
-        return self.forks != forks()
-
-    cdef int check_open(self) except -1:
-        if self.foreign():
-            raise RuntimeError("this producer was made in another process: make one after the fork")
-        if self.state != OPEN:
-            raise RuntimeError("the producer is closed")
-        return 0
+    cdef bint warn_open(self) except -1:
+        """Whether it was left open; says so, once."""
+        if KP_READ(self.state) != OPEN or self.foreign() or not KP_TAKE_FLAG(self.unsaid):
+            return False
+        # That it is said is noted before: the warning may run the garbage collector, and that a producer's __del__.
+        import warnings
+        try:
+            warnings.warn(f"producer {self.name} was never closed", ResourceWarning, stacklevel=2, source=self)
+        except ResourceWarning as exc:
+            report(exc)
+        return True
 
     cdef int check_blocking(self, str what) except -1:
         self.check_open()
@@ -156,54 +136,7 @@ cdef class Client:
         return 0
 
     cdef bint in_callback(self) noexcept:
-        return self.deliveries.server != 0 and self.deliveries.server == PyThread_get_thread_ident()
-
-    cdef int leave(self) except -1:
-        """The end of a call that used the handle: the last one out after close() destroys it."""
-        if kp_leave(&self.deliveries) == 0 and self.state == CLOSED:
-            self.destroy()
-        return 0
-
-    # -- topics ---------------------------------------------------------------------------------
-
-    cdef Topic topic(self, str name):
-        """The handle of a topic. A call by name takes a write lock on the client each time: this does so once."""
-        cdef Topic topic = self.topics.get(name)
-        if topic is None:
-            with self.topic_lock:
-                topic = self.topics.get(name)
-                if topic is None:
-                    topic = self.new_topic(name)
-        self.last_topic = topic
-        return topic
-
-    cdef Topic new_topic(self, str name):
-        cdef Topic topic = Topic.__new__(Topic)
-        cdef rd_kafka_topic_t *rkt
-        cdef rd_kafka_topic_conf_t *conf
-        cdef bytes encoded = name.encode()
-        cdef const char *text = encoded
-        if not 0 < len(encoded) <= 512:
-            raise new_exception(RD_KAFKA_RESP_ERR__INVALID_ARG,
-                                f"topic: {len(encoded)} bytes long, must be 1 to 512 (brokers take up to 249)")
-        topic.name = name
-        self.check_open()
-        kp_enter(&self.deliveries)      # close() in another thread must not pull the handle away
-        try:
-            with nogil:
-                conf = rd_kafka_default_topic_conf_dup(self.rk)
-                rd_kafka_topic_conf_set_opaque(conf, <PyObject *>topic)
-                rkt = rd_kafka_topic_new(self.rk, text, conf)
-            if rkt is NULL:
-                rd_kafka_topic_conf_destroy(conf)
-                raise new_exception(rd_kafka_last_error(), f"topic {name!r}")
-            topic.rkt = rkt
-            topic.index = <uint32_t>len(self.topic_list)
-            self.topic_list.append(topic)
-            self.topics[name] = topic
-        finally:
-            self.leave()
-        return topic
+        return KP_THREAD(self.deliveries.server) == PyThread_get_thread_ident()
 
     # -- serving and waiting --------------------------------------------------------------------
 
@@ -222,7 +155,7 @@ cdef class Client:
             except BaseException as exc:
                 report(exc)     # this thread goes on: without it nothing would ever be reported
         call_one(hide, self.name, None)
-        self.polls = False
+        KP_SET(self.polls, False)
         kp_wake(&self.deliveries)
 
     cdef int settle(self, list raised) except -1:
@@ -234,7 +167,7 @@ cdef class Client:
             if d.report_count:
                 settle(d, raised)
             if d.other_count:
-                d.server = PyThread_get_thread_ident()
+                KP_SET(d.server, PyThread_get_thread_ident())
                 for i in range(d.other_count):
                     try:
                         self.handlers.serve(self.rk, d.others[i])
@@ -243,7 +176,7 @@ cdef class Client:
                     except BaseException as exc:
                         report(exc)
         finally:
-            d.server = 0
+            KP_SET(d.server, 0)
             with nogil:
                 kp_round_end(d)
         if interrupt is not None:
@@ -270,6 +203,30 @@ cdef class Client:
             self.serve(seen, ms, raised)
         PyErr_CheckSignals()
         return 0
+
+    cdef bint wait_for(self, const int *flag, int64_t deadline, list raised) except -1:
+        """Wait until a report has set a flag. False when the time was over first."""
+        cdef int64_t seen
+        cdef bint inside = self.enter_unless_closed()
+        try:
+            while True:
+                seen = kp_rounds(&self.deliveries)
+                if KP_READ(flag[0]):
+                    return True
+                if passed(deadline):
+                    return False
+                if inside and KP_READ(self.state) != CLOSED:
+                    self.wait(seen, deadline, raised)
+                    continue
+                if inside:
+                    inside = False
+                    self.leave()    # the last one out reports what nobody else will
+                with nogil:
+                    kp_wait_round(&self.deliveries, seen, FLUSH_SLICE)
+                PyErr_CheckSignals()
+        finally:
+            if inside:
+                self.leave()
 
     cdef bint wait_reported(self, int64_t epoch, int64_t deadline, list raised) except -1:
         """Have all of an epoch sent and settled. False when the time was over first."""
@@ -302,7 +259,7 @@ cdef class Client:
         cdef list raised = None if self.background else []
         cdef bint done
         self.check_blocking("flush")
-        kp_enter(&self.deliveries)
+        self.enter()
         try:
             done = self.wait_reported(kp_epoch_close(&self.deliveries), deadline, raised)
         except:
@@ -321,7 +278,8 @@ cdef class Client:
         return self.purge_all()
 
     cdef int purge_all(self) except -1:
-        kp_enter(&self.deliveries)
+        if not self.enter_unless_closed():
+            return 0
         try:
             with nogil:
                 rd_kafka_purge(self.rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT)
@@ -334,51 +292,49 @@ cdef class Client:
         cdef kp_deliveries *d = &self.deliveries
         cdef list raised = None if self.background else []
         cdef unsigned long me = PyThread_get_thread_ident()
-        cdef int64_t left = -1
+        cdef int64_t left = -1, patience = 0
         if self.foreign():
             raise RuntimeError("this producer was made in another process: make one after the fork")
         if self.in_callback():
             raise RuntimeError("close would wait for the callback that calls it")
-        while self.state == CLOSING and self.closer and self.closer != me:
+        # Should this thread be closing it already, then this is a signal's handler: the other call finds it done.
+        while KP_READ(self.state) != CLOSED and not kp_claim(&self.closer, me):
             # Another thread closes, and may have more time. Should it be interrupted, this one takes over.
             if passed(deadline):
                 self.purge_all()
                 deadline = -1
-                continue    # it may be closed by now, and what the next lines poll destroyed
-            kp_enter(d)     # that one must not destroy what this one polls
-            try:
-                self.wait(kp_rounds(d), deadline, None)
-            finally:
-                self.leave()
-        if self.state == CLOSED:
+            elif self.enter_unless_closed():    # that one must not destroy what this one polls
+                try:
+                    self.wait(kp_rounds(d), deadline, None)
+                finally:
+                    self.leave()
+        if KP_READ(self.state) == CLOSED:
             return 0
         if self.background and Py_IsFinalizing():
             return self.lose()
-        # Should this thread be closing it already, then this is a signal's handler: the other call finds it done.
-        self.state = CLOSING
-        self.closer = me
+        KP_SET(self.state, CLOSING)
         try:
             with nogil:
                 kp_wake(d)      # who waits for room in the queue sees that there will be none
             self.wait_all(deadline, raised)
-            if kp_outstanding(d):
-                self.purge_all()
-                # The reports of purged records come soon; their callbacks may take as long as they like.
-                while kp_outstanding(d) and (kp_outstanding(d) != left or d.server):
-                    left = kp_outstanding(d)
-                    self.wait_all(now() + PURGE_WAIT, raised)
-            if self.state != CLOSED:
+            # The reports of purged records come soon; their callbacks may take as long as they like.
+            while kp_outstanding(d) and (kp_outstanding(d) != left or KP_THREAD(d.server) or not passed(patience)):
+                if kp_outstanding(d) != left:
+                    left, patience = kp_outstanding(d), now() + PURGE_WAIT
+                self.purge_all()    # again: a send that had begun may have come after the last one
+                self.wait_all(now() + SLICE, raised)
+            if KP_READ(self.state) != CLOSED:
                 self.stop_poller()
         except:
             # Interrupted: the producer is as it was, and can be closed again. Without its thread it only can be closed.
-            self.closer = 0
-            if self.state == CLOSING and not d.stopping:
-                self.state = OPEN
+            if KP_READ(self.state) == CLOSING and not KP_READ(d.stopping):
+                KP_SET(self.state, OPEN)
+            KP_SET(self.closer, 0)      # last: who takes over says that it is closing
             report_all(raised)
             raise
-        self.state = CLOSED
+        KP_SET(self.state, CLOSED)
         clients.discard(self)
-        if d.users == 0:
+        if KP_READ(d.users) == 0:
             self.destroy()
         kp_wake(d)
         raise_all(raised)
@@ -386,7 +342,7 @@ cdef class Client:
 
     cdef int lose(self) except -1:
         """The interpreter is at its end, and has ended the background thread: nobody can report any more."""
-        self.state = CLOSED
+        KP_SET(self.state, CLOSED)
         if self.outstanding():
             report(RuntimeError(f"producer {self.name}: {self.outstanding()} records lost: the interpreter ends"))
         return 0
@@ -399,61 +355,23 @@ cdef class Client:
 
     cdef int stop_poller(self) except -1:
         cdef int64_t seen
-        if not self.polls:
+        if not KP_READ(self.polls):
             return 0
         with nogil:
             kp_stop(&self.deliveries)
-        while self.polls:       # the GIL is held until `seen` is read: what changes after that is seen
-            seen = kp_rounds(&self.deliveries)
+        while True:
+            seen = kp_rounds(&self.deliveries)      # first: what changes after that is seen
+            if not KP_READ(self.polls):
+                break
             with nogil:
                 kp_wait_round(&self.deliveries, seen, SLICE)
             PyErr_CheckSignals()
         return 0
 
-    cdef int destroy(self) except -1:
-        """Nobody uses the handle any more."""
-        if self.rk is NULL:
-            return 0
-        self.destroy_handle()
-        settle_lost(&self.deliveries, self.topic_list, None)
-        return 0
-
-    cdef int destroy_handle(self) noexcept:
-        cdef rd_kafka_t *rk = self.rk
-        cdef Topic topic
-        self.rk = NULL
-        for topic in self.topic_list or ():
-            if topic.rkt is not NULL:
-                rd_kafka_topic_destroy(<rd_kafka_topic_t *>topic.rkt)
-                topic.rkt = NULL
-        with nogil:
-            rd_kafka_queue_destroy(self.deliveries.queue)
-            rd_kafka_destroy(rk)
-        return 0
-
-    cdef int64_t outstanding(self) noexcept:
-        """How many records are accepted and not reported yet."""
-        return kp_outstanding(&self.deliveries) - self.deliveries.tokens
-
-    cdef object fatal_error(self):
-        cdef char errstr[512]
-        cdef rd_kafka_resp_err_t err
-        if self.rk is NULL:
-            return new_error(RD_KAFKA_RESP_ERR__FATAL, "and another thread has closed the producer", True)
-        err = rd_kafka_fatal_error(self.rk, errstr, sizeof(errstr))
-        return new_error(err, errstr.decode("utf-8", "replace"), True)
-
     def get_property(self, str name not None):
         if name in ("delivery.report.only.error", "log.queue"):
             return self.properties.get(name, "false" if name[0] == "d" else "true")
         return conf_value(<rd_kafka_conf_t *>self.conf, <rd_kafka_topic_conf_t *>self.topic_conf, name)
-
-    def ledger(self):
-        """What is held now, for tests."""
-        return {"states": self.deliveries.made - self.deliveries.pooled + self.deliveries.tokens,
-                "buffers": self.deliveries.views, "topics": len(self.topics) if self.rk is not NULL else 0,
-                "outstanding": self.outstanding()}
-
 
 cdef Client specimen = Client.__new__(Client)
 kp_show_deliveries(<PyObject *>specimen, &specimen.deliveries)

@@ -3,7 +3,7 @@
 Layer L3: says where each item's bytes are, and holds the exporters until it is released.
 """
 cimport cython
-from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyObject_CheckBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
@@ -11,6 +11,7 @@ from libc.stdint cimport int32_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
+from kafkapp.buffers cimport PyBuffer_Release, PyObject_GetBuffer
 from kafkapp.views cimport View, get_view
 
 
@@ -70,16 +71,19 @@ cdef class Column:
 
     cdef int release(self) except -1:
         """Let go of the exporters. Not before librdkafka has reported the last record."""
-        cdef Py_buffer *views = self.views
-        cdef Py_ssize_t i, n = self.view_count
-        self.views = NULL
-        self.view_count = 0
+        cdef Py_buffer *views
+        cdef kp_span *spans
+        cdef object _held
+        cdef Py_ssize_t i, n
+        with cython.critical_section(self):     # who has sent a batch of copies and who settles it may both come here
+            views, self.views = self.views, NULL
+            n, self.view_count = self.view_count, 0
+            spans, self.spans = self.spans, NULL
+            _held, self.held = self.held, None       # goes at the end, outside
         for i in range(n):
             PyBuffer_Release(&views[i])
         free(views)
-        free(self.spans)
-        self.spans = NULL
-        self.held = None
+        free(spans)
         return 0
 
     cdef int hold(self, Py_buffer *view) except -1:

@@ -3,11 +3,12 @@
 Layer L5: knows columns and batches; where the text comes from is the command line's business.
 """
 cimport cython
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
 from kafkapp.batch cimport Batch
+from kafkapp.buffers cimport PyBuffer_Release, PyObject_GetBuffer
 from kafkapp.columns cimport KP_SPANS, Column, kp_span
 
 

@@ -4,7 +4,7 @@ cimport cython
 from cpython.ref cimport PyObject
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t
 
-from kafkapp.librdkafka cimport rd_kafka_event_t, rd_kafka_message_t, rd_kafka_queue_t, rd_kafka_resp_err_t
+from kafkapp.librdkafka cimport rd_kafka_event_t, rd_kafka_message_t, rd_kafka_queue_t, rd_kafka_resp_err_t, rd_kafka_t
 from kafkapp.records cimport RecordMetadata
 
 
@@ -73,6 +73,18 @@ cdef extern from "delivery.h" nogil:
     void *KP_PLAIN(int64_t epoch)
     void KP_ADD(int64_t place, int64_t n)
     int64_t KP_READ(int64_t place)
+    void KP_SET(int64_t place, int64_t value)
+    unsigned long KP_THREAD "KP_READ"(unsigned long place)
+    PyObject *KP_OBJECT "KP_READ"(PyObject *place)
+    void KP_SET_OBJECT "KP_SET"(PyObject *place, PyObject *value)
+    rd_kafka_t *KP_HANDLE "KP_READ"(rd_kafka_t *place)
+    rd_kafka_t *KP_TAKE(rd_kafka_t *place)
+    int KP_TAKE_FLAG "KP_TAKE"(int place)
+    ctypedef struct kp_section:
+        pass
+    void kp_section_begin(kp_section *section, PyObject *thing)
+    void kp_section_end(kp_section *section)
+    bint kp_claim(unsigned long *place, unsigned long me)
 
     void kp_enter(kp_deliveries *d)
     int kp_leave(kp_deliveries *d)
@@ -81,6 +93,7 @@ cdef extern from "delivery.h" nogil:
     kp_delivery *kp_delivery_new(kp_deliveries *d)
     void kp_delivery_back(kp_deliveries *d, kp_delivery *delivery)
     void kp_show_deliveries(PyObject *client, kp_deliveries *d)
+    int64_t kp_in_use(kp_deliveries *d)
     kp_delivery *kp_delivery_in_use(kp_deliveries *d)
     bint kp_slot_take(kp_deliveries *d, kp_batch *batch, PyObject *owner)
     void kp_slot_back(kp_deliveries *d, kp_batch *batch)
@@ -110,7 +123,7 @@ cdef class Topic:
 cdef class Waiter:
     cdef RecordMetadata metadata    # None until the report
     cdef object error               # Error, or None on success
-    cdef bint done
+    cdef int done                   # set last, and read first: without the GIL that is what the other two wait for
 
 
 cdef class Resolved:

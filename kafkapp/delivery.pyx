@@ -4,10 +4,10 @@ Layer L3: turns the reports that csrc/delivery.c has drained into released buffe
 nothing of clients and how they wait.
 """
 cimport cython
-from cpython.buffer cimport PyBuffer_Release
 from cpython.ref cimport PyObject, Py_DECREF, Py_XDECREF
 from libc.stdlib cimport free
 
+from kafkapp.buffers cimport PyBuffer_Release
 from kafkapp.errors cimport new_error
 from kafkapp.librdkafka cimport (
     RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED,
@@ -205,7 +205,7 @@ cdef inline int settle_one(kp_deliveries *d, const kp_report *report, list raise
         waiter = <Waiter>callback
         waiter.metadata = metadata
         waiter.error = error
-        waiter.done = True
+        KP_SET(waiter.done, True)
     elif kind == KP_RESOLVED:
         (<Resolved>callback).resolve(metadata, error)
     else:
@@ -220,7 +220,7 @@ cdef int give_up(kp_deliveries *d, const kp_report *report) except -1:
     cdef kp_delivery *delivery = report.delivery
     cdef int64_t *done = &d.done[delivery.epoch]
     if delivery.target is not NULL and delivery.kind == KP_WAITER:
-        (<Waiter>delivery.target).done = True       # without metadata: the send raises MemoryError
+        KP_SET((<Waiter>delivery.target).done, True)    # without metadata: the send raises MemoryError
     elif delivery.target is not NULL and delivery.kind == KP_RESOLVED:
         (<Resolved>delivery.target).resolve(None, None)
     release(d, delivery)
@@ -249,7 +249,7 @@ cdef int settle(kp_deliveries *d, list raised) except -1:
     cdef size_t i = 0
     cdef int failures = 0
     cdef timespec pause
-    d.server = PyThread_get_thread_ident()
+    KP_SET(d.server, PyThread_get_thread_ident())
     try:
         while i < d.report_count:
             try:
@@ -269,7 +269,7 @@ cdef int settle(kp_deliveries *d, list raised) except -1:
                 failures = 0
                 i += 1
     finally:
-        d.server = 0
+        KP_SET(d.server, 0)
     return 0
 
 
@@ -290,7 +290,7 @@ cdef int settle_lost(kp_deliveries *d, list topics, list raised) except -1:
         for i in range(batch.count):
             if batch.errors[i] == RD_KAFKA_RESP_ERR__IN_PROGRESS:
                 batch.errors[i] = RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
-                d.done[batch.epoch] += 1
+                KP_ADD(d.done[batch.epoch], 1)
         settled = <Settled>batch.owner
         settled.settle(d, raised)
     while True:

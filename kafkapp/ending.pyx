@@ -8,14 +8,15 @@ from libc.stdint cimport int64_t
 
 from kafkapp.client import clients
 
-from kafkapp.client cimport FLUSH_SLICE, LAST_WAIT, OPEN, Client
+from kafkapp.client cimport FLUSH_SLICE, LAST_WAIT, Client
 from kafkapp.delivery cimport KP_READ, kp_outstanding, report
+from kafkapp.handle cimport OPEN
 from kafkapp.timeouts cimport now, passed
 
 
 cdef int abandon(Client client) except -1:
     """The producer is gone and nobody has closed it: deliver what can be delivered within a bound, lose no report."""
-    if not warn_open(client):
+    if not client.warn_open():
         return 0
     if client.in_callback():
         # Its last reference went in one of its own callbacks: that thread cannot wait for itself.
@@ -24,19 +25,6 @@ cdef int abandon(Client client) except -1:
     else:
         close_abandoned(client)
     return 0
-
-
-cdef bint warn_open(Client client) except -1:
-    """Whether the client was left open; says so, once."""
-    if client.state != OPEN or client.foreign() or client.abandoned:
-        return False
-    client.abandoned = True     # now: the warning may run the garbage collector, and that a producer's __del__
-    import warnings
-    try:
-        warnings.warn(f"producer {client.name} was never closed", ResourceWarning, stacklevel=2, source=client)
-    except ResourceWarning as exc:
-        report(exc)
-    return True
 
 
 def close_abandoned(Client client not None):
@@ -49,8 +37,23 @@ def close_abandoned(Client client not None):
 
 cdef bint drained(Client client) except -1:
     """Whether nothing is in flight; a short look, and a push."""
-    return (client.state != OPEN or not kp_outstanding(&client.deliveries)
-            or client.wait_reported(KP_READ(client.deliveries.epoch), now() + FLUSH_SLICE, None))
+    if not client.enter_unless_closed():
+        return True
+    try:
+        return (KP_READ(client.state) != OPEN or not kp_outstanding(&client.deliveries)
+                or client.wait_reported(KP_READ(client.deliveries.epoch), now() + FLUSH_SLICE, None))
+    finally:
+        client.leave()
+
+
+cdef list living():
+    """The clients of this process."""
+    cdef Client client
+    while True:
+        try:
+            return [client for client in list(clients) if not client.foreign()]
+        except RuntimeError:
+            continue        # another thread has made one meanwhile, or closed one
 
 
 @atexit.register
@@ -58,10 +61,10 @@ def close_all():
     """Before the interpreter goes, while threads still run. All producers together have the time that one has."""
     cdef Client client
     cdef int64_t deadline = now() + LAST_WAIT
-    left = [client for client in list(clients) if not client.foreign()]
+    left = living()
     try:
         for client in left:
-            warn_open(client)
+            client.warn_open()
         waiting = left
         while waiting and not passed(deadline):
             waiting = [client for client in waiting if not drained(client)]

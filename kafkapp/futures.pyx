@@ -18,7 +18,7 @@ from libc.stdint cimport int64_t
 from kafkapp.delivery cimport KP_RESOLVED, Resolved
 from kafkapp.errors cimport new_error
 from kafkapp.librdkafka cimport RD_KAFKA_RESP_ERR__PURGE_QUEUE, RD_KAFKA_RESP_ERR__QUEUE_FULL, rd_kafka_resp_err_t
-from kafkapp.records cimport ProducerRecord, RecordMetadata
+from kafkapp.records cimport ProducerRecord, RecordMetadata, taken
 from kafkapp.sender cimport Sender, copies
 from kafkapp.views cimport View, new_header_list
 
@@ -406,15 +406,11 @@ cdef object frozen(object data, bint copy):
 
 cdef ProducerRecord copy_of(ProducerRecord record, bint copy):
     """The record as it is now: it may be changed while it waits. Keys and headers are always copied."""
-    cdef ProducerRecord kept = ProducerRecord.__new__(ProducerRecord)
-    kept._topic = record._topic
-    kept._partition = record._partition
-    kept._timestamp = record._timestamp
-    kept._id = record._id
-    kept._key = frozen(record._key, True)
-    kept._value = frozen(record._value, copy)
-    if record._headers is not None:
+    cdef ProducerRecord kept = taken(record)
+    kept._key = frozen(kept._key, True)
+    kept._value = frozen(kept._value, copy)
+    if kept._headers is not None:
         # Checked first: the user may have put anything into the list since it was given.
         kept._headers = [Header(header.key, frozen(header.value, True)) if isinstance(header, Header) else
-                         (header[0], frozen(header[1], True)) for header in new_header_list(record._headers)]
+                         (header[0], frozen(header[1], True)) for header in new_header_list(kept._headers)]
     return kept

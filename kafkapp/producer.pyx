@@ -10,10 +10,11 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t
 
 from kafkapp.batch cimport Batch, send_batch
-from kafkapp.client cimport OPEN, Client
-from kafkapp.delivery cimport KP_CALLBACK, KP_WAITER, Waiter, kp_enter, kp_rounds, raise_all
+from kafkapp.client cimport Client
+from kafkapp.delivery cimport KP_CALLBACK, KP_READ, KP_WAITER, Waiter, kp_rounds, raise_all
 from kafkapp.ending cimport abandon
 from kafkapp.errors cimport new_exception
+from kafkapp.handle cimport OPEN
 from kafkapp.librdkafka cimport RD_KAFKA_RESP_ERR__TIMED_OUT, rd_kafka_resp_err_t
 from kafkapp.records cimport ProducerRecord
 from kafkapp.requests cimport fetch_metadata
@@ -139,7 +140,7 @@ cdef class Producer(Transactional):
         if self.client is None:
             return f"<{type(self).__name__} without a client>"
         return (f"<{type(self).__name__} {self.client.name}: "
-                f"{self.client.outstanding()} outstanding{'' if self.client.state == OPEN else ', closed'}>")
+                f"{self.client.outstanding()} outstanding{'' if KP_READ(self.client.state) == OPEN else ', closed'}>")
 
     def __reduce__(self):
         raise TypeError(f"a {type(self).__name__} cannot be pickled or copied: it owns connections and a thread")
@@ -319,14 +320,14 @@ cdef class KafkaAsyncProducer(Producer):
         if self.auto:
             raise RuntimeError("poll_events is for EventsPollingOption.Manual: with Auto a background thread polls")
         client.check_blocking("poll_events")
-        kp_enter(&client.deliveries)
+        client.enter()
         try:
             while True:
                 served = client.serve(kp_rounds(&client.deliveries), remaining(deadline, 100), raised)
                 if raised:
                     break
                 PyErr_CheckSignals()
-                if served or passed(deadline) or client.state != OPEN:
+                if served or passed(deadline) or KP_READ(client.state) != OPEN:
                     break
         finally:
             client.leave()
@@ -378,28 +379,19 @@ cdef class KafkaSyncProducer(Producer):
         cdef int64_t deadline = deadline_of(timeout)
         cdef ProducerRecord r = check_record(record)
         cdef Waiter waiter = Waiter.__new__(Waiter)
-        cdef int64_t seen
         cdef rd_kafka_resp_err_t err
         client.check_blocking("send")
         err = self.hand_over(r, waiter, KP_WAITER, NO_COPY, True, deadline)
         if err:
             raise KafkaException(self.refusal(err, r))
-        kp_enter(&client.deliveries)
         try:
-            while True:
-                seen = kp_rounds(&client.deliveries)
-                if waiter.done:
-                    break
-                if passed(deadline):
-                    raise new_exception(RD_KAFKA_RESP_ERR__TIMED_OUT,
-                                        "no report in time; the record may still be delivered")
-                client.wait(seen, deadline, None)
+            if not client.wait_for(&waiter.done, deadline, None):
+                raise new_exception(RD_KAFKA_RESP_ERR__TIMED_OUT,
+                                    "no report in time; the record may still be delivered")
         except KeyboardInterrupt as exc:
-            if not waiter.done:
+            if not KP_READ(waiter.done):
                 exc.add_note(f"the record for topic {r._topic!r} was handed to librdkafka and may still be delivered")
             raise
-        finally:
-            client.leave()
         if waiter.error is not None:
             raise KafkaException(waiter.error)
         if waiter.metadata is None:
@@ -429,7 +421,7 @@ cdef class KafkaSyncProducer(Producer):
         batch = send_batch(client, topic, values, offsets, keys, key_offsets, partition, headers, timestamps, callback,
                            copies(option), True, deadline)
         try:
-            batch.wait_done(deadline, None)
+            client.wait_for(&batch.called, deadline, None)
         except KeyboardInterrupt as exc:
             batch.note(exc)
             raise

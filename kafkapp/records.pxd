@@ -15,6 +15,10 @@ cdef class ProducerRecord:
     cdef int64_t _timestamp         # milliseconds since the epoch; 0: now
 
 
+# What it is now, for who looks at more than one field: another thread may change it.
+cdef ProducerRecord taken(ProducerRecord record)
+
+
 cdef class RecordMetadata:
     cdef str _topic
     cdef object _record_id

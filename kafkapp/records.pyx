@@ -134,104 +134,131 @@ cdef class ProducerRecord:
         self._partition = RD_KAFKA_PARTITION_UA
 
     def __init__(self, topic, partition=None, key=None, value=None, id=None, *, headers=None, timestamp=None):
-        fill(self, topic, partition, key, value)
-        self._id = id
-        if headers is not None or self._headers is not None:
-            self._headers = new_header_list(headers)
-        self._timestamp = checked_timestamp(timestamp)
+        # As in each of the methods below: without the GIL another thread may be in another one.
+        with cython.critical_section(self):
+            fill(self, topic, partition, key, value)
+            self._id = id
+            if headers is not None or self._headers is not None:
+                self._headers = new_header_list(headers)
+            self._timestamp = checked_timestamp(timestamp)
 
     @property
+    @cython.critical_section
     def topic(self):
         """The topic's name."""
         return self._topic
 
     @property
+    @cython.critical_section
     def partition(self):
         """The partition, or `None`: the partitioner chooses."""
         return None if self._partition == RD_KAFKA_PARTITION_UA else self._partition
 
     @partition.setter
+    @cython.critical_section
     def partition(self, partition):
         self._partition = checked_partition(partition)
 
     @property
+    @cython.critical_section
     def key(self):
         """The object that was put in."""
         return self._key
 
     @key.setter
+    @cython.critical_section
     def key(self, key):
         check_data(key, "key")
         self._key = key
 
     @property
+    @cython.critical_section
     def value(self):
         """The object that was put in."""
         return self._value
 
     @value.setter
+    @cython.critical_section
     def value(self, value):
         check_data(value, "value")
         self._value = value
 
     @property
+    @cython.critical_section
     def id(self):
         """The caller's own object, or `None`."""
         return self._id
 
     @id.setter
+    @cython.critical_section
     def id(self, id):
         self._id = id
 
     @property
+    @cython.critical_section
     def headers(self):
         """The record's own list of `Header`, which may be changed in place until the record is sent."""
+        cdef list headers
         if self._headers is None:
             self._headers = []
-        for i, item in enumerate(self._headers):
+        headers = self._headers
+        for i, item in enumerate(tuple(headers)):
             if isinstance(item, (tuple, list)):
                 try:
-                    self._headers[i] = Header(*item)
-                except (TypeError, ValueError, BufferError):
+                    headers[i] = Header(*item)
+                except (TypeError, ValueError, BufferError, IndexError):
                     continue            # appended by the user: the send will say what is wrong
-        return self._headers
+        return headers
 
     @headers.setter
+    @cython.critical_section
     def headers(self, headers):
         self._headers = new_header_list(headers)
 
     @property
+    @cython.critical_section
     def timestamp(self):
         """Milliseconds since the epoch, or `None`: the moment of the send."""
         return self._timestamp or None
 
     @timestamp.setter
+    @cython.critical_section
     def timestamp(self, timestamp):
         self._timestamp = checked_timestamp(timestamp)
 
     def __str__(self):
-        partition = "NA" if self._partition == RD_KAFKA_PARTITION_UA else self._partition
-        number = "" if self._id is None else f"{self._id},"
-        headers = f"headers[{','.join([str(header) for header in self.headers])}], " if self._headers else ""
-        return f"{self._topic}-{partition}:{number} {headers}{to_text(self._key)}/{to_text(self._value)}"
+        cdef ProducerRecord now = taken(self)
+        partition = "NA" if now._partition == RD_KAFKA_PARTITION_UA else now._partition
+        number = "" if now._id is None else f"{now._id},"
+        headers = f"headers[{','.join([str(header) for header in self.headers])}], " if now._headers else ""
+        return f"{now._topic}-{partition}:{number} {headers}{to_text(now._key)}/{to_text(now._value)}"
 
     def __repr__(self):
+        cdef ProducerRecord now = taken(self)
         if Py_ReprEnter(self):
             return "ProducerRecord(...)"    # it is its own id
         try:
-            parts = [repr(self._topic)]
-            if self._partition != RD_KAFKA_PARTITION_UA:
-                parts.append(f"partition={self._partition}")
-            parts += [f"key={to_repr(self._key)}", f"value={to_repr(self._value)}"]
-            if self._id is not None:
-                parts.append(f"id={self._id!r}")
-            if self._headers:
-                parts.append(f"headers=<{len(self._headers)}>")
-            if self._timestamp:
-                parts.append(f"timestamp={self._timestamp}")
+            parts = [repr(now._topic)]
+            if now._partition != RD_KAFKA_PARTITION_UA:
+                parts.append(f"partition={now._partition}")
+            parts += [f"key={to_repr(now._key)}", f"value={to_repr(now._value)}"]
+            if now._id is not None:
+                parts.append(f"id={now._id!r}")
+            if now._headers:
+                parts.append(f"headers=<{len(now._headers)}>")
+            if now._timestamp:
+                parts.append(f"timestamp={now._timestamp}")
             return f"{name_of(self)}({', '.join(parts)})"
         finally:
             Py_ReprLeave(self)
+
+
+cdef ProducerRecord taken(ProducerRecord record):
+    cdef ProducerRecord copy = ProducerRecord.__new__(ProducerRecord)
+    with cython.critical_section(record):
+        copy._topic, copy._partition, copy._timestamp = record._topic, record._partition, record._timestamp
+        copy._key, copy._value, copy._id, copy._headers = record._key, record._value, record._id, record._headers
+    return copy
 
 
 cdef inline int fill(ProducerRecord record, object topic, object partition, object key, object value) except -1:

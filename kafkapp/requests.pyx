@@ -7,8 +7,8 @@ from kafkapp.metadata import BrokerMetadata, Node, PartitionInfo
 cimport cython
 from libc.stdint cimport INT32_MAX
 
-from kafkapp.client cimport Topic
-from kafkapp.delivery cimport kp_enter
+from kafkapp.client cimport Client
+from kafkapp.delivery cimport KP_READ, KP_SET, Topic, kp_enter
 from kafkapp.errors cimport new_exception, take_error
 from kafkapp.librdkafka cimport *
 from kafkapp.timeouts cimport remaining
@@ -21,7 +21,7 @@ cdef class Request:
     cdef Client client
     cdef int timeout_ms
     cdef object done
-    cdef bint over          # it has its answer; `done`, which needs memory, only says so sooner
+    cdef int over           # it has its answer; `done`, which needs memory, only says so sooner
     cdef object failure     # what call() raised, for the thread that waits
 
     cdef int call(self) except -1:
@@ -34,7 +34,7 @@ cdef class Request:
             self.failure = exc
         finally:
             self.client.leave()
-            self.over = True
+            KP_SET(self.over, True)     # after the failure, and what call() has found
             self.done.set()
 
     cdef int wait(self, Client client, int64_t deadline) except -1:
@@ -43,7 +43,6 @@ cdef class Request:
         self.client = client
         self.timeout_ms = remaining(deadline, INT32_MAX) if deadline >= 0 else -1
         self.done = Event()
-        client.check_open()
         kp_enter(&client.deliveries)    # left by the request's thread, which may outlive this call
         try:
             # Not a threading.Thread: an interrupt in its start() would not tell whether it runs, and so who leaves.
@@ -51,14 +50,10 @@ cdef class Request:
         except:
             client.leave()
             raise
-        kp_enter(&client.deliveries)    # this thread serves: close() must not destroy the queue under it
-        try:
-            while not self.over and not self.done.wait(SLICE):
-                if not client.background and not client.driven:
-                    client.serve(0, 0, None)   # it may need a token first
-                client.check_open()
-        finally:
-            client.leave()
+        while not KP_READ(self.over) and not self.done.wait(SLICE):
+            if not client.background and not KP_READ(client.driven):
+                client.serve(0, 0, None)   # it may need a token first
+            client.check_open()
         if self.failure is not None:
             raise self.failure
         return 0
@@ -88,9 +83,9 @@ cdef class MetadataRequest(Request):
 cdef object fetch_metadata(Client client, str topic, int64_t deadline):
     cdef MetadataRequest request = MetadataRequest.__new__(MetadataRequest)
     client.check_blocking("fetch_broker_metadata")
-    kp_enter(&client.deliveries)    # a close() on another thread must not destroy the handle meanwhile
+    client.enter()      # this thread serves: a close() on another one must not destroy the handle meanwhile
     try:
-        request.topic = client.topic(topic)
+        request.topic = <Topic>client.topic(topic)
         request.wait(client, deadline)
     finally:
         client.leave()
@@ -128,7 +123,7 @@ cdef object send_offsets(Client client, list offsets, str group_id, int64_t dead
     client.check_blocking("send_offsets_to_transaction")
     request.offsets = offsets
     request.group_id = group_id
-    kp_enter(&client.deliveries)
+    client.enter()
     try:
         request.wait(client, deadline)
     finally:

@@ -4,17 +4,21 @@ Layer L5: knows records and clients. Its outcome comes back through kafkapp.deli
 """
 from kafkapp.options import SendOption
 
-from cpython.buffer cimport PyBuffer_Release
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_GET_SIZE
-from cpython.ref cimport PyObject, Py_INCREF
+from cpython.ref cimport PyObject, Py_INCREF, Py_XDECREF
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
-from kafkapp.client cimport OPEN, Client
+from kafkapp.buffers cimport PyBuffer_Release
+from kafkapp.client cimport Client
 from kafkapp.delivery cimport (
     KP_ADD,
     KP_EPOCHS,
+    KP_OBJECT,
     KP_PLAIN,
+    KP_READ,
+    KP_SET,
     Topic,
     kp_deliveries,
     kp_delivery,
@@ -24,10 +28,14 @@ from kafkapp.delivery cimport (
     kp_epoch_done,
     kp_outstanding,
     kp_rounds,
+    kp_section,
+    kp_section_begin,
+    kp_section_end,
     kp_view,
     release,
 )
 from kafkapp.errors cimport new_error
+from kafkapp.handle cimport OPEN
 from kafkapp.librdkafka cimport (
     RD_KAFKA_MSG_F_COPY,
     RD_KAFKA_RESP_ERR__FATAL,
@@ -43,7 +51,7 @@ from kafkapp.librdkafka cimport (
     rd_kafka_t,
     rd_kafka_topic_t,
 )
-from kafkapp.records cimport ProducerRecord
+from kafkapp.records cimport ProducerRecord, taken
 from kafkapp.timeouts cimport passed, to_ms
 from kafkapp.views cimport View, get_view, new_headers
 
@@ -148,7 +156,13 @@ cdef class Sender:
     cdef int start(self, properties, bint background, dict defaults) except -1:
         if self.client is not None:
             raise RuntimeError(f"{type(self).__name__}.__init__() was called already")
-        self.client = Client(properties, background, defaults)
+        cdef Client made = Client(properties, background, defaults)
+        with cython.critical_section(self):
+            if self.client is None:
+                self.client, made = made, None
+        if made is not None:
+            made.close(0)
+            raise RuntimeError(f"{type(self).__name__}.__init__() runs in two threads")
         return 0
 
     cdef rd_kafka_resp_err_t hand_over(self, ProducerRecord record, object target, int kind, object option,
@@ -159,93 +173,117 @@ cdef class Sender:
         cdef kp_delivery *delivery = NULL
         cdef kp_record c
         cdef Payload value, key
-        cdef Topic topic
+        cdef PyObject *topic
+        cdef PyObject *name = NULL      # of a topic that is not the last one's; owned, as the next two
+        cdef PyObject *headers = NULL
+        cdef PyObject *record_id = NULL
         cdef object value_object, key_object
+        cdef kp_section section
         cdef rd_kafka_t *rk
         cdef rd_kafka_topic_t *rkt
         cdef rd_kafka_resp_err_t err
         cdef void *opaque
         cdef int64_t seen
         cdef int slot
+        cdef bint counted = False
         cdef bint copy = False if option is NO_COPY else copies(option)
         if client is None:
             self.opened()
         client.check_open()
 
-        # 1. Taken apart. An exporter may run any code here, so nothing is held yet that it could pull away.
+        # 1. Taken apart. Another thread may change the record: what it is now is sent.
+        kp_section_begin(&section, <PyObject *>record)
         value_object = record._value
         key_object = record._key
+        if target is not None and record._id is not None:
+            record_id = <PyObject *>record._id
+            Py_INCREF(<object>record_id)
+        if record._headers is not None:
+            headers = <PyObject *>record._headers
+            Py_INCREF(<object>headers)
+        topic = KP_OBJECT(client.last_topic)
+        if topic is NULL or (<Topic>topic).name is not record._topic:
+            name = <PyObject *>record._topic
+            Py_INCREF(<object>name)
+        c.timestamp = record._timestamp
+        c.partition = record._partition
+        kp_section_end(&section)
         c.headers = NULL
         key.view = NULL
-        take_payload(&value, value_object, "value")
+        value.view = NULL
         try:
+            # An exporter may run any code here, so nothing is held yet that it could pull away.
+            take_payload(&value, value_object, "value")
             take_payload(&key, key_object, "key")
-            if record._headers is not None:
-                c.headers = new_headers(record._headers)
-            topic = client.last_topic
-            if topic is None or topic.name is not record._topic:
+            if headers is not NULL:
+                c.headers = new_headers(<object>headers)
+            if name is not NULL:
                 client.check_open()
-                topic = client.topic(record._topic)
-            if client.state != OPEN:
-                client.check_open()
+                topic = client.topic(<str>name)
             d = &client.deliveries
-            rk = client.rk
-            rkt = <rd_kafka_topic_t *>topic.rkt
             c.value, c.size = value.data, value.size
             c.key, c.key_size = key.data, key.size
-            c.timestamp = record._timestamp
-            c.partition = record._partition
             c.flags = RD_KAFKA_MSG_F_COPY if copy else 0
 
-            # 2. Entered. From here to the hand-over no code but ours runs, and close() waits for this record.
+            # 2. Entered and counted, and then found open: close() waits for this record. From here to the hand-over no
+            # code but ours runs.
             kp_enter(d)
-            slot = d.epoch & (KP_EPOCHS - 1)
-            opaque = KP_PLAIN(slot)
-            if target is not None or (not copy and value.size):
-                delivery = kp_delivery_new(d)
-                if delivery is NULL:
-                    client.leave()
-                    raise MemoryError()
-                delivery.epoch = slot
-                delivery.kind = kind
-                delivery.topic = topic.index
-                # The state takes its references; settle_one() or, when the record is refused, release() drops them.
-                if target is not None:
-                    Py_INCREF(target)
-                    delivery.target = <PyObject *>target
-                    if record._id is not None:
-                        Py_INCREF(record._id)
-                        delivery.record_id = <PyObject *>record._id
-                if not copy and value.size:
-                    if value.view is not NULL:
-                        delivery.view = value.view
-                        delivery.holds_view = 1
-                        value.view = NULL
-                        KP_ADD(d.views, 1)
-                    else:
-                        Py_INCREF(<object>value.owner)      # which is not value_object, when that is a View
-                        delivery.value = value.owner
-                opaque = delivery
+            slot = KP_READ(d.epoch) & (KP_EPOCHS - 1)
+            KP_ADD(d.sent[slot], 1)
+            counted = True
             try:
+                if KP_READ(client.state) != OPEN:
+                    client.check_open()
+                rk = client.rk
+                rkt = <rd_kafka_topic_t *>(<Topic>topic).rkt
+                opaque = KP_PLAIN(slot)
+                if target is not None or (not copy and value.size):
+                    delivery = kp_delivery_new(d)
+                    if delivery is NULL:
+                        raise MemoryError()
+                    delivery.epoch = slot
+                    delivery.kind = kind
+                    delivery.topic = (<Topic>topic).index
+                    # The state takes its references; settle_one() or, when the record is refused, release() drops them.
+                    if target is not None:
+                        Py_INCREF(target)
+                        delivery.target = <PyObject *>target
+                        delivery.record_id = record_id
+                        record_id = NULL
+                    if not copy and value.size:
+                        if value.view is not NULL:
+                            delivery.view = value.view
+                            delivery.holds_view = 1
+                            value.view = NULL
+                            KP_ADD(d.views, 1)
+                        else:
+                            Py_INCREF(<object>value.owner)      # which is not value_object, when that is a View
+                            delivery.value = value.owner
+                    opaque = delivery
                 while True:
                     # 3. Handed over. Once accepted the state is librdkafka's: its report may already be there.
                     seen = kp_rounds(d)
-                    KP_ADD(d.sent[slot], 1)
                     if c.key_size + (c.size if copy else 0) >= LARGE:
                         with nogil:
                             err = kp_produce(rk, rkt, &c, opaque)
                     else:
                         err = kp_produce(rk, rkt, &c, opaque)
                     if not err:
+                        counted = False
                         delivery = NULL
                         c.headers = NULL
                         return err
-                    KP_ADD(d.sent[slot], -1)
                     if err != RD_KAFKA_RESP_ERR__QUEUE_FULL or not block or passed(deadline):
                         return err
+                    KP_ADD(d.sent[slot], -1)        # a flush meanwhile does not wait for it
+                    counted = False
                     client.wait(seen, deadline, None)
+                    KP_ADD(d.sent[slot], 1)
+                    counted = True
                     client.check_open()
             finally:
+                if counted:
+                    KP_ADD(d.sent[slot], -1)
                 if delivery is not NULL:
                     release(d, delivery)
                 client.leave()
@@ -254,9 +292,13 @@ cdef class Sender:
                 rd_kafka_headers_destroy(c.headers)
             drop_payload(&value)
             drop_payload(&key)
+            Py_XDECREF(record_id)
+            Py_XDECREF(headers)
+            Py_XDECREF(name)
 
     cdef object refusal(self, rd_kafka_resp_err_t err, ProducerRecord record):
         """The Error of a record that librdkafka did not accept."""
+        record = taken(record)
         if err == RD_KAFKA_RESP_ERR__FATAL:
             return self.client.fatal_error()
         if err == RD_KAFKA_RESP_ERR__QUEUE_FULL:
@@ -279,9 +321,8 @@ cdef class Sender:
         cdef Client client = self.opened()
         cdef const char *data = payload
         cdef size_t size = len(payload)
-        client.check_open()
-        client.driven = fd >= 0
-        kp_enter(&client.deliveries)
+        client.enter()
+        KP_SET(client.driven, fd >= 0)
         try:
             with nogil:
                 rd_kafka_queue_io_event_enable(client.deliveries.queue, fd, data, size)
@@ -292,8 +333,7 @@ cdef class Sender:
         """Whether there is something to poll already: librdkafka writes for the first thing in an empty queue only."""
         cdef Client client = self.opened()
         cdef size_t length
-        client.check_open()
-        kp_enter(&client.deliveries)
+        client.enter()
         try:
             with nogil:
                 length = rd_kafka_queue_length(client.deliveries.queue)
@@ -305,8 +345,7 @@ cdef class Sender:
         """End lingering for a while, or until nothing is in flight. Blocks, and serves nothing."""
         cdef Client client = self.opened()
         cdef int ms = <int>min(<int64_t>1000, max(<int64_t>0, to_ms(timeout)))
-        client.check_open()
-        kp_enter(&client.deliveries)
+        client.enter()
         try:
             with nogil:
                 rd_kafka_flush(client.rk, ms)
@@ -322,7 +361,7 @@ cdef class Sender:
         return kp_epoch_done(&self.opened().deliveries, epoch)
 
     def _closed(self):
-        return self.opened().state != OPEN
+        return KP_READ(self.opened().state) != OPEN
 
 
 cdef size_of(object data):

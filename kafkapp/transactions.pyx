@@ -12,7 +12,7 @@ from libc.stdint cimport int64_t
 from posix.unistd cimport usleep
 
 from kafkapp.client cimport Client
-from kafkapp.delivery cimport kp_enter, raise_all, report_all
+from kafkapp.delivery cimport KP_SET, KP_TAKE_FLAG, raise_all, report_all
 from kafkapp.errors cimport take_error
 from kafkapp.librdkafka cimport (
     RD_KAFKA_RESP_ERR__CONFLICT,
@@ -73,7 +73,7 @@ cdef class Transactional(Sender):
         cdef Client client = self.opened()
         cdef rd_kafka_error_t *error
         client.check_blocking("begin_transaction")
-        kp_enter(&client.deliveries)
+        client.enter()
         try:
             with nogil:
                 error = rd_kafka_begin_transaction(client.rk)
@@ -188,11 +188,12 @@ cdef int run(Client client, Call call, str what, int64_t deadline) except -1:
     """Make a call that librdkafka resumes, slice by slice."""
     cdef list raised = None if client.background else []
     cdef rd_kafka_error_t *c_error
-    cdef rd_kafka_t *rk = client.rk
+    cdef rd_kafka_t *rk
     cdef object error, reason = None
     cdef int ms
     client.check_blocking(what)
-    kp_enter(&client.deliveries)
+    client.enter()
+    rk = client.rk
     try:
         while True:
             ms = remaining(deadline, SLICE if client.background else SERVING_SLICE)
@@ -201,7 +202,7 @@ cdef int run(Client client, Call call, str what, int64_t deadline) except -1:
             error = take_error(c_error)
             if error is None or not goes_on(call, error):
                 break
-            client.resumes = True
+            KP_SET(client.resumes, True)
             if error.code != RD_KAFKA_RESP_ERR__TIMED_OUT:
                 reason = error
             if passed(deadline):
@@ -211,8 +212,7 @@ cdef int run(Client client, Call call, str what, int64_t deadline) except -1:
                 client.serve(0, 0, raised)
             PyErr_CheckSignals()
             client.check_open()
-        if client.resumes and error is None:
-            client.resumes = False
+        if error is None and KP_TAKE_FLAG(client.resumes):
             with nogil:
                 usleep(ACKNOWLEDGED)
         if not client.background:

@@ -5,12 +5,13 @@ Layer L2, below records: knows librdkafka's headers and nothing of records, and 
 cimport cython
 from cpython.buffer cimport (
     PyBUF_FORMAT, PyBUF_FULL_RO, PyBUF_ND, PyBUF_SIMPLE, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_FillInfo,
-    PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer)
+    PyObject_CheckBuffer)
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.unicode cimport PyUnicode_DecodeASCII, PyUnicode_FromObject
 from libc.string cimport memchr, memcmp, memset
 
+from kafkapp.buffers cimport PyBuffer_Release, PyObject_GetBuffer
 from kafkapp.librdkafka cimport (
     rd_kafka_header_add, rd_kafka_headers_destroy, rd_kafka_headers_new, rd_kafka_headers_t)
 

@@ -24,6 +24,9 @@ SHORT = ["tests/test_producer_sync.py", "tests/test_producer_manual.py", "tests/
          "tests/test_cli_lines.py", "tests/test_aio.py", "tests/test_tls.py"]
 # memcheck makes Python thirty times slower: what has bounds on time, or starts a Python, is left to the others.
 SHORT_VALGRIND = ["tests/test_producer_manual.py", "tests/test_zero_copy.py", "tests/test_faults_sanitized.py"]
+# Without the GIL, under ThreadSanitizer: twenty times slower, and each Python that a test starts is.
+SHORT_THREADS = ["tests/test_freethreading.py", "tests/test_threads.py", "tests/test_faults_threads.py", "tests/test_closing.py",
+                 "tests/test_producer_sync.py", "tests/test_producer_manual.py", "tests/test_callbacks.py"]
 # This one's Python has pymalloc, in whose arenas LeakSanitizer does not look for pointers.
 DESELECTED = {"leaks": ["tests/test_zero_copy.py::test_a_batch_that_nobody_keeps_lives_until_its_reports_and_no_longer"]}
 FRAMES = "-g -O1 -fno-omit-frame-pointer"
@@ -31,9 +34,10 @@ FLAGS = {
     "asan": f"{FRAMES} -fsanitize=address,undefined",
     "leaks": f"{FRAMES} -fsanitize=address",
     "tsan": f"{FRAMES} -fsanitize=thread",
+    "tsan-python": f"{FRAMES} -fsanitize=thread",
     "valgrind": "-g -O1",
 }
-LIBRARIES = {"asan": ("asan", "ubsan"), "leaks": ("asan",), "tsan": ("tsan",), "valgrind": ()}
+LIBRARIES = {"asan": ("asan", "ubsan"), "leaks": ("asan",), "tsan": ("tsan",), "tsan-python": ("tsan",), "valgrind": ()}
 
 # One function each, and what its report says.
 PLANTED = {
@@ -48,6 +52,7 @@ PLANTED = {
                    "definitely lost": "void *volatile p = malloc(50000 * n); p = 0; return 0;"},
     "tsan": {"data race": "pthread_t t; pthread_create(&t, 0, run, &n); n++; pthread_join(t, 0); return 0;"},
 }
+PLANTED["tsan-python"] = PLANTED["tsan"]
 PLANT = """#include <pthread.h>
 #include <stdlib.h>
 void *run(void *p) { ++*(int *)p; return p; }
@@ -58,6 +63,7 @@ int main(void) { planted(1); return 0; }
 # What is certainly not ours, each with its reason. LeakSanitizer has none: numpy, which leaks, is imported unwatched.
 UNDEFINED = "shift-base:rdvarint.h\n"               # librdkafka shifts a negative number to the left, in its zigzag code
 RACES = "race:^rd_kafka_msg_sticky_partition$\n"    # librdkafka: two senders choose the next partition without a lock
+INTERNING = "race:^intern_common$\n"                # CPython 3.13: two threads make the same string immortal
 # An installed librdkafka, which is not compiled for ThreadSanitizer: it counts references with atomics that are not
 # seen, so that freeing what another thread has used looks like a race. Its locks are seen, and all of csrc/.
 UNSEEN = "race:librdkafka.so\n"
@@ -133,6 +139,9 @@ def missing(kind, prefix=None):
         return "there is no gcc (Debian: apt-get install gcc libc6-dev)"
     if lacks := [f"lib{name}" for name in LIBRARIES[kind] if not os.path.isabs(library(name))]:
         return f"gcc has no {' and no '.join(lacks)} (Debian: it comes with gcc)"
+    if kind == "tsan-python" and not ("--with-thread-sanitizer" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
+                                      and sysconfig.get_config_var("Py_GIL_DISABLED")):
+        return "this Python is not built for it (./configure --disable-gil --with-thread-sanitizer)"
     if kind == "valgrind" and not shutil.which("valgrind"):
         return "there is no valgrind (Debian: apt-get install valgrind)"
     if not python_headers():
@@ -156,7 +165,7 @@ def build_librdkafka_with(kind, source, cache):
         for generated in tree.glob(pattern):
             generated.unlink()      # of an earlier build, with other flags
     # Without C11 threads for ThreadSanitizer, which does not see thrd_create().
-    extra = ["--disable-c11threads"] if kind == "tsan" else []
+    extra = ["--disable-c11threads"] if kind.startswith("tsan") else []
     run(["./configure", f"--prefix={prefix}", "--disable-sasl", "--disable-gssapi", *extra, f"--CFLAGS={FLAGS[kind]}",
          f"--LDFLAGS={FLAGS[kind]}"], cwd=tree, stdout=subprocess.DEVNULL)
     run(["make", "-j2", "-C", "src", "lib"], cwd=tree, stdout=subprocess.DEVNULL)
@@ -166,6 +175,8 @@ def build_librdkafka_with(kind, source, cache):
 
 def environment(prefix):
     made = dict(os.environ)
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        made["PYTHON_GIL"] = "0"        # whatever a test imports
     if prefix:
         made["PKG_CONFIG_PATH"] = str(prefix / "lib" / "pkgconfig")
         made["LD_LIBRARY_PATH"] = str(prefix / "lib")
@@ -209,7 +220,11 @@ def options(kind, cache, prefix=None):
     (cache / "invalid.txt").write_text(INVALID)
     undefined.write_text(UNDEFINED)
     races.write_text(RACES if prefix else UNSEEN)
-    return {"PYTHONMALLOC": "malloc", "UBSAN_OPTIONS": f"print_stacktrace=1:halt_on_error=1:suppressions={undefined}",
+    own = Path(sysconfig.get_config_var("abs_srcdir") or "", "Tools", "tsan", "suppressions_free_threading.txt")
+    if kind == "tsan-python" and own.exists():      # what CPython knows of itself
+        races.write_text(races.read_text() + INTERNING + own.read_text())
+    return {"PYTHONMALLOC": "default" if kind == "tsan-python" else "malloc",    # without a GIL it has but one
+            "UBSAN_OPTIONS": f"print_stacktrace=1:halt_on_error=1:suppressions={undefined}",
             "ASAN_OPTIONS": f"detect_leaks={int(kind == 'leaks')}:abort_on_error=0:allocator_may_return_null=1",
             "LSAN_OPTIONS": "report_objects=1", "TSAN_OPTIONS": f"halt_on_error=0:exitcode=66:suppressions={races}"}
 
@@ -226,7 +241,8 @@ def before(kind, cache, python):
 
 def preload(kind):
     """A Python that is not built with the sanitizer has to have it first of all."""
-    return {"LD_PRELOAD": " ".join(library(name) for name in (*LIBRARIES[kind], "stdc++"))} if LIBRARIES[kind] else {}
+    named = () if kind == "tsan-python" else LIBRARIES[kind]        # that one is built with it
+    return {"LD_PRELOAD": " ".join(library(name) for name in (*named, "stdc++"))} if named else {}
 
 
 def control(kind, cache, python=False):
@@ -273,7 +289,8 @@ def stress(kind, cache, seed, rounds, prefix=None):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=sorted(FLAGS), help="asan: AddressSanitizer and UBSan; leaks: LeakSanitizer; tsan: "
-                        "ThreadSanitizer over a C stress of csrc/; valgrind: memcheck")
+                        "ThreadSanitizer over a C stress of csrc/; tsan-python: ThreadSanitizer over the modules, run by a free-threaded "
+                        "CPython that is built with it; valgrind: memcheck")
     parser.add_argument("--librdkafka", type=Path, metavar="SOURCE", help="librdkafka's source, to build it with the "
                         "sanitizer; without, the installed one is used")
     parser.add_argument("--prefix", type=Path, help="a librdkafka that is built with it already")
@@ -288,7 +305,7 @@ def main():
     cache.mkdir(parents=True, exist_ok=True)
     prefix = arguments.prefix or (build_librdkafka_with(kind, arguments.librdkafka, cache) if arguments.librdkafka else None)
     prefix = prefix and prefix.resolve()
-    if kind != "leaks":         # its stress is asan's
+    if kind not in ("leaks", "tsan-python"):        # whose stress is that of asan and tsan
         control(kind, cache)
         rounds = arguments.rounds // (10 if kind == "valgrind" else 1)
         code = stress(kind, cache, arguments.seed, rounds, prefix)
@@ -298,7 +315,7 @@ def main():
         return code
     control(kind, cache, python=True)
     folder = build_kafkapp(kind, prefix, cache)
-    tests = arguments.tests or (SHORT_VALGRIND if kind == "valgrind" else SHORT)
+    tests = arguments.tests or {"valgrind": SHORT_VALGRIND, "tsan-python": SHORT_THREADS}.get(kind, SHORT)
     command = [*before(kind, cache, python=True), sys.executable, *(["-c", PYTEST] if kind == "leaks" else ["-m", "pytest"]),
                "-q", "-s", "-p", "no:cacheprovider", "-p", "no:faulthandler", "-o", "timeout=600",
                *(f"--deselect={test}" for test in DESELECTED.get(kind, ())), *tests]

@@ -147,7 +147,8 @@ def bench(*arguments, status=0):
     return done.stdout
 
 
-@pytest.mark.parametrize("name", ["callback", "no-callback", BATCH, "sync", "memory", "reports", "topics", "file", "steady"])
+@pytest.mark.parametrize("name", ["callback", "no-callback", BATCH, "sync", "memory", "reports", "topics", "file", "steady",
+                                  "threads"])
 def test_scenario_gives_json_in_which_all_is_delivered(servers, name):
     said = json.loads(bench(name, "--json", "--rounds", "1", "--scale", "0.001", "-b", servers))
     assert said["machine"]["librdkafka"] and said["machine"]["cpu"] and said["broker"] == servers
@@ -159,7 +160,7 @@ def test_scenario_gives_json_in_which_all_is_delivered(servers, name):
         assert case["rounds"][0]["delivered"] == case["records"]
     assert {target["name"] for target in scenario["targets"]} >= {
         "callback": {"P1", "P2"}, "no-callback": {"P3"}, "batch": {"P4", "P5"}, "sync": {"P9"}, "memory": {"P11"},
-        "reports": {"P8"}, "topics": {"P16"}, "file": {"P15"}, "steady": {""}}[name]
+        "reports": {"P8"}, "topics": {"P16"}, "file": {"P15"}, "steady": {""}, "threads": {""}}[name]
 
 
 def test_table_says_what_was_measured_on(servers):

@@ -18,18 +18,19 @@ ROOT = Path(__file__).resolve().parent.parent
 INSTALLED = Path(kafkapp.__file__).parent
 MOST_LINES = 450
 # To be divided; until then they may not grow.
-LONGER = {"kafkapp/client.pyx": 460}
+LONGER = {}
 NOT_OURS = {".git", ".venv", "build", "dist", "__pycache__", "node_modules"}
 
 # From the bottom up. A module may import what stands in the rows above its own, nothing else of kafkapp's.
 LAYERS = [
     {"librdkafka"},
-    {"librdkafka_mock"},
+    {"librdkafka_mock", "buffers"},
     {"errors", "forks", "visible", "timeouts", "options", "metadata", "timestamp", "config", "mockargs"},
     {"views"},
     {"records"},
     {"delivery", "conf"},
     {"events", "columns"},
+    {"handle"},
     {"client"},
     {"batch", "requests", "sender", "ending"},
     {"cutting"},

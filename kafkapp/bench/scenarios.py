@@ -200,6 +200,17 @@ STEADY = Scenario(
     (Target("", "growth of its memory, bytes a record", lambda outcomes: outcomes[OURS].growth_bytes, at_most=0.1),),
     ("growth_bytes", "rate"), default=False)
 
+# Nothing is sent out: on a machine of two cores the broker, and librdkafka's threads, would be in the senders' way.
+THREADS = Scenario(
+    "threads", "send(record, callback) by 1 and 2 threads; nothing is sent out; a free-threaded Python tells another tale",
+    tuple(ours("threads", 400_000, label, online=False, options={"threads": count, "producers": producers})
+          for label, count, producers in (("1 thread", 1, 1), ("2 threads, a producer each", 2, 2),
+                                          ("2 threads, one producer", 2, 1))),
+    (Target("", "rate of 2 threads with a producer each against 1", rates("2 threads, a producer each", "1 thread")),
+     Target("", "rate of 2 threads with one producer against 1", rates("2 threads, one producer", "1 thread")),
+     Target("", "CPU of the same", cpus("2 threads, one producer", "1 thread"))),
+    ("rate", "wall_us", "cpu_us"), default=False)
+
 FILE = Scenario(
     "file", "a file's lines of 65 bytes: kafkapp produce and kcat, with the start of either",
     (Case("kafkapp produce", "programs", "kafkapp-produce", 2_000_000, size=65, needs=(*KAFKAPP, "kafkapp.cli"),
@@ -218,4 +229,4 @@ JAVA = Scenario(
 
 ALL = {scenario.name: scenario for scenario in (
     CALLBACK, NO_CALLBACK, BATCH, COPY, STALL, REPORTS, SYNC, ASYNCIO, MEMORY, IMPORT, TOPICS, FLAT, FILE,
-    PATHS, COPY_ALL, PARTITIONS, FLAT_LONG, STEADY, JAVA)}
+    PATHS, COPY_ALL, PARTITIONS, FLAT_LONG, THREADS, STEADY, JAVA)}

@@ -4,6 +4,7 @@ Run by cibuildwheel with nothing but the wheel and its dependencies: `python -I 
 VERSION is the librdkafka that must be inside. Needs no broker: kafkapp brings a cluster.
 """
 import sys
+import sysconfig
 import time
 from importlib.metadata import version
 
@@ -20,6 +21,8 @@ def check_what_it_is():
     assert kafkapp.__version__ == version("kafkapp")
     missing = FEATURES - {*kafkapp.librdkafka_features()} - ({"oidc"} if len(sys.argv) < 2 else set())
     assert not missing, f"librdkafka {kafkapp.librdkafka_version()} lacks {missing}"
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        assert not sys._is_gil_enabled(), "the import has switched the GIL on"
     assert kafkapp.librdkafka_version() == (sys.argv[1:] or [kafkapp.librdkafka_version()])[0]
 
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import statistics
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -202,6 +203,39 @@ def hold(run: Run) -> None:
     leave(run)
 
 
+def threads(run: Run) -> None:
+    """`threads` threads send into the queues of `producers` producers; nothing is sent out: the cost of `send` alone.
+
+    Each has a callback and a value of its own: what threads share costs more without the GIL, and is not kafkapp's.
+    """
+    count, topic = run.options["threads"], run.topic
+    producers = [KafkaAsyncProducer(run.properties()) for _ in range(run.options["producers"])]
+    callbacks = [Reports() for _ in range(count)]
+    ready = threading.Barrier(count + 1)
+
+    def work(number: int) -> None:
+        send, callback = producers[number % len(producers)].send, callbacks[number]
+        value = run.value[:-1] + run.value[-1:]
+        send(ProducerRecord(topic, 0, None, value), callback)
+        ready.wait(30)
+        for _ in range(number + count, run.records, count):
+            send(ProducerRecord(topic, 0, None, value), callback)
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(count)]
+    for worker in workers:
+        worker.start()
+    ready.wait(30)
+    run.start()
+    for worker in workers:
+        worker.join()
+    seconds, cpu = time.perf_counter() - run.begin, time.process_time() - run.cpu
+    for producer in producers:
+        producer.purge()
+        producer.flush(30)
+    run.report(sum(callback.failed for callback in callbacks), seconds=seconds, cpu=cpu)
+    leave(run)
+
+
 def steady(run: Run) -> None:
     """Stretch after stretch of records, all delivered: does the process grow? The first quarter may, to its size."""
     producer, reports, value, topic = warmed(run), Reports(), run.value, run.topic
@@ -219,4 +253,4 @@ def steady(run: Run) -> None:
 
 
 PATHS = {"send": send, "manual": send_manual, "try_send": try_send, "list": send_batch, "columns": send_columns,
-         "sync": sync, "reports": reports, "stall": stall, "hold": hold, "steady": steady}
+         "sync": sync, "reports": reports, "stall": stall, "hold": hold, "threads": threads, "steady": steady}

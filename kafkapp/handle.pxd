@@ -1,0 +1,38 @@
+# Contract of kafkapp.handle with the client that is made upon it. Layer L4.
+
+from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t
+
+from kafkapp.delivery cimport Topic, kp_deliveries
+from kafkapp.librdkafka cimport rd_kafka_t
+
+
+cdef enum:
+    OPEN
+    CLOSING                         # close() waits for the last reports; no new calls
+    CLOSED
+
+
+cdef class Handle:
+    cdef kp_deliveries deliveries   # the records in flight, and their reports
+    cdef rd_kafka_t *rk             # NULL: destroyed, or never made
+    cdef void *conf                 # rd_kafka_conf_t: answers get_property, after close too
+    cdef void *topic_conf           # rd_kafka_topic_conf_t, likewise
+    cdef int state                  # OPEN again after a close() that was interrupted
+    cdef int forks                  # forks() of the process that made it
+    cdef dict topics                # str -> Topic, for the life of the handle
+    cdef list topic_list            # the same, by Topic.index
+    cdef object topic_lock          # one thread at a time makes a handle: its opaque is the Topic of that thread
+    cdef PyObject *last_topic       # the Topic of the last record, borrowed: most programs send to the same one again
+
+    cdef bint foreign(self) noexcept
+    cdef int check_open(self) except -1
+    cdef int enter(self) except -1
+    cdef bint enter_unless_closed(self) except -1
+    cdef int leave(self) except -1
+    cdef int destroy(self) except -1
+    cdef int destroy_handle(self, rd_kafka_t *rk) noexcept
+    cdef int64_t outstanding(self) noexcept
+    cdef object fatal_error(self)
+    cdef PyObject *topic(self, str name) except NULL    # a Topic, borrowed: this keeps it
+    cdef Topic new_topic(self, str name)
