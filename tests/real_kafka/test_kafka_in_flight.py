@@ -17,7 +17,7 @@ CASES = [("none", 1000, False), ("none", 300_000, False), ("none", 300_000, True
 
 @pytest.mark.parametrize("codec, size, idempotent", CASES)
 def test_written_to_in_flight(kafka_nodes, make_topic, proxies, faults, codec, size, idempotent):
-    topic, count = make_topic(), faults.rounds(4, 300)
+    topic, count = make_topic(), faults.rounds(12 if size > 65_535 else 4, 300)
     before = proxies.count("request", PRODUCE)
     errors = written_to(proxies.bootstrap_servers, topic, count, size, compression_type=codec, enable_idempotence=idempotent)
     requests = proxies.count("request", PRODUCE) - before
