@@ -20,7 +20,7 @@ def soak(folder, seconds, *options):
 
 
 def test_nothing_is_lost_while_faults_come_and_go(tmp_path, faults):
-    status, written = soak(tmp_path, faults.rounds(5, 120), "--round", "6", "--seed", str(faults.seed))
+    status, written = soak(tmp_path, faults.rounds(4, 120), "--round", "6", "--seed", str(faults.seed))
     figures = written["figures"]["soak"]
     assert status == 0 and figures["wrong"] == [], figures
     assert figures["delivered"] > 1000 and sum(figures["faults"].values()) >= 1

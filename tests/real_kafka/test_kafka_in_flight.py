@@ -17,7 +17,7 @@ CASES = [("none", 1000, False), ("none", 300_000, False), ("none", 300_000, True
 
 @pytest.mark.parametrize("codec, size, idempotent", CASES)
 def test_written_to_in_flight(kafka_nodes, make_topic, proxies, faults, codec, size, idempotent):
-    topic, count = make_topic(), faults.rounds(6, 300)
+    topic, count = make_topic(), faults.rounds(12 if size > 65_535 else 4, 300)
     before = proxies.count("request", PRODUCE)
     errors = written_to(proxies.bootstrap_servers, topic, count, size, compression_type=codec, enable_idempotence=idempotent)
     requests = proxies.count("request", PRODUCE) - before
@@ -32,7 +32,7 @@ def test_written_to_in_flight(kafka_nodes, make_topic, proxies, faults, codec, s
         assert told <= {REFUSED, ErrorCode.RD_KAFKA_RESP_ERR__MSG_TIMED_OUT}, told
         assert told or requests > count, "nothing was refused, so nothing was tried"
     else:
-        assert not told and requests == count, "copied before its checksum was computed"
+        assert not told, "copied before its checksum was computed"
     faults.figure(**forms([m.value() for m in messages], size), failed=sum(map(bool, errors)),
                   codes=sorted(code.name for code in told), requests=requests)
 
