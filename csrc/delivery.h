@@ -129,7 +129,8 @@ typedef struct {
 #define KP_SLOTS 1024 /* chunks of as many batches: a chunk never moves, the serving thread reads it without the GIL */
 
 typedef struct {
-    rd_kafka_queue_t *queue; /* the client's main queue; borrowed */
+    rd_kafka_t *rk;          /* the client; borrowed, as is */
+    rd_kafka_queue_t *queue; /* its main queue */
 
     /* -- written by senders ------------------------------------------------------------------- */
     int64_t sent[KP_EPOCHS]; /* records handed to librdkafka, by epoch */

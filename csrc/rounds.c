@@ -215,12 +215,20 @@ void kp_round_end(kp_deliveries *d) {
     pthread_mutex_unlock(&d->lock);
 }
 
+/* After a fatal error librdkafka sends nothing any more, yet may leave what is queued to its message.timeout.ms. It is
+ * told of at once; what is in flight may be acknowledged yet, or comes back to the queue. */
+static void give_up_if_fatal(kp_deliveries *d) {
+    if (rd_kafka_fatal_error(d->rk, NULL, 0) && kp_outstanding(d))
+        rd_kafka_purge(d->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING);
+}
+
 /* Serve one round. Returns 1 when Python has to settle it: the caller then ends it; 0 when that was all, also when
  * another thread serves. `seen`: kp_rounds before what is waited for was found missing. Adds the number of records
  * reported to *reported. */
 int kp_serve(kp_deliveries *d, int64_t seen, int timeout_ms, size_t most, int64_t *reported) {
     if (!kp_round_begin(d, seen, timeout_ms))
         return 0;
+    give_up_if_fatal(d);
     *reported += round_drain(d, timeout_ms, most);
     if (d->report_count || d->other_count)
         return 1;

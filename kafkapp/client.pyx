@@ -69,6 +69,7 @@ cdef class Client(Handle):
         if self.rk is NULL:
             rd_kafka_conf_destroy(conf)     # rdkafka.h: "on failure ... the application is responsible"
             raise new_exception(rd_kafka_last_error(), redact(errstr.decode("utf-8", "replace"), given))
+        self.deliveries.rk = self.rk
         self.deliveries.queue = rd_kafka_queue_get_main(self.rk)
         self.conf = conf_in_force(self.rk)
         self.topic_conf = rd_kafka_default_topic_conf_dup(self.rk)

@@ -52,6 +52,7 @@ cdef extern from "delivery.h" nogil:
         int8_t status
 
     ctypedef struct kp_deliveries:
+        rd_kafka_t *rk
         rd_kafka_queue_t *queue
         int64_t *sent
         int64_t *done

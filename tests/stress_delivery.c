@@ -370,6 +370,7 @@ static int open_client(void) {
     rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
     if (!rk || kp_deliveries_init(&d))
         return puts(text), 0;
+    d.rk = rk;
     d.queue = rd_kafka_queue_get_main(rk);
     rkt = rd_kafka_topic_new(rk, "t", topic_conf);
     return 1;

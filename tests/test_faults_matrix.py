@@ -4,6 +4,7 @@ Layer: fault tests F01, F02, F04, F11-F16, F19, F21, F25, F26, F36, F51. The log
 """
 import logging
 import sys
+import threading
 import time
 
 import pytest
@@ -59,8 +60,7 @@ def test_nothing_is_lost_and_each_report_is_true(topic, faults, kind, fault):
                           lambda metadata, error: write(ledger, metadata, error))
             if number % 100 == 50:
                 disturb(number // 100)
-                if kind == "Manual":
-                    producer.poll_events(0.01)
+                time.sleep(0.005)
         producer.close(60)
         verdict = ledger.verdict(read_log(cluster.bootstrap_servers, topic))
         # The embedded cluster appends what it has already: duplicates after a lost answer are for a real broker to refuse.
@@ -234,6 +234,45 @@ def test_after_a_fatal_error_sends_say_why_and_a_new_producer_works(cluster, top
             outcomes = []
             another.send(ProducerRecord(topic, 0, value=b"v"), lambda metadata, error, seen=outcomes: seen.append(error))
         assert outcomes == [None]
+
+
+@pytest.mark.parametrize("kind", ["Auto", "Manual", "sync"])
+def test_what_comes_back_to_the_queue_after_a_fatal_error_is_told_of_at_once(topic, kind):
+    """librdkafka sends it no more, and would tell of it when its message.timeout.ms is over, five minutes later."""
+    codes = []
+
+    def send_to_the_slow_one():
+        record = ProducerRecord(topic, 1, value=b"v")
+        if kind != "sync":
+            producer.send(record, lambda metadata, error: codes.append(error.code))
+            return
+        with pytest.raises(KafkaException) as caught:
+            producer.send(record)
+        codes.append(caught.value.error.code)
+
+    with MockCluster(2) as cluster, make(kind, cluster, IDEMPOTENT) as producer:
+        cluster.create_topic(topic, 2)
+        for partition in 0, 1:
+            cluster.set_leader(topic, partition, partition + 1)
+            producer.send(ProducerRecord(topic, partition, value=b"v"))
+        producer.flush(10)
+        cluster.push_broker_errors(2, ApiKey.Produce, (ErrorCode.RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION, 0.5))
+        thread = threading.Thread(target=send_to_the_slow_one)
+        thread.start()
+        time.sleep(0.1)     # its request is out
+        cluster.push_broker_errors(1, ApiKey.Produce, (ErrorCode.RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER, 0))
+        begin, error = time.monotonic(), None
+        while not (error and error.is_fatal) and time.monotonic() < begin + 20:
+            try:
+                producer.send(ProducerRecord(topic, 0, value=b"v"))
+                time.sleep(0.005)
+            except KafkaException as exc:
+                error = exc.error
+        assert error.is_fatal and not codes
+        if kind != "sync":
+            producer.flush(20)
+        thread.join(20)
+        assert codes == [ErrorCode.RD_KAFKA_RESP_ERR__PURGE_QUEUE]
 
 
 def test_logs_at_full_rate_whose_handler_raises_sends_and_closes(broker, topic):
