@@ -224,8 +224,10 @@ def threads(run: Run) -> None:
     workers = [threading.Thread(target=work, args=(number,)) for number in range(count)]
     for worker in workers:
         worker.start()
+    while ready.n_waiting < count:
+        time.sleep(0.001)
+    run.start()         # before they do: they would not wait for it
     ready.wait(30)
-    run.start()
     for worker in workers:
         worker.join()
     seconds, cpu = time.perf_counter() - run.begin, time.process_time() - run.cpu
