@@ -8,3 +8,6 @@
 #define PyMutex pthread_mutex_t /* zero is one that nobody holds, as for CPython's */
 #define PyMutex_Lock(mutex) pthread_mutex_lock(mutex)
 #define PyMutex_Unlock(mutex) pthread_mutex_unlock(mutex)
+#if PY_VERSION_HEX < 0x030D0000
+typedef int PyCriticalSection; /* csrc/ itself enters none: it is for the modules */
+#endif

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import statistics
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -208,7 +209,7 @@ def threads(run: Run) -> None:
 
     Each has a callback and a value of its own: what threads share costs more without the GIL, and is not kafkapp's.
     """
-    count, topic = run.options["threads"], run.topic
+    count, topic = run.options["threads"], sys.intern(run.topic)     # as a name in a program's text is
     producers = [KafkaAsyncProducer(run.properties()) for _ in range(run.options["producers"])]
     callbacks = [Reports() for _ in range(count)]
     ready = threading.Barrier(count + 1)
@@ -224,8 +225,10 @@ def threads(run: Run) -> None:
     workers = [threading.Thread(target=work, args=(number,)) for number in range(count)]
     for worker in workers:
         worker.start()
+    while ready.n_waiting < count:
+        time.sleep(0.001)
+    run.start()         # before they do: they would not wait for it
     ready.wait(30)
-    run.start()
     for worker in workers:
         worker.join()
     seconds, cpu = time.perf_counter() - run.begin, time.process_time() - run.cpu
