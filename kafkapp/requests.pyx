@@ -1,19 +1,23 @@
-"""Calls of librdkafka that can neither be interrupted nor resumed: a thread of their own waits for them.
+"""Calls of librdkafka that cannot be interrupted, and better are not resumed: a thread of their own waits for them.
 
 Layer L5: knows clients. The thread that asked answers signals meanwhile, and may leave; the request goes on to its end.
 """
+from kafkapp.errors import Error
 from kafkapp.metadata import BrokerMetadata, Node, PartitionInfo
 
 cimport cython
-from libc.stdint cimport INT32_MAX
+from cpython.exc cimport PyErr_CheckSignals
+from libc.stdint cimport INT32_MAX, int64_t
 
 from kafkapp.client cimport Client
-from kafkapp.delivery cimport KP_READ, KP_SET, Topic, kp_enter
+from kafkapp.delivery cimport KP_READ, KP_SET, Topic, kp_enter, kp_rounds
 from kafkapp.errors cimport new_exception, take_error
 from kafkapp.librdkafka cimport *
-from kafkapp.timeouts cimport remaining
+from kafkapp.timeouts cimport passed, remaining
 
 cdef double SLICE = 0.1     # seconds; the longest wait without a look at signals
+cdef double LAST = 0.001    # seconds between the end of the request and the word of it
+cdef int SERVING_SLICE = 10     # ms; a turn of a thread that serves meanwhile, which the end of the request ends
 
 
 cdef class Request:
@@ -33,11 +37,13 @@ cdef class Request:
         except BaseException as exc:
             self.failure = exc
         finally:
+            with nogil:
+                rd_kafka_queue_yield(self.client.deliveries.queue)
             self.client.leave()
             KP_SET(self.over, True)     # after the failure, and what call() has found
             self.done.set()
 
-    cdef int wait(self, Client client, int64_t deadline) except -1:
+    cdef int start(self, Client client, int64_t deadline) except -1:
         from _thread import start_new_thread
         from threading import Event
         self.client = client
@@ -50,13 +56,26 @@ cdef class Request:
         except:
             client.leave()
             raise
-        while not KP_READ(self.over) and not self.done.wait(SLICE):
-            if not client.background and not KP_READ(client.driven):
-                client.serve(0, 0, None)   # it may need a token first
+        return 0
+
+    cdef bint wait(self, int64_t deadline, list raised) except -1:
+        """Wait for the answer, and serve what it may need first: a token, reports. False when the time was over."""
+        cdef int64_t seen
+        cdef Client client = self.client
+        while not KP_READ(self.over):
+            if passed(deadline):
+                return False
+            if client.background or KP_READ(client.driven):
+                self.done.wait(SLICE)
+            else:
+                seen = kp_rounds(&client.deliveries)
+                client.serve(seen, SERVING_SLICE, raised)
+                PyErr_CheckSignals()
+                self.done.wait(LAST)
             client.check_open()
         if self.failure is not None:
             raise self.failure
-        return 0
+        return True
 
 
 @cython.final
@@ -86,7 +105,8 @@ cdef object fetch_metadata(Client client, str topic, int64_t deadline):
     client.enter()      # this thread serves: a close() on another one must not destroy the handle meanwhile
     try:
         request.topic = <Topic>client.topic(topic)
-        request.wait(client, deadline)
+        request.start(client, deadline)
+        request.wait(-1, None)      # librdkafka keeps the time
     finally:
         client.leave()
     if request.err:
@@ -125,9 +145,56 @@ cdef object send_offsets(Client client, list offsets, str group_id, int64_t dead
     request.group_id = group_id
     client.enter()
     try:
-        request.wait(client, deadline)
+        request.start(client, deadline)
+        request.wait(-1, None)
     finally:
         client.leave()
+    return request.error
+
+
+@cython.final
+cdef class TransactionRequest(Request):
+    cdef TransactionCall make
+    cdef object error
+
+    cdef int call(self) except -1:
+        cdef rd_kafka_error_t *error
+        cdef rd_kafka_t *rk = self.client.rk
+        with nogil:
+            error = self.make(rk, self.timeout_ms)
+        self.error = take_error(error)
+        return 0
+
+    cdef bint ended(self, int64_t deadline, list raised) except -1:
+        """As wait(); when it has ended it is not under way any more."""
+        try:
+            return self.wait(deadline, raised)
+        finally:
+            if KP_READ(self.over):
+                with cython.critical_section(self.client):
+                    if self.client.request is self:
+                        self.client.request = None
+
+
+cdef object call_transaction(Client client, TransactionCall call, int64_t deadline, list raised):
+    """Returns the Error, or None. What an interrupted call left under way is waited for: the same call is taken up, and
+    of another nobody asks any more how it ended."""
+    cdef TransactionRequest request
+    cdef TransactionCall made
+    with cython.critical_section(client):
+        request = client.request
+    if request is not None:
+        made = request.make
+        if not request.ended(deadline, raised):
+            return Error(RD_KAFKA_RESP_ERR__TIMED_OUT, "an interrupted call is still under way", is_retriable=True)
+        if made == call:
+            return request.error
+    request = TransactionRequest.__new__(TransactionRequest)
+    request.make = call
+    request.start(client, deadline)
+    with cython.critical_section(client):
+        client.request = request
+    request.ended(-1, raised)   # librdkafka keeps the time
     return request.error
 
 

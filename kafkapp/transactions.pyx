@@ -1,13 +1,12 @@
 """Transactions: what a producer with a `transactional.id` sends between begin and commit is read whole or not at all.
 
-Layer L6: the base of both producers. librdkafka's calls are made in slices, which it resumes, so that signals are
-answered, and reports served where no background thread does: a commit waits for them.
+Layer L6: the base of both producers. librdkafka's calls are made by threads of their own, so that signals are answered
+meanwhile, and reports served where no background thread does: a commit waits for them.
 """
 from time import sleep
 
 from kafkapp.errors import KafkaException
 
-from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t
 from posix.unistd cimport usleep
 
@@ -23,16 +22,9 @@ from kafkapp.librdkafka cimport (
     rd_kafka_commit_transaction,
     rd_kafka_error_t,
     rd_kafka_init_transactions,
-    rd_kafka_t,
 )
-from kafkapp.requests cimport send_offsets
-from kafkapp.timeouts cimport deadline_of, passed, remaining
-
-ctypedef rd_kafka_error_t *(*Call)(rd_kafka_t *, int) noexcept nogil
-
-cdef enum:
-    SLICE = 100     # ms; the longest wait without a look at signals
-    SERVING_SLICE = 10      # ms; the same where this thread has to serve the reports that the call waits for
+from kafkapp.requests cimport TransactionCall, call_transaction, send_offsets
+from kafkapp.timeouts cimport deadline_of, passed
 
 # A call that resumes as its end comes in takes the end for its own step's, and returns a step too early: the next
 # begin_transaction would too, and a send find no transaction. librdkafka's thread needs microseconds for that step.
@@ -47,7 +39,8 @@ cdef class Transactional(Sender):
     def init_transactions(self, timeout=None):
         """Get ready for transactions: end what an earlier producer with this `transactional.id` left, and fence it.
 
-        Once, before the first transaction. Blocks, without the GIL; can be called again after a time-out or Ctrl-C.
+        Once, before the first transaction. Blocks, without the GIL; can be called again after a time-out or Ctrl-C, as
+        `commit_transaction`.
 
         Args:
             timeout: seconds (int, float or timedelta), None waits for ever.
@@ -84,7 +77,8 @@ cdef class Transactional(Sender):
     def commit_transaction(self, timeout=None):
         """Flush, and commit the transaction.
 
-        Blocks, without the GIL; can be called again after a time-out or Ctrl-C.
+        Blocks, without the GIL; can be called again after a time-out or Ctrl-C. After Ctrl-C it goes on to its end: this
+        call takes it up again, the others of a transaction wait for it first.
 
         Args:
             timeout: seconds (int, float or timedelta), None waits for ever.
@@ -101,7 +95,7 @@ cdef class Transactional(Sender):
     def abort_transaction(self, timeout=None):
         """Give up what is in flight, and abort the transaction.
 
-        Blocks, without the GIL; can be called again after a time-out or Ctrl-C.
+        Blocks, without the GIL; can be called again after a time-out or Ctrl-C, as `commit_transaction`.
 
         Args:
             timeout: seconds (int, float or timedelta), None waits for ever.
@@ -184,34 +178,23 @@ class Transaction:
                 sleep(PAUSE)
 
 
-cdef int run(Client client, Call call, str what, int64_t deadline) except -1:
-    """Make a call that librdkafka resumes, slice by slice."""
+cdef int run(Client client, TransactionCall call, str what, int64_t deadline) except -1:
+    """Make a call that librdkafka ends when it thinks fit, and resumes: when no time-out of the user's is over."""
     cdef list raised = None if client.background else []
-    cdef rd_kafka_error_t *c_error
-    cdef rd_kafka_t *rk
     cdef object error, reason = None
-    cdef int ms
     client.check_blocking(what)
     client.enter()
-    rk = client.rk
     try:
         while True:
-            ms = remaining(deadline, SLICE if client.background else SERVING_SLICE)
-            with nogil:
-                c_error = call(rk, ms)
-            error = take_error(c_error)
+            error = call_transaction(client, call, deadline, raised)
             if error is None or not goes_on(call, error):
                 break
             KP_SET(client.resumes, True)
             if error.code != RD_KAFKA_RESP_ERR__TIMED_OUT:
                 reason = error
             if passed(deadline):
-                error = reason or error     # librdkafka forgets the reason from slice to slice
+                error = reason or error     # librdkafka forgets the reason from call to call
                 break
-            if not client.background:
-                client.serve(0, 0, raised)
-            PyErr_CheckSignals()
-            client.check_open()
         if error is None and KP_TAKE_FLAG(client.resumes):
             with nogil:
                 usleep(ACKNOWLEDGED)
@@ -229,11 +212,11 @@ cdef int run(Client client, Call call, str what, int64_t deadline) except -1:
     return 0
 
 
-cdef bint goes_on(Call call, error):
-    """Whether the call is still under way, and only the slice was over."""
+cdef bint goes_on(TransactionCall call, error):
+    """Whether the call is still under way, and only its time was over."""
     if not error.is_retriable:
         return False
-    if call == <Call>rd_kafka_init_transactions:
+    if call == <TransactionCall>rd_kafka_init_transactions:
         # At the end of its time it gives, if it can, the error that it is retrying in place of the time-out.
         return error.code not in (RD_KAFKA_RESP_ERR__CONFLICT, RD_KAFKA_RESP_ERR__PREV_IN_PROGRESS)
     return error.code == RD_KAFKA_RESP_ERR__TIMED_OUT
