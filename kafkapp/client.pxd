@@ -17,7 +17,7 @@ cdef class Client(Handle):
     cdef unsigned long closer       # ident of the thread that closes it, or has; 0: none
     cdef int unsaid                 # it was not said yet that it was left open
     cdef readonly bint background   # a thread of ours serves; else the callers do
-    cdef object request             # the call of a transaction that is under way, also when nobody waits for it any more
+    cdef object request             # a call of a transaction that is under way, and may have been left so
     cdef int resumes                # the next goes on where one was left whose time was over
     cdef int driven                 # an event loop serves: no other thread may while it runs
     cdef EventHandlers handlers     # what logs, errors and statistics go to

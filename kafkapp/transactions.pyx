@@ -77,8 +77,8 @@ cdef class Transactional(Sender):
     def commit_transaction(self, timeout=None):
         """Flush, and commit the transaction.
 
-        Blocks, without the GIL; can be called again after a time-out or Ctrl-C. After Ctrl-C it goes on to its end: this
-        call takes it up again, the others of a transaction wait for it first.
+        Blocks, without the GIL; can be called again after a time-out or Ctrl-C. After Ctrl-C it goes on to its end:
+        this call takes it up again, the others of a transaction wait for it first.
 
         Args:
             timeout: seconds (int, float or timedelta), None waits for ever.
