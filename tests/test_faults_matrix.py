@@ -53,7 +53,10 @@ def test_nothing_is_lost_and_each_report_is_true(topic, faults, kind, fault):
             FAULTS[fault](cluster, topic, number)
 
         ledger = Ledger()
-        producer = make(kind, cluster, IDEMPOTENT, {"reconnect.backoff.ms": 5, "reconnect.backoff.max.ms": 50})
+        # The embedded cluster takes a batch after one that it has refused, and librdkafka then believes that it had the first
+        # too, where its code leaves that open (REQUEST_TIMED_OUT). A real broker does not: it looks at sequence numbers.
+        requests = {"max.in.flight": 1} if fault == "retriable codes" else {}
+        producer = make(kind, cluster, IDEMPOTENT, {"reconnect.backoff.ms": 5, "reconnect.backoff.max.ms": 50}, requests)
         for number in range(faults.rounds(600, 6000)):
             identity, payload = ledger.stamp(size=40 + faults.random.randrange(200))
             producer.send(ProducerRecord(topic, number % 3, value=bytearray(payload), id=identity),
