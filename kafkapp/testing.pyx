@@ -277,8 +277,8 @@ cdef class MockCluster:
         Args:
             topic: its name.
             partition: its number.
-            broker: the id of the new leader; None leaves the partition without one. Let nobody read it then: librdkafka's
-                embedded cluster, from 2.4 on, ends the process when it is asked for a partition without a leader.
+            broker: the id of the new leader; None leaves the partition without one. Let nobody read it then:
+                from librdkafka 2.4 on that ends the process.
         Raises:
             KafkaException: RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, the topic has no such partition;
                 RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE, the cluster has no such broker.
