@@ -6,8 +6,9 @@ wait for the next request. `name` begins with the number in docs/reliability.md.
 import time
 
 from far_cluster import FarCluster
+from support import LIBRDKAFKA
 
-from kafkapp import ErrorCode, librdkafka_version
+from kafkapp import ErrorCode
 
 PARTITIONS = 6
 
@@ -92,7 +93,7 @@ class Embedded:
             "F20 no broker for too long": lambda dice: self.down(dice, 6, [1, 2, 3]),
         }
         # From 2.4 on librdkafka's embedded cluster tells who asks to read where the leader is, and crashes where there is none.
-        if tuple(map(int, librdkafka_version().split(".")[:2])) >= (2, 4):
+        if LIBRDKAFKA >= (2, 4):
             del faults["F13 no leader"]
         return faults
 

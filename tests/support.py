@@ -17,7 +17,7 @@ import kafkapp
 ROOT = Path(__file__).resolve().parent.parent
 NOWHERE = "127.0.0.1:1"             # nothing listens there: connecting is refused at once
 HELD = {"linger.ms": 60000}         # records stay in librdkafka's queue until a flush or a purge
-
+LIBRDKAFKA = tuple(map(int, kafkapp.librdkafka_version().split("-")[0].split(".")))     # (2, 0, 2), say; to be compared
 
 
 def needs(feature):

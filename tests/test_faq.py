@@ -6,7 +6,7 @@ import json
 import threading
 
 import pytest
-from support import HELD, NOWHERE, Reports, Stopwatch, consume, properties, run_python
+from support import HELD, LIBRDKAFKA, NOWHERE, Reports, Stopwatch, consume, properties, run_python
 
 from kafkapp import (
     ErrorCode,
@@ -16,7 +16,6 @@ from kafkapp import (
     KafkaSyncProducer,
     PersistedStatus,
     ProducerRecord,
-    librdkafka_version,
 )
 from kafkapp.testing import MockCluster
 
@@ -181,7 +180,7 @@ def test_a_topic_that_the_cluster_does_not_create_is_unknown(broker, topic, kind
     check_unknown(kind, properties(broker, PATIENCE), topic)
 
 
-@pytest.mark.skipif(tuple(map(int, librdkafka_version().split(".")[:2])) < (2, 4),
+@pytest.mark.skipif(LIBRDKAFKA < (2, 4),
                     reason="the mock cluster of this librdkafka creates topics that a client does not ask it to create")
 @each_kind
 def test_a_topic_that_the_producer_does_not_want_created_is_unknown(broker, topic, kind):

@@ -3,6 +3,7 @@
 Layer: fault test F48. What one producer may cost is counted: threads, descriptors.
 """
 import time
+from pathlib import Path
 
 from faultkit import Books, descriptors, make, native_threads, together
 from support import run_python
@@ -60,6 +61,4 @@ producers[0].close(0)
 
 
 def test_control_one_producer_that_is_left_is_told_of(broker):
-    from pathlib import Path
-
     assert run_python(LEFT, Path(__file__).parent, broker.bootstrap_servers).split() == ["True", "True"]

@@ -16,7 +16,7 @@ from txn import open_producer
 from kafkapp import ProducerRecord
 from kafkapp.testing import MockCluster
 
-kind, starved = sys.argv[2], sys.argv[3] == "starved"
+starved = sys.argv[2] == "starved"
 BUSY = "import os, sys, time; os.sched_setaffinity(0, {int(sys.argv[1])}); end = time.time() + 15\\nwhile time.time() < end: pass"
 
 def threads():
@@ -25,9 +25,9 @@ def threads():
 with MockCluster() as cluster:
     cluster.create_topic("t")
     before = threads()
-    with open_producer(kind, cluster) as producer:
+    with open_producer("manual", cluster) as producer:
         producer.init_transactions(20)
-        cluster.set_rtt(None, 0.1 if kind == "auto" else 0.01)      # a commit takes a few of these
+        cluster.set_rtt(None, 0.01)      # a commit takes a few of these
         [main] = [int(t) for t in threads() - before if open(f"/proc/self/task/{t}/comm").read() == "rdk:main\\n"]
         if starved:
             cpu = max(os.sched_getaffinity(0))
@@ -48,7 +48,7 @@ print("ended")
 
 
 def transactions(how):
-    return run_python(PROGRAM, os.path.dirname(__file__), "manual", how, timeout=60).strip()
+    return run_python(PROGRAM, os.path.dirname(__file__), how, timeout=60).strip()
 
 
 @pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="needs Linux")

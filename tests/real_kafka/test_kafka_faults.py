@@ -10,11 +10,9 @@ from kafka_disk import SmallDisk, may_mount
 from ledger import Ledger, unpack
 from load import Load, ProducerIsFatal, open_sender
 from readback import read_log
+from support import LIBRDKAFKA
 
-import kafkapp
 from kafkapp import ErrorCode
-
-LIBRDKAFKA = tuple(int(part) for part in kafkapp.librdkafka_version().split(".")[:2])
 
 MSG_TIMED_OUT = ErrorCode.RD_KAFKA_RESP_ERR__MSG_TIMED_OUT
 

@@ -14,6 +14,7 @@ import pytest
 from certificates import DAY, Authority, x509
 from kafka_admin import wait_until
 from readback import read_messages
+from support import LIBRDKAFKA
 
 import kafkapp
 from kafkapp import ErrorCode, EventsPollingOption, KafkaException, ProducerRecord
@@ -236,8 +237,7 @@ def test_files_that_do_not_fit_raise_at_construction(world, open_producer, more,
 
 
 # librdkafka could not log in by SCRAM at newer brokers before (its changelog: "avoid concatenating").
-SCRAM_WORKS = tuple(map(int, kafkapp.librdkafka_version().split("-")[0].split("."))) >= (2, 6, 1)
-needs_scram = pytest.mark.skipif(not SCRAM_WORKS, reason="this librdkafka cannot log in by SCRAM at a broker of Kafka 4")
+needs_scram = pytest.mark.skipif(LIBRDKAFKA < (2, 6, 1), reason="this librdkafka cannot log in by SCRAM at a broker of Kafka 4")
 
 
 # -- SASL --------------------------------------------------------------------------------------------------------------
