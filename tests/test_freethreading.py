@@ -82,8 +82,11 @@ def change(seed):
     record = mine.choice(records)
     while not stop.is_set():
         what = mine.randrange(10)
-        if what < 3:
+        if what < 2:
             record.value = mine.choice(payloads + [None])
+        elif what == 2:
+            for n in range(100):        # nobody but the record has these: they are gone with the next one
+                record.value, record.key = bytes([n]) * 100, bytes([n]) * 50
         elif what == 3:
             record.key = mine.choice(payloads + [None])
         elif what == 4:
