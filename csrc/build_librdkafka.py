@@ -24,6 +24,8 @@ from pathlib import Path
 
 import hardening
 import native_table
+import patches
+from build_tools import BuildError, Unreachable, run, say
 
 OLDEST = "2.0.2"    # the oldest installed librdkafka that will do: Debian 12's
 VERSION = native_table.LIBRDKAFKA.version   # the release we build
@@ -48,14 +50,6 @@ OPTIONAL = {
 }
 
 
-class BuildError(Exception):
-    """The build cannot go on; the text says what to do."""
-
-
-class Unreachable(BuildError):
-    """A source could not be fetched: another one may do."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Library:
     """A librdkafka to compile and link against."""
@@ -66,11 +60,13 @@ class Library:
     ldflags: tuple[str, ...]
     files: tuple[Path, ...] = ()    # what must stand beside the modules that link it
     licences: tuple[Path, ...] = () # of what is linked into it, where that is pinned: a wheel's library
+    patched: bool = False           # with csrc/patches
 
     def verdict(self):
         """What this library has, what it lacks and why, in lines for people."""
         missing = [name for name in OPTIONAL if name not in self.features]
-        lines = [f"librdkafka {self.version} ({self.route})", f"features: {', '.join(self.features) or 'unknown'}"]
+        how = self.route + (", with kafkapp's patches" if self.patched else "")
+        lines = [f"librdkafka {self.version} ({how})", f"features: {', '.join(self.features) or 'unknown'}"]
         if self.licences:
             lines += [f"left out: {name}" for name in missing]
         elif self.files:
@@ -80,22 +76,6 @@ class Library:
         else:
             lines += [f"missing: {name} (not in that librdkafka)" for name in missing]
         return "\n".join(lines) + "\n"
-
-
-def say(text):
-    for line in text.splitlines():
-        print(f"kafkapp: {line}", file=sys.stderr, flush=True)
-
-
-def run(*command, **options):
-    """The output of a command, of which nothing is shown unless it fails."""
-    try:
-        return subprocess.run(command, check=True, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, **options).stdout
-    except OSError as error:
-        raise BuildError(f"{command[0]} cannot be run: {error.strerror}") from error
-    except subprocess.CalledProcessError as error:
-        raise BuildError(f"{shlex.join(map(str, command[:6]))} failed:\n{error.stdout[-4000:]}") from error
 
 
 # -- choosing ----------------------------------------------------------------------------------------------------------
@@ -157,8 +137,10 @@ def from_prefix(prefix, route, bundled=False):
     folder = ORIGIN if bundled else library.parent
     files = (library, prefix / "librdkafka-LICENSES.txt") if bundled else ()
     licences = tuple(sorted((prefix / "licences").glob("*.txt"))) if bundled else ()
-    return Library(route, version, features_of(library), (f"-I{prefix / 'include'}",),
-                   (str(library), f"-Wl,-rpath,{folder}"), files, licences)
+    patched = bundled and bool(patches.load())
+    cflags = (f"-I{prefix / 'include'}", *(["-DKAFKAPP_PATCHED_LIBRDKAFKA"] if patched else []))
+    return Library(route, version, features_of(library), cflags, (str(library), f"-Wl,-rpath,{folder}"), files,
+                   licences, patched)
 
 
 def features_of(library):
@@ -263,7 +245,7 @@ def needs_npm(build="build"):
     choice = os.environ.get("KAFKAPP_LIBRDKAFKA") or "auto"
     if choice not in ("auto", "bundled") or (choice == "auto" and have_system()) or npm_command():
         return False
-    if source_tree(build).exists():
+    if patches.applied(patches.load(), source_tree(build)):
         return False
     try:
         fetch(build, ["archive"])
@@ -279,7 +261,7 @@ def source_tree(build):
 
 
 def unpack(source, file, to):
-    """Only what the build needs; renamed when whole, so that an interrupted one is not taken for the tree."""
+    """Only what the build needs, patched; renamed when whole: an interrupted one is not taken for the tree."""
     part = to.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
     options = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
@@ -289,6 +271,8 @@ def unpack(source, file, to):
             if inside != member.name and inside.startswith(UNPACKED):
                 member.name = inside
                 tar.extract(member, part, **options)
+    patches.apply(patches.load(), part)
+    shutil.rmtree(to, ignore_errors=True)
     part.rename(to)
 
 
@@ -304,11 +288,11 @@ def make(build="build", prefix=None, kinds=("archive", "npm"), jobs=None, pinned
     jobs = jobs or (os.cpu_count() if MACOS else len(os.sched_getaffinity(0)))
     parts = build_parts().make(build, compiler, jobs) if pinned else None
     tree = source_tree(build)
-    if not tree.exists():
+    if not patches.applied(patches.load(), tree):
         unpack(*fetch(build, kinds), tree)
     settings = configure(tree, compiler, parts)
     found = [(tree / name).read_text() for name in ("config.h", "Makefile.config")]
-    facts = [VERSION, run(*compiler, "--version"), repr(hardening.compile_flags()), *found]
+    facts = [VERSION, patches.key(patches.load()), run(*compiler, "--version"), repr(hardening.compile_flags()), *found]
     facts += [(parts / "build.key").read_text()] if parts else []
     key = hashlib.sha256("\0".join(facts).encode()).hexdigest()
     stamp = prefix / "librdkafka-build.key"

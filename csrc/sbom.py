@@ -4,6 +4,7 @@ Used by kafkapp_build. Deterministic: no date, no random number, so that two bui
 """
 import json
 
+import patches
 from native_table import LIBRDKAFKA, PARTS, WITHIN_LIBRDKAFKA
 
 
@@ -13,6 +14,8 @@ def component(part):
     cpe = {"cpe": f"cpe:2.3:a:{part.cpe}:{part.version or '*'}:*:*:*:*:*:*:*"} if part.cpe else {}
     licence = {"name": "curl"} if part.licence == "curl" else {"id": part.licence}
     pedigree = {"pedigree": {"notes": f"a copy within the sources of {part.within}"}} if part.within else {}
+    if part is LIBRDKAFKA and (ours := patches.load()):
+        pedigree = {"pedigree": {"patches": [patched(patch) for patch in ours]}}
     references = [{"type": "source-distribution", "url": source.name,
                    "hashes": [{"alg": "SHA-256", "content": source.sha256}]}
                   for source in part.sources if source.kind == "archive"]
@@ -22,6 +25,11 @@ def component(part):
         "purl": f"pkg:generic/{part.name}" + (f"@{part.version}" if part.version else ""),
         **({"externalReferences": references} if references else {}), **pedigree,
     }
+
+
+def patched(patch):
+    return {"type": "unofficial", "diff": {"text": {"contentType": "text/x-diff", "content": patch.text.decode()}},
+            "resolves": [{"type": "defect", "id": patch.name, "name": patch.title, "description": patch.header}]}
 
 
 def document(version):

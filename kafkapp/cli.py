@@ -17,6 +17,7 @@ import click
 import kafkapp
 from kafkapp import ProducerConfig, SendOption
 from kafkapp.cli_produce import Misuse, Request, Run, note
+from kafkapp.conf import librdkafka_is_patched
 from kafkapp.lines import STDIN
 
 COMPLETION = """\b
@@ -34,7 +35,8 @@ def show_version(context: click.Context, parameter: click.Parameter, wanted: boo
         ours = kafkapp.__version__
     except ImportError:  # importlib's PackageNotFoundError is one
         ours = "(not installed)"
-    click.echo(f"kafkapp {ours}\nlibrdkafka {kafkapp.librdkafka_version()}\n"
+    patched = ", with kafkapp's patches" if librdkafka_is_patched() else ""
+    click.echo(f"kafkapp {ours}\nlibrdkafka {kafkapp.librdkafka_version()}{patched}\n"
                f"features: {', '.join(kafkapp.librdkafka_features())}")
     context.exit()
 

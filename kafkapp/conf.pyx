@@ -10,6 +10,16 @@ from kafkapp.librdkafka cimport *
 cdef extern from "verify.h" nogil:
     int kp_verify_certificates(rd_kafka_conf_t *conf)
 
+cdef extern from *:
+    """
+    #ifdef KAFKAPP_PATCHED_LIBRDKAFKA
+    #define KP_PATCHED_LIBRDKAFKA 1
+    #else
+    #define KP_PATCHED_LIBRDKAFKA 0
+    #endif
+    """
+    bint KP_PATCHED_LIBRDKAFKA
+
 # What the binding itself answers for; librdkafka sees none of them.
 OWN = ("delivery.report.only.error", "log.queue")
 # Those whose values may have a fraction.
@@ -164,6 +174,11 @@ cdef object conf_value(const rd_kafka_conf_t *conf, const rd_kafka_topic_conf_t 
 def librdkafka_version():
     """The version of the librdkafka in use, as text (`2.15.1`). Source: rd_kafka_version_str()."""
     return rd_kafka_version_str().decode()
+
+
+def librdkafka_is_patched():
+    """Whether it is kafkapp's own build, with the patches of csrc/patches."""
+    return KP_PATCHED_LIBRDKAFKA
 
 
 def librdkafka_features():

@@ -12,6 +12,7 @@ from commandline import ROOT, environment, finish, mock_cluster, new_topic, run,
 from readback import read_messages
 
 import kafkapp
+from kafkapp.conf import librdkafka_is_patched
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,8 @@ def test_mock_cluster_refuses(arguments):
 def test_versions():
     result = run("--version")
     assert result.returncode == 0
-    assert re.match(rf"kafkapp \S.*\nlibrdkafka {re.escape(kafkapp.librdkafka_version())}\nfeatures: {re.escape(', '.join(kafkapp.librdkafka_features()))}\n",
+    patched = ", with kafkapp's patches" * librdkafka_is_patched()
+    assert re.match(rf"kafkapp \S.*\nlibrdkafka {re.escape(kafkapp.librdkafka_version())}{patched}\nfeatures: {re.escape(', '.join(kafkapp.librdkafka_features()))}\n",
                     result.stdout)
 
 

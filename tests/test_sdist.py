@@ -19,6 +19,8 @@ def tree(tmp_path):
     left_out = shutil.ignore_patterns(".git", ".venv", "dist", "build", "*.egg-info", ".*_cache", "__pycache__", "*.so")
     tree = tmp_path / "tree"
     shutil.copytree(ROOT, tree, ignore=left_out)
+    (tree / "csrc" / "patches").mkdir(exist_ok=True)
+    (tree / "csrc" / "patches" / "of-a-test.patch").write_text("A patch\n\nReleases: all\nGoes: never\n")
     for command in (["init", "-q"], ["add", "-A"]):
         subprocess.run(["git", *command], cwd=tree, check=True, capture_output=True)
     if (ROOT / "build" / "kafkapp").exists():   # the C that was generated already: saves half a minute
@@ -49,5 +51,6 @@ def test_two_builds_are_the_same_bytes_and_hold_only_what_git_tracks(tree):
         assert {member.mtime for member in tar} == {1700000000}
     made = {name for name in names if name.startswith("kafkapp.egg-info/") or name in ("PKG-INFO", "setup.cfg")}
     assert names - made <= tracked
-    assert {"csrc/native_table.py", "csrc/delivery.c", "tests/wheel/light.py", "wheels.yml", "tests/conftest.py"} <= names
+    assert {"csrc/native_table.py", "csrc/delivery.c", "tests/wheel/light.py", "wheels.yml", "tests/conftest.py",
+            "csrc/patches/of-a-test.patch"} <= names
     assert "kafkapp/errors.c" not in names and "csrc/old.c" not in names
