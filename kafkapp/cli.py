@@ -8,17 +8,19 @@ import math
 import os
 import re
 import signal
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 import click
 
 import kafkapp
 from kafkapp import ProducerConfig, SendOption
-from kafkapp.cli_produce import Misuse, Request, Run, note
+from kafkapp.cli_produce import Misuse, Request, Run
 from kafkapp.conf import librdkafka_is_patched
 from kafkapp.lines import STDIN
+from kafkapp.streams import lost, note, say
 
 COMPLETION = """\b
 Shell completion, in the shell's start-up file:
@@ -36,9 +38,21 @@ def show_version(context: click.Context, parameter: click.Parameter, wanted: boo
     except ImportError:  # importlib's PackageNotFoundError is one
         ours = "(not installed)"
     patched = ", with kafkapp's patches" if librdkafka_is_patched() else ""
-    click.echo(f"kafkapp {ours}\nlibrdkafka {kafkapp.librdkafka_version()}{patched}\n"
-               f"features: {', '.join(kafkapp.librdkafka_features())}")
+    say(f"kafkapp {ours}\nlibrdkafka {kafkapp.librdkafka_version()}{patched}\n"
+        f"features: {', '.join(kafkapp.librdkafka_features())}")
     context.exit()
+
+
+class Carried(Exception):
+    """What click must not see on its way up: it prints, wraps or swallows the cause, each release in its own way."""
+
+
+@contextmanager
+def carried() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, EOFError, KeyboardInterrupt) as failure:
+        raise Carried from failure
 
 
 class Commands(click.Group):
@@ -55,6 +69,14 @@ class Commands(click.Group):
             return command
         return super().get_command(context, name)
 
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        with carried():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, context: click.Context) -> Any:
+        with carried():
+            return super().invoke(context)
+
 
 @click.group("kafkapp", cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=COMPLETION,
              invoke_without_command=True)
@@ -63,10 +85,27 @@ class Commands(click.Group):
 @click.pass_context
 def group(context: click.Context) -> None:
     """Send records to Kafka without copying them."""
-    if "NO_COLOR" in os.environ:
+    if os.environ.get("NO_COLOR"):
         context.color = False
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
+
+
+def parse_text(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    """Text that is there when the option is: -b "$BROKERS" with that variable unset must not mean its default."""
+    if text == "":
+        raise click.BadParameter("must not be empty")
+    try:
+        (text or "").encode()
+    except UnicodeEncodeError:
+        raise click.BadParameter("must be UTF-8") from None
+    return text
+
+
+def parse_paths(context: click.Context, parameter: click.Parameter, paths: tuple[str, ...]) -> tuple[str, ...]:
+    if "" in paths:
+        raise click.BadParameter("must not be empty")
+    return paths
 
 
 def parse_bytes(context: click.Context, parameter: click.Parameter, text: str | None) -> bytes | None:
@@ -110,7 +149,7 @@ def parse_pairs(context: click.Context, parameter: click.Parameter, texts: tuple
 def parse_files(context: click.Context, parameter: click.Parameter, paths: tuple[str, ...]) -> dict[str, str]:
     """Java's `.properties` as far as Kafka's tools use it: key=value, with # or ! before a comment."""
     pairs: dict[str, str] = {}
-    for path in paths:
+    for path in parse_paths(context, parameter, paths):
         try:
             with open(path, encoding="utf-8") as lines:
                 pairs.update(parse_line(f"{path}:{number}", line.strip()) for number, line in enumerate(lines, 1)
@@ -129,6 +168,14 @@ def parse_line(place: str, line: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
+def without(properties: dict[str, Any], above: dict[str, str]) -> dict[str, Any]:
+    """The properties less the servers, under either name, where `above` names some."""
+    names = (ProducerConfig.BOOTSTRAP_SERVERS, "metadata.broker.list")
+    if not any(name in above for name in names):
+        return properties
+    return {name: value for name, value in properties.items() if name not in names}
+
+
 def show_logs(wanted: bool) -> None:
     """librdkafka's logs to standard error, or nowhere: errors reach the user as results."""
     logger = logging.getLogger("kafkapp")
@@ -138,9 +185,9 @@ def show_logs(wanted: bool) -> None:
 
 
 @group.command(epilog=SECRETS)
-@click.argument("files", metavar="[FILE]...", nargs=-1)
-@click.option("-t", "--topic", help="Where to. Default: a topic named after the file.")
-@click.option("-b", "--bootstrap-servers", metavar="HOST:PORT,...",
+@click.argument("files", metavar="[FILE]...", nargs=-1, callback=parse_paths)
+@click.option("-t", "--topic", callback=parse_text, help="Where to. Default: a topic named after the file.")
+@click.option("-b", "--bootstrap-servers", metavar="HOST:PORT,...", callback=parse_text,
               help="Brokers to ask first. Without any, an embedded cluster is started, for a try.")
 @click.option("-X", "--property", "pairs", metavar="KEY=VALUE", multiple=True, callback=parse_pairs,
               help="A property of librdkafka; may be repeated.")
@@ -172,11 +219,10 @@ def produce(files: tuple[str, ...], topic: str | None, bootstrap_servers: str | 
     """
     if sync and manual:
         raise Misuse("--sync and --manual exclude each other")
-    if topic == "":
-        raise Misuse("--topic must not be empty")
-    properties: dict[str, Any] = {**filed, **pairs}
-    if bootstrap_servers:
-        properties[ProducerConfig.BOOTSTRAP_SERVERS] = bootstrap_servers
+    properties = {**without(filed, pairs), **pairs}
+    if bootstrap_servers is not None:
+        above = {ProducerConfig.BOOTSTRAP_SERVERS: bootstrap_servers}
+        properties = {**without(properties, above), **above}
     show_logs(verbose or "debug" in properties)
     return Run(Request(
         paths=files or (STDIN,), topic=topic, properties=properties,
@@ -199,24 +245,29 @@ def mock_cluster(brokers: int) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # before any thread starts: they wait for sigwait below
     show_logs(False)
     with MockCluster(brokers) as cluster:
-        click.echo(cluster.bootstrap_servers)
-        sys.stdout.flush()
-        signal.sigwait(ends)
+        say(cluster.bootstrap_servers)
+        if not lost:
+            signal.sigwait(ends)
     return 0
 
 
-def main() -> NoReturn:
-    """Run the command line and leave with its exit status."""
+def run() -> int:
+    """Run the command line; gives the exit status. Raises what is no error of use, for `__main__` to tell."""
+    status: int
     try:
-        status = group.main(prog_name="kafkapp", standalone_mode=False)
+        status = group.main(prog_name="kafkapp", standalone_mode=False) or 0
     except click.UsageError as failure:
         command = failure.ctx.command_path if failure.ctx else "kafkapp"
-        message = " ".join(failure.format_message().split())
-        note(f"{command}: {message} See '{command} --help'.")
+        message = " ".join(failure.format_message().split()).removesuffix(".")
+        note(f"{command}: {message}. See '{command} --help'.")
         status = failure.exit_code
     except click.ClickException as failure:
         note(f"kafkapp: {' '.join(failure.format_message().split())}")
         status = failure.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        status = 128 + signal.SIGINT
-    sys.exit(status)
+    except Carried as carrier:
+        assert carrier.__cause__ is not None
+        raise carrier.__cause__ from None
+    if lost and status < 128:
+        where, loss = max(lost, key=lambda pair: pair[0])   # standard output before standard error
+        raise OSError(loss.errno, loss.strerror, where)
+    return status

@@ -18,6 +18,7 @@ from kafkapp import Error, ErrorCode, KafkaException, ProducerConfig, ProducerRe
 from kafkapp.config import redact
 from kafkapp.lines import STDIN, FatalError, Job, check_readable, send_file, send_text
 from kafkapp.outlets import OUTLETS, Interrupts, Outlet, SyncOutlet
+from kafkapp.streams import note, say
 from kafkapp.summary import Tally, progress_bar
 
 GRACE = 1.0  # seconds that records under way are given after Ctrl-C
@@ -101,7 +102,7 @@ class Run:
 
     def _find_servers(self, stack: ExitStack) -> None:
         properties = self.request.properties
-        if any(properties.get(name) for name in SERVERS):
+        if any(name in properties for name in SERVERS):
             return
         from kafkapp.testing import MockCluster
         cluster = stack.enter_context(MockCluster(1))
@@ -183,7 +184,7 @@ class Run:
         def report(metadata: Any, error: Error | None) -> None:
             count(metadata, error)
             if error is None:
-                click.echo(f"Message delivered: {metadata}", err=results)
+                say(f"Message delivered: {metadata}", err=results)
             else:
                 failed(error)
 
@@ -192,11 +193,11 @@ class Run:
             failed(error)
 
         def failed(error: Error) -> None:
-            click.echo(click.style(f"Message failed to be delivered: {error.message}", fg="red"), err=results)
+            say(click.style(f"Message failed to be delivered: {error.message}", fg="red"), err=results)
 
         count, count_refused = job.report, job.refused
         job.report, job.refused = report, refused
-        click.echo(PROMPT, err=results)
+        say(PROMPT, err=results)
         while text := sys.stdin.buffer.readline().rstrip(b"\n"):
             send_text(job, text)
             if self.request.mode == "manual":
@@ -213,11 +214,11 @@ class Run:
     def _tell(self) -> None:
         signal = self.interrupts.signal
         if self.request.as_json:
-            click.echo(json.dumps({
+            say(json.dumps({
                 **self.tally.as_dict(), "interrupted": bool(signal), "error": self.trouble or None,
                 "embedded": self.embedded}))
         else:
-            click.echo(self.tally.as_text())
+            say(self.tally.as_text())
             if failures := self.tally.failures_text():
                 note(failures)
         if self.trouble:
@@ -229,11 +230,6 @@ class Run:
 def moved_by(moved: Callable[[int], None], before: int, done: int) -> None:
     """Tell the progress over all files, `before` bytes of which lie before this one."""
     moved(before + done)
-
-
-def note(text: str) -> None:
-    """Say something on standard error that is not the result."""
-    click.echo(text, err=True)
 
 
 def message_of(failure: BaseException) -> str:

@@ -115,12 +115,13 @@ cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
             elif "dedicated" in text:
                 text += "; use send(record, callback)" if name in ("dr_cb", "dr_msg_cb") else ""
             raise invalid(text, properties)
-        servers = properties.get("bootstrap.servers", properties.get("metadata.broker.list"))
+        named = [name for name in ("bootstrap.servers", "metadata.broker.list") if name in properties]
+        servers = properties[named[0]] if named else None
         if servers is None and "test.mock.num.brokers" not in properties:
             raise invalid("bootstrap.servers is required: host:port[,host:port...]", properties)
         if servers is not None:
             if not servers.strip(" ,"):
-                raise invalid("bootstrap.servers is empty: host:port[,host:port...]", properties)
+                raise invalid(f"{named[0]} is empty: host:port[,host:port...]", properties)
             check_servers(servers, properties)
         # Else nothing is refused, and a reason would be said of certificates that are taken.
         if conf_value(conf, NULL, "enable.ssl.certificate.verification") == "true":

@@ -8,6 +8,8 @@ import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from errno import EBADF
+from fcntl import F_GETFL, fcntl
 from typing import Any
 
 from kafkapp import Batch, Error, ErrorCode, KafkaException, ProducerRecord, SendOption
@@ -174,6 +176,8 @@ def check_readable(path: str) -> int | None:
         OSError: why it cannot be read.
     """
     state = os.fstat(0) if path == STDIN else os.stat(path)
+    if path == STDIN and fcntl(0, F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
+        raise OSError(EBADF, os.strerror(EBADF))
     if path != STDIN and (stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode)):
         with open(path, "rb"):
             pass

@@ -1,4 +1,4 @@
-"""The three producers behind one face, and a Ctrl-C that loses no count. Layer L5, for the command line only.
+"""The three producers behind one face, and signals that lose no count. Layer L5, for the command line only.
 
 An outlet sends one record, drains what is under way and closes. Knows nothing of files, counting or output.
 """
@@ -30,7 +30,7 @@ Report = Callable[[Any, Error | None], None]
 
 
 class Interrupts:
-    """SIGINT and SIGTERM raise KeyboardInterrupt, but for stretches in which a count would be lost."""
+    """SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, but for stretches in which a count would be lost."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -39,7 +39,8 @@ class Interrupts:
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Take the signals while the context lasts; one that the parent process has us ignore stays ignored."""
-        numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+        numbers = [number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+                   if signal.getsignal(number) != signal.SIG_IGN]
         before = [(number, signal.signal(number, self._handle)) for number in numbers]
         try:
             yield
@@ -56,7 +57,7 @@ class Interrupts:
         finally:
             self._held = False
         if self.signal is not None:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(self.signal)
 
     def hold(self) -> None:
         """Signals are only noted from here on: the command is ending anyway, within a bound."""
@@ -65,7 +66,7 @@ class Interrupts:
     def _handle(self, number: int, frame: object) -> None:
         self.signal = self.signal or number
         if not self._held:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(self.signal)
 
 
 class AsyncOutlet:

@@ -116,7 +116,7 @@ def test_colours_are_for_terminals(servers, topic, tmp_path):
     arguments = ("produce", "-b", servers, "-t", topic, path)
     result = run(*arguments)
     assert "\x1b" not in result.stdout + result.stderr
-    for env, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
+    for env, coloured in (({}, True), ({"NO_COLOR": ""}, True), ({"NO_COLOR": "1"}, False)):
         with Terminal(*arguments, env=env) as terminal:
             assert terminal.wait() == 0
             assert bool(re.search("\x1b\\[32m1 delivered", terminal.text)) is coloured

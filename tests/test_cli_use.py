@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from commandline import ROOT, environment, finish, mock_cluster, new_topic, run, start, values
+from commandline import environment, finish, mock_cluster, new_topic, run, start, values
 from readback import read_messages
 
 import kafkapp
@@ -97,10 +97,6 @@ def test_it_does_not_import_what_it_does_not_need():
     assert not any(name in done.stderr for name in (b"rich", b"asyncio", b"kafkapp.bench", b"importlib.metadata"))
 
 
-def test_importing_kafkapp_does_not_import_the_command_line():
-    code = "import kafkapp, sys; print([name for name in ('click', 'rich', 'kafkapp.cli') if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, timeout=30, check=True)
-    assert done.stdout == b"[]\n"
 
 
 def test_errors_of_use(tmp_path, file):
@@ -124,6 +120,33 @@ def test_errors_of_use(tmp_path, file):
 def test_an_unreadable_file(file):
     file.chmod(0)
     assert "Permission denied" in refusal("produce", file)
+
+
+@pytest.mark.parametrize("option", ["-b", "-t", "-X", "-F", "-H", "-K", "-D", "-p", "--timeout"])
+def test_an_option_whose_value_is_empty(file, option):
+    """As of a variable of the shell that is not set: never the same as no option."""
+    line = refusal("produce", option, "", file)
+    assert option in line and "embedded" not in line
+
+
+@pytest.mark.parametrize("option", ["-b", "-r", "--scale", "--plot"])
+def test_an_option_of_the_benchmarks_whose_value_is_empty(option):
+    assert option in refusal("bench", option, "", "callback")
+
+
+def test_a_file_whose_name_is_empty(file):
+    assert "FILE" in refusal("produce", "-t", "t", file, "")
+
+
+@pytest.mark.parametrize("name", ["bootstrap.servers", "metadata.broker.list"])
+def test_servers_that_are_set_and_empty_are_no_embedded_cluster(tmp_path, file, name):
+    settings = tmp_path / "client.properties"
+    settings.write_text(f"{name}=\nacks=all\n")
+    for arguments in (("-X", f"{name}="), ("-F", settings), ("-X", f"{name}= "), ("-X", f"{name}=,")):
+        line = refusal("produce", *arguments, file)
+        assert f"{name} is empty" in line
+    assert "test.mock.num.brokers" in refusal("produce", "-X", "test.mock.num.brokers=", file)
+
 
 
 def test_nothing_is_sent_when_one_file_is_missing(servers, file):
@@ -160,7 +183,7 @@ def test_properties_from_a_file(servers, tmp_path, file):
     assert sorted(values(servers, topic)) == [b"one", b"two"]
 
 
-def test_bootstrap_servers_go_above_properties(servers, file):
+def test_bootstrap_servers_go_above_properties(servers, tmp_path, file):
     topic = new_topic()
     result = run("produce", "-X", "bootstrap.servers=127.0.0.1:1", "-b", servers, "-t", topic, file)
     assert result.returncode == 0
@@ -168,6 +191,13 @@ def test_bootstrap_servers_go_above_properties(servers, file):
     result = run("produce", "-X", f"metadata.broker.list={servers}", "-t", topic, file)
     assert (result.returncode, result.stderr) == (0, "")
     assert len(read_messages(servers, topic)) == 4
+    result = run("produce", "-X", "bootstrap.servers=127.0.0.1:1", "-X", "metadata.broker.list=127.0.0.1:2", "-b", servers, "-t", topic, file)
+    assert (result.returncode, result.stderr) == (0, "")
+    settings = tmp_path / "client.properties"
+    settings.write_text("metadata.broker.list=127.0.0.1:1\n")
+    result = run("produce", "-F", settings, "-X", f"bootstrap.servers={servers}", "-t", topic, file)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert len(read_messages(servers, topic)) == 8
 
 
 def test_errors_in_properties(tmp_path, file):
@@ -199,7 +229,3 @@ def test_logs_are_shown_when_asked_for(servers, file):
     assert "CONNECT" in loud.stderr.upper()
 
 
-def test_the_console_command_is_what_the_package_installs():
-    text = (ROOT / "pyproject.toml").read_text()
-    assert 'kafkapp = "kafkapp.cli:main"' in text
-    assert callable(__import__("kafkapp.cli", fromlist=["main"]).main)

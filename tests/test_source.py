@@ -37,7 +37,7 @@ LAYERS = [
     {"transactions"},
     {"producer", "testing", "futures"},
     {"__init__"},
-    {"aio", "lines", "outlets", "summary"},
+    {"aio", "lines", "outlets", "streams", "summary"},
     {"bench"},
     {"cli_produce"},
     {"cli"},

@@ -48,7 +48,7 @@ def with_files(scenario: Scenario) -> Iterator[Scenario]:
 @contextmanager
 def broker(bootstrap: str | None) -> Iterator[str]:
     """A real one if there is, else a new mock cluster: what one round left in its memory is gone with it."""
-    if bootstrap:
+    if bootstrap is not None:
         yield bootstrap
     else:
         with mock_cluster() as servers:
@@ -87,6 +87,12 @@ def run_one(case: Case, servers: str, topic: str, result: Result) -> None:
             outcomes.pop(case.label, None)
 
 
+def parse_servers(context: click.Context, parameter: click.Parameter, servers: str | None) -> str | None:
+    if servers == "":       # a variable of the shell that is not set
+        raise click.BadParameter("must not be empty")
+    return servers
+
+
 def list_scenarios(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
     if not wanted:
         return
@@ -97,7 +103,7 @@ def list_scenarios(context: click.Context, parameter: click.Parameter, wanted: b
 
 @click.command("bench")
 @click.argument("names", metavar="[SCENARIO]...", nargs=-1, type=click.Choice(list(ALL)))
-@click.option("-b", "--bootstrap-servers", "bootstrap", metavar="HOST:PORT,...",
+@click.option("-b", "--bootstrap-servers", "bootstrap", metavar="HOST:PORT,...", callback=parse_servers,
               help="A real cluster that creates topics by itself. Without it: a mock cluster in its own process.")
 @click.option("-r", "--rounds", type=click.IntRange(min=1), default=5, show_default=True,
               help="How often each case runs; the cases take turns.")
