@@ -84,11 +84,18 @@ static void read_latencies(kp_deliveries *d, size_t first) {
     }
 }
 
+/* An offset as the broker gave it, or RD_KAFKA_OFFSET_INVALID. librdkafka (all releases up to 2.15.1) counts on from what
+ * stands in the answer for the request's first record, also where that is no offset: -1 of a refusal or of a duplicate,
+ * -1001 where there is no answer. An event has the records of one request, in order: `first` is its first one's. */
+static inline int64_t offset_of(const rd_kafka_message_t *message, int64_t first) {
+    return message->err || first < 0 ? RD_KAFKA_OFFSET_INVALID : message->offset;
+}
+
 /* Read the reports of one event. Records that leave nothing to settle are counted here and cost nothing more. */
 static int64_t read_event(kp_deliveries *d, rd_kafka_event_t *event) {
     size_t count = rd_kafka_event_message_count(event);
     int64_t plain[KP_EPOCHS] = {0};
-    int64_t read = 0, items = 0;
+    int64_t read = 0, items = 0, offset = 0;
     const rd_kafka_message_t *message;
     kp_batch *batch = NULL;
     rd_kafka_topic_t *rkt = NULL;
@@ -99,7 +106,8 @@ static int64_t read_event(kp_deliveries *d, rd_kafka_event_t *event) {
     while ((message = rd_kafka_event_message_next(event))) {
         kp_report *report;
         rd_kafka_timestamp_type_t type;
-        read++;
+        if (!read++)
+            offset = message->offset;
         if (KP_IS_PLAIN(message->_private)) {
             plain[KP_PLAIN_EPOCH(message->_private)]++;
             continue;
@@ -115,7 +123,7 @@ static int64_t read_event(kp_deliveries *d, rd_kafka_event_t *event) {
             /* Atomic: Batch.failures() may look meanwhile. */
             __atomic_store_n(&batch->errors[index], message->err, __ATOMIC_RELAXED);
             batch->partitions[index] = message->partition;
-            batch->offsets[index] = message->offset;
+            batch->offsets[index] = offset_of(message, offset);
             items++;
             continue;
         }
@@ -133,7 +141,7 @@ static int64_t read_event(kp_deliveries *d, rd_kafka_event_t *event) {
         }
         report->topic = topic;
         report->partition = message->partition;
-        report->offset = message->offset;
+        report->offset = offset_of(message, offset);
         report->key_size = (uint32_t)message->key_len;
         report->value_size = (uint32_t)message->len;
         report->timestamp = rd_kafka_message_timestamp(message, &type);
@@ -162,14 +170,21 @@ static void read_finished(kp_deliveries *d) {
     }
 }
 
+/* Each poll takes the wake-up of a kp_finish for itself, also one that does not wait: what was finished is looked for after
+ * each of them, and before its event is read, so that a batch ends before what was sent after it. */
+static rd_kafka_event_t *next_event(kp_deliveries *d, int timeout_ms) {
+    rd_kafka_event_t *event = rd_kafka_queue_poll(d->queue, timeout_ms);
+    if (__atomic_load_n(&d->finished, __ATOMIC_SEQ_CST))
+        read_finished(d);
+    return event;
+}
+
 /* Wait up to timeout_ms for the first event, then take what is there, until `most` records are read. Taking all of it
  * matters: while a Python thread is busy each hand-over of the GIL costs its switch interval, 5 ms, so what has come
  * meanwhile must be settled under the next one. Returns how many records are reported. The caller serves. */
 static int64_t round_drain(kp_deliveries *d, int timeout_ms, size_t most) {
     int64_t read = 0;
-    rd_kafka_event_t *event = rd_kafka_queue_poll(d->queue, timeout_ms);
-    if (__atomic_load_n(&d->finished, __ATOMIC_SEQ_CST))
-        read_finished(d);
+    rd_kafka_event_t *event = next_event(d, timeout_ms);
     while (event) {
         rd_kafka_event_t ***list;
         size_t *count, *room;
@@ -181,7 +196,7 @@ static int64_t round_drain(kp_deliveries *d, int timeout_ms, size_t most) {
                 rd_kafka_event_destroy(event);
                 if (read >= (int64_t)most)
                     break;
-                event = rd_kafka_queue_poll(d->queue, 0);
+                event = next_event(d, 0);
                 continue;
             }
             list = &d->events, count = &d->event_count, room = &d->event_room;
@@ -195,7 +210,7 @@ static int64_t round_drain(kp_deliveries *d, int timeout_ms, size_t most) {
         (*list)[(*count)++] = event;
         if (d->report_count >= most || d->event_count + d->other_count >= most)
             break;
-        event = rd_kafka_queue_poll(d->queue, 0);
+        event = next_event(d, 0);
     }
     return read;
 }

@@ -193,8 +193,7 @@ cdef inline int settle_one(kp_deliveries *d, const kp_report *report, list raise
         Py_DECREF(<object>value)
 
     metadata._partition = report.partition
-    # A failed record has -1 from some brokers, and -1001 from librdkafka.
-    metadata._offset = report.offset if report.offset >= 0 else RD_KAFKA_OFFSET_INVALID
+    metadata._offset = report.offset
     metadata._timestamp = report.timestamp
     metadata._timestamp_type = report.timestamp_type
     metadata._status = report.status

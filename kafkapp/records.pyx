@@ -352,7 +352,7 @@ cdef class RecordMetadata:
 
     @property
     def offset(self):
-        """The offset, or `None` if unknown: a failure, or `acks=0`."""
+        """The offset, or `None` if unknown: a failure, `acks=0`, or a duplicate that the broker had already."""
         return None if self._offset == RD_KAFKA_OFFSET_INVALID else self._offset
 
     @property

@@ -208,7 +208,8 @@ def build_stress(kind, cache, prefix=None, nogil=False, csrc=None):
         cflags, ldflags = found.cflags, found.ldflags
         sources += [ROOT / "tests" / "stress_c11threads.c"] if kind == "tsan" else []
     run(["gcc", *FLAGS[kind].split(), *(["-include", NOGIL] if nogil else []), "-I", ROOT / "csrc",
-         *(f"-I{folder}" for folder in python_headers()), *cflags, *sources, *ldflags, "-lpthread", "-o", program])
+         *(f"-I{folder}" for folder in python_headers()), *cflags, *sources, *ldflags, "-lpthread",
+         "-Wl,--wrap=rd_kafka_queue_poll", "-o", program])
     return program
 
 

@@ -349,6 +349,34 @@ static int wakes(void) {
     return (to.tv_sec - from.tv_sec) * 1000 + (to.tv_nsec - from.tv_nsec) / 1000000 < 500;
 }
 
+/* A batch is finished between a poll that has found an event and the one for the next, which takes its wake-up: it ends in
+ * that round, for no poll to come is woken by it. The event is one of the client's statistics. */
+static kp_batch *to_finish;
+
+rd_kafka_event_t *__real_rd_kafka_queue_poll(rd_kafka_queue_t *queue, int timeout_ms);
+rd_kafka_event_t *__wrap_rd_kafka_queue_poll(rd_kafka_queue_t *queue, int timeout_ms) {
+    if (to_finish && timeout_ms == 0) {
+        kp_finish(&d, to_finish);
+        to_finish = NULL;
+    }
+    return __real_rd_kafka_queue_poll(queue, timeout_ms);
+}
+
+static int finishes(void) {
+    kp_batch batch = {.remaining = 0};
+    int64_t reported = 0;
+    int ended;
+    to_finish = &batch;
+    while (to_finish) {
+        kp_serve(&d, kp_rounds(&d), 1000, 1000, &reported);
+        if (to_finish)
+            kp_round_end(&d);
+    }
+    ended = d.report_count == 1 && d.reports[0].batch == &batch;
+    kp_round_end(&d);
+    return ended;
+}
+
 static void *grow(void *which) {
     PyObject owner = {.ob_refcnt = (Py_ssize_t)(uintptr_t)which};
     many_batches(&owner);
@@ -383,7 +411,7 @@ int main(int n, char **arguments) {
     rounds = n > 2 ? atoi(arguments[2]) : rounds;
     if (!open_client())
         return 2;
-    if (!wakes())
+    if (!wakes() || !finishes())
         _exit(3); /* librdkafka's threads still run */
     fill_columns();
     pthread_create(&server, NULL, serve, NULL);
