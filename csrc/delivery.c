@@ -26,6 +26,8 @@ int kp_deliveries_init(kp_deliveries *d) {
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 #endif
     err = pthread_cond_init(&d->moved, &attr);
+    if (!err && (err = pthread_cond_init(&d->keeper, &attr)))
+        pthread_cond_destroy(&d->moved);
     pthread_condattr_destroy(&attr);
     if (err)
         pthread_mutex_destroy(&d->lock);
@@ -46,6 +48,7 @@ void kp_deliveries_free(kp_deliveries *d) {
     free(d->reports);
     free(d->events);
     free(d->others);
+    pthread_cond_destroy(&d->keeper);
     pthread_cond_destroy(&d->moved);
     pthread_mutex_destroy(&d->lock);
     memset(d, 0, sizeof(*d));
@@ -284,7 +287,7 @@ int kp_epoch_done(const kp_deliveries *d, int64_t epoch) {
 
 /* -- waiting ------------------------------------------------------------------------------------ */
 
-static void deadline_in(struct timespec *when, int timeout_ms) {
+void kp_deadline_in(struct timespec *when, int timeout_ms) {
 #ifdef __APPLE__
     clock_gettime(CLOCK_REALTIME, when);
 #else
@@ -305,7 +308,7 @@ int64_t kp_rounds(kp_deliveries *d) {
 /* Wait until a round has ended that was not yet seen, or kp_wake. */
 void kp_wait_round(kp_deliveries *d, int64_t seen, int timeout_ms) {
     struct timespec until;
-    deadline_in(&until, timeout_ms);
+    kp_deadline_in(&until, timeout_ms);
     pthread_mutex_lock(&d->lock);
     while (d->rounds == seen && pthread_cond_timedwait(&d->moved, &d->lock, &until) != ETIMEDOUT)
         ;
@@ -330,7 +333,7 @@ int kp_round_begin(kp_deliveries *d, int64_t seen, int timeout_ms) {
         mine = 0;
         if (timeout_ms > 0) {
             struct timespec until;
-            deadline_in(&until, timeout_ms);
+            kp_deadline_in(&until, timeout_ms);
             while (d->rounds == seen && d->serving &&
                    pthread_cond_timedwait(&d->moved, &d->lock, &until) != ETIMEDOUT)
                 ;

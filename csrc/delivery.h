@@ -128,6 +128,12 @@ typedef struct {
 #define KP_EPOCHS 8 /* a power of two */
 #define KP_SLOTS 1024 /* chunks of as many batches: a chunk never moves, the serving thread reads it without the GIL */
 
+/* Events in the order in which they came. */
+typedef struct {
+    rd_kafka_event_t **events;
+    uint32_t first, count, room;
+} kp_ring;
+
 typedef struct {
     rd_kafka_t *rk;          /* the client; borrowed, as is */
     rd_kafka_queue_t *queue; /* its main queue */
@@ -169,7 +175,18 @@ typedef struct {
     int64_t rounds;       /* how many have ended */
     kp_batch *finished; /* by their senders: all reports were there before the last item was handed over */
     int serving;
-    int stopping; /* the background thread has to end */
+    int stopping; /* the client's thread has to end */
+
+    /* -- guarded by lock: events that no call has fetched yet, see kept.c ----------------------- */
+    kp_ring late_reports, lines, statistics, refreshes; /* lines: logs and errors */
+    int64_t kept;            /* in all of them */
+    int64_t lost_lines;      /* that had to make room */
+    pthread_cond_t keeper;   /* something is kept, or the thread has to end */
+    int teller;              /* a thread of Python's tells of what is kept; else the calls that serve fetch it */
+    int teller_waits;        /* it is inside kp_serve_idle */
+    unsigned long telling;   /* its ident while it runs callbacks, else 0 */
+    int keeper_runs;         /* the thread that only keeps */
+    pthread_t keeper_thread;
 } kp_deliveries;
 
 static inline void kp_enter(kp_deliveries *d) {
@@ -222,5 +239,17 @@ int kp_serve_background(kp_deliveries *d, size_t most);
 void kp_stop(kp_deliveries *d);
 void kp_round_end(kp_deliveries *d);
 void kp_name_thread(const char *client);
+void kp_deadline_in(struct timespec *when, int timeout_ms);
+
+/* What kp_serve_idle has found. */
+enum { KP_SETTLE = 1, KP_TELL = 2 };
+
+/* Events that no call has fetched yet, kept within a bound. Without the GIL. */
+void kp_keep(kp_deliveries *d, rd_kafka_event_t *event);
+rd_kafka_event_t *kp_kept_next(kp_deliveries *d);
+int64_t kp_lost_lines(kp_deliveries *d);
+int kp_serve_idle(kp_deliveries *d, size_t most);
+int kp_keeper_start(kp_deliveries *d);
+void kp_kept_free(kp_deliveries *d);
 
 #endif

@@ -170,11 +170,16 @@ static void read_finished(kp_deliveries *d) {
     }
 }
 
-/* Each poll takes the wake-up of a kp_finish for itself, also one that does not wait: what was finished is looked for after
+/* The next event of a round: first what was kept for the calls that serve. Each poll takes the wake-up of a kp_finish for
+ * itself, also one that does not wait, and one of the thread that keeps: what was finished is looked for before and after
  * each of them, and before its event is read, so that a batch ends before what was sent after it. */
 static rd_kafka_event_t *next_event(kp_deliveries *d, int timeout_ms) {
-    rd_kafka_event_t *event = rd_kafka_queue_poll(d->queue, timeout_ms);
-    if (__atomic_load_n(&d->finished, __ATOMIC_SEQ_CST))
+    rd_kafka_event_t *event = NULL;
+    if (KP_READ(d->kept) && !d->teller)
+        event = kp_kept_next(d);
+    if (!event)
+        event = rd_kafka_queue_poll(d->queue, KP_READ(d->finished) ? 0 : timeout_ms);
+    if (KP_READ(d->finished))
         read_finished(d);
     return event;
 }
@@ -184,6 +189,7 @@ static rd_kafka_event_t *next_event(kp_deliveries *d, int timeout_ms) {
  * meanwhile must be settled under the next one. Returns how many records are reported. The caller serves. */
 static int64_t round_drain(kp_deliveries *d, int timeout_ms, size_t most) {
     int64_t read = 0;
+    size_t told = 0;
     rd_kafka_event_t *event = next_event(d, timeout_ms);
     while (event) {
         rd_kafka_event_t ***list;
@@ -200,6 +206,13 @@ static int64_t round_drain(kp_deliveries *d, int timeout_ms, size_t most) {
                 continue;
             }
             list = &d->events, count = &d->event_count, room = &d->event_room;
+        } else if (d->teller) {
+            /* Not under the round: a log handler may hold a lock that another thread has while it sends. */
+            kp_keep(d, event);
+            if (++told >= most)
+                break;
+            event = next_event(d, 0);
+            continue;
         } else {
             list = &d->others, count = &d->other_count, room = &d->other_room;
         }
@@ -261,7 +274,10 @@ int kp_serve_background(kp_deliveries *d, size_t most) {
 }
 
 void kp_stop(kp_deliveries *d) {
+    pthread_mutex_lock(&d->lock);
     __atomic_store_n(&d->stopping, 1, __ATOMIC_SEQ_CST);
+    pthread_cond_signal(&d->keeper);
+    pthread_mutex_unlock(&d->lock);
     rd_kafka_queue_yield(d->queue);
     kp_wake(d);
 }

@@ -1,4 +1,4 @@
-"""The asyncio front: sends are futures, driven by a file descriptor in the loop. No thread, no polling.
+"""The asyncio front: sends are futures, driven by a file descriptor in the loop. No thread of Python's, no polling.
 
 Layer L8: a KafkaAsyncProducer with manual polling, which the loop polls when librdkafka says that there is something.
 """

@@ -11,17 +11,22 @@ cdef enum:
     LAST_WAIT = 10000               # ms for clients that nobody closed
     FLUSH_SLICE = 10                # ms; the longest that a flush overlooks that its own records are reported
 
+cdef enum Thread:                   # what a client's own thread does
+    SERVES                          # all of it: reports, logs, errors, statistics, tokens
+    TELLS                           # of all but reports; these too where no call serves for a while
+    KEEPS                           # in C, within a bound, what the calls that serve have not fetched for a while
+
 
 @cython.final
 cdef class Client(Handle):
     cdef unsigned long closer       # ident of the thread that closes it, or has; 0: none
     cdef int unsaid                 # it was not said yet that it was left open
-    cdef readonly bint background   # a thread of ours serves; else the callers do
+    cdef readonly bint background   # SERVES; else the callers do
     cdef object request             # a call of a transaction that is under way, and may have been left so
     cdef int resumes                # the next goes on where one was left whose time was over
     cdef int driven                 # an event loop serves: no other thread may while it runs
     cdef EventHandlers handlers     # what logs, errors and statistics go to
-    cdef int polls                  # the background thread runs, or is about to
+    cdef int polls                  # the thread that SERVES or TELLS runs, or is about to
     cdef readonly object properties  # a Properties: what the user gave, and our defaults
     cdef readonly str name
     cdef readonly str client_id
@@ -31,6 +36,7 @@ cdef class Client(Handle):
     cdef int start_poller(self) except -1
     cdef int stop_poller(self) except -1
     cdef int settle(self, list raised) except -1
+    cdef bint tell(self) except -1
     cdef bint wait_reported(self, int64_t epoch, int64_t deadline, list raised) except -1
     cdef int wait_all(self, int64_t deadline, list raised) except -1
     cdef int check_blocking(self, str what) except -1

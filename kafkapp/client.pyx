@@ -44,13 +44,14 @@ clients = WeakSet()
 
 @cython.final
 cdef class Client(Handle):
-    def __init__(self, properties, bint background, dict defaults):
+    def __init__(self, properties, int thread, dict defaults):
         cdef rd_kafka_conf_t *conf
         cdef char errstr[512]
         cdef const char *text
         cdef int added = 1
         cdef int events = RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS
-        self.background, self.unsaid = background, 1
+        self.background, self.unsaid = thread == SERVES, 1
+        self.deliveries.teller = thread == TELLS
         given = snapshot(properties)
         for name, value in defaults.items():
             if name != "linger.ms" or "queue.buffering.max.ms" not in given:     # its other name
@@ -86,9 +87,13 @@ cdef class Client(Handle):
         if added == 0:
             raise new_exception(RD_KAFKA_RESP_ERR__INVALID_ARG,
                                 f"no broker could be read from bootstrap.servers: {servers!r}")
+        if thread == KEEPS:
+            added = kp_keeper_start(&self.deliveries)       # ended with the handle
+            if added:
+                raise new_exception(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, f"no background thread: {os.strerror(added)}")
         KP_SET(self.state, OPEN)
         clients.add(self)       # before its thread runs: afterwards nothing may fail
-        if background:
+        if thread != KEEPS:
             self.start_poller()
 
     cdef int start_poller(self) except -1:
@@ -137,27 +142,34 @@ cdef class Client(Handle):
         return 0
 
     cdef bint in_callback(self) noexcept:
-        return KP_THREAD(self.deliveries.server) == PyThread_get_thread_ident()
+        cdef unsigned long me = PyThread_get_thread_ident()
+        return KP_THREAD(self.deliveries.server) == me or KP_THREAD(self.deliveries.telling) == me
 
     # -- serving and waiting --------------------------------------------------------------------
 
     def poll(self):
-        """The background thread: serves rounds until it is stopped."""
-        cdef bint busy
+        """The client's thread: serves, or tells, until it is stopped."""
+        cdef kp_deliveries *d = &self.deliveries
+        cdef int what
         call_one(show, self.name, None)     # does not raise: without memory for a name it serves nevertheless
         kp_name_thread(rd_kafka_name(self.rk))
         while True:
             with nogil:
-                busy = kp_serve_background(&self.deliveries, ROUND)
-            if not busy:
+                what = kp_serve_idle(d, ROUND) if d.teller else kp_serve_background(d, ROUND)
+            if not what:
                 break
             try:
-                self.settle(None)
+                if what == KP_SETTLE:
+                    self.settle(None)
+                elif not self.tell():
+                    break
             except BaseException as exc:
                 report(exc)     # this thread goes on: without it nothing would ever be reported
+            if self.foreign():
+                return
         call_one(hide, self.name, None)
         KP_SET(self.polls, False)
-        kp_wake(&self.deliveries)
+        kp_wake(d)
 
     cdef int settle(self, list raised) except -1:
         """Settle the round that was drained, and end it."""
@@ -176,6 +188,7 @@ cdef class Client(Handle):
                         interrupt = exc     # it is meant for the call that serves, not for a logger
                     except BaseException as exc:
                         report(exc)
+                self.handlers.lost(kp_lost_lines(d))
         finally:
             KP_SET(d.server, 0)
             with nogil:
@@ -183,6 +196,32 @@ cdef class Client(Handle):
         if interrupt is not None:
             raise interrupt
         return 0
+
+    cdef bint tell(self) except -1:
+        """Tell of what is kept, in the thread that TELLS. False when the client is closed meanwhile."""
+        cdef kp_deliveries *d = &self.deliveries
+        cdef rd_kafka_event_t *event
+        if not self.enter_unless_closed():
+            return False
+        KP_SET(d.telling, PyThread_get_thread_ident())
+        try:
+            while not self.foreign():       # a callback may fork: the rest is the parent's to tell
+                event = kp_kept_next(d)
+                if event is NULL:
+                    return True
+                try:
+                    self.handlers.serve(self.rk, event)
+                except BaseException as exc:
+                    report(exc)
+                finally:
+                    if not self.foreign():
+                        with nogil:
+                            rd_kafka_event_destroy(event)
+                self.handlers.lost(kp_lost_lines(d))
+            return False
+        finally:
+            KP_SET(d.telling, 0)
+            self.leave()
 
     cdef int64_t serve(self, int64_t seen, int timeout_ms, list raised) except -1:
         """Serve one round, or wait for one that was not seen. Returns how many records it reported."""
@@ -360,6 +399,12 @@ cdef class Client(Handle):
             return 0
         with nogil:
             kp_stop(&self.deliveries)
+        if Py_IsFinalizing():
+            # The interpreter has ended it where it would have entered Python, or does so now.
+            while KP_READ(self.deliveries.teller_waits):
+                with nogil:
+                    kp_wait_round(&self.deliveries, kp_rounds(&self.deliveries), 1)
+            return 0
         while True:
             seen = kp_rounds(&self.deliveries)      # first: what changes after that is seen
             if not KP_READ(self.polls):

@@ -65,6 +65,11 @@ cdef extern from "delivery.h" nogil:
         int64_t views
         unsigned long server
         int stopping
+        int64_t kept
+        int teller
+        int teller_waits
+        unsigned long telling
+        int serving
         kp_report *reports
         size_t report_count
         rd_kafka_event_t **others
@@ -111,6 +116,13 @@ cdef extern from "delivery.h" nogil:
     void kp_stop(kp_deliveries *d)
     void kp_round_end(kp_deliveries *d)
     void kp_name_thread(const char *client)
+    int KP_SETTLE
+    int KP_TELL
+    rd_kafka_event_t *kp_kept_next(kp_deliveries *d)
+    int64_t kp_lost_lines(kp_deliveries *d)
+    int kp_serve_idle(kp_deliveries *d, size_t most)
+    int kp_keeper_start(kp_deliveries *d)
+    void kp_kept_free(kp_deliveries *d)
 
 
 @cython.final

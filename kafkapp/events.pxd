@@ -1,6 +1,7 @@
 # Contract of kafkapp.events with the client below which it serves. Layer L3.
 
 cimport cython
+from libc.stdint cimport int64_t
 
 from kafkapp.librdkafka cimport rd_kafka_event_t, rd_kafka_t
 
@@ -12,6 +13,7 @@ cdef class EventHandlers:
     cdef dict secrets                                   # the sensitive properties: no text shows their values
     cdef str refusal                                    # the last log line about a certificate that was refused
     cdef int serve(self, rd_kafka_t *rk, rd_kafka_event_t *event) except -1
+    cdef int lost(self, int64_t lines) except -1
     cdef str said(self, const char *string)
     cdef int on_log(self, rd_kafka_event_t *event) except -1
     cdef int on_error(self, rd_kafka_t *rk, rd_kafka_event_t *event) except -1

@@ -43,6 +43,15 @@ cdef class EventHandlers:
             self.on_token_refresh(rk, event)
         return 0
 
+    cdef int lost(self, int64_t lines) except -1:
+        """Say of lines that had to make room for newer ones, as nobody has served for long."""
+        if not lines:
+            return 0
+        message = f"{lines} logs and errors were dropped: nobody has fetched or handled them for too long"
+        if self.log_cb is not None:
+            return tell(self.log_cb, (4, "DROPPED", message))           # 4: a warning
+        return tell(self.to_logging, (30, "DROPPED", message))
+
     cdef str said(self, const char *string):
         """What librdkafka says, without the secrets that it was given: it quotes what it cannot read."""
         return redact(text(string), self.secrets) if self.secrets else text(string)

@@ -90,6 +90,7 @@ cdef class Handle:
                 rd_kafka_topic_destroy(<rd_kafka_topic_t *>topic.rkt)
                 topic.rkt = NULL
         with nogil:
+            kp_kept_free(&self.deliveries)      # ends the thread that polls the queue
             rd_kafka_queue_destroy(self.deliveries.queue)
             rd_kafka_destroy(rk)
         return 0
@@ -151,4 +152,5 @@ cdef class Handle:
         """What is held now, for tests."""
         return {"states": kp_in_use(&self.deliveries) + KP_READ(self.deliveries.tokens),
                 "buffers": KP_READ(self.deliveries.views), "outstanding": self.outstanding(),
+                "kept": KP_READ(self.deliveries.kept),
                 "topics": len(self.topics) if KP_HANDLE(self.rk) is not NULL else 0}

@@ -10,7 +10,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t
 
 from kafkapp.batch cimport Batch, send_batch
-from kafkapp.client cimport Client
+from kafkapp.client cimport KEEPS, SERVES, TELLS, Client
 from kafkapp.delivery cimport KP_CALLBACK, KP_READ, KP_WAITER, Waiter, kp_rounds, raise_all
 from kafkapp.ending cimport abandon
 from kafkapp.errors cimport new_exception
@@ -186,7 +186,7 @@ cdef class KafkaAsyncProducer(Producer):
         if not isinstance(events_polling, EventsPollingOption):
             raise TypeError(f"events_polling must be an EventsPollingOption, not {events_polling!r}")
         self.auto = events_polling is EventsPollingOption.Auto
-        self.start(properties, self.auto, {})
+        self.start(properties, SERVES if self.auto else KEEPS, {})
 
     def send(self, record, callback=None, option=NO_COPY, *, action=None, timeout=None):
         """Hand a record to librdkafka and return.
@@ -350,7 +350,7 @@ cdef class KafkaSyncProducer(Producer):
     """
 
     def __init__(self, properties):
-        self.start(properties, False, {"linger.ms": "0"})
+        self.start(properties, TELLS, {"linger.ms": "0"})
 
     def send(self, record, timeout=None):
         """Send a record and wait until it is delivered.

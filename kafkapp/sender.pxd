@@ -12,7 +12,7 @@ cdef class Sender:
     cdef object __weakref__
 
     cdef Client opened(self)
-    cdef int start(self, properties, bint background, dict defaults) except -1
+    cdef int start(self, properties, int thread, dict defaults) except -1
     cdef rd_kafka_resp_err_t hand_over(self, ProducerRecord record, object target, int kind, object option,
                                        bint block, int64_t deadline) except? RD_KAFKA_RESP_ERR__FATAL
     cdef object refusal(self, rd_kafka_resp_err_t err, ProducerRecord record)

@@ -153,10 +153,10 @@ cdef class Sender:
             raise RuntimeError(f"{type(self).__name__}.__init__() was not called")
         return self.client
 
-    cdef int start(self, properties, bint background, dict defaults) except -1:
+    cdef int start(self, properties, int thread, dict defaults) except -1:
         if self.client is not None:
             raise RuntimeError(f"{type(self).__name__}.__init__() was called already")
-        cdef Client made = Client(properties, background, defaults)
+        cdef Client made = Client(properties, thread, defaults)
         with cython.critical_section(self):
             if self.client is None:
                 self.client, made = made, None
@@ -339,7 +339,8 @@ cdef class Sender:
                 length = rd_kafka_queue_length(client.deliveries.queue)
         finally:
             client.leave()
-        return length > 0
+        # What is kept now, or is on its way there, has left the queue.
+        return length > 0 or KP_READ(client.deliveries.kept) > 0 or KP_READ(client.deliveries.serving) != 0
 
     def _push(self, timeout):
         """End lingering for a while, or until nothing is in flight. Blocks, and serves nothing."""

@@ -93,7 +93,7 @@ sanitizer.__lsan_enable()
 import pytest
 sys.exit(pytest.main(sys.argv[1:]))
 """
-STRESS = ["tests/stress_delivery.c", "csrc/delivery.c", "csrc/rounds.c", "csrc/batch.c", "csrc/produce.c"]
+STRESS = ["tests/stress_delivery.c", "csrc/delivery.c", "csrc/rounds.c", "csrc/kept.c", "csrc/batch.c", "csrc/produce.c"]
 NOGIL = ROOT / "tests" / "stress_nogil.h"
 
 

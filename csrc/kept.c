@@ -1,0 +1,180 @@
+/* See delivery.h: events that no call has fetched yet, kept within a bound, and the thread that keeps them. */
+#include "delivery.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define KEPT_LINES 8192 /* logs and errors */
+#define KEPT_STATISTICS 32
+#define IDLE_MS 250 /* a client that nobody has served for so long is idle */
+
+static rd_kafka_event_t *take_oldest(kp_ring *ring) {
+    rd_kafka_event_t *event = ring->events[ring->first];
+    ring->first = (ring->first + 1) % ring->room;
+    ring->count--;
+    return event;
+}
+
+/* Make room for one more event. Returns 0 without memory. */
+static int make_room(kp_ring *ring) {
+    uint32_t room = ring->room ? ring->room * 2 : 32, i;
+    rd_kafka_event_t **grown;
+    if (ring->count < ring->room)
+        return 1;
+    grown = malloc(room * sizeof(*grown));
+    if (!grown)
+        return 0;
+    for (i = 0; i < ring->count; i++)
+        grown[i] = ring->events[(ring->first + i) % ring->room];
+    free(ring->events);
+    ring->events = grown;
+    ring->first = 0;
+    ring->room = room;
+    return 1;
+}
+
+/* Put an event into a ring of at most `limit`, in the place of the oldest if need be. Returns how many are lost. */
+static int put(kp_deliveries *d, kp_ring *ring, uint32_t limit, rd_kafka_event_t *event) {
+    rd_kafka_event_t *lost = NULL;
+    if (ring->count >= limit || !make_room(ring))
+        lost = ring->count ? take_oldest(ring) : event;
+    if (lost != event)
+        ring->events[(ring->first + ring->count++) % ring->room] = event;
+    if (lost)
+        rd_kafka_event_destroy(lost);
+    else
+        __atomic_store_n(&d->kept, d->kept + 1, __ATOMIC_SEQ_CST);
+    return lost != NULL;
+}
+
+/* Keep an event that the serving thread has polled: it is the client's from here on. */
+void kp_keep(kp_deliveries *d, rd_kafka_event_t *event) {
+    pthread_mutex_lock(&d->lock);
+    switch (rd_kafka_event_type(event)) {
+    case RD_KAFKA_EVENT_DR:
+        put(d, &d->late_reports, UINT32_MAX, event); /* there is room: see keep_idle */
+        break;
+    case RD_KAFKA_EVENT_STATS:
+        /* Each takes the place of the one before where a thread tells of them as they come. */
+        put(d, &d->statistics, d->teller ? 1 : KEPT_STATISTICS, event);
+        break;
+    case RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH:
+        put(d, &d->refreshes, 1, event);
+        break;
+    default:
+        d->lost_lines += put(d, &d->lines, KEPT_LINES, event);
+    }
+    pthread_cond_signal(&d->keeper);
+    pthread_mutex_unlock(&d->lock);
+}
+
+/* The next event that is kept, the caller's from here on; NULL: none is. */
+rd_kafka_event_t *kp_kept_next(kp_deliveries *d) {
+    kp_ring *rings[] = {&d->refreshes, &d->late_reports, &d->lines, &d->statistics};
+    rd_kafka_event_t *event = NULL;
+    size_t i;
+    pthread_mutex_lock(&d->lock);
+    for (i = 0; i < sizeof(rings) / sizeof(*rings) && !event; i++)
+        if (rings[i]->count)
+            event = take_oldest(rings[i]);
+    if (event)
+        __atomic_store_n(&d->kept, d->kept - 1, __ATOMIC_SEQ_CST);
+    pthread_mutex_unlock(&d->lock);
+    return event;
+}
+
+/* How many logs and errors were lost since the last call. */
+int64_t kp_lost_lines(kp_deliveries *d) {
+    int64_t lost;
+    pthread_mutex_lock(&d->lock);
+    lost = d->lost_lines;
+    d->lost_lines = 0;
+    pthread_mutex_unlock(&d->lock);
+    return lost;
+}
+
+/* Wait until the client was idle for a while. Returns 0 at once when the thread has to end, or something is kept for it
+ * to tell. */
+static int wait_idle(kp_deliveries *d) {
+    struct timespec until;
+    int64_t seen = kp_rounds(d);
+    int idle = 0;
+    kp_deadline_in(&until, IDLE_MS);
+    pthread_mutex_lock(&d->lock);
+    while (!d->stopping && !(d->teller && d->kept))
+        if (pthread_cond_timedwait(&d->keeper, &d->lock, &until) == ETIMEDOUT) {
+            idle = d->rounds == seen && !d->serving;
+            break;
+        }
+    pthread_mutex_unlock(&d->lock);
+    return idle;
+}
+
+/* The thread of a client whose calls serve, and whose callbacks are to be told in time: serves a round where nobody has
+ * for a while. Returns KP_SETTLE for a round to be settled, KP_TELL for what is kept, 0 to end. */
+int kp_serve_idle(kp_deliveries *d, size_t most) {
+    int64_t reported = 0;
+    int what = -1;
+    KP_SET(d->teller_waits, 1);
+    while (what < 0) {
+        int idle = wait_idle(d);
+        if (KP_READ(d->kept))
+            what = KP_TELL;
+        else if (KP_READ(d->stopping))
+            what = 0;
+        else if (idle && kp_serve(d, 0, 0, most, &reported))
+            what = KP_SETTLE;
+    }
+    KP_SET(d->teller_waits, 0);
+    return what;
+}
+
+/* The thread of a client that only its user's calls serve: takes what they leave in librdkafka's queue, which has no
+ * bound. It never enters Python. */
+static void *keep_idle(void *arg) {
+    kp_deliveries *d = arg;
+    kp_name_thread(rd_kafka_name(d->rk));
+    while (!KP_READ(d->stopping)) {
+        rd_kafka_event_t *event;
+        if (!wait_idle(d) || !rd_kafka_queue_length(d->queue) || !kp_round_begin(d, 0, 0))
+            continue;
+        /* A report cannot be given back: first the room for it. */
+        while (!KP_READ(d->stopping) && make_room(&d->late_reports) && (event = rd_kafka_queue_poll(d->queue, 0)))
+            kp_keep(d, event);
+        kp_round_end(d);
+    }
+    return NULL;
+}
+
+/* Returns an errno, or 0. */
+int kp_keeper_start(kp_deliveries *d) {
+    sigset_t all, before;
+    int err;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are for Python's threads */
+    err = pthread_create(&d->keeper_thread, NULL, keep_idle, d);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    d->keeper_runs = !err;
+    return err;
+}
+
+/* End the keeping, and let go of what is kept. Nobody uses the client any more. */
+void kp_kept_free(kp_deliveries *d) {
+    kp_ring *rings[] = {&d->refreshes, &d->late_reports, &d->lines, &d->statistics};
+    rd_kafka_event_t *event;
+    size_t i;
+    if (d->keeper_runs) {
+        kp_stop(d);
+        pthread_join(d->keeper_thread, NULL);
+        d->keeper_runs = 0;
+    }
+    while ((event = kp_kept_next(d)))
+        rd_kafka_event_destroy(event);
+    for (i = 0; i < sizeof(rings) / sizeof(*rings); i++) {
+        free(rings[i]->events);
+        memset(rings[i], 0, sizeof(*rings[i]));
+    }
+}
