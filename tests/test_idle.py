@@ -175,6 +175,7 @@ def test_callbacks_of_an_idle_producer_may_not_wait_for_it():
     raised = []
 
     def log_cb(*args):
+        made.wait(10)
         for call in (producer.close, producer.flush, lambda: producer.fetch_broker_metadata("t"),
                      lambda: producer.send(ProducerRecord("t", value=b"v"))):
             try:
@@ -183,8 +184,9 @@ def test_callbacks_of_an_idle_producer_may_not_wait_for_it():
                 raised.append(exc)
         done.set()
 
-    done, producer = threading.Event(), None
+    made, done = threading.Event(), threading.Event()
     with KafkaSyncProducer(properties(NOWHERE, {"log_cb": log_cb})) as producer:
+        made.set()
         assert done.wait(10)
     assert [type(exc) for exc in raised[:4]] == [RuntimeError] * 4 and all("callback" in str(exc) for exc in raised)
 
