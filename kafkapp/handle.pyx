@@ -137,12 +137,16 @@ cdef class Handle:
                 conf = rd_kafka_default_topic_conf_dup(self.rk)
                 rd_kafka_topic_conf_set_opaque(conf, <PyObject *>topic)
                 rkt = rd_kafka_topic_new(self.rk, text, conf)
-            if rkt is NULL:
-                rd_kafka_topic_conf_destroy(conf)
+            if rkt is NULL:             # conf is freed: rd_kafka_topic_new() owns it, whatever comes of it
                 raise new_exception(rd_kafka_last_error(), f"topic {name!r}")
             topic.rkt = rkt
             topic.index = <uint32_t>len(self.topic_list)
-            self.topic_list.append(topic)
+            try:
+                self.topic_list.append(topic)   # what librdkafka has as its opaque lives as long as the client from here
+            except:
+                topic.rkt = NULL
+                rd_kafka_topic_destroy(rkt)
+                raise
             self.topics[name] = topic
         finally:
             self.leave()

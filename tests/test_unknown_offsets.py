@@ -6,7 +6,7 @@ from array import array
 
 import pytest
 from faultkit import make
-from scripted_broker import Answer, ScriptedBroker
+from scripted_broker import ScriptedBroker, answer
 from support import LIBRDKAFKA, Reports
 
 from kafkapp import ErrorCode, PersistedStatus, ProducerRecord
@@ -36,9 +36,9 @@ def offsets(told):
 @pytest.mark.parametrize("kind", ["Auto", "Manual"])
 @pytest.mark.parametrize("offset", [-1, 0, 700])
 def test_of_a_refused_request_no_offset_is_known(kind, offset):
-    with ScriptedBroker(lambda asked: Answer(POLICY_VIOLATION, offset, 5)) as broker, make(kind, broker, LINGER) as producer:
+    with ScriptedBroker(lambda asked: answer(POLICY_VIOLATION, offset, 5)) as broker, make(kind, broker, LINGER) as producer:
         told, batch = send_some(producer)
-    assert [asked.count for asked in broker.asked] == [5, 5]
+    assert [asked.count for asked in broker.requests] == [5, 5]
     assert offsets(told) == [None] * 5 and list(batch.offsets) == [UNKNOWN] * 5
     assert [metadata.timestamp for _, metadata, _ in told] == [None] * 5
     assert [str(metadata).partition(",")[0] for _, metadata, _ in told] == [f"t-0@NA:id[{i}]" for i in range(5)]
@@ -46,7 +46,7 @@ def test_of_a_refused_request_no_offset_is_known(kind, offset):
 
 
 def test_control_of_a_taken_one_each_is():
-    with ScriptedBroker(lambda asked: Answer(0, 700 + 10 * asked.number, 5)) as broker, make("Auto", broker, LINGER) as producer:
+    with ScriptedBroker(lambda asked: answer(0, 700 + 10 * asked.number, 5)) as broker, make("Auto", broker, LINGER) as producer:
         told, batch = send_some(producer)
     assert offsets(told) == [700, 701, 702, 703, 704] and list(batch.offsets) == [710, 711, 712, 713, 714]
     assert {metadata.timestamp.ms for _, metadata, _ in told} == {5}
@@ -54,8 +54,8 @@ def test_control_of_a_taken_one_each_is():
 
 @pytest.mark.parametrize("kind", ["Auto", "Manual"])
 def test_partitions_that_are_answered_differently(kind):
-    answers = {0: Answer(0, 40), 1: Answer(POLICY_VIOLATION), 2: Answer(0, 0), 3: Answer(INVALID_RECORD, 9)}
-    with ScriptedBroker(lambda asked: answers[asked.partition], 4) as broker, make(kind, broker, LINGER) as producer:
+    answers = {0: answer(0, 40), 1: answer(POLICY_VIOLATION), 2: answer(0, 0), 3: answer(INVALID_RECORD, 9)}
+    with ScriptedBroker(lambda asked: answers[asked.partition], partitions=4) as broker, make(kind, broker, LINGER) as producer:
         reports = Reports()
         for number in range(20):
             producer.send(ProducerRecord("t", number % 4, value=b"v", id=number), reports)
@@ -75,7 +75,7 @@ def test_partitions_that_are_answered_differently(kind):
 @pytest.mark.parametrize("kind", ["Auto", "Manual"])
 def test_a_duplicate_is_delivered_to_nobody_knows_where(kind):
     # An idempotent producer takes it for the answer that it had missed: delivered, and nobody knows at which offset.
-    with ScriptedBroker(lambda asked: Answer(DUPLICATE_SEQUENCE_NUMBER)) as broker, \
+    with ScriptedBroker(lambda asked: answer(DUPLICATE_SEQUENCE_NUMBER)) as broker, \
             make(kind, broker, LINGER, {"enable.idempotence": True}) as producer:
         told, batch = send_some(producer)
     assert [error for *_, error in told] == [None] * 5 and set(batch.errors) == {0}
@@ -88,7 +88,7 @@ def test_records_that_spoil_their_request(indexes):
     if LIBRDKAFKA < (2, 4):
         pytest.skip("before 2.4.0 librdkafka reads no errors of single records")
     errors = tuple((index, f"record {index} is bad") for index in indexes)
-    with ScriptedBroker(lambda asked: Answer(INVALID_RECORD, -1, -1, errors)) as broker, make("Auto", broker, LINGER) as producer:
+    with ScriptedBroker(lambda asked: answer(INVALID_RECORD, -1, -1, errors)) as broker, make("Auto", broker, LINGER) as producer:
         told, batch = send_some(producer)
     assert offsets(told) == [None] * 5 and list(batch.offsets) == [UNKNOWN] * 5
     # Of a single one librdkafka's interceptors give the others the same code.
