@@ -1,6 +1,6 @@
 """A broker that says what a test tells it to: the answers of the protocol that neither the embedded cluster nor Kafka gives on demand.
 
-Layer: test helper, standard library only. One broker with one node, driven by a script: for each Produce request the next
+Test helper, standard library only. One broker with one node, driven by a script: for each Produce request the next
 answer. It speaks just enough of ApiVersions, Metadata and InitProducerId for a librdkafka producer to reach that point.
 """
 import contextlib
