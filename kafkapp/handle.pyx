@@ -142,7 +142,7 @@ cdef class Handle:
             topic.rkt = rkt
             topic.index = <uint32_t>len(self.topic_list)
             try:
-                self.topic_list.append(topic)   # what librdkafka has as its opaque lives as long as the client from here
+                self.topic_list.append(topic)   # what librdkafka has as its opaque lives as long as the client
             except:
                 topic.rkt = NULL
                 rd_kafka_topic_destroy(rkt)

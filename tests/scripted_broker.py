@@ -146,8 +146,6 @@ class ScriptedBroker:
         self.produce_version, self.topic_answer, self.partitions = produce_version, topic_answer, partitions
         self.requests = []              # the Produce requests that came
         self.next_offset = 1000
-        self.ready = threading.Event()  # while it is cleared no metadata is answered: what is sent meanwhile goes out together
-        self.ready.set()
         self.lock, self.connections = threading.Lock(), []
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
@@ -158,7 +156,6 @@ class ScriptedBroker:
         return self
 
     def __exit__(self, *_):
-        self.ready.set()
         with contextlib.suppress(OSError):
             self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
@@ -219,7 +216,6 @@ class ScriptedBroker:
         return answer(offset=self.next_offset - request.count)
 
     def metadata(self, request):
-        self.ready.wait(60)
         topics = [request.string() for _ in range(max(0, request.take(">i")))]
         data = int32(0) if request.version >= 3 else b""
         data += array([int32(1) + string("127.0.0.1") + int32(self.port) + string(None)])

@@ -111,16 +111,22 @@ TABLE = [
 ]
 
 
+def a_producer(broker, properties, topics):
+    """A producer that knows the topic's partition already, so that what is sent up to a flush is one request."""
+    producer = KafkaAsyncProducer({"bootstrap.servers": broker.bootstrap_servers, **QUIET, **QUICK, **properties})
+    if topics is None:
+        producer.fetch_broker_metadata("t")
+    return producer
+
+
 def outcomes(script, version, properties, topics, option=kafkapp.SendOption.NoCopyRecordValue):
     """(of each record (error, metadata) in the order of the ids, how many Produce requests came)."""
     reports = []
     with ScriptedBroker(script, version, topics) as broker:
-        broker.ready.clear()
-        producer = KafkaAsyncProducer({"bootstrap.servers": broker.bootstrap_servers, **QUIET, **QUICK, **properties})
+        producer = a_producer(broker, properties, topics)
         for number in range(RECORDS):
             producer.send(ProducerRecord("t", 0, b"k", bytearray(b"value"), number),
                           lambda metadata, error: reports.append((metadata.record_id, error, metadata)), option)
-        broker.ready.set()
         producer.flush(60)
         requests = len(broker.requests)
         producer.close(10)
@@ -154,15 +160,12 @@ def test_each_record_has_its_true_outcome(script, expected, version, properties,
 
 @pytest.mark.parametrize("script, expected, version, properties, topics, words, requests", TABLE)
 def test_a_batch_has_the_same_outcomes(script, expected, version, properties, topics, words, requests):
-    with ScriptedBroker(script, version, topics) as broker:
-        broker.ready.clear()
-        with KafkaAsyncProducer({"bootstrap.servers": broker.bootstrap_servers, **QUIET, **QUICK, **properties}) as producer:
-            batch = producer.send_batch("t", [b"value"] * RECORDS, partition=0)
-            broker.ready.set()
-            producer.flush(60)
-            assert batch.accepted == RECORDS and batch.done
-            errors, offsets = list(batch.errors), list(batch.offsets)
-            named = [short(dict(batch.failures()).get(place)) for place in range(RECORDS)]
+    with ScriptedBroker(script, version, topics) as broker, a_producer(broker, properties, topics) as producer:
+        batch = producer.send_batch("t", [b"value"] * RECORDS, partition=0)
+        producer.flush(60)
+        assert batch.accepted == RECORDS and batch.done
+        errors, offsets = list(batch.errors), list(batch.offsets)
+        named = [short(dict(batch.failures()).get(place)) for place in range(RECORDS)]
     if expected is not ANY:
         assert list(zip(named, (None if offset == -1001 else offset for offset in offsets), strict=True)) == expected
     assert all(offset == -1001 for error, offset in zip(errors, offsets, strict=True) if error)
