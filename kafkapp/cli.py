@@ -11,6 +11,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from io import StringIO
 from typing import Any, ClassVar
 
 import click
@@ -19,6 +20,7 @@ import kafkapp
 from kafkapp import ProducerConfig, SendOption
 from kafkapp.cli_produce import Misuse, Request, Run
 from kafkapp.conf import librdkafka_is_patched
+from kafkapp.java_properties import Malformed, load
 from kafkapp.lines import STDIN
 from kafkapp.streams import lost, note, say
 
@@ -142,30 +144,27 @@ def parse_pairs(context: click.Context, parameter: click.Parameter, texts: tuple
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
             raise click.BadParameter("expected key=value")  # the text is not repeated: it may hold a secret
+        if not value:
+            raise click.BadParameter(f"{name.strip()} is empty: leave it out for its default")
         pairs[name.strip()] = value
     return pairs
 
 
 def parse_files(context: click.Context, parameter: click.Parameter, paths: tuple[str, ...]) -> dict[str, str]:
-    """Java's `.properties` as far as Kafka's tools use it: key=value, with # or ! before a comment."""
     pairs: dict[str, str] = {}
     for path in parse_paths(context, parameter, paths):
         try:
-            with open(path, encoding="utf-8") as lines:
-                pairs.update(parse_line(f"{path}:{number}", line.strip()) for number, line in enumerate(lines, 1)
-                             if line.strip() and line.lstrip()[0] not in "#!")
+            with open(path, "rb") as file:
+                data = file.read()
+            pairs.update(load(StringIO(data.decode("utf-8-sig"), newline=None)))
         except OSError as failure:
             raise click.BadParameter(f"{path}: {failure.strerror}") from None
-        except UnicodeDecodeError:
-            raise click.BadParameter(f"{path}: not UTF-8") from None
+        except UnicodeDecodeError as failure:
+            line = data.count(b"\n", 0, failure.start) + 1
+            raise click.BadParameter(f"{path}:{line}: not UTF-8") from None
+        except Malformed as failure:
+            raise click.BadParameter(f"{path}:{failure}") from None
     return pairs
-
-
-def parse_line(place: str, line: str) -> tuple[str, str]:
-    name, equals, value = line.partition("=")
-    if not equals or not name.strip():
-        raise click.BadParameter(f"{place}: expected key=value")
-    return name.strip(), value.strip()
 
 
 def without(properties: dict[str, Any], above: dict[str, str]) -> dict[str, Any]:
@@ -192,7 +191,7 @@ def show_logs(wanted: bool) -> None:
 @click.option("-X", "--property", "pairs", metavar="KEY=VALUE", multiple=True, callback=parse_pairs,
               help="A property of librdkafka; may be repeated.")
 @click.option("-F", "--properties-file", "filed", metavar="FILE", multiple=True, callback=parse_files,
-              help="Properties, one KEY=VALUE a line; -X and -b go above them.")
+              help="Properties as Java's tools read them, but UTF-8; -X and -b go above them.")
 @click.option("--sync", is_flag=True, help="Use the synchronous producer: wait for each record.")
 @click.option("--manual", is_flag=True, help="Use the asynchronous producer with manual polling.")
 @click.option("--copy", is_flag=True, help="Have librdkafka copy each value.")

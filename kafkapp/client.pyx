@@ -47,8 +47,7 @@ cdef class Client(Handle):
     def __init__(self, properties, int thread, dict defaults):
         cdef rd_kafka_conf_t *conf
         cdef char errstr[512]
-        cdef const char *text
-        cdef int added = 1
+        cdef int failure
         cdef int events = RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS
         self.background, self.unsaid = thread == SERVES, 1
         self.deliveries.teller = thread == TELLS
@@ -79,18 +78,11 @@ cdef class Client(Handle):
         self.client_id = given["client.id"]
         self.handlers = EventHandlers(self.name, given)
         self.properties = Properties(given)
-        servers = given.get("bootstrap.servers", given.get("metadata.broker.list"))
-        if servers is not None:
-            text = encoded = servers.encode()
-            with nogil:
-                added = rd_kafka_brokers_add(self.rk, text)
-        if added == 0:
-            raise new_exception(RD_KAFKA_RESP_ERR__INVALID_ARG,
-                                f"no broker could be read from bootstrap.servers: {servers!r}")
         if thread == KEEPS:
-            added = kp_keeper_start(&self.deliveries)       # ended with the handle
-            if added:
-                raise new_exception(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, f"no background thread: {os.strerror(added)}")
+            failure = kp_keeper_start(&self.deliveries)     # ended with the handle
+            if failure:
+                raise new_exception(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE,
+                                    f"no background thread: {os.strerror(failure)}")
         KP_SET(self.state, OPEN)
         clients.add(self)       # before its thread runs: afterwards nothing may fail
         if thread != KEEPS:

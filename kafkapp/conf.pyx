@@ -2,13 +2,31 @@
 
 Layer L3: knows librdkafka's configuration, no client.
 """
-from kafkapp.config import CALLBACKS, ProducerConfig, redact, suggestion
+from kafkapp.config import CALLBACKS, redact, suggestion
 
 from kafkapp.errors cimport new_exception
 from kafkapp.librdkafka cimport *
 
 cdef extern from "verify.h" nogil:
     int kp_verify_certificates(rd_kafka_conf_t *conf)
+
+cdef extern from "numbers.h" nogil:
+    ctypedef struct locale_t:       # a pointer, in truth
+        pass
+    locale_t kp_plain_numbers()
+    void kp_own_numbers(locale_t own)
+
+cdef extern from "<stdio.h>" nogil:
+    ctypedef struct FILE:
+        pass
+    FILE *open_memstream(char **text, size_t *size)
+    int fclose(FILE *stream)
+
+cdef extern from "<stdlib.h>" nogil:
+    void free(void *memory)
+
+cdef extern from "librdkafka/rdkafka.h" nogil:
+    void rd_kafka_conf_properties_show(FILE *stream)
 
 cdef extern from *:
     """
@@ -24,6 +42,7 @@ cdef extern from *:
 OWN = ("delivery.report.only.error", "log.queue")
 # Those whose values may have a fraction.
 cdef tuple FRACTIONAL = ("linger.ms", "queue.buffering.max.ms")
+cdef tuple SERVERS = ("bootstrap.servers", "metadata.broker.list")     # the second is an alias of the first
 # A process-wide signal handler, and code loaded into the process: not for a library to allow.
 REFUSED = {
     "internal.termination.signal": "it installs a signal handler for the whole process",
@@ -35,50 +54,116 @@ cdef object invalid(str text, properties):
     return new_exception(RD_KAFKA_RESP_ERR__INVALID_ARG, redact(text, properties))
 
 
-cdef list known_names():
-    """Every property that librdkafka knows. Its dump leaves out the aliases: the usual ones are in ProducerConfig."""
-    cdef rd_kafka_conf_t *conf = rd_kafka_conf_new()
-    cdef rd_kafka_topic_conf_t *topic_conf = rd_kafka_topic_conf_new()
-    cdef size_t n = 0, i
-    cdef const char **pairs = rd_kafka_conf_dump(conf, &n)
-    names = [pairs[i].decode() for i in range(0, n, 2)]
-    rd_kafka_conf_dump_free(pairs, n)
-    pairs = rd_kafka_topic_conf_dump(topic_conf, &n)
-    names += [pairs[i].decode() for i in range(0, n, 2)]
-    rd_kafka_conf_dump_free(pairs, n)
-    rd_kafka_conf_destroy(conf)
-    rd_kafka_topic_conf_destroy(topic_conf)
-    return names + [value for name, value in vars(ProducerConfig).items() if name.isupper()]
+cdef dict described():
+    """librdkafka's own table of properties, aliases among them: by the name what it may be set to, and of which type.
+
+    Takes a fraction of a millisecond: for what goes wrong.
+    """
+    import re
+    cdef char *text = NULL
+    cdef size_t size = 0
+    cdef FILE *stream = open_memstream(&text, &size)
+    if stream is NULL:
+        raise MemoryError
+    rd_kafka_conf_properties_show(stream)
+    fclose(stream)
+    try:
+        rows = [row.split(" | ", 5) for row in text[:size].decode("utf-8", "replace").splitlines()]
+    finally:
+        free(text)
+    known = {}
+    for name, _role, values, *_rest, description in [row for row in rows if len(row) == 6]:
+        kind = description.rpartition("*Type: ")[2].rstrip("*")
+        choice = [word for word in values.strip().split(", ") if word and ".." not in word]
+        if kind == "string" and not choice:
+            choice = re.findall("`([a-z0-9_]+)` - ", description)      # "`random` - random distribution, ..."
+        known.setdefault(name.strip(), (kind, choice))      # a topic's property of the same name comes later
+    del known["Property"]
+    return known
 
 
-cdef int check_number(const rd_kafka_conf_t *conf, str name, str value, properties) except -1:
-    """That librdkafka has not taken the first half of a value for a whole number: it reads 1 in 1.5, 5 in 5s."""
+cdef str allowed(str name):
+    """The words that a property takes, for the end of a message; empty where there is no such choice."""
+    _kind, choice = described().get(name, ("", ()))
+    return f"; allowed: {', '.join(choice)}" if len(choice) > 1 else ""
+
+
+cdef int check_value(const rd_kafka_conf_t *conf, str name, str value, properties) except -1:
+    """That librdkafka has not taken a value for another.
+
+    It reads 1 in 1.5, 5 in 5s, 1 in 1_000, a number in "nan", and passes over an empty word.
+    """
+    if name in FRACTIONAL:
+        try:
+            if not set(value.strip()) - set("+-.0123456789eE"):     # float() takes 1_000 and nan as well
+                float(value)
+                return 0
+        except ValueError:
+            pass
+        raise invalid(f"{name} must be a number, not {value[:64]!r}", properties)
+    if not value.strip():
+        if described().get(name, ("",))[0] == "enum value":
+            raise invalid(f"{name} is empty{allowed(name)}", properties)
+        return 0
     if not value.strip()[:1] in tuple("+-.0123456789"):
         return 0                    # a word
     taken = conf_value(conf, NULL, name)
     if taken is None or taken == value or not taken.lstrip("-").isdecimal():
         return 0                    # text, true or false
     try:
-        if name in FRACTIONAL:
-            float(value)
-            return 0
         if int(value, 0) == int(taken):
             return 0
     except ValueError:
         pass
-    raise invalid(f"{name} must be a {'' if name in FRACTIONAL else 'whole '}number, not {value[:64]!r}", properties)
+    raise invalid(f"{name} must be a whole number, not {value[:64]!r}", properties)
 
 
-cdef int check_servers(str servers, properties) except -1:
-    """librdkafka takes a port that is none for 0, and says so only in its log."""
-    for server in servers.split(","):
-        server = server.strip()
-        _host, colon, port = server.rpartition("://")[2].rpartition(":")
-        if not server or not colon or server.endswith("]"):
-            continue
-        if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-            raise invalid(f"bootstrap.servers: {server!r} has no port from 1 to 65535", properties)
+cdef int check_servers(const rd_kafka_conf_t *conf, dict properties) except -1:
+    """That every server that is named is one that librdkafka will ask."""
+    named = [name for name in SERVERS if name in properties]
+    if not named:
+        if "test.mock.num.brokers" not in properties:
+            raise invalid("bootstrap.servers is required: host:port[,host:port...]", properties)
+        return 0
+    if len(named) == 2 and properties[named[0]] != properties[named[1]]:
+        raise invalid(f"{named[1]} is another name of {named[0]}, and they differ: set one of them", properties)
+    if not properties[named[0]].strip(" ,"):
+        raise invalid(f"{named[0]} is empty: host:port[,host:port...]", properties)
+    from kafkapp.servers import misread     # here: re would be a tenth of the time of an import
+    canonical = conf_value(conf, NULL, "client.dns.lookup") == "resolve_canonical_bootstrap_servers_only"
+    wrong = misread(conf_value(conf, NULL, "bootstrap.servers"), conf_value(conf, NULL, "security.protocol"), canonical)
+    if wrong:
+        raise invalid(f"{named[0]}: {wrong}", properties)
     return 0
+
+
+cdef rd_kafka_conf_res_t set_value(rd_kafka_conf_t *conf, const char *name, const char *value, char *errstr,
+                                   size_t size) noexcept:
+    """rd_kafka_conf_set(), the same in every locale."""
+    cdef locale_t own = kp_plain_numbers()
+    cdef rd_kafka_conf_res_t result = rd_kafka_conf_set(conf, name, value, errstr, size)
+    kp_own_numbers(own)
+    return result
+
+
+cdef rd_kafka_conf_t *duplicate(const rd_kafka_conf_t *conf) noexcept:
+    """rd_kafka_conf_dup(), which prints and reads numbers, the same in every locale."""
+    cdef locale_t own = kp_plain_numbers()
+    cdef rd_kafka_conf_t *copy = rd_kafka_conf_dup(conf)
+    kp_own_numbers(own)
+    return copy
+
+
+cdef dict dumped(rd_kafka_conf_t *conf):
+    """All values of a configuration, as librdkafka spells them in every locale."""
+    cdef size_t n = 0, i
+    cdef locale_t own = kp_plain_numbers()
+    cdef const char **pairs = rd_kafka_conf_dump(conf, &n)
+    kp_own_numbers(own)
+    try:
+        return {pairs[i]: pairs[i + 1] for i in range(0, n, 2)}
+    finally:
+        rd_kafka_conf_dump_free(pairs, n)
 
 
 cdef bint boolean(dict properties, str name, bint default) except -1:
@@ -102,27 +187,22 @@ cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
                 continue
             if name in REFUSED:
                 raise invalid(f"{name} is refused: {REFUSED[name]}", properties)
-            result = rd_kafka_conf_set(conf, name.encode(), value.encode(), errstr, sizeof(errstr))
+            result = set_value(conf, name.encode(), value.encode(), errstr, sizeof(errstr))
             if result == RD_KAFKA_CONF_OK:
-                check_number(conf, name, value, properties)
+                check_value(conf, name, value, properties)
                 continue
             text = errstr.decode("utf-8", "replace").strip()
             if name[:64] not in text:
                 text = f"{name[:64]}: {text}"   # librdkafka speaks of queue.buffering.max.ms to who set linger.ms
             if result == RD_KAFKA_CONF_UNKNOWN:
-                hint = suggestion(name, known_names() + list(CALLBACKS))
+                hint = suggestion(name, [*described(), *CALLBACKS, *OWN])
                 text = f"{text}; {hint}" if hint else text
             elif "dedicated" in text:
                 text += "; use send(record, callback)" if name in ("dr_cb", "dr_msg_cb") else ""
+            else:
+                text += allowed(name)
             raise invalid(text, properties)
-        named = [name for name in ("bootstrap.servers", "metadata.broker.list") if name in properties]
-        servers = properties[named[0]] if named else None
-        if servers is None and "test.mock.num.brokers" not in properties:
-            raise invalid("bootstrap.servers is required: host:port[,host:port...]", properties)
-        if servers is not None:
-            if not servers.strip(" ,"):
-                raise invalid(f"{named[0]} is empty: host:port[,host:port...]", properties)
-            check_servers(servers, properties)
+        check_servers(conf, properties)
         # Else nothing is refused, and a reason would be said of certificates that are taken.
         if conf_value(conf, NULL, "enable.ssl.certificate.verification") == "true":
             kp_verify_certificates(conf)
@@ -141,16 +221,11 @@ cdef rd_kafka_conf_t *conf_in_force(rd_kafka_t *rk) except NULL:
     """
     cdef char errstr[512]
     cdef const rd_kafka_conf_t *conf = rd_kafka_conf(rk)
-    cdef rd_kafka_conf_t *copy = rd_kafka_conf_dup(conf)
-    cdef size_t n = 0, i
-    cdef const char **pairs = rd_kafka_conf_dump(copy, &n)
-    copied = {pairs[i]: pairs[i + 1] for i in range(0, n, 2)}
-    rd_kafka_conf_dump_free(pairs, n)
-    pairs = rd_kafka_conf_dump(<rd_kafka_conf_t *>conf, &n)
-    for i in range(0, n, 2):
-        if copied.get(pairs[i]) != pairs[i + 1]:
-            rd_kafka_conf_set(copy, pairs[i], pairs[i + 1], errstr, sizeof(errstr))
-    rd_kafka_conf_dump_free(pairs, n)
+    cdef rd_kafka_conf_t *copy = duplicate(conf)
+    copied = dumped(copy)
+    for name, value in dumped(<rd_kafka_conf_t *>conf).items():
+        if copied.get(name) != value:
+            set_value(copy, name, value, errstr, sizeof(errstr))
     return copy
 
 
@@ -161,14 +236,18 @@ cdef object conf_value(const rd_kafka_conf_t *conf, const rd_kafka_topic_conf_t 
     cdef bytearray text
     if b"\0" in key:
         return None
-    if rd_kafka_conf_get(conf, key, NULL, &size) == RD_KAFKA_CONF_OK:
-        text = bytearray(size)
-        rd_kafka_conf_get(conf, key, text, &size)
-    elif topic_conf is not NULL and rd_kafka_topic_conf_get(topic_conf, key, NULL, &size) == RD_KAFKA_CONF_OK:
-        text = bytearray(size)
-        rd_kafka_topic_conf_get(topic_conf, key, text, &size)
-    else:
-        return None
+    cdef locale_t own = kp_plain_numbers()
+    try:
+        if rd_kafka_conf_get(conf, key, NULL, &size) == RD_KAFKA_CONF_OK:
+            text = bytearray(size)
+            rd_kafka_conf_get(conf, key, text, &size)
+        elif topic_conf is not NULL and rd_kafka_topic_conf_get(topic_conf, key, NULL, &size) == RD_KAFKA_CONF_OK:
+            text = bytearray(size)
+            rd_kafka_topic_conf_get(topic_conf, key, text, &size)
+        else:
+            return None
+    finally:
+        kp_own_numbers(own)
     return text.rstrip(b"\0").decode("utf-8", "replace")
 
 

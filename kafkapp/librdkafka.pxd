@@ -103,7 +103,6 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
     const char *rd_kafka_name(const rd_kafka_t *rk)
     int rd_kafka_outq_len(rd_kafka_t *rk)
     rd_kafka_resp_err_t rd_kafka_set_log_queue(rd_kafka_t *rk, rd_kafka_queue_t *rkqu)
-    int rd_kafka_brokers_add(rd_kafka_t *rk, const char *brokerlist)
     void rd_kafka_mem_free(rd_kafka_t *rk, void *ptr)
     rd_kafka_resp_err_t rd_kafka_oauthbearer_set_token(rd_kafka_t *rk, const char *token_value,
                                                        int64_t md_lifetime_ms, const char *md_principal_name,

@@ -145,7 +145,8 @@ def test_servers_that_are_set_and_empty_are_no_embedded_cluster(tmp_path, file, 
     for arguments in (("-X", f"{name}="), ("-F", settings), ("-X", f"{name}= "), ("-X", f"{name}=,")):
         line = refusal("produce", *arguments, file)
         assert f"{name} is empty" in line
-    assert "test.mock.num.brokers" in refusal("produce", "-X", "test.mock.num.brokers=", file)
+    for name in ("test.mock.num.brokers", "transactional.id", "ssl.ca.location", "security.protocol"):
+        assert f"{name} is empty" in refusal("produce", "-b", "127.0.0.1:1", "-X", f"{name}=", file)
 
 
 
@@ -202,11 +203,16 @@ def test_bootstrap_servers_go_above_properties(servers, tmp_path, file):
 
 def test_errors_in_properties(tmp_path, file):
     settings = tmp_path / "client.properties"
-    settings.write_text("acks=1\nsasl.password secret-word\n")
+    for wrong in ("secret-word", "=secret-word", ": secret-word"):
+        settings.write_text(f"acks=1\n{wrong}\n")
+        line = refusal("produce", "-F", settings, file)
+        assert f"{settings}:2: expected key=value" in line and "secret-word" not in line
+    settings.write_bytes(b"acks=1\nclient.id=secret-word\xff\n")
     line = refusal("produce", "-F", settings, file)
-    assert f"{settings}:2: expected key=value" in line and "secret-word" not in line
-    settings.write_bytes(b"client.id=\xff\n")
-    assert "not UTF-8" in refusal("produce", "-F", settings, file)
+    assert f"{settings}:2: not UTF-8" in line and "secret-word" not in line
+    settings.write_text("acks=1\n\nsasl.password=secret-word\\u12\n")
+    line = refusal("produce", "-F", settings, file)
+    assert f"{settings}:3: expected four hexadecimal digits" in line and "secret-word" not in line
     assert "No such file" in refusal("produce", "-F", tmp_path / "missing", file)
     line = refusal("produce", "-X", "secret-word", file)
     assert "expected key=value" in line and "secret-word" not in line

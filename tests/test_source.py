@@ -25,7 +25,7 @@ NOT_OURS = {".git", ".venv", "build", "dist", "__pycache__", "node_modules"}
 LAYERS = [
     {"librdkafka"},
     {"librdkafka_mock", "buffers"},
-    {"errors", "forks", "visible", "timeouts", "options", "metadata", "timestamp", "config", "mockargs"},
+    {"errors", "forks", "visible", "timeouts", "options", "metadata", "timestamp", "config", "servers", "java_properties", "mockargs"},
     {"views"},
     {"records"},
     {"delivery", "conf"},
