@@ -18,7 +18,7 @@ MODULES = {
     "conf": ["csrc/verify.c"],
     "delivery": ["csrc/delivery.c"],
     "events": [],
-    "handle": ["csrc/delivery.c", "csrc/kept.c", "csrc/rounds.c"],
+    "handle": ["csrc/delivery.c", "csrc/destroy.c", "csrc/kept.c", "csrc/rounds.c"],
     "client": ["csrc/delivery.c", "csrc/kept.c", "csrc/rounds.c"],
     "columns": ["csrc/batch.c", "csrc/delivery.c", "csrc/produce.c"],
     "batch": ["csrc/batch.c", "csrc/delivery.c", "csrc/produce.c"],

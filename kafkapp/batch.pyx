@@ -167,16 +167,20 @@ cdef class Batch(Settled):
                      f"{self.next_index}, were handed to librdkafka and may still be delivered")
         return 0
 
-    cdef int settle(self, kp_deliveries *d, list raised) except -1:
-        """The last report is there: exporters released, then the callback."""
+    cdef int settle(self, kp_deliveries *d, list holds, list raised) except -1:
+        """The last report is there: exporters released, then the callback. `holds` takes them where librdkafka may read
+        them yet."""
         cdef int epoch = self.batch.epoch
         cdef object callback = self.callback
         cdef Batch kept = self  # until this method returns: the caller has no reference, the user maybe none either
+        if holds is not None:
+            holds += [self.values, self.keys]   # first: it may find no memory
         kp_slot_back(d, self.batch)
         Py_DECREF(kept)         # the slot's reference
         self.callback = None
-        self.values.release()
-        self.keys.release()
+        if holds is None:
+            self.values.release()
+            self.keys.release()
         KP_SET(self.reported, True)
         if callback is not None and not (d.only_errors and not self.failed()):
             call_one(callback, self, raised)
@@ -268,7 +272,7 @@ cdef Batch send_batch(Client client, topic, values, offsets, keys, key_offsets, 
         except:
             KP_ADD(d.sent[outcomes.epoch], -1)
             KP_ADD(d.tokens, -1)
-            client.leave()
+            client.leave_sender()
             raise
         batch.reported = batch.called = False
         rkt = <rd_kafka_topic_t *>handle.rkt
@@ -297,7 +301,7 @@ cdef Batch send_batch(Client client, topic, values, offsets, keys, key_offsets, 
             for i in range(index, count):
                 outcomes.errors[i] = RD_KAFKA_RESP_ERR__QUEUE_FULL
             end_sending(client, batch)
-            client.leave()
+            client.leave_sender()
     finally:
         if records.headers is not NULL:
             rd_kafka_headers_destroy(records.headers)

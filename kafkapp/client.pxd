@@ -6,9 +6,20 @@ from libc.stdint cimport int64_t
 from kafkapp.events cimport EventHandlers
 from kafkapp.handle cimport Handle
 
+cdef extern from "Python.h" nogil:
+    unsigned long PyThread_get_thread_ident()
+
+cdef extern from *:
+    """
+    #if PY_VERSION_HEX < 0x030D0000
+    #define Py_IsFinalizing _Py_IsFinalizing
+    #endif
+    """
+    bint Py_IsFinalizing()
 
 cdef enum:
-    LAST_WAIT = 10000               # ms for clients that nobody closed
+    SILENCE = 1000                  # ms without a report after which purged records are not waited for
+    SLICE = 100                     # ms; the longest wait without a look at signals
     FLUSH_SLICE = 10                # ms; the longest that a flush overlooks that its own records are reported
 
 cdef enum Thread:                   # what a client's own thread does
@@ -20,6 +31,9 @@ cdef enum Thread:                   # what a client's own thread does
 @cython.final
 cdef class Client(Handle):
     cdef unsigned long closer       # ident of the thread that closes it, or has; 0: none
+    cdef int64_t end_by             # when its time to deliver is over; another thread's close() may bring it forward
+    cdef unsigned long poller       # ident of the background thread, 0: none
+    cdef int dropping               # a thread closes it, since nobody has
     cdef int unsaid                 # it was not said yet that it was left open
     cdef readonly bint background   # SERVES; else the callers do
     cdef object request             # a call of a transaction that is under way, and may have been left so
@@ -34,18 +48,14 @@ cdef class Client(Handle):
 
     cdef bint warn_open(self) except -1
     cdef int start_poller(self) except -1
-    cdef int stop_poller(self) except -1
+    cdef int stop_poller(self) noexcept nogil
+    cdef int serve_rest(self) except -1
     cdef int settle(self, list raised) except -1
     cdef bint tell(self) except -1
     cdef bint wait_reported(self, int64_t epoch, int64_t deadline, list raised) except -1
-    cdef int wait_all(self, int64_t deadline, list raised) except -1
     cdef int check_blocking(self, str what) except -1
     cdef bint in_callback(self) noexcept
     cdef int64_t serve(self, int64_t seen, int timeout_ms, list raised) except -1
     cdef int wait(self, int64_t seen, int64_t deadline, list raised) except -1
     cdef bint wait_for(self, const int *flag, int64_t deadline, list raised) except -1
     cdef int flush(self, int64_t deadline) except -1
-    cdef int purge(self) except -1
-    cdef int purge_all(self) except -1
-    cdef int close(self, int64_t deadline) except -1
-    cdef int lose(self) except -1

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import final
 from weakref import WeakSet
 
@@ -19,3 +20,5 @@ class Client(Handle):
     def poll(self) -> None: ...
 
 clients: WeakSet[Client]
+
+def on_drop(function: Callable[[Client], None]) -> Callable[[Client], None]: ...

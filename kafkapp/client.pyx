@@ -7,7 +7,7 @@ import os
 from _weakrefset import WeakSet     # without the rest of weakref, which an import of kafkapp does not need
 
 from kafkapp.config import Properties, redact, snapshot
-from kafkapp.visible import hide, show
+from kafkapp.visible import hide, show, start_thread
 
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
@@ -18,28 +18,22 @@ from kafkapp.conf cimport boolean, conf_in_force, conf_value, new_conf
 from kafkapp.delivery cimport *
 from kafkapp.errors cimport new_exception
 from kafkapp.events cimport EventHandlers
-from kafkapp.handle cimport CLOSED, CLOSING, OPEN
+from kafkapp.handle cimport CLOSED, OPEN
 from kafkapp.librdkafka cimport *
-from kafkapp.timeouts cimport now, passed, remaining
+from kafkapp.timeouts cimport passed, remaining
 
-
-cdef extern from "Python.h" nogil:
-    unsigned long PyThread_get_thread_ident()
-
-cdef extern from *:
-    """
-    #if PY_VERSION_HEX < 0x030D0000
-    #define Py_IsFinalizing _Py_IsFinalizing
-    #endif
-    """
-    bint Py_IsFinalizing()
 
 cdef enum:
-    SLICE = 100         # ms; the longest wait without a look at signals
     ROUND = 24576       # records a round, under one hand-over of the GIL; callbacks keep as much of the queue full
-    PURGE_WAIT = 5000   # ms for the reports of purged records
 
 clients = WeakSet()
+cdef object at_drop = None      # kafkapp.ending's: what becomes of a client that nobody closed
+
+
+def on_drop(function):
+    global at_drop
+    at_drop = function
+    return function
 
 
 @cython.final
@@ -89,14 +83,15 @@ cdef class Client(Handle):
             self.start_poller()
 
     cdef int start_poller(self) except -1:
-        from _thread import start_new_thread
         KP_SET(self.polls, True)
+        KP_ADD(self.guests, 1)          # left by the thread, at its end
         try:
             __import__("threading")     # what the thread shows itself in is there before it
             # Not a threading.Thread, whose start() waits for a word that a thread without memory never gives.
-            start_new_thread(self.poll, ())
+            start_thread(self.poll)
         except RuntimeError as exc:
             self.polls = False
+            self.guests = 0
             KP_SET(self.state, CLOSED)
             raise new_exception(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, f"no background thread: {exc}") from exc
         except:
@@ -109,9 +104,8 @@ cdef class Client(Handle):
     def __del__(self):
         # Its producer has closed it, unless a subclass has a __del__ that does not; or both are in a cycle: without a
         # GIL the garbage collector may come here first.
-        if KP_READ(self.state) == OPEN and not self.foreign():
-            self.warn_open()
-            self.close(now() + LAST_WAIT)
+        if at_drop is not None and KP_READ(self.state) != CLOSED:
+            at_drop(self)
 
     cdef bint warn_open(self) except -1:
         """Whether it was left open; says so, once."""
@@ -134,8 +128,9 @@ cdef class Client(Handle):
         return 0
 
     cdef bint in_callback(self) noexcept:
+        """Whether this thread serves, or has to: on the background thread finalizers run between callbacks too."""
         cdef unsigned long me = PyThread_get_thread_ident()
-        return KP_THREAD(self.deliveries.server) == me or KP_THREAD(self.deliveries.telling) == me
+        return KP_THREAD(self.deliveries.server) == me or KP_THREAD(self.poller) == me
 
     # -- serving and waiting --------------------------------------------------------------------
 
@@ -143,6 +138,7 @@ cdef class Client(Handle):
         """The client's thread: serves, or tells, until it is stopped."""
         cdef kp_deliveries *d = &self.deliveries
         cdef int what
+        KP_SET(self.poller, PyThread_get_thread_ident())
         call_one(show, self.name, None)     # does not raise: without memory for a name it serves nevertheless
         kp_name_thread(rd_kafka_name(self.rk))
         while True:
@@ -156,12 +152,38 @@ cdef class Client(Handle):
                 elif not self.tell():
                     break
             except BaseException as exc:
-                report(exc)     # this thread goes on: without it nothing would ever be reported
+                if not self.foreign():
+                    report(exc)     # this thread goes on: without it nothing would ever be reported
             if self.foreign():
-                return
+                return      # the child of a callback that forked: this thread, its only one, ends
+        try:
+            self.serve_rest()
+            self.leave()
+        except BaseException as exc:
+            report(exc)
+        if self.foreign():
+            return
         call_one(hide, self.name, None)
+        if KP_READ(self.state) == CLOSED:
+            clients.discard(self)
+        KP_SET(self.poller, 0)
         KP_SET(self.polls, False)
         kp_wake(d)
+
+    cdef int stop_poller(self) noexcept nogil:
+        kp_stop(&self.deliveries)
+        return 0
+
+    cdef int serve_rest(self) except -1:
+        """The background thread's last: close() has not waited for what is in flight now."""
+        cdef int64_t seen
+        while kp_outstanding(&self.deliveries) and self.serve(0, 0, None):
+            pass
+        while kp_outstanding(&self.deliveries) and not self.complete_rest(None):
+            seen = kp_rounds(&self.deliveries)      # a thread still sends: it finds the client closing
+            with nogil:
+                kp_wait_round(&self.deliveries, seen, FLUSH_SLICE)
+        return 0
 
     cdef int settle(self, list raised) except -1:
         """Settle the round that was drained, and end it."""
@@ -174,6 +196,8 @@ cdef class Client(Handle):
             if d.other_count:
                 KP_SET(d.server, PyThread_get_thread_ident())
                 for i in range(d.other_count):
+                    if self.foreign():
+                        break
                     try:
                         self.handlers.serve(self.rk, d.others[i])
                     except KeyboardInterrupt as exc:
@@ -183,8 +207,17 @@ cdef class Client(Handle):
                 self.handlers.lost(kp_lost_lines(d))
         finally:
             KP_SET(d.server, 0)
-            with nogil:
-                kp_round_end(d)
+            if not self.foreign():
+                with nogil:
+                    kp_round_end(d)
+        if self.foreign():
+            # In the child of a callback that forked: librdkafka's locks are as other threads held them, and the reports
+            # that are left are the parent's.
+            mine = raised[:] if raised else []
+            if raised:
+                del raised[:]
+            raise_all(mine)
+            self.check_open()
         if interrupt is not None:
             raise interrupt
         return 0
@@ -303,107 +336,6 @@ cdef class Client(Handle):
         if not done:
             raise new_exception(RD_KAFKA_RESP_ERR__TIMED_OUT,
                                 f"flush: {self.outstanding()} records are not reported yet")
-        return 0
-
-    cdef int purge(self) except -1:
-        self.check_blocking("purge")
-        return self.purge_all()
-
-    cdef int purge_all(self) except -1:
-        if not self.enter_unless_closed():
-            return 0
-        try:
-            with nogil:
-                rd_kafka_purge(self.rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT)
-        finally:
-            self.leave()
-        return 0
-
-    cdef int close(self, int64_t deadline) except -1:
-        """Every record accepted has its outcome, and its callback has returned, when this does."""
-        cdef kp_deliveries *d = &self.deliveries
-        cdef list raised = None if self.background else []
-        cdef unsigned long me = PyThread_get_thread_ident()
-        cdef int64_t left = -1, patience = 0
-        if self.foreign():
-            raise RuntimeError("this producer was made in another process: make one after the fork")
-        if self.in_callback():
-            raise RuntimeError("close would wait for the callback that calls it")
-        # Should this thread be closing it already, then this is a signal's handler: the other call finds it done.
-        while KP_READ(self.state) != CLOSED and not kp_claim(&self.closer, me):
-            # Another thread closes, and may have more time. Should it be interrupted, this one takes over.
-            if passed(deadline):
-                self.purge_all()
-                deadline = -1
-            elif self.enter_unless_closed():    # that one must not destroy what this one polls
-                try:
-                    self.wait(kp_rounds(d), deadline, None)
-                finally:
-                    self.leave()
-        if KP_READ(self.state) == CLOSED:
-            return 0
-        if self.background and Py_IsFinalizing():
-            return self.lose()
-        KP_SET(self.state, CLOSING)
-        try:
-            with nogil:
-                kp_wake(d)      # who waits for room in the queue sees that there will be none
-            self.wait_all(deadline, raised)
-            # The reports of purged records come soon; their callbacks may take as long as they like.
-            while kp_outstanding(d) and (kp_outstanding(d) != left or KP_THREAD(d.server) or not passed(patience)):
-                if kp_outstanding(d) != left:
-                    left, patience = kp_outstanding(d), now() + PURGE_WAIT
-                self.purge_all()    # again: a send that had begun may have come after the last one
-                self.wait_all(now() + SLICE, raised)
-            if KP_READ(self.state) != CLOSED:
-                self.stop_poller()
-        except:
-            # Interrupted: the producer is as it was, and can be closed again. Without its thread it only can be closed.
-            if KP_READ(self.state) == CLOSING and not KP_READ(d.stopping):
-                KP_SET(self.state, OPEN)
-            KP_SET(self.closer, 0)      # last: who takes over says that it is closing
-            report_all(raised)
-            raise
-        KP_SET(self.state, CLOSED)
-        clients.discard(self)
-        if KP_READ(d.users) == 0:
-            self.destroy()
-        kp_wake(d)
-        raise_all(raised)
-        return 0
-
-    cdef int lose(self) except -1:
-        """The interpreter is at its end, and has ended the background thread: nobody can report any more."""
-        KP_SET(self.state, CLOSED)
-        if self.outstanding():
-            report(RuntimeError(f"producer {self.name}: {self.outstanding()} records lost: the interpreter ends"))
-        return 0
-
-    cdef int wait_all(self, int64_t deadline, list raised) except -1:
-        """As wait_reported, for every epoch: nothing new is accepted."""
-        while kp_outstanding(&self.deliveries) and not passed(deadline):
-            self.wait_reported(KP_READ(self.deliveries.epoch), deadline, raised)
-        return 0
-
-    cdef int stop_poller(self) except -1:
-        cdef int64_t seen
-        if not KP_READ(self.polls):
-            return 0
-        with nogil:
-            kp_stop(&self.deliveries)
-        if Py_IsFinalizing():
-            # The interpreter has ended it where it would have entered Python, or does so now.
-            while KP_READ(self.deliveries.teller_waits):
-                with nogil:
-                    kp_wait_round(&self.deliveries, kp_rounds(&self.deliveries), 1)
-            return 0
-        while True:
-            seen = kp_rounds(&self.deliveries)      # first: what changes after that is seen
-            if not KP_READ(self.polls):
-                break
-            with nogil:
-                kp_wait_round(&self.deliveries, seen, SLICE)
-            PyErr_CheckSignals()
         return 0
 
     def get_property(self, str name not None):

@@ -55,6 +55,7 @@ cdef extern from "delivery.h" nogil:
         rd_kafka_t *rk
         rd_kafka_queue_t *queue
         int64_t *sent
+        int64_t *batched
         int64_t *done
         int64_t tokens
         int64_t epoch
@@ -111,6 +112,7 @@ cdef extern from "delivery.h" nogil:
     int64_t kp_rounds(kp_deliveries *d)
     void kp_wait_round(kp_deliveries *d, int64_t seen, int timeout_ms)
     void kp_wake(kp_deliveries *d)
+    bint kp_round_begin(kp_deliveries *d, int64_t seen, int timeout_ms)
     bint kp_serve(kp_deliveries *d, int64_t seen, int timeout_ms, size_t most, int64_t *reported)
     bint kp_serve_background(kp_deliveries *d, size_t most)
     void kp_stop(kp_deliveries *d)
@@ -147,13 +149,13 @@ cdef class Resolved:
 
 cdef class Settled:
     """What is settled as a whole when its last record is reported: a Batch."""
-    cdef int settle(self, kp_deliveries *d, list raised) except -1
+    cdef int settle(self, kp_deliveries *d, list holds, list raised) except -1
 
 
 cdef int call(object callback, tuple args, list raised) except -1
 cdef int call_one(object callback, object arg, list raised) except -1
 cdef int settle(kp_deliveries *d, list raised) except -1
-cdef int settle_lost(kp_deliveries *d, list topics, list raised) except -1
+cdef int settle_lost(kp_deliveries *d, list topics, list holds, list raised) except -1
 cdef int release(kp_deliveries *d, kp_delivery *delivery) except -1
 cdef int raise_all(list raised) except -1      # what callbacks raised, as it is or as a group
 cdef int report_all(list raised) except -1     # the same, to sys.unraisablehook

@@ -2,6 +2,9 @@ from typing import Any, final
 
 from typing_extensions import disjoint_base
 
+@final
+class Hold: ...
+
 @disjoint_base
 class Resolved: ...
 

@@ -9,6 +9,7 @@ from libc.stdlib cimport free
 
 from kafkapp.buffers cimport PyBuffer_Release
 from kafkapp.errors cimport new_error
+from kafkapp.forks cimport fork_count
 from kafkapp.librdkafka cimport (
     RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED,
     RD_KAFKA_OFFSET_INVALID,
@@ -110,8 +111,19 @@ cdef class Resolved:
 
 
 cdef class Settled:
-    cdef int settle(self, kp_deliveries *d, list raised) except -1:
+    cdef int settle(self, kp_deliveries *d, list holds, list raised) except -1:
         raise NotImplementedError
+
+
+@cython.final
+cdef class Hold:
+    """A buffer that is held beyond its record's outcome."""
+    cdef kp_view *view
+
+    def __dealloc__(self):
+        if self.view is not NULL:
+            PyBuffer_Release(&self.view.view)
+            free(self.view)
 
 
 cdef int release(kp_deliveries *d, kp_delivery *delivery) except -1:
@@ -156,7 +168,7 @@ cdef inline int settle_one(kp_deliveries *d, const kp_report *report, list raise
     cdef Settled settled
     if delivery is NULL:
         settled = <Settled>report.batch.owner       # kept: its own reference goes
-        return settled.settle(d, raised)
+        return settled.settle(d, None, raised)
     cdef int64_t *done = &d.done[delivery.epoch]
     cdef RecordMetadata metadata
     cdef Waiter waiter
@@ -243,10 +255,13 @@ cdef int call_one(object callback, object arg, list raised) except -1:
 cdef int settle(kp_deliveries *d, list raised) except -1:
     """Settle the round's reports in their order.
 
-    Exceptions of callbacks go to `raised`, or, where that is None, to sys.unraisablehook.
+    Exceptions of callbacks go to `raised`, or, where that is None, to sys.unraisablehook. In the child of a callback
+    that forked it ends at once: the other reports are the parent's.
     """
     cdef size_t i = 0
     cdef int failures = 0
+    cdef const int *forks = fork_count()
+    cdef int before = forks[0]
     cdef timespec pause
     KP_SET(d.server, PyThread_get_thread_ident())
     try:
@@ -254,6 +269,8 @@ cdef int settle(kp_deliveries *d, list raised) except -1:
             try:
                 while i < d.report_count:
                     settle_one(d, &d.reports[i], raised)
+                    if forks[0] != before:
+                        return 0
                     i += 1
             except BaseException as exc:
                 # No memory, and a report cannot be given back: wait for some, for a while.
@@ -272,42 +289,66 @@ cdef int settle(kp_deliveries *d, list raised) except -1:
     return 0
 
 
-cdef int settle_lost(kp_deliveries *d, list topics, list raised) except -1:
-    """Report what is still in flight when the client is gone: rd_kafka_destroy() runs no reports.
+cdef int settle_lost(kp_deliveries *d, list topics, list holds, list raised) except -1:
+    """Complete what is in flight and will not be reported, in a round that never ends: see handle.pyx.
 
-    Such a record may have reached the broker.
+    Such a record may have reached the broker, and librdkafka may still read its memory, which goes to `holds`.
     """
     cdef kp_report report
     cdef kp_delivery *delivery
     cdef kp_batch *batch
     cdef Settled settled
     cdef int64_t i
-    while True:
-        batch = kp_slot_in_use(d)
-        if batch is NULL:
-            break
-        for i in range(batch.count):
-            if batch.errors[i] == RD_KAFKA_RESP_ERR__IN_PROGRESS:
-                batch.errors[i] = RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
-                KP_ADD(d.done[batch.epoch], 1)
-        settled = <Settled>batch.owner
-        settled.settle(d, raised)
-    while True:
-        delivery = kp_delivery_in_use(d)
-        if delivery is NULL:
-            return 0
-        report.delivery = delivery
-        report.topic = <void *>topics[delivery.topic]
-        report.message = NULL
-        report.err = RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
-        report.partition = RD_KAFKA_PARTITION_UA
-        report.offset = RD_KAFKA_OFFSET_INVALID
-        report.timestamp = -1
-        report.timestamp_type = 0
-        report.status = RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED
-        report.latency = -1
-        report.key_size = report.value_size = 0
-        settle_one(d, &report, raised)
+    cdef const int *forks = fork_count()
+    cdef int before = forks[0]
+    KP_SET(d.server, PyThread_get_thread_ident())
+    try:
+        while forks[0] == before:
+            batch = kp_slot_in_use(d)
+            if batch is NULL:
+                break
+            for i in range(batch.count):
+                if batch.errors[i] == RD_KAFKA_RESP_ERR__IN_PROGRESS:
+                    batch.errors[i] = RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
+                    KP_ADD(d.done[batch.epoch], 1)
+            settled = <Settled>batch.owner
+            settled.settle(d, holds, raised)
+        while forks[0] == before:
+            delivery = kp_delivery_in_use(d)
+            if delivery is NULL:
+                break
+            hold_payload(d, delivery, holds)
+            report.delivery = delivery
+            report.topic = <void *>topics[delivery.topic]
+            report.message = NULL
+            report.err = RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
+            report.partition = RD_KAFKA_PARTITION_UA
+            report.offset = RD_KAFKA_OFFSET_INVALID
+            report.timestamp = -1
+            report.timestamp_type = 0
+            report.status = RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED
+            report.latency = -1
+            report.key_size = report.value_size = 0
+            settle_one(d, &report, raised)
+        for i in range(KP_EPOCHS):      # the records that leave nothing to settle
+            KP_SET(d.done[i], KP_READ(d.sent[i]) + KP_READ(d.batched[i]))
+    finally:
+        KP_SET(d.server, 0)
+    return 0
+
+
+cdef int hold_payload(kp_deliveries *d, kp_delivery *delivery, list holds) except -1:
+    cdef Hold hold
+    if delivery.holds_view:
+        hold = Hold.__new__(Hold)
+        holds.append(hold)
+        hold.view = delivery.view
+        delivery.view = NULL
+        delivery.holds_view = 0
+        KP_ADD(d.views, -1)
+    elif delivery.value is not NULL:
+        holds.append(<object>delivery.value)
+    return 0
 
 
 cdef int raise_all(list raised) except -1:

@@ -1,5 +1,8 @@
 # Contract of kafkapp.ending with the producers above it. Layer L5.
 
+from libc.stdint cimport int64_t
+
 from kafkapp.client cimport Client
 
+cdef int close(Client client, int64_t deadline, int64_t last=*) except -1
 cdef int abandon(Client client) except -1

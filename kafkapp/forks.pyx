@@ -28,5 +28,9 @@ cdef int forks() noexcept:
     return kp_forks
 
 
+cdef const int *fork_count() noexcept:
+    return &kp_forks
+
+
 if kp_watch_forks():
     raise ImportError("kafkapp cannot watch for fork()")

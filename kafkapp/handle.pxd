@@ -7,6 +7,11 @@ from kafkapp.delivery cimport Topic, kp_deliveries
 from kafkapp.librdkafka cimport rd_kafka_t
 
 
+cdef extern from "destroy.h" nogil:
+    ctypedef struct kp_end:
+        pass
+
+
 cdef enum:
     OPEN
     CLOSING                         # close() waits for the last reports; no new calls
@@ -20,6 +25,10 @@ cdef class Handle:
     cdef void *topic_conf           # rd_kafka_topic_conf_t, likewise
     cdef int state                  # OPEN again after a close() that was interrupted
     cdef int forks                  # forks() of the process that made it
+    cdef int guests                 # threads inside a call that uses the handle and sends nothing: those are d.users
+    cdef bint lost                  # records were completed without librdkafka's report
+    cdef kp_end *end                # owned; its destruction under way, or done
+    cdef list holds                 # the memory of those records
     cdef dict topics                # str -> Topic, for the life of the handle
     cdef list topic_list            # the same, by Topic.index
     cdef object topic_lock          # one thread at a time makes a handle: its opaque is the Topic of that thread
@@ -30,8 +39,11 @@ cdef class Handle:
     cdef int enter(self) except -1
     cdef bint enter_unless_closed(self) except -1
     cdef int leave(self) except -1
+    cdef int leave_sender(self) except -1
+    cdef bint complete_rest(self, list raised) except -1
     cdef int destroy(self) except -1
-    cdef int destroy_handle(self, rd_kafka_t *rk) noexcept
+    cdef int start_end(self, rd_kafka_t *rk) noexcept
+    cdef bint destroyed(self, int timeout_ms) noexcept nogil
     cdef int64_t outstanding(self) noexcept
     cdef object fatal_error(self)
     cdef PyObject *topic(self, str name) except NULL    # a Topic, borrowed: this keeps it

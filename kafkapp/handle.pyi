@@ -1,4 +1,10 @@
+from typing import final
+
 from typing_extensions import disjoint_base
+
+@final
+class Remains:
+    def release(self) -> None: ...
 
 @disjoint_base
 class Handle:

@@ -1,16 +1,58 @@
 """The handle of a client: who may use it, and until when; its topics.
 
 Layer L4, below the client: counts who uses the rd_kafka_t and destroys it after the last one. Waits for nothing.
+
+The end of a handle. librdkafka reports each record, and rd_kafka_destroy() returns, as soon as its broker threads have
+their turn; while one of them is within getaddrinfo() that is not before the name server answers. So, when close() has
+no more time, three things are done in this order, each once:
+
+1. complete_rest(): the records without a report are completed as purged ones are, in the last round that there is: it
+   never ends, so no thread reads a report of theirs that comes after all. What librdkafka may still read of them goes
+   to `holds`.
+2. destroy(), by whoever is the last to use the handle: csrc/destroy.c's thread has the rd_kafka_t from here on.
+3. Remains: a thread waits for that one, and releases the holds. At the end of the process nobody waits for either.
 """
 from _thread import RLock
 
-from cpython.ref cimport PyObject
+from kafkapp.visible import start_thread
+
+cimport cython
+from cpython.ref cimport PyObject, Py_INCREF
 from libc.stdint cimport int64_t, uint32_t
+from posix.unistd cimport usleep
 
 from kafkapp.delivery cimport *
 from kafkapp.errors cimport new_error, new_exception
 from kafkapp.forks cimport forks
 from kafkapp.librdkafka cimport *
+
+cdef extern from "destroy.h" nogil:
+    kp_end *kp_end_start(rd_kafka_t *rk)
+    bint kp_end_wait(kp_end *end, int timeout_ms)
+    kp_end *kp_end_share(kp_end *end)
+    void kp_end_drop(kp_end *end)
+
+cdef enum:
+    DEALLOC_WAIT = 1000     # ms for librdkafka's threads to end, where nobody has closed the client
+    TRIES = 100             # to complete records without memory, 10 ms apart
+
+
+@cython.final
+cdef class Remains:
+    """What librdkafka may read until it is destroyed."""
+    cdef kp_end *end
+    cdef list holds
+
+    def __dealloc__(self):
+        if self.end is not NULL:
+            kp_end_drop(self.end)
+
+    def release(self):
+        """A thread's: it enters the interpreter again only when there is something to release."""
+        with nogil:
+            while self.end is not NULL and not kp_end_wait(self.end, 1000):
+                pass
+        self.holds = None
 
 
 cdef class Handle:
@@ -21,15 +63,23 @@ cdef class Handle:
         self.state = CLOSED
         if kp_deliveries_init(&self.deliveries):
             raise MemoryError()
-        self.topics, self.topic_list = {}, []
+        self.topics, self.topic_list, self.holds = {}, [], []
         self.topic_lock = RLock()       # the garbage collector may run a finalizer that sends, in new_topic()
 
     def __dealloc__(self):
+        cdef bint over
         # In a forked child the threads that librdkafka would wait for do not exist: the memory is left alone.
         if self.foreign():
             return
         if self.rk is not NULL:
-            self.destroy_handle(self.rk)
+            self.start_end(self.rk)
+            if self.end is not NULL:
+                with nogil:
+                    over = kp_end_wait(self.end, DEALLOC_WAIT)
+                if not over and self.holds:
+                    Py_INCREF(self.holds)       # librdkafka may read them yet, and nobody is there to wait for it
+        if self.end is not NULL:
+            kp_end_drop(self.end)
         if self.conf is not NULL:
             rd_kafka_conf_destroy(<rd_kafka_conf_t *>self.conf)
         if self.topic_conf is not NULL:
@@ -52,7 +102,7 @@ cdef class Handle:
     cdef int enter(self) except -1:
         """The begin of a call that uses the handle of an open client. First counted, then looked: see delivery.h."""
         self.check_open()
-        kp_enter(&self.deliveries)
+        KP_ADD(self.guests, 1)
         try:
             self.check_open()
         except:
@@ -62,7 +112,7 @@ cdef class Handle:
 
     cdef bint enter_unless_closed(self) except -1:
         """The same while it may be closing. False, and nothing to leave, when the handle is gone or will be."""
-        kp_enter(&self.deliveries)
+        KP_ADD(self.guests, 1)
         if KP_READ(self.state) != CLOSED:
             return True
         self.leave()
@@ -70,20 +120,61 @@ cdef class Handle:
 
     cdef int leave(self) except -1:
         """The end of a call that used the handle: the last one out after close() destroys it."""
+        KP_ADD(self.guests, -1)
+        if KP_READ(self.state) == CLOSED:
+            self.destroy()
+        return 0
+
+    cdef int leave_sender(self) except -1:
+        """The same of a call that sends, and has entered by kp_enter."""
         if kp_leave(&self.deliveries) == 0 and KP_READ(self.state) == CLOSED:
             self.destroy()
         return 0
 
+    cdef bint complete_rest(self, list raised) except -1:
+        """Complete what librdkafka has not reported, when nothing is accepted any more. False while a thread sends or
+        serves."""
+        if KP_READ(self.deliveries.users) or not kp_round_begin(&self.deliveries, 0, 0):
+            return False
+        self.lost = True
+        for left in reversed(range(TRIES)):
+            try:
+                settle_lost(&self.deliveries, self.topic_list, self.holds, raised)
+                break
+            except MemoryError:
+                if not left:
+                    raise
+                with nogil:
+                    usleep(10000)       # for some to come
+        if not self.foreign():
+            kp_wake(&self.deliveries)
+        return True
+
     cdef int destroy(self) except -1:
-        """Nobody uses the handle any more."""
-        cdef rd_kafka_t *rk = KP_TAKE(self.rk)      # the last one out and who closes may both come here
+        """Nobody uses the handle of a closed client any more."""
+        cdef rd_kafka_t *rk
+        cdef Remains remains
+        if self.foreign() or KP_READ(self.deliveries.users) or KP_READ(self.guests):
+            return 0
+        rk = KP_TAKE(self.rk)      # the last one out and who closes may both come here
         if rk is NULL:
             return 0
-        self.destroy_handle(rk)
-        settle_lost(&self.deliveries, self.topic_list, None)
+        try:
+            if kp_outstanding(&self.deliveries):
+                self.complete_rest(None)
+        finally:
+            self.start_end(rk)
+            if self.holds and self.end is not NULL:
+                remains = Remains.__new__(Remains)
+                remains.end, remains.holds = kp_end_share(self.end), self.holds
+                try:
+                    start_thread(remains.release)
+                except (MemoryError, RuntimeError):
+                    Py_INCREF(remains)      # held until the process ends, which it is about to
+            self.holds = []
         return 0
 
-    cdef int destroy_handle(self, rd_kafka_t *rk) noexcept:
+    cdef int start_end(self, rd_kafka_t *rk) noexcept:
         cdef Topic topic
         for topic in self.topic_list or ():
             if topic.rkt is not NULL:
@@ -92,12 +183,16 @@ cdef class Handle:
         with nogil:
             kp_kept_free(&self.deliveries)      # ends the thread that polls the queue
             rd_kafka_queue_destroy(self.deliveries.queue)
-            rd_kafka_destroy(rk)
+            self.end = kp_end_start(rk)
         return 0
 
     cdef int64_t outstanding(self) noexcept:
         """How many records are accepted and not reported yet."""
         return kp_outstanding(&self.deliveries) - KP_READ(self.deliveries.tokens)
+
+    cdef bint destroyed(self, int timeout_ms) noexcept nogil:
+        """Whether librdkafka's threads have ended; waits for that."""
+        return self.end is NULL or kp_end_wait(self.end, timeout_ms)
 
     cdef object fatal_error(self):
         cdef char errstr[512]

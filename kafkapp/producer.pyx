@@ -12,12 +12,12 @@ from libc.stdint cimport int64_t
 from kafkapp.batch cimport Batch, send_batch
 from kafkapp.client cimport KEEPS, SERVES, TELLS, Client
 from kafkapp.delivery cimport KP_CALLBACK, KP_READ, KP_WAITER, Waiter, kp_rounds, raise_all
-from kafkapp.ending cimport abandon
+from kafkapp.ending cimport abandon, close
 from kafkapp.errors cimport new_exception
 from kafkapp.handle cimport OPEN
 from kafkapp.librdkafka cimport RD_KAFKA_RESP_ERR__TIMED_OUT, rd_kafka_resp_err_t
 from kafkapp.records cimport ProducerRecord
-from kafkapp.requests cimport fetch_metadata
+from kafkapp.requests cimport fetch_metadata, purge
 from kafkapp.sender cimport copies
 from kafkapp.timeouts cimport deadline_of, passed, remaining
 from kafkapp.transactions cimport Transactional
@@ -88,7 +88,7 @@ cdef class Producer(Transactional):
             RuntimeError: inside a callback of this producer, after `close`, or in a forked child.
         Source: rd_kafka_purge(); KafkaProducer::purge.
         """
-        self.opened().purge()
+        purge(self.opened())
 
     def close(self, timeout=None):
         """Flush, and end: when this returns every record has been reported and every callback has returned.
@@ -105,7 +105,7 @@ cdef class Producer(Transactional):
             Whatever callbacks raised, where this call ran them (a BaseExceptionGroup when several did).
         Source: rd_kafka_flush(), rd_kafka_purge(), rd_kafka_destroy(); KafkaProducer::close.
         """
-        self.opened().close(deadline_of(timeout))
+        close(self.opened(), deadline_of(timeout))
 
     def fetch_broker_metadata(self, topic, timeout=10):
         """Ask the cluster for a topic's partitions, leaders and replicas.

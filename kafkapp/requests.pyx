@@ -4,16 +4,17 @@ Layer L5: knows clients. The thread that asked answers signals meanwhile, and ma
 """
 from kafkapp.errors import Error
 from kafkapp.metadata import BrokerMetadata, Node, PartitionInfo
+from kafkapp.visible import start_thread
 
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport INT32_MAX, int64_t
 
-from kafkapp.client cimport Client
-from kafkapp.delivery cimport KP_READ, KP_SET, Topic, kp_enter, kp_rounds
+from kafkapp.client cimport SILENCE, Client
+from kafkapp.delivery cimport KP_ADD, KP_READ, KP_SET, Topic, kp_rounds
 from kafkapp.errors cimport new_exception, take_error
 from kafkapp.librdkafka cimport *
-from kafkapp.timeouts cimport passed, remaining
+from kafkapp.timeouts cimport now, passed, remaining
 
 cdef double SLICE = 0.1     # seconds; the longest wait without a look at signals
 cdef double LAST = 0.001    # seconds between the end of the request and the word of it
@@ -44,15 +45,14 @@ cdef class Request:
             self.done.set()
 
     cdef int start(self, Client client, int64_t deadline) except -1:
-        from _thread import start_new_thread
         from threading import Event
         self.client = client
         self.timeout_ms = remaining(deadline, INT32_MAX) if deadline >= 0 else -1
         self.done = Event()
-        kp_enter(&client.deliveries)    # left by the request's thread, which may outlive this call
+        KP_ADD(client.guests, 1)        # left by the request's thread, which may outlive this call
         try:
             # Not a threading.Thread: an interrupt in its start() would not tell whether it runs, and so who leaves.
-            start_new_thread(self.run, ())
+            start_thread(self.run)
         except:
             client.leave()
             raise
@@ -99,6 +99,15 @@ cdef class MetadataRequest(Request):
         return 0
 
 
+cdef int64_t beyond(int64_t deadline) noexcept:
+    """librdkafka keeps the time, and knows best how it went; unless a broker thread that it waits for has no turn."""
+    return deadline if deadline < 0 else max(deadline, now()) + SILENCE
+
+
+cdef object under_way():
+    return Error(RD_KAFKA_RESP_ERR__TIMED_OUT, "a call that was left is still under way", is_retriable=True)
+
+
 cdef object fetch_metadata(Client client, str topic, int64_t deadline):
     cdef MetadataRequest request = MetadataRequest.__new__(MetadataRequest)
     client.check_blocking("fetch_broker_metadata")
@@ -106,7 +115,8 @@ cdef object fetch_metadata(Client client, str topic, int64_t deadline):
     try:
         request.topic = <Topic>client.topic(topic)
         request.start(client, deadline)
-        request.wait(-1, None)      # librdkafka keeps the time
+        if not request.wait(beyond(deadline), None):
+            request.err = RD_KAFKA_RESP_ERR__TIMED_OUT
     finally:
         client.leave()
     if request.err:
@@ -146,7 +156,8 @@ cdef object send_offsets(Client client, list offsets, str group_id, int64_t dead
     client.enter()
     try:
         request.start(client, deadline)
-        request.wait(-1, None)
+        if not request.wait(beyond(deadline), None):
+            return under_way()
     finally:
         client.leave()
     return request.error
@@ -186,7 +197,7 @@ cdef object call_transaction(Client client, TransactionCall call, int64_t deadli
     if request is not None:
         made = request.make
         if not request.ended(deadline, raised):
-            return Error(RD_KAFKA_RESP_ERR__TIMED_OUT, "an interrupted call is still under way", is_retriable=True)
+            return under_way()
         if made == call:
             return request.error
     request = TransactionRequest.__new__(TransactionRequest)
@@ -194,8 +205,35 @@ cdef object call_transaction(Client client, TransactionCall call, int64_t deadli
     request.start(client, deadline)
     with cython.critical_section(client):
         client.request = request
-    request.ended(-1, raised)   # librdkafka keeps the time
+    if not request.ended(beyond(deadline), raised):
+        return under_way()
     return request.error
+
+
+@cython.final
+cdef class PurgeRequest(Request):
+    cdef int call(self) except -1:
+        cdef rd_kafka_t *rk = self.client.rk
+        with nogil:
+            rd_kafka_purge(rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT)
+        return 0
+
+
+cdef int purge(Client client) except -1:
+    """Purge, and wait until the broker threads have, which those do not that wait for a name server: within a bound."""
+    cdef PurgeRequest request = PurgeRequest.__new__(PurgeRequest)
+    cdef int64_t deadline = now() + SILENCE
+    client.check_blocking("purge")
+    client.enter()
+    try:
+        request.start(client, deadline)
+        while not KP_READ(request.over) and not passed(deadline):
+            request.done.wait(SLICE)    # and nothing is served: callbacks are not due in here
+    finally:
+        client.leave()
+    if request.failure is not None:
+        raise request.failure
+    return 0
 
 
 cdef object from_c_metadata(const rd_kafka_metadata_t *metadata):

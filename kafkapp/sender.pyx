@@ -34,6 +34,7 @@ from kafkapp.delivery cimport (
     kp_view,
     release,
 )
+from kafkapp.ending cimport close
 from kafkapp.errors cimport new_error
 from kafkapp.handle cimport OPEN
 from kafkapp.librdkafka cimport (
@@ -161,7 +162,7 @@ cdef class Sender:
             if self.client is None:
                 self.client, made = made, None
         if made is not None:
-            made.close(0)
+            close(made, 0)
             raise RuntimeError(f"{type(self).__name__}.__init__() runs in two threads")
         return 0
 
@@ -286,7 +287,7 @@ cdef class Sender:
                     KP_ADD(d.sent[slot], -1)
                 if delivery is not NULL:
                     release(d, delivery)
-                client.leave()
+                client.leave_sender()
         finally:
             if c.headers is not NULL:
                 rd_kafka_headers_destroy(c.headers)

@@ -1,7 +1,29 @@
-"""A thread that threading has not started, shown by it as one of its own, to those who look for threads and to tracers.
+"""Threads that threading has not started: begun, and shown by it as its own, to those who look for threads, to tracers.
 
 Layer L0: knows nothing of kafkapp. threading is imported when there is such a thread, not with kafkapp.
 """
+import _thread
+
+# Their monkey patching makes a greenlet of each thread. One that waits in C, as all of ours do, would stop all others.
+GREEN = {"gevent", "eventlet"}
+
+
+def start_thread(function):
+    """Call `function()` in a thread of the system's, without waiting for its start."""
+    start = _thread.start_new_thread
+    if (getattr(start, "__module__", None) or "").partition(".")[0] in GREEN:
+        start = unpatched().start_new_thread
+    start(function, ())
+
+
+def unpatched():
+    """A new _thread, with what the interpreter was built with."""
+    from importlib.machinery import BuiltinImporter
+    from importlib.util import module_from_spec
+    spec = BuiltinImporter.find_spec("_thread")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def show(client):

@@ -1,0 +1,121 @@
+/* See destroy.h. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* pthread_setname_np */
+#endif
+#include "destroy.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+
+#ifdef __APPLE__
+#define CLOCK CLOCK_REALTIME
+#else
+#define CLOCK CLOCK_MONOTONIC
+#endif
+
+struct kp_end {
+    rd_kafka_t *rk; /* the thread's */
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int owners;
+    int over;
+};
+
+static void *destroy(void *arg) {
+    kp_end *end = arg;
+#ifdef __APPLE__
+    pthread_setname_np("kafkapp end");
+#else
+    pthread_setname_np(pthread_self(), "kafkapp end");
+#endif
+    rd_kafka_destroy(end->rk);
+    pthread_mutex_lock(&end->lock);
+    end->over = 1;
+    pthread_cond_broadcast(&end->changed);
+    pthread_mutex_unlock(&end->lock);
+    kp_end_drop(end);
+    return NULL;
+}
+
+static kp_end *kp_end_new(rd_kafka_t *rk) {
+    pthread_condattr_t attr;
+    kp_end *end = calloc(1, sizeof(*end));
+    if (!end)
+        return NULL;
+    end->rk = rk;
+    end->owners = 2;
+    pthread_mutex_init(&end->lock, NULL);
+    pthread_condattr_init(&attr);
+#ifndef __APPLE__
+    pthread_condattr_setclock(&attr, CLOCK);
+#endif
+    pthread_cond_init(&end->changed, &attr);
+    pthread_condattr_destroy(&attr);
+    return end;
+}
+
+kp_end *kp_end_start(rd_kafka_t *rk) {
+    kp_end *end = kp_end_new(rk);
+    pthread_t thread;
+    pthread_attr_t attr;
+    sigset_t all, before;
+    int err = ENOMEM;
+    if (end) {
+        /* Signals are for the threads of the program. */
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        pthread_attr_init(&attr);
+        pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+        err = pthread_create(&thread, &attr, destroy, end);
+        pthread_attr_destroy(&attr);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+    }
+    if (!err)
+        return end;
+    if (end) {
+        end->owners = 1;
+        kp_end_drop(end);
+    }
+    rd_kafka_destroy(rk);
+    return NULL;
+}
+
+int kp_end_wait(kp_end *end, int timeout_ms) {
+    struct timespec until;
+    int over;
+    clock_gettime(CLOCK, &until);
+    until.tv_sec += timeout_ms / 1000;
+    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000L;
+    if (until.tv_nsec >= 1000000000L) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000L;
+    }
+    pthread_mutex_lock(&end->lock);
+    while (!end->over && pthread_cond_timedwait(&end->changed, &end->lock, &until) != ETIMEDOUT)
+        ;
+    over = end->over;
+    pthread_mutex_unlock(&end->lock);
+    return over;
+}
+
+kp_end *kp_end_share(kp_end *end) {
+    pthread_mutex_lock(&end->lock);
+    end->owners++;
+    pthread_mutex_unlock(&end->lock);
+    return end;
+}
+
+void kp_end_drop(kp_end *end) {
+    int left;
+    pthread_mutex_lock(&end->lock);
+    left = --end->owners;
+    pthread_mutex_unlock(&end->lock);
+    if (left)
+        return;
+    pthread_cond_destroy(&end->changed);
+    pthread_mutex_destroy(&end->lock);
+    free(end);
+}
