@@ -21,6 +21,7 @@ MODULES = {
     "handle": ["csrc/delivery.c", "csrc/destroy.c", "csrc/kept.c", "csrc/rounds.c"],
     "client": ["csrc/delivery.c", "csrc/kept.c", "csrc/rounds.c"],
     "columns": ["csrc/batch.c", "csrc/delivery.c", "csrc/produce.c"],
+    "room": ["csrc/delivery.c", "csrc/produce.c"],
     "batch": ["csrc/batch.c", "csrc/delivery.c", "csrc/produce.c"],
     "sender": ["csrc/delivery.c", "csrc/produce.c"],
     "cutting": ["csrc/batch.c", "csrc/delivery.c", "csrc/lines.c", "csrc/produce.c"],

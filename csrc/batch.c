@@ -159,6 +159,7 @@ void kp_batch_free(kp_batch *batch) {
     if (!batch)
         return;
     free(batch->offsets);
+    free(batch->too_large);
     free(batch);
 }
 
@@ -166,26 +167,53 @@ int kp_batch_sent(kp_batch *batch, int64_t refused) {
     return __atomic_sub_fetch(&batch->remaining, refused + 1, __ATOMIC_SEQ_CST) == 0;
 }
 
-static void refuse(kp_batch *batch, int64_t i, rd_kafka_resp_err_t err) {
-    batch->errors[i] = err;
+/* What an error of librdkafka's comes to: a full queue is none that waiting mends when the value is larger than it. */
+static rd_kafka_resp_err_t verdict(const kp_deliveries *d, rd_kafka_resp_err_t err, size_t value_size) {
+    return err == RD_KAFKA_RESP_ERR__QUEUE_FULL && value_size > d->max_value ? RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE : err;
 }
 
-/* One record, with a timestamp or headers of its own: rd_kafka_produce_batch() has no place for them. */
-static rd_kafka_resp_err_t send_one(rd_kafka_t *rk, rd_kafka_topic_t *rkt, kp_batch *batch, const kp_records *r,
-                                    int64_t i) {
-    kp_record record;
-    rd_kafka_resp_err_t err;
-    if (!column_get(&r->values, i, &record.value, &record.size) ||
-        !column_get(&r->keys, i, &record.key, &record.key_size))
-        return RD_KAFKA_RESP_ERR__INVALID_ARG;
-    record.partition = r->partitions ? r->partitions[i] : r->partition;
-    record.timestamp = r->timestamps ? r->timestamps[i] : r->timestamp;
-    record.headers = r->headers ? rd_kafka_headers_copy(r->headers) : NULL;
-    record.flags = r->flags;
-    err = kp_produce(rk, rkt, &record, KP_ITEM(batch->slot, i));
-    if (err && record.headers)
-        rd_kafka_headers_destroy(record.headers);
-    return err;
+static void refuse(kp_batch *batch, int64_t i, rd_kafka_resp_err_t err, size_t key_size, size_t value_size) {
+    batch->errors[i] = err;
+    if (err != RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
+        return;
+    if (batch->too_large_count == batch->too_large_room) {
+        int64_t room = batch->too_large_room ? 2 * batch->too_large_room : 8;
+        kp_too_large *grown = realloc(batch->too_large, (size_t)room * sizeof(*grown));
+        if (!grown)
+            return; /* refused without its sizes */
+        batch->too_large = grown;
+        batch->too_large_room = room;
+    }
+    batch->too_large[batch->too_large_count++] = (kp_too_large){i, (int64_t)key_size, (int64_t)value_size};
+}
+
+/* One record, with a timestamp or headers of its own: rd_kafka_produce_batch() has no place for them. Returns 0 when it
+ * found the queue full. */
+static int send_one(rd_kafka_t *rk, rd_kafka_topic_t *rkt, kp_deliveries *d, kp_batch *batch, const kp_records *r,
+                    int64_t i, int64_t *accepted) {
+    kp_record record = {0};
+    rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR__INVALID_ARG;
+    if (column_get(&r->values, i, &record.value, &record.size) &&
+        column_get(&r->keys, i, &record.key, &record.key_size)) {
+        record.partition = r->partitions ? r->partitions[i] : r->partition;
+        record.timestamp = r->timestamps ? r->timestamps[i] : r->timestamp;
+        record.headers = r->headers ? rd_kafka_headers_copy(r->headers) : NULL;
+        record.flags = r->flags;
+        /* Counted before it goes out: its report may be there when this returns. */
+        __atomic_fetch_add(&d->batched[batch->epoch], 1, __ATOMIC_SEQ_CST);
+        err = verdict(d, kp_produce(rk, rkt, &record, KP_ITEM(batch->slot, i)), record.size);
+        if (!err) {
+            ++*accepted;
+            return 1;
+        }
+        __atomic_fetch_sub(&d->batched[batch->epoch], 1, __ATOMIC_SEQ_CST);
+        if (record.headers)
+            rd_kafka_headers_destroy(record.headers);
+    }
+    if (err == RD_KAFKA_RESP_ERR__QUEUE_FULL)
+        return 0;
+    refuse(batch, i, err, record.key_size, record.size);
+    return 1;
 }
 
 int64_t kp_batch_send(rd_kafka_t *rk, rd_kafka_topic_t *rkt, kp_deliveries *d, kp_batch *batch, const kp_records *r,
@@ -195,20 +223,10 @@ int64_t kp_batch_send(rd_kafka_t *rk, rd_kafka_topic_t *rkt, kp_deliveries *d, k
     int64_t i = from;
     while (i < batch->count) {
         int32_t partition = r->partitions ? r->partitions[i] : r->partition;
-        int n, k, good;
+        int n, k, good, skipped = 0;
         if (one_by_one) {
-            rd_kafka_resp_err_t err;
-            /* Counted before it goes out: its report may be there when this returns. */
-            __atomic_fetch_add(&d->batched[batch->epoch], 1, __ATOMIC_SEQ_CST);
-            err = send_one(rk, rkt, batch, r, i);
-            if (err) {
-                __atomic_fetch_sub(&d->batched[batch->epoch], 1, __ATOMIC_SEQ_CST);
-                if (err == RD_KAFKA_RESP_ERR__QUEUE_FULL)
-                    break;
-                refuse(batch, i, err);
-            } else {
-                ++*accepted;
-            }
+            if (!send_one(rk, rkt, d, batch, r, i, accepted))
+                break;
             i++;
             continue;
         }
@@ -223,7 +241,7 @@ int64_t kp_batch_send(rd_kafka_t *rk, rd_kafka_topic_t *rkt, kp_deliveries *d, k
             messages[k].err = RD_KAFKA_RESP_ERR_NO_ERROR;
         }
         if (n == 0) {
-            refuse(batch, i++, RD_KAFKA_RESP_ERR__INVALID_ARG);
+            refuse(batch, i++, RD_KAFKA_RESP_ERR__INVALID_ARG, 0, 0);
             continue;
         }
         __atomic_fetch_add(&d->batched[batch->epoch], n, __ATOMIC_SEQ_CST);
@@ -234,11 +252,17 @@ int64_t kp_batch_send(rd_kafka_t *rk, rd_kafka_topic_t *rkt, kp_deliveries *d, k
             continue;
         }
         __atomic_fetch_sub(&d->batched[batch->epoch], n - good, __ATOMIC_SEQ_CST);
-        for (k = 0; k < n && messages[k].err != RD_KAFKA_RESP_ERR__QUEUE_FULL; k++)
-            if (messages[k].err)
-                refuse(batch, i + k, messages[k].err);
+        /* The first that finds no room ends librdkafka's part: what stands behind it was not tried. */
+        for (k = 0; k < n; k++) {
+            rd_kafka_resp_err_t err = verdict(d, messages[k].err, messages[k].len);
+            if (err == RD_KAFKA_RESP_ERR__QUEUE_FULL)
+                break;
+            skipped |= err != messages[k].err;
+            if (err)
+                refuse(batch, i + k, err, messages[k].key_len, messages[k].len);
+        }
         i += k;
-        if (k < n)
+        if (k < n && !skipped)
             break;
     }
     return i;

@@ -80,6 +80,11 @@ struct kp_delivery {
     uint8_t in_use; /* 0: in the pool */
 };
 
+/* An item of a batch that was refused for its size, in bytes. */
+typedef struct {
+    int64_t index, key_size, value_size;
+} kp_too_large;
+
 /* A batch in flight: the columns of its outcomes, which the reports fill in without the GIL. Owned by the Batch that is
  * its owner; its slot holds a reference to that one from the hand-over until the batch is settled. */
 typedef struct kp_batch kp_batch;
@@ -93,6 +98,9 @@ struct kp_batch {
     int32_t *partitions;
     uint32_t slot;
     uint8_t epoch;
+    kp_too_large *too_large; /* the items refused for their size, in order; the sender's while it sends */
+    int64_t too_large_count, too_large_room;
+    int64_t headers_size; /* bytes of the headers that each item has */
 };
 
 /* A message's opaque: a kp_delivery; or, for a record that leaves nothing to settle, just its counter; or a batch's slot
@@ -137,6 +145,7 @@ typedef struct {
 typedef struct {
     rd_kafka_t *rk;          /* the client; borrowed, as is */
     rd_kafka_queue_t *queue; /* its main queue */
+    size_t max_value;        /* bytes; a larger value does not fit into the queue, not even into an empty one */
 
     /* -- written by senders ------------------------------------------------------------------- */
     int64_t sent[KP_EPOCHS]; /* records handed to librdkafka, by epoch */

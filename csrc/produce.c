@@ -1,6 +1,8 @@
 /* See produce.h. */
 #include "produce.h"
 
+#include <string.h>
+
 /* With headers or a timestamp. One rd_kafka_headers_t, since librdkafka before 2.12 crashes on single headers when the
  * partition is unknown; it stays ours when the call fails. */
 static rd_kafka_resp_err_t produce_va(rd_kafka_t *rk, rd_kafka_topic_t *rkt, const kp_record *r, void *opaque) {
@@ -45,4 +47,13 @@ rd_kafka_resp_err_t kp_produce(rd_kafka_t *rk, rd_kafka_topic_t *rkt, const kp_r
     if (rd_kafka_produce(rkt, r->partition, r->flags, (void *)r->value, r->size, r->key, r->key_size, opaque) == 0)
         return RD_KAFKA_RESP_ERR_NO_ERROR;
     return rd_kafka_last_error();
+}
+
+int64_t kp_headers_size(const rd_kafka_headers_t *headers) {
+    const char *name;
+    const void *value;
+    size_t i, size, total = 0;
+    for (i = 0; headers && !rd_kafka_header_get_all(headers, i, &name, &value, &size); i++)
+        total += strlen(name) + size;
+    return (int64_t)total;
 }

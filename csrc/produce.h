@@ -21,4 +21,7 @@ typedef struct {
  * F_COPY, the value's memory are its own until the report. Otherwise nothing has changed hands. */
 rd_kafka_resp_err_t kp_produce(rd_kafka_t *rk, rd_kafka_topic_t *rkt, const kp_record *record, void *opaque);
 
+/* How many bytes the names and values of headers are; 0 for NULL. */
+int64_t kp_headers_size(const rd_kafka_headers_t *headers);
+
 #endif

@@ -1,17 +1,22 @@
-"""The asyncio front: sends are futures, driven by a file descriptor in the loop. No thread of Python's, no polling.
+"""The asyncio front: sends are futures, driven by a file descriptor in the loop.
 
 Layer L8: a KafkaAsyncProducer with manual polling, which the loop polls when librdkafka says that there is something.
+Sends and reports take no thread. What blocks in librdkafka has a thread of its own for as long as it is waited for: the
+end of lingering (flush, close), the end of librdkafka (close), a request (fetch_broker_metadata). The loop's default
+executor is the user's: its threads may be busy, or wait for us.
 """
 import asyncio
 import os
 import socket
+import threading
 import weakref
-from collections.abc import Mapping
+from _thread import start_new_thread
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar, cast
 
 from kafkapp.batch import Batch
 from kafkapp.config import Properties
@@ -24,8 +29,10 @@ from kafkapp.producer import KafkaAsyncProducer
 __all__ = ["KafkaProducer", "SendFuture"]
 
 Timeout = int | float | timedelta | None
-PUSH = 0.02  # seconds that a flush ends lingering for at a time
-PURGE_WAIT = 5  # seconds for the reports of purged records
+T = TypeVar("T")
+PUSH = 0.02  # seconds between two looks of the thread that ends lingering, whether that is still wanted
+PURGE_WAIT = 1  # seconds for the reports of purged records; librdkafka's own end waits for those that take longer
+FATAL_LOOK = 0.5  # seconds between two looks for records that come back to the queue after a fatal error
 ONE = (1).to_bytes(8, "little")  # what an eventfd is written
 
 
@@ -40,16 +47,24 @@ class KafkaProducer(Outbox):
     Source: rd_kafka_queue_io_event_enable().
     """
 
+    _reader, _writer = -1, -1
+    _closing: "asyncio.Future[BaseException | None] | None" = None
+    _moved: "asyncio.Future[None] | None" = None  # done when something was reported, or has left the line
+    _flushes = 0  # how many calls wait for reports
+    _enough: threading.Event | None = None  # tells the thread that ends lingering for them to end
+    _look: asyncio.TimerHandle | None = None
+
     def __init__(self, properties: Properties | Mapping[str, Any]) -> None:
-        self._reader, self._writer = -1, -1
-        self._closing: asyncio.Future[None] | None = None
-        self._producer = KafkaAsyncProducer(properties, EventsPollingOption.Manual)
-        self._take(self._producer)
+        self._take(KafkaAsyncProducer, properties, EventsPollingOption.Manual)
         try:
             asyncio.get_running_loop()
         except RuntimeError:
             return  # made outside a loop: bound by the first call
         self._bound()
+
+    @property
+    def _producer(self) -> KafkaAsyncProducer:
+        return cast(KafkaAsyncProducer, self._taken())
 
     # -- the loop -------------------------------------------------------------------------------
 
@@ -63,9 +78,17 @@ class KafkaProducer(Outbox):
             reader.setblocking(False)
             writer.setblocking(False)
             self._reader, self._writer, payload = reader.detach(), writer.detach(), b"x"
-        # Weak: the loop must not keep a producer alive that its user has dropped.
-        loop.add_reader(self._reader, _on_ready, weakref.ref(self), self._reader)
-        self._producer._signal(self._writer, payload)
+        try:
+            # Weak: the loop must not keep a producer alive that its user has dropped.
+            loop.add_reader(self._reader, _on_ready, weakref.ref(self), self._reader)
+            self._producer._signal(self._writer, payload)
+        except NotImplementedError:
+            self._release()
+            raise RuntimeError(f"KafkaProducer needs an event loop with add_reader(), which {loop!r} has not") from None
+        except BaseException:
+            loop.remove_reader(self._reader)
+            self._release()
+            raise
         loop.call_soon(_serve, weakref.ref(self))  # what has come already is not signalled any more
 
     def _serve(self) -> Outcomes:
@@ -80,7 +103,19 @@ class KafkaProducer(Outbox):
             if self._producer._pending():
                 loop.call_soon(_serve, weakref.ref(self))
             self._hand_over_waiting()
+            self._progress()
+        if self._producer._fatal() and len(self):
+            # librdkafka empties its queue once. What comes back to it later is found by looking, and given up.
+            if self._look is not None:
+                self._look.cancel()
+            self._look = loop.call_later(FATAL_LOOK, _serve, weakref.ref(self))
         return self._outcomes()
+
+    def _progress(self) -> None:
+        """Have those who wait for reports look again."""
+        moved, self._moved = self._moved, None
+        if moved is not None:
+            moved.set_result(None)
 
     def _release(self) -> None:
         """Let go of the descriptors. Nobody writes to them any more."""
@@ -103,6 +138,7 @@ class KafkaProducer(Outbox):
         """
         future: asyncio.Future[Batch] = self._bound().create_future()
         self._hand_over_waiting()  # they were first
+        self._progress()
         batch = self._producer.send_batch(topic, values, callback=partial(_batch_done, future), **arguments)
         if batch.done and not batch.accepted:
             future.set_result(batch)
@@ -112,18 +148,37 @@ class KafkaProducer(Outbox):
         """Have all that was sent until now sent out and reported. False when the time was over first."""
         producer = self._producer
         epoch, last = None, self._places()[1]
-        while True:
-            # The line first: what has left it is of this epoch, or reported.
-            if epoch is None and self._places()[0] >= last:
-                epoch = producer._epoch()
-            if epoch is not None and producer._epoch_done(epoch):
-                await asyncio.sleep(0)  # the futures of batches have their outcome at the loop's next turn
-                return True
-            left = PUSH if deadline is None else min(PUSH, deadline - loop.time())
-            if left <= 0:
-                return False
-            # librdkafka ends lingering only for as long as somebody waits; the loop serves meanwhile.
-            await loop.run_in_executor(None, producer._push, left)
+        self._flushes += 1
+        try:
+            while True:
+                # The line first: what has left it is of this epoch, or reported.
+                if epoch is None and self._places()[0] >= last:
+                    epoch = producer._epoch()
+                if epoch is not None and producer._epoch_done(epoch):
+                    await asyncio.sleep(0)  # the futures of batches have their outcome at the loop's next turn
+                    return True
+                left = None if deadline is None else deadline - loop.time()
+                if left is not None and left <= 0:
+                    return False
+                self._end_lingering()
+                if self._moved is None:
+                    self._moved = loop.create_future()
+                await asyncio.wait((self._moved,), timeout=left)
+        finally:
+            self._flushes -= 1
+            if not self._flushes and self._enough is not None:
+                self._enough.set()
+                self._enough = None
+
+    def _end_lingering(self) -> None:
+        """librdkafka ends lingering for as long as a thread waits in rd_kafka_flush(); the loop serves meanwhile."""
+        if self._enough is None:
+            enough = threading.Event()
+            try:
+                start_new_thread(_push, (self._producer, enough))
+            except RuntimeError:
+                return  # there are too many threads: what lingers is sent when its time has come
+            self._enough = enough
 
     async def flush(self, timeout: Timeout = None) -> None:
         """Send what lingers, and wait until all that was sent before is reported.
@@ -153,43 +208,62 @@ class KafkaProducer(Outbox):
             RuntimeError: outside the producer's loop, or in a forked child.
         Source: rd_kafka_flush(), rd_kafka_purge(), rd_kafka_destroy(); KafkaProducer::close.
         """
+        loop = asyncio.get_running_loop()
+        deadline = end_of(loop, timeout)
+        while self._closing is not None:
+            if self._closing.get_loop() is not loop:
+                raise RuntimeError("this producer belongs to another loop, which closes it")
+            if deadline is not None and deadline <= loop.time():
+                self.purge()  # that one may have more time
+                deadline = None
+            # Should that one be cancelled, this one closes.
+            await asyncio.wait((self._closing,), timeout=None if deadline is None else deadline - loop.time())
         if self._producer._closed():
             return
-        if self._closing is not None:
-            if self._closing.get_loop() is not asyncio.get_running_loop():
-                raise RuntimeError("this producer belongs to another loop, which closes it")
-            await asyncio.wait((self._closing,))
-            return await self.close(timeout)  # should that one have been cancelled
-        loop = self._bound()
-        deadline = end_of(loop, timeout)
-        self._closing = loop.create_future()
+        self._bound()
+        self._closing = closing = loop.create_future()
         self._shut()
         try:
             if not await self._reported(loop, deadline):
                 self.purge()
                 await self._reported(loop, loop.time() + PURGE_WAIT)
-            self._producer._signal(-1, b"")
-            loop.remove_reader(self._reader)
-            self._release()
-            # Nothing is in flight any more: this ends librdkafka's threads, which may take a while.
-            await asyncio.shield(loop.run_in_executor(None, self._producer.close, 0))
-            self._soon()
         except BaseException:
-            if self._reader >= 0:
-                self._reopen()
-            raise
-        finally:
-            closing, self._closing = self._closing, None
+            self._reopen()
+            self._closing = None
             closing.set_result(None)
+            raise
+        # From here on it closes, whether that is waited for or not.
+        self._producer._signal(-1, b"")
+        loop.remove_reader(self._reader)
+        self._release()
+        if self._look is not None:
+            self._look.cancel()
+        # Nothing is in flight any more: this ends librdkafka's threads, which may take a while.
+        try:
+            ended = _in_thread(loop, self._producer.close, 0)
+        except KafkaException:
+            ended = loop.create_future()
+            _run(ended, self._producer.close, (0,))  # there are too many threads: here, then
+        ended.add_done_callback(self._ended)
+        await asyncio.wait((closing,))
+        if (error := closing.result()) is not None:
+            raise error
+
+    def _ended(self, ended: "asyncio.Future[None]") -> None:
+        assert self._closing is not None
+        self._soon()
+        closing, self._closing = self._closing, None
+        closing.set_result(ended.exception())
 
     async def fetch_broker_metadata(self, topic: str, timeout: Timeout = 10) -> BrokerMetadata:
         """Ask the cluster for a topic's partitions and leaders; see KafkaAsyncProducer.fetch_broker_metadata."""
-        return await self._bound().run_in_executor(None, self._producer.fetch_broker_metadata, topic, timeout)
+        return await _in_thread(self._bound(), self._producer.fetch_broker_metadata, topic, timeout)
 
     def purge(self) -> None:
-        """Give up all records in flight, and those that wait for room; see KafkaAsyncProducer.purge."""
-        self._producer.purge()
+        """Give up all records in flight, and those that wait for room; see KafkaAsyncProducer.purge. Does not block."""
+        self._producer._purge()
         self._give_up_waiting()
+        self._progress()
         self._soon()
 
     @property
@@ -220,6 +294,8 @@ class KafkaProducer(Outbox):
         return True
 
     def __repr__(self) -> str:
+        if not self._has_sender():
+            return f"<{type(self).__name__} without a producer>"
         closed = ", closed" if self._producer._closed() else ""
         return f"<{type(self).__name__} {self.name}: {len(self)} outstanding{closed}>"
 
@@ -264,6 +340,43 @@ def _serve(producer: "weakref.ref[KafkaProducer]") -> None:
         outcomes.run()
 
 
+def _push(producer: KafkaAsyncProducer, enough: threading.Event) -> None:
+    """A thread: ends lingering until it is enough."""
+    with suppress(RuntimeError):  # the producer is closed
+        while not enough.is_set():
+            if not producer._push(PUSH):
+                enough.wait(PUSH)
+
+
+def _in_thread(loop: asyncio.AbstractEventLoop, function: Callable[..., T], *args: Any) -> "asyncio.Future[T]":
+    """A future of what `function(*args)` returns or raises, which runs in a thread of its own."""
+    future: asyncio.Future[T] = loop.create_future()
+    try:
+        start_new_thread(_run, (future, function, args))
+    except RuntimeError as exc:
+        raise KafkaException(ErrorCode.RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, f"no thread: {exc}") from exc
+    return future
+
+
+def _run(future: "asyncio.Future[T]", function: Callable[..., T], args: tuple[Any, ...]) -> None:
+    try:
+        act = partial(_set_result, future, function(*args))
+    except BaseException as exc:
+        act = partial(_set_exception, future, exc)
+    with suppress(RuntimeError):  # the loop is closed
+        future.get_loop().call_soon_threadsafe(act)
+
+
+def _set_result(future: "asyncio.Future[T]", result: T) -> None:
+    if not future.done():  # it may have been cancelled
+        future.set_result(result)
+
+
+def _set_exception(future: "asyncio.Future[Any]", exc: BaseException) -> None:
+    if not future.done():
+        future.set_exception(exc)
+
+
 def _let_go(loop: asyncio.AbstractEventLoop, reader: int, descriptors: set[int], outcomes: Outcomes) -> None:
     loop.remove_reader(reader)
     for descriptor in descriptors:
@@ -273,12 +386,7 @@ def _let_go(loop: asyncio.AbstractEventLoop, reader: int, descriptors: set[int],
 
 def _batch_done(future: "asyncio.Future[Batch]", batch: Batch) -> None:
     with suppress(RuntimeError):  # the loop is closed
-        future.get_loop().call_soon_threadsafe(_set_batch, future, batch)
-
-
-def _set_batch(future: "asyncio.Future[Batch]", batch: Batch) -> None:
-    if not future.done():
-        future.set_result(batch)
+        future.get_loop().call_soon_threadsafe(_set_result, future, batch)
 
 
 def end_of(loop: asyncio.AbstractEventLoop, timeout: Timeout) -> float | None:

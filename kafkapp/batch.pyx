@@ -21,6 +21,7 @@ from kafkapp.delivery cimport (
     kp_rounds,
     kp_slot_back,
     kp_slot_take,
+    kp_too_large,
     raise_all,
     report_all,
 )
@@ -35,6 +36,7 @@ from kafkapp.librdkafka cimport (
     rd_kafka_headers_destroy,
 )
 from kafkapp.records cimport ProducerRecord, new_headers
+from kafkapp.room cimport kp_headers_size, too_large
 from kafkapp.timeouts cimport deadline_of, passed
 
 
@@ -122,11 +124,21 @@ cdef class Batch(Settled):
         """
         cdef int64_t i
         cdef int err
+        cdef kp_too_large *large = self.batch.too_large
+        cdef kp_too_large *end = large + self.batch.too_large_count
         failed = []
         for i in range(self.batch.count):
             err = <int>KP_READ(self.batch.errors[i])        # a report may write it now
-            if err and err != RD_KAFKA_RESP_ERR__IN_PROGRESS:
-                failed.append((i, self.client.fatal_error() if err == RD_KAFKA_RESP_ERR__FATAL else new_error(err)))
+            if not err or err == RD_KAFKA_RESP_ERR__IN_PROGRESS:
+                continue
+            if err == RD_KAFKA_RESP_ERR__FATAL:
+                error = self.client.fatal_error()
+            elif large != end and large.index == i:
+                error = too_large(self.client, large.key_size, large.value_size, self.batch.headers_size)
+                large += 1
+            else:
+                error = new_error(err)
+            failed.append((i, error))
         return failed
 
     def wait(self, timeout=None):
@@ -254,6 +266,7 @@ cdef Batch send_batch(Client client, topic, values, offsets, keys, key_offsets, 
         if outcomes is NULL:
             raise MemoryError(f"no memory for the outcomes of {count} records")
         batch.batch = outcomes
+        outcomes.headers_size = kp_headers_size(records.headers)
         batch.topic = checked._topic
         batch.callback = callback
         client.check_open()

@@ -44,6 +44,7 @@ cdef class Client(Handle):
     cdef readonly object properties  # a Properties: what the user gave, and our defaults
     cdef readonly str name
     cdef readonly str client_id
+    cdef int64_t max_message        # message.max.bytes; by kafkapp.room
     cdef object __weakref__
 
     cdef bint warn_open(self) except -1

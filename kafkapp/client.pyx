@@ -343,6 +343,7 @@ cdef class Client(Handle):
             return self.properties.get(name, "false" if name[0] == "d" else "true")
         return conf_value(<rd_kafka_conf_t *>self.conf, <rd_kafka_topic_conf_t *>self.topic_conf, name)
 
+
 cdef Client specimen = Client.__new__(Client)
 kp_show_deliveries(<PyObject *>specimen, &specimen.deliveries)
 specimen = None

@@ -27,6 +27,11 @@ cdef extern from "delivery.h" nogil:
         uint8_t holds_view
         uint8_t in_use
 
+    ctypedef struct kp_too_large:
+        int64_t index
+        int64_t key_size
+        int64_t value_size
+
     ctypedef struct kp_batch:
         PyObject *owner
         int64_t count
@@ -35,6 +40,9 @@ cdef extern from "delivery.h" nogil:
         int32_t *errors
         int32_t *partitions
         uint8_t epoch
+        kp_too_large *too_large
+        int64_t too_large_count
+        int64_t headers_size
 
     ctypedef struct kp_report:
         kp_delivery *delivery
@@ -54,6 +62,7 @@ cdef extern from "delivery.h" nogil:
     ctypedef struct kp_deliveries:
         rd_kafka_t *rk
         rd_kafka_queue_t *queue
+        size_t max_value
         int64_t *sent
         int64_t *batched
         int64_t *done

@@ -9,7 +9,6 @@ from collections import deque
 
 from kafkapp.errors import KafkaException
 from kafkapp.options import SendOption
-from kafkapp.views import Header
 
 cimport cython
 from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
@@ -18,9 +17,9 @@ from libc.stdint cimport int64_t
 from kafkapp.delivery cimport KP_RESOLVED, Resolved
 from kafkapp.errors cimport new_error
 from kafkapp.librdkafka cimport RD_KAFKA_RESP_ERR__PURGE_QUEUE, RD_KAFKA_RESP_ERR__QUEUE_FULL, rd_kafka_resp_err_t
-from kafkapp.records cimport ProducerRecord, RecordMetadata, taken
+from kafkapp.records cimport ProducerRecord, RecordMetadata
+from kafkapp.room cimport copy_of, never_fits
 from kafkapp.sender cimport Sender, copies
-from kafkapp.views cimport View, new_header_list
 
 cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident() nogil
@@ -44,6 +43,7 @@ cdef class Outcomes:
     cdef SendFuture first, last     # linked by SendFuture.next
     cdef bint scheduled             # the loop will call run()
 
+    @cython.critical_section        # close() completes what is left in a thread of its own
     cdef int add(self, SendFuture future) noexcept:
         if not future.linked:
             future.linked = True
@@ -54,6 +54,13 @@ cdef class Outcomes:
             self.last = future
         return 0
 
+    @cython.critical_section
+    cdef SendFuture take(self):
+        """The first of those that are due; none is any more."""
+        cdef SendFuture first = self.first
+        self.first = self.last = None
+        return first
+
     cdef int soon(self) except -1:
         """Have the loop call what is due, as asyncio's own futures do. In the loop's thread."""
         if self.first is not None and not self.scheduled:
@@ -63,9 +70,9 @@ cdef class Outcomes:
 
     def run(self):
         """Call what is due now, each callback in its own context. In the loop's thread, outside any task."""
-        cdef SendFuture future = self.first, after
+        cdef SendFuture future, after
         self.scheduled = False
-        self.first = self.last = None       # what becomes due from here on waits for the loop's next turn
+        future = self.take()                # what becomes due from here on waits for the loop's next turn
         raised = None
         while future is not None:
             after, future.next = future.next, None
@@ -93,12 +100,16 @@ cdef class Outcomes:
         except (SystemExit, KeyboardInterrupt) as exc:
             return exc
         except BaseException as exc:
-            self.loop.call_exception_handler({"message": f"Exception in callback {callback!r}", "exception": exc,
-                                              "future": future})
+            try:
+                self.loop.call_exception_handler({"message": f"Exception in callback {callback!r}", "exception": exc,
+                                                  "future": future})
+            except BaseException as other:
+                return other            # the callbacks of the others are due all the same
         return None
 
 
 @cython.final
+@cython.trashcan(True)      # as a list, it may be the last to hold another one, and that the next
 cdef class SendFuture(Resolved):
     """The outcome of a record, to be awaited: its RecordMetadata, or a KafkaException.
 
@@ -118,6 +129,16 @@ cdef class SendFuture(Resolved):
 
     def __init__(self, *args, **kwargs):
         raise TypeError("a SendFuture is what KafkaProducer.send returns")
+
+    def __dealloc__(self):
+        # Still linked: nobody will run the callbacks of those behind it. Each is taken off the chain before it goes:
+        # were it to free the next one from within itself, a long chain would overflow the C stack.
+        cdef SendFuture after = self.next, further
+        self.next = None
+        while after is not None:
+            further, after.next = after.next, None
+            after.linked = False
+            after = further
 
     cdef int resolve(self, RecordMetadata metadata, object error) noexcept:
         if self.state != PENDING:
@@ -304,6 +325,10 @@ cdef class Outbox:
             self.sender.client.check_open()
             waiting = Waiting.__new__(Waiting)
             waiting.record = copy_of(<ProducerRecord>record, copies(option))
+            error = never_fits(self.sender.client, waiting.record)
+            if error is not None:
+                future.resolve(None, error)
+                return future
             waiting.future = future
             waiting.option = option
             self.waiting.append(waiting)
@@ -328,6 +353,7 @@ cdef class Outbox:
 
     def _bound(self):
         """The loop that it is driven by; raises when that is not the one that runs, and after `close`."""
+        self._taken()
         if self.shut:
             raise RuntimeError("the producer is closed")
         loop = running_loop()
@@ -339,7 +365,8 @@ cdef class Outbox:
             self.outcomes.is_running = loop.is_running
             self.outcomes.thread = PyThread_get_thread_ident()
         elif loop is not self.outcomes.loop:
-            raise RuntimeError("this producer belongs to another loop: the one in which it was first used")
+            raise RuntimeError("this producer belongs to another loop: the one in which it was first used" + (
+                ", which is closed; close() it before its loop ends" if self.outcomes.loop.is_closed() else ""))
         else:
             self.outcomes.thread = PyThread_get_thread_ident()      # it may run in another one now
         return loop
@@ -352,8 +379,24 @@ cdef class Outbox:
         """The loop that it is driven by, None before the first use."""
         return self.outcomes.loop
 
-    def _take(self, Sender sender not None):
-        self.sender = sender
+    def _take(self, make, *args):
+        """Make the producer that hands over, once."""
+        cdef Sender made
+        if self.sender is None:
+            made = make(*args)
+            if self.sender is None:
+                self.sender = made
+                return
+            made.close(0)           # __init__ runs in two threads
+        raise RuntimeError(f"{type(self).__name__}.__init__() was called already")
+
+    def _has_sender(self):
+        return self.sender is not None
+
+    def _taken(self):
+        if self.sender is None:
+            raise RuntimeError(f"{type(self).__name__}.__init__() was not called")
+        return self.sender
 
     def _shut(self):
         """Accept nothing any more. Returns whether that is new."""
@@ -393,24 +436,3 @@ cdef class Outbox:
     def _soon(self):
         """Have the loop call who is due to be called."""
         self.outcomes.soon()
-
-
-cdef object frozen(object data, bint copy):
-    """What a key or value is now. Without a copy its memory is held where it is, as librdkafka would hold it."""
-    while isinstance(data, View):
-        data = (<View>data).data
-    if data is None or isinstance(data, (bytes, str)):
-        return data
-    return bytes(memoryview(data)) if copy else memoryview(data)
-
-
-cdef ProducerRecord copy_of(ProducerRecord record, bint copy):
-    """The record as it is now: it may be changed while it waits. Keys and headers are always copied."""
-    cdef ProducerRecord kept = taken(record)
-    kept._key = frozen(kept._key, True)
-    kept._value = frozen(kept._value, copy)
-    if kept._headers is not None:
-        # Checked first: the user may have put anything into the list since it was given.
-        kept._headers = [Header(header.key, frozen(header.value, True)) if isinstance(header, Header) else
-                         (header[0], frozen(header[1], True)) for header in new_header_list(kept._headers)]
-    return kept

@@ -206,7 +206,8 @@ cdef class KafkaAsyncProducer(Producer):
             KafkaException: nothing was sent, and the callback will not run.
                 RD_KAFKA_RESP_ERR__QUEUE_FULL (a BufferError): no room, or not in time.
                 RD_KAFKA_RESP_ERR__INVALID_ARG (a ValueError): the topic is empty or longer than 512 bytes.
-                RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE (a ValueError): larger than `message.max.bytes`.
+                RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE (a ValueError): larger than `message.max.bytes`, or a value larger
+                than all of `queue.buffering.max.kbytes`.
                 RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION, RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC: as far as is known already.
                 RD_KAFKA_RESP_ERR__FATAL: the producer has failed; `error` says why.
                 RD_KAFKA_RESP_ERR__STATE: a transactional producer outside a transaction.
@@ -368,7 +369,8 @@ cdef class KafkaSyncProducer(Producer):
                 RD_KAFKA_RESP_ERR__TIMED_OUT (a TimeoutError): not reported in time; it may still be delivered.
                 RD_KAFKA_RESP_ERR__MSG_TIMED_OUT (a TimeoutError): given up after `message.timeout.ms`.
                 RD_KAFKA_RESP_ERR__INVALID_ARG (a ValueError): the topic is empty or longer than 512 bytes.
-                RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE (a ValueError): larger than `message.max.bytes`.
+                RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE (a ValueError): larger than `message.max.bytes`, or a value larger
+                than all of `queue.buffering.max.kbytes`.
                 RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC, RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION: there is none such.
                 Any other error that librdkafka or a broker reports.
             TypeError, BufferError: an argument is of the wrong type.

@@ -114,6 +114,7 @@ cdef str short_int(object number):
 
 
 @cython.freelist(64)
+@cython.trashcan(True)      # its id may be a record, with an id
 cdef class ProducerRecord:
     """What is to be sent, as a thin wrapper that owns no payload and may be used again after a send.
 
@@ -332,6 +333,7 @@ cdef object make_by_init(PyObject **args, Py_ssize_t count, PyObject *kwnames):
 
 @cython.final
 @cython.freelist(256)
+@cython.trashcan(True)
 cdef class RecordMetadata:
     """What the broker said of a record. Does not change and may be kept.
 

@@ -2,6 +2,7 @@
 
 Layer L5: knows records and clients. Its outcome comes back through kafkapp.delivery.
 """
+from kafkapp.errors import KafkaException
 from kafkapp.options import SendOption
 
 cimport cython
@@ -39,13 +40,19 @@ from kafkapp.errors cimport new_error
 from kafkapp.handle cimport OPEN
 from kafkapp.librdkafka cimport (
     RD_KAFKA_MSG_F_COPY,
+    RD_KAFKA_PURGE_F_INFLIGHT,
+    RD_KAFKA_PURGE_F_NON_BLOCKING,
+    RD_KAFKA_PURGE_F_QUEUE,
     RD_KAFKA_RESP_ERR__FATAL,
     RD_KAFKA_RESP_ERR__QUEUE_FULL,
     RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION,
     RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
+    RD_KAFKA_RESP_ERR_NO_ERROR,
+    rd_kafka_fatal_error,
     rd_kafka_flush,
     rd_kafka_headers_destroy,
     rd_kafka_headers_t,
+    rd_kafka_purge,
     rd_kafka_queue_io_event_enable,
     rd_kafka_queue_length,
     rd_kafka_resp_err_t,
@@ -53,6 +60,7 @@ from kafkapp.librdkafka cimport (
     rd_kafka_topic_t,
 )
 from kafkapp.records cimport ProducerRecord, taken
+from kafkapp.room cimport kp_headers_size, limit_room, too_large
 from kafkapp.timeouts cimport passed, to_ms
 from kafkapp.views cimport View, get_view, new_headers
 
@@ -158,6 +166,7 @@ cdef class Sender:
         if self.client is not None:
             raise RuntimeError(f"{type(self).__name__}.__init__() was called already")
         cdef Client made = Client(properties, thread, defaults)
+        limit_room(made)
         with cython.critical_section(self):
             if self.client is None:
                 self.client, made = made, None
@@ -274,6 +283,10 @@ cdef class Sender:
                         delivery = NULL
                         c.headers = NULL
                         return err
+                    if err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE or (
+                            err == RD_KAFKA_RESP_ERR__QUEUE_FULL and c.size > d.max_value):
+                        # Not even an empty queue has room for it: none that is waited for comes.
+                        raise KafkaException(too_large(client, c.key_size, c.size, kp_headers_size(c.headers)))
                     if err != RD_KAFKA_RESP_ERR__QUEUE_FULL or not block or passed(deadline):
                         return err
                     KP_ADD(d.sent[slot], -1)        # a flush meanwhile does not wait for it
@@ -306,9 +319,6 @@ cdef class Sender:
             text = (f"{kp_outstanding(&self.client.deliveries)} records are in flight; queue.buffering.max.messages is "
                     f"{self.client.get_property('queue.buffering.max.messages')}, queue.buffering.max.kbytes "
                     f"{self.client.get_property('queue.buffering.max.kbytes')}")
-        elif err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
-            text = (f"a key of {size_of(record._key)} and a value of {size_of(record._value)} bytes; "
-                    f"message.max.bytes is {self.client.get_property('message.max.bytes')}")
         elif err == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
             text = f"topic {record._topic!r} has no partition {record._partition}"
         else:
@@ -344,13 +354,39 @@ cdef class Sender:
         return length > 0 or KP_READ(client.deliveries.kept) > 0 or KP_READ(client.deliveries.serving) != 0
 
     def _push(self, timeout):
-        """End lingering for a while, or until nothing is in flight. Blocks, and serves nothing."""
+        """End lingering for a while, or until nothing is in flight. Blocks, and serves nothing.
+
+        Returns whether something is in flight.
+        """
         cdef Client client = self.opened()
         cdef int ms = <int>min(<int64_t>1000, max(<int64_t>0, to_ms(timeout)))
+        cdef rd_kafka_resp_err_t err
         client.enter()
         try:
             with nogil:
-                rd_kafka_flush(client.rk, ms)
+                err = rd_kafka_flush(client.rk, ms)
+        finally:
+            client.leave()
+        return err != RD_KAFKA_RESP_ERR_NO_ERROR
+
+    def _purge(self):
+        """As `purge`, without waiting for librdkafka to have purged."""
+        cdef Client client = self.opened()
+        client.enter()
+        try:
+            with nogil:
+                rd_kafka_purge(client.rk,
+                               RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING)
+        finally:
+            client.leave()
+
+    def _fatal(self):
+        """Whether the producer has failed."""
+        cdef Client client = self.opened()
+        if not client.enter_unless_closed():
+            return False
+        try:
+            return rd_kafka_fatal_error(client.rk, NULL, 0) != RD_KAFKA_RESP_ERR_NO_ERROR
         finally:
             client.leave()
 
@@ -364,10 +400,3 @@ cdef class Sender:
 
     def _closed(self):
         return KP_READ(self.opened().state) != OPEN
-
-
-cdef size_of(object data):
-    cdef Payload payload
-    take_payload(&payload, data, "record")
-    drop_payload(&payload)
-    return payload.size

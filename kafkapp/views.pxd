@@ -17,6 +17,9 @@ cdef int get_view(object data, Py_buffer *view, str what) except -1
 # That get_view() would succeed now.
 cdef int check_view(object data, str what) except -1
 
+# How many bytes of those there are now.
+cdef Py_ssize_t size_of(object data) except -1
+
 # What a view prints, and what stands in a repr: there at most 64 bytes of it.
 cdef str to_text(object data)
 cdef str to_repr(object data)

@@ -153,6 +153,7 @@ cdef str to_repr(object data):
     return text if isinstance(data, bytes) else f"<{name_of(data)} of {text}>"
 
 
+@cython.trashcan(True)      # of a memoryview of a view, and so on
 cdef class View:
     def __cinit__(self, data=None):
         if type(self) is View:

@@ -32,7 +32,7 @@ LAYERS = [
     {"events", "columns"},
     {"handle"},
     {"client"},
-    {"ending"},
+    {"ending", "room"},
     {"batch", "requests", "sender"},
     {"cutting"},
     {"transactions"},
