@@ -25,4 +25,9 @@ int64_t kp_cut(kp_text *text, kp_span *values, kp_span *keys, int64_t most);
 /* How many records there can be at most. */
 int64_t kp_count(const kp_text *text, int64_t most);
 
+/* A read of a mapped file beyond its end, which has come nearer meanwhile (SIGBUS), ends the process with the text on
+ * standard error and this exit status: whichever thread it is, librdkafka's too, it cannot do without the page. Both are
+ * kept; the text must stay where it is. Returns 0, or an errno. */
+int kp_end_when_truncated(const char *text, int status);
+
 #endif

@@ -214,7 +214,7 @@ def produce(files: tuple[str, ...], topic: str | None, bootstrap_servers: str | 
     r"""Send each line of the FILEs as a record, without a copy: they are memory-mapped.
 
     Without a FILE, or for `-`, lines come from standard input, and on a terminal from whoever types there.
-    TEXT may hold \n, \r, \t, \0, \\ and \xHH. A FILE must not be truncated while it is being sent.
+    TEXT may hold \n, \r, \t, \0, \\ and \xHH. A FILE that is truncated while it is being sent ends the command.
     """
     if sync and manual:
         raise Misuse("--sync and --manual exclude each other")

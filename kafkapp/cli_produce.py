@@ -16,7 +16,7 @@ import click
 
 from kafkapp import Error, ErrorCode, KafkaException, ProducerConfig, ProducerRecord, SendOption
 from kafkapp.config import redact
-from kafkapp.lines import STDIN, FatalError, Job, check_readable, send_file, send_text
+from kafkapp.lines import STDIN, FatalError, Job, check_readable, send_file, send_text, watch_for_truncation
 from kafkapp.outlets import OUTLETS, Interrupts, Outlet, SyncOutlet
 from kafkapp.streams import note, say
 from kafkapp.summary import Tally, progress_bar
@@ -68,6 +68,7 @@ class Run:
 
     def run(self) -> int:
         sizes = self._look_at_files()
+        watch_for_truncation()
         with self.interrupts.watched(), ExitStack() as stack:
             self._find_servers(stack)
             outlet = self._new_outlet()

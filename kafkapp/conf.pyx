@@ -16,6 +16,9 @@ cdef extern from "numbers.h" nogil:
     locale_t kp_plain_numbers()
     void kp_own_numbers(locale_t own)
 
+cdef extern from "thread_signals.h" nogil:
+    void kp_let_faults_through(rd_kafka_conf_t *conf)
+
 cdef extern from "<stdio.h>" nogil:
     ctypedef struct FILE:
         pass
@@ -48,6 +51,17 @@ REFUSED = {
     "internal.termination.signal": "it installs a signal handler for the whole process",
     "plugin.library.paths": "it loads code into the process",
 }
+
+cdef bint faults_come_through = False
+
+
+def let_faults_through():
+    """Have the threads of the clients that are made from now on let a SIGBUS or SIGSEGV of theirs reach its handler.
+
+    For the command line. Does nothing before librdkafka 2.13.
+    """
+    global faults_come_through
+    faults_come_through = True
 
 
 cdef object invalid(str text, properties):
@@ -206,6 +220,8 @@ cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
         # Else nothing is refused, and a reason would be said of certificates that are taken.
         if conf_value(conf, NULL, "enable.ssl.certificate.verification") == "true":
             kp_verify_certificates(conf)
+        if faults_come_through:
+            kp_let_faults_through(conf)
         # All that librdkafka has to say comes through the queue: none of its threads enters Python.
         rd_kafka_conf_set(conf, "log.queue", "true", errstr, sizeof(errstr))
         return conf

@@ -25,6 +25,9 @@ cdef extern from "lines.h" nogil:
 
     int64_t kp_cut(kp_text *text, kp_span *values, kp_span *keys, int64_t most)
     int64_t kp_count(const kp_text *text, int64_t most)
+    int kp_end_when_truncated(const char *text, int status)
+
+cdef bytes last_words       # for as long as there may be such an end
 
 
 @cython.final
@@ -169,3 +172,18 @@ def cut(data, int64_t start, bint final, bytes delimiter not None, bytes key_del
         lines.count = kp_cut(&text, lines.values, lines.keys, lines.count)
     lines.following = text.data - <const char *>lines.view.buf
     return lines
+
+
+def end_when_truncated(bytes text not None, int status):
+    """Have the process end, with a text on standard error, when a mapped file turns out to be shorter than its map.
+
+    For a program of its own, such as the command line: it is the process's SIGBUS handler.
+
+    Raises:
+        OSError: the handler cannot be set.
+    """
+    global last_words
+    last_words = text
+    failure = kp_end_when_truncated(last_words, status)
+    if failure:
+        raise OSError(failure, "SIGBUS cannot be handled")

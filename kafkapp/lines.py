@@ -13,11 +13,14 @@ from fcntl import F_GETFL, fcntl
 from typing import Any
 
 from kafkapp import Batch, Error, ErrorCode, KafkaException, ProducerRecord, SendOption
-from kafkapp.cutting import Lines, cut
+from kafkapp.conf import let_faults_through
+from kafkapp.cutting import Lines, cut, end_when_truncated
 
 LINES_PER_TURN = 16384  # a batch; between two looks at the progress
 BLOCK = 1 << 20  # what is read at once where nothing can be mapped; a pipe gives 64 KiB at most
 STDIN = "-"
+TRUNCATED = b"kafkapp: a FILE has been truncated while it was being sent\n"
+SHOW_CURSOR = b"\x1b[?25h"  # a progress bar has hidden it
 
 Report = Callable[[Any, Error | None], None]
 
@@ -138,7 +141,7 @@ def send_file(job: Job, path: str) -> None:
     """Send the lines of a file, of a pipe with a name, or of standard input (`-`).
 
     The map is never closed by name: each slice that is under way holds it, and the last delivery report unmaps it.
-    Blocks while the producer does. A file that is truncated meanwhile ends the process (SIGBUS): no map survives that.
+    Blocks while the producer does. A file that is truncated meanwhile ends the process: no map survives that.
 
     Raises:
         OSError: it cannot be opened or read.
@@ -165,6 +168,12 @@ def _map(descriptor: int) -> tuple[mmap.mmap | None, int]:
         return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ), start
     except OSError:  # a file system without maps
         return None, 0
+
+
+def watch_for_truncation() -> None:
+    """Have a file that is truncated while it is being sent end the process in one line: before any producer is made."""
+    end_when_truncated((SHOW_CURSOR if os.isatty(2) else b"") + TRUNCATED, 2)
+    let_faults_through()
 
 
 def check_readable(path: str) -> int | None:

@@ -95,6 +95,17 @@ ONE = {
     "16-octal": ({"message.max.bytes": "0100000"}, INVALID_ARG, "message.max.bytes|whole number"),
     "16-exponent": ({"retries": "1e3"}, INVALID_ARG, "retries|whole number|1e3"),
     "16-linger": ({"linger.ms": "5ms"}, INVALID_ARG, "linger.ms|number|5ms"),
+    "10-alias": ({"comression.type": "lz4"}, INVALID_ARG, "comression.type|did you mean compression.type?"),
+    "10-alias-topic": ({"delivery.timout.ms": 5}, INVALID_ARG, "did you mean delivery.timeout.ms?"),
+    "10-callback": ({"eror_cb": "x"}, INVALID_ARG, "did you mean error_cb?"),
+    "22-words": ({"compression.type": "lz5"}, INVALID_ARG, "compression.type|lz5|allowed: none, gzip, snappy, lz4, zstd"),
+    "23-words": ({"partitioner": "murmur2-random"}, INVALID_ARG, "partitioner|allowed: random, consistent, |, murmur2_random"),
+    "35-words": ({"security.protocol": "tls"}, INVALID_ARG, "allowed: plaintext, ssl, sasl_plaintext, sasl_ssl"),
+    "35-empty": ({"security.protocol": ""}, INVALID_ARG, "security.protocol|empty|allowed: plaintext, ssl"),
+    "35-blank": ({"security.protocol": "  "}, INVALID_ARG, "security.protocol is empty|allowed: plaintext, ssl"),
+    "14-words": ({"enable.idempotence": "yes"}, INVALID_ARG, "enable.idempotence|true"),
+    "17-word": ({"linger.ms": "nan"}, INVALID_ARG, "linger.ms|number|nan"), "16-comma": ({"linger.ms": "0,5"}, INVALID_ARG, "linger.ms|number|0,5"),
+    "16-underscore": ({"linger.ms": "1_0"}, INVALID_ARG, "linger.ms|number|1_0"),
     "17-huge": ({"linger.ms": 10**100}, ValueError, "linger.ms|64 bits"),
 }
 

@@ -12,6 +12,7 @@ import sys
 
 import pytest
 from commandline import BOUND, COMMAND, ROOT, environment, finish, mock_cluster, new_topic, start, until, values
+from support import LIBRDKAFKA
 
 STREAMS = {1: "standard output", 2: "standard error"}
 EXTRA = "import sys; sys.modules[{!r}] = None; sys.argv = ['kafkapp', *{!r}]; import runpy; runpy.run_module('kafkapp', run_name='__main__')"
@@ -157,6 +158,38 @@ def test_what_is_no_file(servers, tmp_path):
         end.write(b"one\ntw")
     assert finish(process)[0] == 0
     assert sorted(values(servers, topic)) == [b"one", b"tw"]
+
+
+def once_it_is_read(fifo):
+    """The other end of a named pipe, once the command has opened it."""
+    ends = []
+
+    def opened():
+        try:
+            ends.append(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError as failure:
+            assert failure.errno == errno.ENXIO
+        return ends
+
+    until(opened)
+    return ends[0]
+
+
+@pytest.mark.parametrize("mode", ["--manual", "--json"])
+def test_a_file_that_shrinks(servers, tmp_path, mode):
+    """What was sent of it before is in the queue, and not yet on its way, when it is truncated."""
+    path, fifo = tmp_path / "lines", tmp_path / "fifo"
+    path.write_bytes(b"a line\n" * 3000)
+    os.mkfifo(fifo)
+    process = start("produce", mode, "-b", servers, "-t", "t", "-X", "linger.ms=200000", path, fifo)
+    end = once_it_is_read(fifo)
+    os.truncate(path, 0)
+    os.close(end)
+    status, _, err = finish(process)
+    if LIBRDKAFKA < (2, 13):        # its threads block the signal, and nothing may be done about that
+        assert status in (2, -signal.SIGBUS)
+    else:
+        assert (status, err) == (2, "kafkapp: a FILE has been truncated while it was being sent\n")
 
 
 # -- signals -----------------------------------------------------------------------------------------------------------
