@@ -8,18 +8,16 @@
 
 #define CHUNK 512 /* records a call of rd_kafka_produce_batch(): few enough for the stack and the nearest cache */
 
-static int64_t offset_at(const kp_column *c, int64_t i) {
-    return c->kind == KP_OFFSETS32 ? ((const int32_t *)c->offsets)[i] : ((const int64_t *)c->offsets)[i];
-}
-
 /* A view is its length and then up to 12 bytes; or four of them, the number of a buffer and a place in it. */
 static int view_get(const kp_column *c, int64_t i, const void **data, size_t *size) {
-    const int32_t *view = (const int32_t *)c->offsets + 4 * i;
+    const char *place = (const char *)c->offsets + 16 * i;
+    int32_t view[4];
+    memcpy(view, place, sizeof(view)); /* need not be aligned */
     if (view[0] < 0)
         return 0;
     *size = (size_t)view[0];
     if (view[0] <= 12) {
-        *data = &view[1];
+        *data = place + 4;
         return 1;
     }
     if (view[2] < 0 || view[2] >= c->buffer_count || view[3] < 0 ||
@@ -46,7 +44,7 @@ int64_t kp_column_check(const kp_column *c, int64_t count) {
     if (c->kind != KP_OFFSETS32 && c->kind != KP_OFFSETS64)
         return -1;
     for (i = 0; i <= count; i++) {
-        int64_t offset = offset_at(c, i);
+        int64_t offset = kp_offset_at(c->offsets, c->kind, i);
         if (offset < last || offset > c->size)
             return i;
         last = offset;
@@ -65,12 +63,9 @@ static inline __attribute__((always_inline)) int get(const kp_column *c, kp_colu
         *size = (size_t)c->spans[i].size;
         return 1;
     case KP_OFFSETS32:
-        start = ((const int32_t *)c->offsets)[i];
-        end = ((const int32_t *)c->offsets)[i + 1];
-        break;
     case KP_OFFSETS64:
-        start = ((const int64_t *)c->offsets)[i];
-        end = ((const int64_t *)c->offsets)[i + 1];
+        start = kp_offset_at(c->offsets, kind, i);
+        end = kp_offset_at(c->offsets, kind, i + 1);
         break;
     case KP_VIEWS:
         return view_get(c, i, data, size);

@@ -5,6 +5,8 @@
 #ifndef KAFKAPP_BATCH_H
 #define KAFKAPP_BATCH_H
 
+#include <string.h>
+
 #include "delivery.h"
 
 typedef struct {
@@ -47,6 +49,18 @@ typedef struct {
     int32_t partition;
     int flags; /* RD_KAFKA_MSG_F_COPY or 0 */
 } kp_records;
+
+/* The i-th of offsets of 32 or 64 bits, which need not be aligned. */
+static inline int64_t kp_offset_at(const void *offsets, kp_column_kind kind, int64_t i) {
+    int32_t narrow;
+    int64_t wide;
+    if (kind == KP_OFFSETS32) {
+        memcpy(&narrow, (const char *)offsets + i * 4, sizeof(narrow));
+        return narrow;
+    }
+    memcpy(&wide, (const char *)offsets + i * 8, sizeof(wide));
+    return wide;
+}
 
 /* The index of the first offset (or view) that is out of order or of its buffer's bounds, or -1. */
 int64_t kp_column_check(const kp_column *column, int64_t count);

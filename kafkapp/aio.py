@@ -25,6 +25,7 @@ from kafkapp.futures import Outbox, Outcomes, SendFuture
 from kafkapp.metadata import BrokerMetadata
 from kafkapp.options import EventsPollingOption
 from kafkapp.producer import KafkaAsyncProducer
+from kafkapp.timeouts import seconds_of
 
 __all__ = ["KafkaProducer", "SendFuture"]
 
@@ -390,9 +391,5 @@ def _batch_done(future: "asyncio.Future[Batch]", batch: Batch) -> None:
 
 
 def end_of(loop: asyncio.AbstractEventLoop, timeout: Timeout) -> float | None:
-    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-    if seconds is None:
-        return None
-    if not seconds >= 0:
-        raise ValueError(f"timeout must be at least 0 seconds, or None for ever, not {timeout!r}")
-    return loop.time() + seconds
+    seconds = seconds_of(timeout)
+    return None if seconds is None else loop.time() + seconds

@@ -44,6 +44,7 @@ cdef kp_batch NONE      # of a Batch that no send_batch made
 
 
 @cython.final
+@cython.no_gc_clear     # the memory is the batch's; fixed when it is made, so that others end each cycle
 cdef class Outcomes:
     """One column of a batch's outcomes, exported as a buffer."""
     cdef Batch batch
@@ -52,6 +53,8 @@ cdef class Outcomes:
     cdef Py_ssize_t shape
 
     def __getbuffer__(self, Py_buffer *view, int flags):
+        if self.batch is None:
+            raise BufferError("outcomes come from a Batch: batch.errors, batch.partitions, batch.offsets")
         PyBuffer_FillInfo(view, self, self.data, self.shape * self.itemsize, True, flags)
         view.itemsize = self.itemsize
         view.format = b"i" if self.itemsize == 4 else b"q"

@@ -43,6 +43,8 @@ cdef class Client(Handle):
         cdef char errstr[512]
         cdef int failure
         cdef int events = RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS
+        if self.conf is not NULL or self.rk is not NULL:
+            raise RuntimeError("Client.__init__() was called already")
         self.background, self.unsaid = thread == SERVES, 1
         self.deliveries.teller = thread == TELLS
         given = snapshot(properties)
@@ -138,6 +140,8 @@ cdef class Client(Handle):
         """The client's thread: serves, or tells, until it is stopped."""
         cdef kp_deliveries *d = &self.deliveries
         cdef int what
+        if not KP_READ(self.polls):
+            raise RuntimeError("poll() is the client's own thread's")
         KP_SET(self.poller, PyThread_get_thread_ident())
         call_one(show, self.name, None)     # does not raise: without memory for a name it serves nevertheless
         kp_name_thread(rd_kafka_name(self.rk))
@@ -339,6 +343,8 @@ cdef class Client(Handle):
         return 0
 
     def get_property(self, str name not None):
+        if self.conf is NULL:
+            raise RuntimeError("Client.__init__() was not called")
         if name in ("delivery.report.only.error", "log.queue"):
             return self.properties.get(name, "false" if name[0] == "d" else "true")
         return conf_value(<rd_kafka_conf_t *>self.conf, <rd_kafka_topic_conf_t *>self.topic_conf, name)

@@ -36,14 +36,31 @@ cdef extern from "batch.h" nogil:
     int64_t KP_MOST_ITEMS
 
 
+cdef extern from "arrow.h" nogil:
+    struct ArrowSchema:
+        const char *format
+        void (*release)(ArrowSchema *) noexcept
+
+    struct ArrowArray:
+        int64_t length
+        void (*release)(ArrowArray *) noexcept
+
+    bint kp_arrow_kind(kp_column *column, const ArrowSchema *schema)
+    const char *kp_arrow_column(kp_column *column, const ArrowArray *array)
+
+
 @cython.final
+@cython.no_gc_clear     # C reads what it holds; all is fixed when it is made, so that others end each cycle
 cdef class Column:
     cdef kp_column c
     cdef int64_t count              # -1: one for all
-    cdef object held                # what keeps the memory: a tuple of immutable objects, Arrow's capsules
+    cdef object held                # what keeps the memory: a tuple of immutable objects, the Lines with the spans
     cdef kp_span *spans             # owned
     cdef Py_buffer *views           # owned, with the buffers in it
     cdef Py_ssize_t view_count
+    cdef ArrowArray arrow           # owned while it has a release
+    cdef bint taken                 # by a batch, which releases it
+    cdef int take(self, str what) except -1
     cdef int release(self) except -1
     cdef int hold(self, Py_buffer *view) except -1
     cdef int span(self, kp_span *span, object data, str what) except -1

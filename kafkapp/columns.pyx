@@ -2,12 +2,13 @@
 
 Layer L3: says where each item's bytes are, and holds the exporters until it is released.
 """
+import sys
+
 cimport cython
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyObject_CheckBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
-from libc.stdint cimport int32_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
@@ -17,22 +18,6 @@ from kafkapp.views cimport View, get_view
 
 cdef extern from *:
     """
-    /* The Arrow C data interface: an ABI, whose structs every user declares for itself. */
-    struct ArrowSchema {
-        const char *format, *name, *metadata;
-        int64_t flags, n_children;
-        struct ArrowSchema **children, *dictionary;
-        void (*release)(struct ArrowSchema *);
-        void *private_data;
-    };
-    struct ArrowArray {
-        int64_t length, null_count, offset, n_buffers, n_children;
-        const void **buffers;
-        struct ArrowArray **children, *dictionary;
-        void (*release)(struct ArrowArray *);
-        void *private_data;
-    };
-
     /* Where the items of a tuple are, as far as they are bytes. Returns how many were. */
     static Py_ssize_t kp_bytes_spans(PyObject *items, kp_span *spans) {
         Py_ssize_t i, n = PyTuple_GET_SIZE(items);
@@ -50,16 +35,9 @@ cdef extern from *:
     """
     Py_ssize_t kp_bytes_spans(PyObject *items, kp_span *spans)
 
-    struct ArrowSchema:
-        const char *format
-        ArrowSchema *dictionary
 
-    struct ArrowArray:
-        int64_t length
-        int64_t null_count
-        int64_t offset
-        int64_t n_buffers
-        const void **buffers
+# An exporter that is asked twice and gives the same capsules, or one whose array another library has imported.
+cdef str CONSUMED = "the Arrow {} was consumed or released already: export the array anew for each call"
 
 
 @cython.final
@@ -69,21 +47,33 @@ cdef class Column:
     def __dealloc__(self):
         self.release()
 
+    cdef int take(self, str what) except -1:
+        """Once: the batch that has it releases it."""
+        with cython.critical_section(self):
+            if self.taken:
+                raise ValueError(f"{what}: these columns were sent already: columns() makes new ones")
+            self.taken = True
+        return 0
+
     cdef int release(self) except -1:
         """Let go of the exporters. Not before librdkafka has reported the last record."""
         cdef Py_buffer *views
         cdef kp_span *spans
         cdef object _held
+        cdef ArrowArray arrow
         cdef Py_ssize_t i, n
         with cython.critical_section(self):     # who has sent a batch of copies and who settles it may both come here
             views, self.views = self.views, NULL
             n, self.view_count = self.view_count, 0
             spans, self.spans = self.spans, NULL
             _held, self.held = self.held, None       # goes at the end, outside
+            arrow, self.arrow.release = self.arrow, NULL
         for i in range(n):
             PyBuffer_Release(&views[i])
         free(views)
         free(spans)
+        if arrow.release is not NULL:
+            arrow.release(&arrow)
         return 0
 
     cdef int hold(self, Py_buffer *view) except -1:
@@ -100,13 +90,14 @@ cdef class Column:
         return 0
 
     cdef int span(self, kp_span *span, object data, str what) except -1:
-        """Where one item is. bytes and str are held by the tuple that has them, all else by its buffer."""
+        """Where one item is. What is bytes or str is held by the tuple that has it, all else by its buffer: a class
+        derived from bytes may have a buffer of its own."""
         cdef Py_buffer view
         cdef object plain = (<View>data).data if isinstance(data, View) else data
         get_view(plain, &view, what)
         span.data = <const char *>view.buf
         span.size = view.len
-        if plain is None or isinstance(plain, (bytes, str)):
+        if plain is None or PyBytes_CheckExact(plain) or isinstance(plain, str):
             PyBuffer_Release(&view)
         else:
             if view.buf is NULL:
@@ -174,52 +165,32 @@ cdef class Column:
 
     cdef int from_arrow(self, object exporter, str what) except -1:
         cdef const ArrowSchema *schema
-        cdef const ArrowArray *array
+        cdef ArrowArray *array
+        cdef const char *wrong = NULL
         capsules = exporter.__arrow_c_array__()
         if not (isinstance(capsules, tuple) and len(capsules) == 2 and PyCapsule_IsValid(capsules[0], "arrow_schema")
                 and PyCapsule_IsValid(capsules[1], "arrow_array")):
             raise TypeError(f"{what}: __arrow_c_array__() did not return a schema and an array")
-        # The capsules own the structs, and release them when they go.
-        self.held = capsules
         schema = <const ArrowSchema *>PyCapsule_GetPointer(capsules[0], "arrow_schema")
-        array = <const ArrowArray *>PyCapsule_GetPointer(capsules[1], "arrow_array")
-        form = schema.format.decode()
-        self.set_count(array.length, what)
-        if form == "n":
-            self.c.kind = KP_NULLS
-            return 0
-        if schema.dictionary is not NULL or not (form in ("z", "u", "Z", "U", "vz", "vu") or form.startswith("w:")):
+        array = <ArrowArray *>PyCapsule_GetPointer(capsules[1], "arrow_array")
+        if schema.release is NULL:
+            raise ValueError(f"{what}: {CONSUMED.format('schema')}")
+        if schema.format is NULL:
+            raise ValueError(f"{what}: a malformed Arrow schema: it has no format")
+        if not kp_arrow_kind(&self.c, schema):
             raise TypeError(f"{what} must be an Arrow array of binary, string or fixed-size binary values, "
-                            f"not of format {form!r}: cast it first")
-        if array.null_count != 0:
-            self.c.valid = <const uint8_t *>array.buffers[0]
-            self.c.valid_offset = array.offset
-        if form.startswith("w:"):
-            self.c.kind = KP_FIXED
-            self.c.width = int(form[2:])
-            self.c.data = <const char *>array.buffers[1] + array.offset * self.c.width
-            self.c.size = array.length * self.c.width
-            return 0
-        if array.length == 0:               # then buffers may be missing
-            self.c.kind = KP_NULLS
-            return 0
-        if form.startswith("v"):
-            self.c.kind = KP_VIEWS
-            self.c.offsets = <const int32_t *>array.buffers[1] + 4 * array.offset
-            self.c.buffers = array.buffers + 2
-            self.c.buffer_count = array.n_buffers - 3
-            self.c.buffer_sizes = <const int64_t *>array.buffers[array.n_buffers - 1]
-            return self.check(f"{what}'s views")
-        self.c.data = <const char *>array.buffers[2]
-        if form in ("z", "u"):
-            self.c.kind = KP_OFFSETS32
-            self.c.offsets = <const int32_t *>array.buffers[1] + array.offset
-            self.c.size = (<const int32_t *>self.c.offsets)[array.length]
-        else:
-            self.c.kind = KP_OFFSETS64
-            self.c.offsets = <const int64_t *>array.buffers[1] + array.offset
-            self.c.size = (<const int64_t *>self.c.offsets)[array.length]
-        return self.check(f"{what}'s offsets")
+                            f"not of format {schema.format.decode('utf-8', 'replace')!r}: cast it first")
+        # Moved out of the capsule, as the interface has it: this owns it from here on, and who asks the capsule again
+        # sees that it is gone.
+        with cython.critical_section(capsules[1]):
+            if array.release is NULL:
+                raise ValueError(f"{what}: {CONSUMED.format('array')}")
+            self.arrow, array.release = array[0], NULL
+        wrong = kp_arrow_column(&self.c, &self.arrow)
+        if wrong is not NULL:
+            raise ValueError(f"{what}: a malformed Arrow array: {wrong.decode()}")
+        self.set_count(self.arrow.length, what)
+        return self.check(f"{what}'s views" if self.c.kind == KP_VIEWS else f"{what}'s offsets")
 
 
 cdef bint is_numbers(object given):
@@ -230,6 +201,9 @@ cdef bint is_numbers(object given):
     if PyObject_CheckBuffer(given):
         return getattr(given, "ndim", 1) != 0
     return isinstance(given, (list, tuple))     # take_numbers() says what would do
+
+
+cdef str NATIVE_ORDER = "@=<" if sys.byteorder == "little" else "@=>!"
 
 
 cdef int take_numbers(Py_buffer *view, object numbers, str what, int itemsize=0) except -1:
@@ -245,8 +219,8 @@ cdef int take_numbers(Py_buffer *view, object numbers, str what, int itemsize=0)
         except (BufferError, ValueError):       # a type that no buffer has, as NumPy's datetime64
             raise TypeError(f"{what} must be a buffer of {wanted}: {exc}") from None
         raise BufferError(f"{what} must be C-contiguous: {exc}") from None
-    form = view.format.decode() if view.format is not NULL else "B"
-    if (view.ndim != 1 or form.lstrip("=@<") not in ("i", "l", "q")
+    form = view.format.decode("utf-8", "replace") if view.format is not NULL else "B"
+    if (view.ndim != 1 or (form[1:] if form[:1] in NATIVE_ORDER else form) not in ("i", "l", "q")
             or view.itemsize not in (itemsize or 4, itemsize or 8)):
         PyBuffer_Release(view)
         raise TypeError(f"{what} must be a one-dimensional buffer of {wanted}, not of format {form!r}")
@@ -268,6 +242,7 @@ cdef Column new_column(object values, object offsets, str what):
     """A column of many: a sequence, a buffer with offsets, an Arrow array, or one that is made already."""
     cdef Column column = Column.__new__(Column)
     if isinstance(values, Column):
+        (<Column>values).take(what)
         return values
     if offsets is not None:
         column.from_buffer(values, offsets, what, "offsets" if what == "values" else "key_offsets")
@@ -281,12 +256,35 @@ cdef Column new_column(object values, object offsets, str what):
     return column
 
 
+cdef int check_one(object key, str what) except -1:
+    """That a buffer is one key and not several, as NumPy's array of strings or a grid of bytes would be."""
+    cdef Py_buffer view
+    cdef bint several
+    if key is None or isinstance(key, (bytes, str, View)) or not PyObject_CheckBuffer(key):
+        return 0
+    try:
+        PyObject_GetBuffer(key, &view, PyBUF_FORMAT | PyBUF_ND)
+        several = view.ndim > 1 or view.ndim == 1 and view.format is not NULL and view.format not in (b"B", b"b", b"c")
+    except (BufferError, ValueError):
+        try:
+            PyObject_GetBuffer(key, &view, PyBUF_ND)    # NumPy's dates have no format
+        except (BufferError, ValueError):
+            return 0                                    # span() says why
+        several = view.ndim > 0
+    PyBuffer_Release(&view)
+    if several:
+        raise TypeError(f"{what} must be one key or a sequence of keys, not {type(key).__name__} of several items: "
+                        f"give a list, or one buffer with key_offsets")
+    return 0
+
+
 cdef Column new_key_column(object keys, object offsets, str what):
     """The same for keys, which may also be one for all, or none."""
     cdef Column column
     cdef kp_span span
     if offsets is None and not isinstance(keys, Column) and not hasattr(keys, "__arrow_c_array__") \
             and not is_sequence(keys):
+        check_one(keys, what)
         column = Column.__new__(Column)
         column.count = -1
         column.held = keys

@@ -31,6 +31,7 @@ cdef bytes last_words       # for as long as there may be such an end
 
 
 @cython.final
+@cython.no_gc_clear     # __dealloc__ asks whose the memory is; fixed when it is made, so that others end each cycle
 cdef class Lines:
     """Where the keys and values of some records are in a text, which it holds. Made by `cut`.
 
@@ -148,9 +149,14 @@ def cut(data, int64_t start, bint final, bytes delimiter not None, bytes key_del
         Lines; none where there is no whole record.
     """
     cdef Lines lines = Lines.__new__(Lines)
+    cdef Py_buffer same
     cdef kp_text text
     PyObject_GetBuffer(data, &lines.view, PyBUF_SIMPLE)
-    lines.text = memoryview(data)
+    lines.text = memoryview(data).cast("B")
+    PyObject_GetBuffer(lines.text, &same, PyBUF_SIMPLE)
+    PyBuffer_Release(&same)
+    if same.buf != lines.view.buf or same.len != lines.view.len:
+        raise BufferError("data must give the same buffer each time")
     if not 0 <= start <= lines.view.len or not delimiter or key_delimiter == b"":
         raise ValueError("start must lie within the data, and a delimiter have a byte")
     text.data = <const char *>lines.view.buf + start

@@ -140,6 +140,11 @@ cdef class SendFuture(Resolved):
             after.linked = False
             after = further
 
+    cdef Outcomes owner(self):
+        if self.outcomes is None:
+            raise RuntimeError("this SendFuture was made by hand: KafkaProducer.send returns those of records")
+        return self.outcomes
+
     cdef int resolve(self, RecordMetadata metadata, object error) noexcept:
         if self.state != PENDING:
             return 0        # cancelled: the record has gone its way all the same
@@ -201,13 +206,14 @@ cdef class SendFuture(Resolved):
         Returns:
             Whether there was something to cancel.
         """
+        cdef Outcomes outcomes = self.owner()
         if self.state != PENDING:
             return False
         self.state = CANCELLED
         self.metadata = msg
         if self.callback is not None:
-            self.outcomes.add(self)
-            self.outcomes.soon()
+            outcomes.add(self)
+            outcomes.soon()
         return True
 
     def add_done_callback(self, callback, *, context=None):
@@ -221,7 +227,7 @@ cdef class SendFuture(Resolved):
         else:
             self.more.append((callback, context))
         if self.state != PENDING:
-            self.outcomes.add(self)
+            self.outcomes.add(self)     # it is done, and so not made by hand
             self.outcomes.soon()
 
     def remove_done_callback(self, callback):
@@ -244,7 +250,7 @@ cdef class SendFuture(Resolved):
 
     def get_loop(self):
         """The loop that it belongs to."""
-        return self.outcomes.loop
+        return self.owner().loop
 
     def __await__(self):
         if self.state == PENDING:

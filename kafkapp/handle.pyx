@@ -26,6 +26,9 @@ from kafkapp.errors cimport new_error, new_exception
 from kafkapp.forks cimport forks
 from kafkapp.librdkafka cimport *
 
+cdef extern from "Python.h":
+    void PyObject_GC_UnTrack(object thing)
+
 cdef extern from "destroy.h" nogil:
     kp_end *kp_end_start(rd_kafka_t *rk)
     bint kp_end_wait(kp_end *end, int timeout_ms)
@@ -64,6 +67,8 @@ cdef class Handle:
         if kp_deliveries_init(&self.deliveries):
             raise MemoryError()
         self.topics, self.topic_list, self.holds = {}, [], []
+        PyObject_GC_UnTrack(self.topic_list)    # of no cycle; the garbage collector would empty them before __dealloc__
+        PyObject_GC_UnTrack(self.holds)
         self.topic_lock = RLock()       # the garbage collector may run a finalizer that sends, in new_topic()
 
     def __dealloc__(self):

@@ -183,9 +183,10 @@ cdef class KafkaAsyncProducer(Producer):
     cdef bint auto
 
     def __init__(self, properties, events_polling=EventsPollingOption.Auto):
-        if not isinstance(events_polling, EventsPollingOption):
+        polling = EventsPollingOption.member(events_polling)
+        if polling is None:
             raise TypeError(f"events_polling must be an EventsPollingOption, not {events_polling!r}")
-        self.auto = events_polling is EventsPollingOption.Auto
+        self.auto = polling is EventsPollingOption.Auto
         self.start(properties, SERVES if self.auto else KEEPS, {})
 
     def send(self, record, callback=None, option=NO_COPY, *, action=None, timeout=None):
@@ -231,9 +232,10 @@ cdef class KafkaAsyncProducer(Producer):
             raise KafkaException(self.refusal(err, r))
 
     cdef bint may_block(self, action) except -1:
-        if action is NO_BLOCK:
+        member = ActionWhileQueueIsFull.member(action)
+        if member is NO_BLOCK:
             return False
-        if action is not BLOCK:
+        if member is not BLOCK:
             raise TypeError(f"action must be an ActionWhileQueueIsFull or None, not {action!r}")
         if not self.auto:
             raise RuntimeError("with EventsPollingOption.Manual a send that blocks would wait for ever: "

@@ -2,7 +2,7 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 from enum import IntEnum
-from typing import Any, SupportsIndex, TypeAlias, final
+from typing import Any, Self, SupportsIndex, TypeAlias, final
 
 from typing_extensions import disjoint_base
 
@@ -68,6 +68,10 @@ class ProducerRecord:
     def timestamp(self) -> int | None: ...
     @timestamp.setter
     def timestamp(self, value: SupportsIndex | datetime | None) -> None: ...
+    def __copy__(self) -> Self: ...
+    def __deepcopy__(self, memo: object) -> Self: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+    def __setstate__(self, state: object) -> None: ...
 
 @final
 class RecordMetadata:
@@ -93,3 +97,13 @@ class RecordMetadata:
     def __hash__(self) -> int: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
+
+def restore_record(
+    cls: type[ProducerRecord],
+    topic: str,
+    partition: int,
+    key: _Data,
+    value: _Data,
+    headers: _Headers,
+    timestamp: int,
+) -> ProducerRecord: ...

@@ -4,19 +4,17 @@ Layer L2: knows views and librdkafka's numbers; knows no client.
 """
 cimport cython
 from cpython.bytes cimport PyBytes_CheckExact
-from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
-from cpython.number cimport PyIndex_Check, PyNumber_Index
 from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_CheckExact, PyUnicode_FromObject
-from libc.stdint cimport INT32_MAX, INT64_MAX, int32_t, int64_t
 from libc.string cimport memchr
 
 from kafkapp.librdkafka cimport RD_KAFKA_OFFSET_INVALID, RD_KAFKA_PARTITION_UA
-from kafkapp.views cimport View, check_view, new_header_list, to_repr, to_text
+from kafkapp.numbers cimport checked_partition, checked_timestamp
+from kafkapp.views cimport View, check_view, new_header_list, own_copy, to_repr, to_text
 
 from enum import IntEnum
 
-from kafkapp.timestamp import Timestamp, to_ms
+from kafkapp.timestamp import Timestamp
 from kafkapp.views import Header, Key, NullKey, NullValue, Value  # no-cython-lint: for those who import records
 
 
@@ -73,46 +71,6 @@ cdef str checked_topic(object topic):
     return topic if PyUnicode_CheckExact(topic) else PyUnicode_FromObject(topic)
 
 
-cdef int32_t checked_partition(object partition) except -2:
-    cdef long long number
-    cdef int overflow = 0
-    if partition is None:
-        return RD_KAFKA_PARTITION_UA
-    if not PyLong_CheckExact(partition):
-        if isinstance(partition, bool) or not PyIndex_Check(partition):
-            raise TypeError(f"partition must be None or an int from 0 to {INT32_MAX}, not {name_of(partition)}")
-        partition = PyNumber_Index(partition)
-    number = PyLong_AsLongLongAndOverflow(partition, &overflow)
-    if overflow or not 0 <= number <= INT32_MAX:
-        raise ValueError(f"partition must be from 0 to {INT32_MAX}, or None: the partitioner chooses; "
-                         f"not {short_int(partition)}")
-    return <int32_t>number
-
-
-cdef int64_t checked_timestamp(object timestamp) except -1:
-    cdef long long number
-    cdef int overflow = 0
-    if timestamp is None:
-        return 0
-    given = timestamp
-    if not PyLong_CheckExact(timestamp):
-        if isinstance(timestamp, bool) or not PyIndex_Check(timestamp):
-            timestamp = None if isinstance(timestamp, bool) else to_ms(timestamp)
-            if timestamp is None:
-                raise TypeError(f"timestamp must be an int of milliseconds since the epoch, an aware datetime or None, "
-                                f"not {name_of(given)}")
-        timestamp = PyNumber_Index(timestamp)
-    number = PyLong_AsLongLongAndOverflow(timestamp, &overflow)
-    if overflow or number <= 0:
-        raise ValueError(f"timestamp must be from 1 to {INT64_MAX} milliseconds since the epoch, or None: now; "
-                         f"not {given if given is not timestamp else short_int(timestamp)}")
-    return number
-
-
-cdef str short_int(object number):
-    return str(number) if number.bit_length() <= 128 else f"an int of {number.bit_length()} bits"
-
-
 @cython.freelist(64)
 @cython.trashcan(True)      # its id may be a record, with an id
 cdef class ProducerRecord:
@@ -125,6 +83,8 @@ cdef class ProducerRecord:
         id: any object, for the caller's own use; handed back as it is.
         headers: a list of `Header` or (`str`, bytes-like or `None`), or a dict. Order and duplicates are kept.
         timestamp: milliseconds since the epoch, more than 0, or an aware `datetime`; `None`: now.
+    `copy.copy` shares what the record has; `copy.deepcopy` and `pickle` copy key, value and headers (to `bytes`, a
+    `str` as `str`), and the id as they copy any object.
     Raises:
         TypeError, ValueError: they name the argument and say what would do.
         BufferError: a buffer with gaps.
@@ -227,6 +187,28 @@ cdef class ProducerRecord:
     def timestamp(self, timestamp):
         self._timestamp = checked_timestamp(timestamp)
 
+    def __copy__(self):
+        cdef ProducerRecord made = restore_record(type(self), *parts(taken(self), False))
+        made.__setstate__((self._id, self.__getstate__()))
+        return made
+
+    def __deepcopy__(self, memo):
+        from copy import deepcopy
+        cdef ProducerRecord made = restore_record(type(self), *parts(taken(self), True))
+        memo[id(self)] = made           # what its id or its attributes refer to may be the record
+        made.__setstate__(deepcopy((self._id, self.__getstate__()), memo))
+        return made
+
+    def __reduce__(self):
+        return restore_record, (type(self), *parts(taken(self), True)), (self._id, self.__getstate__())
+
+    def __setstate__(self, state):
+        """What is no payload: the id, and what a subclass adds."""
+        self._id, added = state
+        for attributes in added if isinstance(added, tuple) else (added,):     # those in a dict, those in slots
+            for name, value in (attributes or {}).items():
+                setattr(self, name, value)
+
     def __str__(self):
         cdef ProducerRecord now = taken(self)
         partition = "NA" if now._partition == RD_KAFKA_PARTITION_UA else now._partition
@@ -252,6 +234,30 @@ cdef class ProducerRecord:
             return f"{name_of(self)}({', '.join(parts)})"
         finally:
             Py_ReprLeave(self)
+
+
+cdef tuple parts(ProducerRecord record, bint own):
+    """What restore_record() takes after the class. `own`: in memory of its own."""
+    key, value, headers = record._key, record._value, record._headers
+    if own:
+        key, value = own_copy(key), own_copy(value)
+    if headers is not None:
+        headers = new_header_list(headers)      # the user may have put anything into it
+        if own:
+            headers = [Header(*header).__deepcopy__(None) if isinstance(header, (tuple, list)) else
+                       header.__deepcopy__(None) for header in headers]
+    return record._topic, record._partition, key, value, headers, record._timestamp
+
+
+def restore_record(cls, topic, partition, key, value, headers, timestamp):
+    """The record that was copied or pickled, without what is no payload. Not for users."""
+    if not (isinstance(cls, type) and issubclass(cls, ProducerRecord)):
+        raise TypeError("cls must be ProducerRecord or derived from it")
+    cdef ProducerRecord record = cls.__new__(cls)
+    fill(record, topic, None if partition == RD_KAFKA_PARTITION_UA else partition, key, value)
+    record._headers = new_header_list(headers)
+    record._timestamp = checked_timestamp(timestamp or None)
+    return record
 
 
 cdef ProducerRecord taken(ProducerRecord record):

@@ -33,6 +33,8 @@ cdef class Request:
         raise NotImplementedError
 
     def run(self):
+        if self.client is None:
+            raise RuntimeError("a request is made and run by the producer's calls")
         try:
             self.call()
         except BaseException as exc:

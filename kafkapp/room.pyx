@@ -7,6 +7,8 @@ from _thread import _local
 from kafkapp.events import logger
 from kafkapp.views import Header
 
+from cpython.bytes cimport PyBytes_CheckExact
+
 from kafkapp.delivery cimport report
 from kafkapp.errors cimport new_error
 from kafkapp.librdkafka cimport RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, rd_kafka_headers_destroy
@@ -60,7 +62,7 @@ cdef object frozen(object data, bint copy):
     """What a key or value is now. Without a copy its memory is held where it is, as librdkafka would hold it."""
     while isinstance(data, View):
         data = (<View>data).data
-    if data is None or isinstance(data, (bytes, str)):
+    if data is None or PyBytes_CheckExact(data) or isinstance(data, str):
         return data
     return bytes(memoryview(data)) if copy else memoryview(data)
 

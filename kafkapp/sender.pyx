@@ -6,7 +6,7 @@ from kafkapp.errors import KafkaException
 from kafkapp.options import SendOption
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject, Py_INCREF, Py_XDECREF
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
@@ -99,7 +99,7 @@ cdef struct Payload:
 
 
 cdef inline int take_payload(Payload *payload, object data, str what) except -1:
-    """Find the memory of a key or value. Only an exporter that is neither bytes nor str runs code of its own."""
+    """Find the memory of a key or value. Only an exporter that is neither bytes proper nor str runs code of its own."""
     cdef Py_ssize_t size
     payload.owner = NULL
     payload.view = NULL
@@ -109,7 +109,7 @@ cdef inline int take_payload(Payload *payload, object data, str what) except -1:
         return 0
     if isinstance(data, View):
         return take_payload(payload, (<View>data).data, what)
-    if PyBytes_Check(data):
+    if PyBytes_CheckExact(data):        # a class derived from it may have a buffer of its own
         payload.data = PyBytes_AS_STRING(data)
         payload.size = PyBytes_GET_SIZE(data)
         payload.owner = <PyObject *>data
@@ -151,7 +151,10 @@ cdef bint copies(object option) except -1:
         return False
     if option is TO_COPY:
         return True
-    raise TypeError(f"option must be a SendOption, not {option!r}")
+    member = SendOption.member(option)
+    if member is None:
+        raise TypeError(f"option must be a SendOption, not {option!r}")
+    return member is TO_COPY
 
 
 cdef class Sender:

@@ -200,6 +200,8 @@ cdef class MockCluster:
     cdef int check_open(self) except -1:
         if self.pid != getpid():
             raise RuntimeError("the MockCluster belongs to the process that made it, and this is a fork of that")
+        if self.servers is None:
+            raise RuntimeError("MockCluster.__init__() was not called, or has failed")
         if self.cluster == NULL or self.closing:
             raise RuntimeError("the MockCluster is closed")
         return 0

@@ -1,4 +1,9 @@
-# Nothing for Python: deadlines and what is left of them, in timeouts.pxd, are for the other modules.
+# Deadlines and what is left of them, in timeouts.pxd, are for the other modules.
+from datetime import timedelta
 from typing import Any
 
 __pyx_capi__: dict[str, Any]
+
+class TimeoutRangeError(ValueError, OverflowError): ...
+
+def seconds_of(timeout: int | float | timedelta | None) -> float | None: ...

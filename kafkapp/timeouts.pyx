@@ -2,7 +2,10 @@
 
 Layer L1: knows nothing of Kafka.
 """
-from libc.math cimport ceil, isfinite
+from cpython.float cimport PyFloat_AS_DOUBLE
+from cpython.long cimport PyLong_AsDouble
+from cpython.number cimport PyNumber_Index
+from libc.math cimport ceil
 from libc.stdint cimport int64_t
 
 
@@ -13,6 +16,9 @@ cdef extern from "time.h" nogil:
         long tv_nsec
     int clock_gettime(int clock, timespec *when)
     int CLOCK_MONOTONIC
+
+
+cdef double LONGEST = 1e12      # seconds; above that is for ever
 
 
 cdef int64_t now() noexcept nogil:
@@ -26,14 +32,45 @@ cdef int64_t to_ms(object timeout, str what="timeout") except -2:
     cdef double seconds
     if timeout is None:
         return -1
-    if isinstance(timeout, bool) or not (isinstance(timeout, (int, float)) or hasattr(timeout, "total_seconds")):
-        raise TypeError(f"{what} must be seconds (int, float or timedelta) or None, not {type(timeout).__name__}")
-    seconds = timeout.total_seconds() if hasattr(timeout, "total_seconds") else float(timeout)
+    seconds = checked(timeout, what)
+    return -1 if seconds > LONGEST else <int64_t>ceil(seconds * 1000)
+
+
+class TimeoutRangeError(ValueError, OverflowError):
+    """An int that no float can hold: a wrong value, and what Python itself raises."""
+
+
+cdef double checked(object timeout, str what) except -1:
+    """The seconds. NumPy's integers are no int, and have __index__."""
+    cdef double seconds
+    number = timeout
+    try:
+        if hasattr(timeout, "total_seconds"):
+            number = timeout.total_seconds()
+        if isinstance(number, bool):
+            raise TypeError
+        seconds = PyFloat_AS_DOUBLE(number) if isinstance(number, float) else PyLong_AsDouble(PyNumber_Index(number))
+    except OverflowError:
+        raise TimeoutRangeError(f"{what} must be at least 0 seconds that a float can hold, or None for ever") from None
+    except TypeError:
+        raise TypeError(f"{what} must be seconds (int, float or timedelta) or None, not {type(timeout).__name__}"
+                        ) from None
     if seconds != seconds or seconds < 0:
         raise ValueError(f"{what} must be at least 0 seconds, or None for ever, not {timeout!r}")
-    if not isfinite(seconds) or seconds > 1e12:
-        return -1
-    return <int64_t>ceil(seconds * 1000)
+    return seconds
+
+
+def seconds_of(timeout):
+    """A time-out as the API takes it, in seconds; None: for ever.
+
+    Raises:
+        TypeError, ValueError: it is none.
+    """
+    cdef double seconds
+    if timeout is None:
+        return None
+    seconds = checked(timeout, "timeout")
+    return None if seconds > LONGEST else seconds
 
 
 cdef int64_t deadline_of(object timeout) except -2:

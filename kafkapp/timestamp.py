@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from enum import IntEnum
+from operator import index
 
 TYPE_CHECKING = False  # type checkers know the name: this spares everybody else the import of typing
 if TYPE_CHECKING:
@@ -31,9 +32,12 @@ class Timestamp:
         LogAppendTime = 2
 
     def __init__(self, ms: int, type: int = Type.CreateTime) -> None:
-        if not isinstance(ms, int):
-            raise TypeError(f"ms must be an int of milliseconds since the epoch, not {ms.__class__.__name__}")
-        self._ms = ms
+        try:
+            if isinstance(ms, bool):
+                raise TypeError
+            self._ms = index(ms)
+        except TypeError:
+            raise TypeError(f"ms must be an int of milliseconds since the epoch, not {ms.__class__.__name__}") from None
         self._type = Timestamp.Type(type)
 
     @property
@@ -90,6 +94,11 @@ def to_ms(moment: object) -> int | None:
 
     if not isinstance(moment, datetime):
         return None
+    if moment != moment:  # pandas has one that is none
+        raise ValueError("timestamp must not be NaT, which is no point in time; None: now")
     if moment.utcoffset() is None:
         raise ValueError("timestamp must be an aware datetime: .astimezone() takes a naive one as local time")
-    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+    try:
+        return index((moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1))
+    except (OverflowError, TypeError, ValueError) as error:  # a class derived from it, with limits of its own
+        raise ValueError(f"timestamp: no milliseconds can be had of {moment!r}: {error}") from None

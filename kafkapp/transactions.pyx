@@ -23,6 +23,7 @@ from kafkapp.librdkafka cimport (
     rd_kafka_error_t,
     rd_kafka_init_transactions,
 )
+from kafkapp.numbers cimport index_of, short_int
 from kafkapp.requests cimport TransactionCall, call_transaction, send_offsets
 from kafkapp.timeouts cimport deadline_of, passed
 
@@ -244,9 +245,10 @@ cdef tuple check_offset(item):
     if not isinstance(item, (tuple, list)) or len(item) != 3:
         raise TypeError(f"offsets must be (topic, partition, offset) tuples, not {item!r}")
     topic, partition, offset = item
+    numbers = []
     for name, number, most in (("partition", partition, 2**31 - 1), ("offset", offset, 2**63 - 1)):
-        if isinstance(number, bool) or not hasattr(number, "__index__"):
-            raise TypeError(f"offsets: {name} must be an int, not {type(number).__name__}")
+        number = index_of(number, f"offsets: {name} must be an int")
         if not 0 <= number <= most:
-            raise ValueError(f"offsets: {name} must be from 0 to {most}, not {number}")
-    return check_text("offsets: topic", topic).encode(), int(partition), int(offset)
+            raise ValueError(f"offsets: {name} must be from 0 to {most}, not {short_int(number)}")
+        numbers.append(number)
+    return check_text("offsets: topic", topic).encode(), *numbers

@@ -20,6 +20,9 @@ cdef int check_view(object data, str what) except -1
 # How many bytes of those there are now.
 cdef Py_ssize_t size_of(object data) except -1
 
+# What `deepcopy` and `pickle` make of a key or value: it in memory of its own.
+cdef object own_copy(object data)
+
 # What a view prints, and what stands in a repr: there at most 64 bytes of it.
 cdef str to_text(object data)
 cdef str to_repr(object data)

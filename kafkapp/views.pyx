@@ -2,6 +2,8 @@
 
 Layer L2, below records: knows librdkafka's headers and nothing of records, and holds a buffer only while it is read.
 """
+import sys
+
 cimport cython
 from cpython.buffer cimport (
     PyBUF_FORMAT, PyBUF_FULL_RO, PyBUF_ND, PyBUF_SIMPLE, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_FillInfo,
@@ -9,15 +11,28 @@ from cpython.buffer cimport (
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.unicode cimport PyUnicode_DecodeASCII, PyUnicode_FromObject
+from libc.stdint cimport int64_t
 from libc.string cimport memchr, memcmp, memset
 
 from kafkapp.buffers cimport PyBuffer_Release, PyObject_GetBuffer
+from kafkapp.errors cimport new_exception
 from kafkapp.librdkafka cimport (
-    rd_kafka_header_add, rd_kafka_headers_destroy, rd_kafka_headers_new, rd_kafka_headers_t)
+    RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, rd_kafka_header_add, rd_kafka_headers_destroy, rd_kafka_headers_new,
+    rd_kafka_headers_t)
 
+
+cdef extern from "format.h" nogil:
+    enum:
+        KP_HARMLESS
+        KP_ADDRESSES
+    int kp_format_content(const char *format, int64_t itemsize)
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
+
+
+cdef enum:
+    MAX_HEADERS = 1000000000        # bytes; the most that message.max.bytes can be
 
 
 cdef str name_of(object thing):
@@ -74,24 +89,46 @@ cdef bint has_gaps(object data):
 
 
 cdef int check_format(object data, str what) except -1:
+    """That there are no addresses in it: they mean nothing elsewhere, and must not be told."""
     cdef Py_buffer view
-    cdef const char *letter
-    cdef bint objects = False, name = False
+    cdef int content = -1
     try:
         PyObject_GetBuffer(data, &view, PyBUF_FULL_RO)
     except Exception:
-        return 0                        # NumPy has types with no format (datetime64): none of them is of objects
-    letter = view.format
-    while letter != NULL and letter[0] != 0:
-        if letter[0] == b":":
-            name = not name             # the fields' names stand between colons
-        elif letter[0] == b"O" and not name:
-            objects = True
-        letter += 1
-    PyBuffer_Release(&view)
-    if objects:
-        raise TypeError(f"{what} must be bytes-like, not {name_of(data)} of Python objects")
-    return 0
+        pass                            # NumPy has types with no format: dates, and structures of them and objects
+    else:
+        content = kp_format_content(view.format, view.itemsize)
+        PyBuffer_Release(&view)
+    if content == KP_HARMLESS or content != KP_ADDRESSES and type_tells(data):
+        return 0
+    if content == KP_ADDRESSES:
+        raise TypeError(f"{what} must be bytes-like, not {name_of(data)} of Python objects or other pointers")
+    raise TypeError(f"{what} must be bytes-like: what is in this {name_of(data)}, maybe pointers, its buffer does not tell; "
+                    f".tobytes() or bytes() makes a copy that can be sent")
+
+
+cdef bint type_tells(object data):
+    """Whether its type, NumPy's or of ctypes, says that it is of numbers, characters or dates."""
+    if isinstance(data, memoryview):
+        data = data.obj
+    dtype = getattr(data, "dtype", None)
+    if dtype is not None:
+        return getattr(dtype, "hasobject", True) is False and getattr(dtype, "kind", "") in tuple("biufcmMSUV")
+    ctypes = sys.modules.get("_ctypes")
+    return ctypes is not None and is_plain(type(data), ctypes)
+
+
+cdef bint is_plain(object kind, object ctypes) except -1:
+    """Whether a type of ctypes has no pointer. Their formats may lack padding, those of packed ones and unions all."""
+    if issubclass(kind, (ctypes.Structure, ctypes.Union)):
+        for each in kind.__mro__:
+            for field in each.__dict__.get("_fields_", ()):
+                if not is_plain(field[1], ctypes):
+                    return False
+        return True
+    if issubclass(kind, ctypes.Array):
+        return is_plain(kind._type_, ctypes)
+    return issubclass(kind, ctypes._SimpleCData) and kind._type_ in tuple("cbB?hHiIlLqQfdgueFDG")
 
 
 cdef int check_view(object data, str what) except -1:
@@ -109,6 +146,17 @@ cdef bytes to_bytes(object data, Py_ssize_t limit=-1):
                                          view.len if limit < 0 or view.len < limit else limit)
     finally:
         PyBuffer_Release(&view)
+
+
+cdef object own_copy(object data):
+    """The same in memory of its own, for `deepcopy` and `pickle`: bytes, but str as str and a view as a view."""
+    if data is None or PyBytes_CheckExact(data):
+        return data
+    if isinstance(data, str):
+        return PyUnicode_FromObject(data)
+    if isinstance(data, View):
+        return type(data)(own_copy((<View>data).data))
+    return to_bytes(data)
 
 
 cdef Py_ssize_t size_of(object data) except -1:
@@ -209,8 +257,14 @@ cdef class View:
     def __repr__(self):
         return to_repr(self)
 
+    def __copy__(self):
+        return self
+
+    def __deepcopy__(self, memo):
+        return type(self)(own_copy(self.data))
+
     def __reduce__(self):
-        return type(self), (self.data,)
+        return type(self), (own_copy(self.data),)
 
     def __getbuffer__(self, Py_buffer *view, int flags):
         cdef Py_buffer *held
@@ -251,7 +305,8 @@ cdef class Value(View):
     """A read view over the bytes of an object, which are neither copied nor held until somebody reads them.
 
     It equals any bytes-like object of the same bytes. A null view equals `None` and null views; an empty one is
-    not null. The hash is that of the bytes at the moment.
+    not null. The hash is that of the bytes at the moment. `copy.copy` gives the view itself; `copy.deepcopy` and
+    `pickle` copy the bytes.
 
     Args:
         data: a C-contiguous bytes-like object, `str` (its UTF-8 form), a view, or `None`: null.
@@ -301,12 +356,18 @@ cdef class Header:
     def __repr__(self):
         return f"Header({self.key!r}, {to_repr(self.value)})"
 
+    def __copy__(self):
+        return self
+
+    def __deepcopy__(self, memo):
+        return Header(self.key, own_copy(self.value))
+
     def __reduce__(self):
-        return Header, (self.key, self.value)
+        return Header, (self.key, own_copy(self.value))
 
 
-cdef int add_header(rd_kafka_headers_t *headers, object key, object value) except -1:
-    """Add one header; NULL only checks it."""
+cdef Py_ssize_t add_header(rd_kafka_headers_t *headers, object key, object value, Py_ssize_t before=0) except -1:
+    """Add one header; NULL only checks it. Returns how large all are with it; `before`: without it."""
     cdef Py_buffer view
     cdef const char *name
     cdef Py_ssize_t size
@@ -316,28 +377,41 @@ cdef int add_header(rd_kafka_headers_t *headers, object key, object value) excep
     if memchr(name, 0, size) != NULL:
         raise ValueError(f"a header's name must have no NUL: {key[:64]!r}")
     if PyBytes_CheckExact(value):
+        before = checked_size(before, size, len(<bytes>value))
         if headers != NULL:
             rd_kafka_header_add(headers, name, size, PyBytes_AS_STRING(value), len(<bytes>value))
-        return 0
+        return before
     if isinstance(value, str):
         raise TypeError(f"the value of header {key[:64]!r} must be bytes-like or None, not str: use .encode()")
     get_view(value, &view, f"the value of header {key[:64]!r}")
-    if headers != NULL:
-        # rdkafka_header.c: no address is null on the wire, an address and no size is empty.
-        rd_kafka_header_add(headers, name, size, view.buf, view.len)
-    PyBuffer_Release(&view)
-    return 0
+    try:
+        before = checked_size(before, size, view.len)
+        if headers != NULL:
+            # rdkafka_header.c: no address is null on the wire, an address and no size is empty.
+            rd_kafka_header_add(headers, name, size, view.buf, view.len)
+    finally:
+        PyBuffer_Release(&view)
+    return before
+
+
+cdef inline Py_ssize_t checked_size(Py_ssize_t before, Py_ssize_t name, Py_ssize_t value) except -1:
+    """All with one more: librdkafka copies them before it looks, and ends the process where it gets no memory."""
+    if name > MAX_HEADERS - before or value > MAX_HEADERS - before - name:
+        raise new_exception(RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
+                            f"headers of {before + name + value} bytes: no record can have more than {MAX_HEADERS}")
+    return before + name + value
 
 
 cdef int add_headers(rd_kafka_headers_t *headers, tuple items) except -1:
+    cdef Py_ssize_t size = 0
     for item in items:
         if isinstance(item, Header):
-            add_header(headers, (<Header>item).key, (<Header>item).value)
+            size = add_header(headers, (<Header>item).key, (<Header>item).value, size)
         elif isinstance(item, (tuple, list)):
             pair = tuple(item)
             if len(pair) != 2:
                 raise ValueError(f"a header must be a pair of a name and a value, not {len(pair)} things")
-            add_header(headers, pair[0], pair[1])
+            size = add_header(headers, pair[0], pair[1], size)
         else:
             raise TypeError(f"a header must be a Header or a pair of a name and a value, not {name_of(item)}")
     return 0

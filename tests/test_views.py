@@ -36,6 +36,10 @@ def released():
     return view
 
 
+def structure(kind, **fields):
+    return type("Made", (kind,), {"_fields_": list(fields.items())})()
+
+
 def resident():
     with open("/proc/self/statm") as statm:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -134,6 +138,32 @@ def test_a_view_of_many_dimensions_is_flat():
     assert Value(numpy.zeros(1, [("O", "i8")])).size == 8               # a name, not objects
 
 
+HARMLESS = [numpy.zeros(2, form) for form in ("?", "c16", "c8", "f2", "g", "U3", "S9", "V16", "M8[s]", "m8[ns]", [("t", "M8[s]"), ("n", "i8")],
+            [("O", "i8"), ("P", "f8")], [("a:b", "i8")], [("a<b", "i8")], [("a", "i1"), ("b", "i8")], [("n", "i4", (2, 3))],
+            [("s", [("x", "i2"), ("y", "f8")], 2)], numpy.dtype([("a", "i1"), ("b", "i8")], align=True),
+            numpy.dtype({"names": ["a"], "formats": ["i4"], "itemsize": 24}))]
+HARMLESS += [(ctypes.c_longdouble * 2)(), (ctypes.c_wchar * 3)(), structure(ctypes.Structure, a=ctypes.c_char, b=ctypes.c_long * 2, c=ctypes.c_short),
+             structure(ctypes.Union, n=ctypes.c_long, d=ctypes.c_double), memoryview(structure(ctypes.Union, n=ctypes.c_long)),
+             type("Packed", (ctypes.Structure,), {"_pack_": 1, "_fields_": [("a", ctypes.c_char), ("b", ctypes.c_long)]})(),
+             (type(structure(ctypes.Union, n=ctypes.c_longlong, u=ctypes.c_wchar)) * 2)(), array.array("d", [1]), memoryview(numpy.zeros((2, 2), "f8")), numpy.int64(5), numpy.float64(5)]
+
+
+@pytest.mark.parametrize("data", HARMLESS, ids=lambda data: str(getattr(data, "dtype", type(data).__name__)))
+def test_what_has_no_pointers_is_sent_as_it_is_in_memory(data):
+    expected = data.tobytes() if hasattr(data, "tobytes") else bytes(data)
+    assert bytes(Value(data)) == expected and native_headers([("h", data)]) == [(b"h", expected)]
+
+
+def test_what_says_nothing_of_its_items_can_be_copied():
+    class Untold(numpy.ndarray):
+        dtype = None        # what it is made of, it does not say
+
+    dates = numpy.zeros(2, "M8[s]").view(Untold)
+    with pytest.raises(TypeError, match=r"does not tell.*\.tobytes\(\) or bytes\(\) makes a copy"):
+        Value(dates)
+    assert Value(dates.tobytes()).size == 16
+
+
 def test_text_is_its_utf8_form():
     assert Value("h\u00e9") == b"h\xc3\xa9" and len(Value("\U0001f600")) == 4 and Value("a\0b") == b"a\0b"
 
@@ -162,6 +192,22 @@ BAD_DATA = {
     "72 objects": (lambda: numpy.array([1, "a"], dtype=object), TypeError, "objects"),
     "72 structures of objects": (lambda: numpy.zeros(2, [("a", "i4"), ("b", "O")]), TypeError, "objects"),
     "72 ctypes": (lambda: (ctypes.py_object * 2)(1, 2), TypeError, "objects"),
+    "72 objects and dates": (lambda: numpy.zeros(2, [("o", "O"), ("t", "M8[s]")]), TypeError, "pointers"),
+    "72 objects of odd names": (lambda: numpy.zeros(2, [("a:b", "O")]), TypeError, "pointers"),
+    "72 strings of no fixed size": (lambda: numpy.array(["a", "b"], numpy.dtypes.StringDType()), TypeError, "pointers"),
+    "72 objects in a PickleBuffer": (lambda: pickle.PickleBuffer(numpy.zeros(2, [("o", "O"), ("n", "i8")])), TypeError, "pointers"),
+    "72 pointers": (lambda: (ctypes.POINTER(ctypes.c_int) * 2)(), TypeError, "pointers"),
+    "72 char pointers": (lambda: (ctypes.c_char_p * 2)(), TypeError, "pointers"),
+    "72 wide char pointers": (lambda: (ctypes.c_wchar_p * 2)(), TypeError, "pointers"),
+    "72 void pointers": (lambda: memoryview((ctypes.c_void_p * 2)()), TypeError, "pointers"),
+    "72 functions": (lambda: (ctypes.CFUNCTYPE(None) * 2)(), TypeError, "pointers"),
+    "72 a structure with a pointer": (lambda: structure(ctypes.Structure, n=ctypes.c_long, p=ctypes.c_void_p), TypeError, "pointers"),
+    "72 a structure in another": (lambda: structure(ctypes.Structure, n=type(structure(ctypes.Structure, p=ctypes.c_char_p))), TypeError, "pointers"),
+    "72 a union with a pointer": (lambda: structure(ctypes.Union, n=ctypes.c_long, p=ctypes.py_object), TypeError, "pointers"),
+    "72 a union in a structure": (lambda: structure(ctypes.Structure, u=type(structure(ctypes.Union, p=ctypes.c_void_p))), TypeError, "pointers"),
+    "72 colons in names": (lambda: structure(ctypes.Structure, **{":": ctypes.c_long, "p": ctypes.py_object}), TypeError, "pointers"),
+    "72 a format in a name": (lambda: structure(ctypes.Structure, **{"a:i": ctypes.c_long, "x": ctypes.py_object, "b:i": ctypes.c_long}),
+                              TypeError, "pointers"),
     "73 generator": (lambda: (x for x in b""), TypeError, "not generator"),
     "73 file": (lambda: io.BytesIO(b"a"), TypeError, "not BytesIO"),
     "78 closed mmap": (closed_mmap, ValueError, "closed"),
@@ -262,6 +308,20 @@ def test_83_to_90_headers_that_cannot_be_sent(case):
         if isinstance(headers[0], (tuple, list)) and len(headers[0]) == 2:
             with pytest.raises(error, match=text):
                 Header(*headers[0])
+
+
+def test_headers_that_no_record_can_have_are_not_copied():
+    """librdkafka copies them before it looks how large they are, and ends the process where there is no memory."""
+    huge = mmap.mmap(-1, 2**30, access=mmap.ACCESS_READ)       # not a page of which is there
+    half = memoryview(huge)[:2**29]
+    for headers in ([("h", huge)], [("h", half), ("h", half)], {"a": half, "b": Value(half)}, [Header("h", half), Header("h", half)]):
+        for refused in (native_headers, lambda headers: ProducerRecord("t", headers=headers)):
+            with pytest.raises(ValueError, match="headers of [0-9]+ bytes: no record can have more than 1000000000") as caught:
+                refused(headers)
+            assert caught.value.error.code.name == "RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE"
+    with pytest.raises(ValueError, match="no record"):
+        Header("h", huge)
+    assert ProducerRecord("t", headers=[("h", half)]).headers[0].value is half
 
 
 def test_92_an_iterator_that_raises():

@@ -84,6 +84,11 @@ cdef class Floor:
         if self.is_open:
             kp_floor_close(&self.floor)
 
+    cdef int check_open(self) except -1:
+        if not self.is_open:
+            raise RuntimeError("the Floor is closed, or was never open")
+        return 0
+
     @property
     def delivered(self):
         """How many records were reported as delivered."""
@@ -111,6 +116,7 @@ cdef class Floor:
             RuntimeError: librdkafka refused a record for another reason than a full queue.
         Source: rd_kafka_produce(), rd_kafka_produce_batch().
         """
+        self.check_open()
         cdef char *data = value
         cdef size_t size = <size_t>len(value)
         cdef int flags = RD_KAFKA_MSG_F_COPY if copy else 0
@@ -121,6 +127,7 @@ cdef class Floor:
 
     def wait(self, int64_t records, double timeout=60.0):
         """Wait until so many records have been reported; say whether they were."""
+        self.check_open()
         cdef int late, timeout_ms = <int>(timeout * 1000)
         with nogil:
             late = kp_floor_wait(&self.floor, records, timeout_ms)
@@ -134,6 +141,7 @@ cdef class Floor:
         Raises:
             RuntimeError: librdkafka refused a record, or a report did not come within a minute.
         """
+        self.check_open()
         cdef char *data = value
         cdef size_t size = <size_t>len(value)
         cdef rd_kafka_resp_err_t err
@@ -153,6 +161,7 @@ cdef class Floor:
 
         Source: rd_kafka_purge().
         """
+        self.check_open()
         with nogil:
             kp_floor_purge(&self.floor)
 
@@ -163,6 +172,7 @@ cdef class Floor:
             RuntimeError: no answer within the time-out.
         Source: rd_kafka_query_watermark_offsets().
         """
+        self.check_open()
         cdef bytes name = topic.encode()
         cdef const char *c_name = name
         cdef int timeout_ms = <int>(timeout * 1000)

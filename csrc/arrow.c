@@ -1,0 +1,107 @@
+/* See arrow.h. */
+#include "arrow.h"
+
+#include <stddef.h>
+#include <string.h>
+
+/* The N of "w:N", -1 where it is no number. */
+static int64_t width_of(const char *text) {
+    int64_t width = 0;
+    if (!*text)
+        return -1;
+    for (; *text; text++) {
+        if (*text < '0' || *text > '9' || width > INT32_MAX)
+            return -1;
+        width = 10 * width + (*text - '0');
+    }
+    return width;
+}
+
+int kp_arrow_kind(kp_column *c, const struct ArrowSchema *schema) {
+    const char *format = schema->format;
+    if (schema->dictionary || schema->n_children)
+        return 0;
+    if (!strcmp(format, "n"))
+        c->kind = KP_NULLS;
+    else if (!strcmp(format, "z") || !strcmp(format, "u"))
+        c->kind = KP_OFFSETS32;
+    else if (!strcmp(format, "Z") || !strcmp(format, "U"))
+        c->kind = KP_OFFSETS64;
+    else if (!strcmp(format, "vz") || !strcmp(format, "vu"))
+        c->kind = KP_VIEWS;
+    else if (!strncmp(format, "w:", 2) && (c->width = width_of(format + 2)) >= 0)
+        c->kind = KP_FIXED;
+    else
+        return 0;
+    return 1;
+}
+
+static const char *offsets_column(kp_column *c, const struct ArrowArray *a) {
+    int64_t first;
+    if (!a->buffers[1])
+        return "it has no offsets";
+    c->offsets = (const char *)a->buffers[1] + a->offset * (c->kind == KP_OFFSETS32 ? 4 : 8);
+    c->data = a->buffers[2];
+    first = kp_offset_at(c->offsets, c->kind, 0);
+    c->size = kp_offset_at(c->offsets, c->kind, a->length); /* no array says how large its data is: as large as the last offset */
+    return !c->data && c->size != first ? "it has offsets and no data" : NULL;
+}
+
+static const char *views_column(kp_column *c, const struct ArrowArray *a) {
+    int64_t i;
+    if (!a->buffers[1])
+        return "it has no views";
+    c->offsets = (const char *)a->buffers[1] + a->offset * 16;
+    c->buffers = a->buffers + 2;
+    c->buffer_count = a->n_buffers - 3;
+    c->buffer_sizes = a->buffers[a->n_buffers - 1];
+    if (c->buffer_count && !c->buffer_sizes)
+        return "it does not say how large its buffers are";
+    for (i = 0; i < c->buffer_count; i++) {
+        if (c->buffer_sizes[i] < 0)
+            return "the size of a buffer is negative";
+        if (c->buffer_sizes[i] && !c->buffers[i])
+            return "a buffer that has a size is missing";
+    }
+    return NULL;
+}
+
+const char *kp_arrow_column(kp_column *c, const struct ArrowArray *a) {
+    int64_t item = c->kind == KP_VIEWS ? 16 : c->kind == KP_FIXED && c->width > 8 ? c->width : 8;
+    if (a->length < 0)
+        return "its length is negative";
+    if (a->offset < 0)
+        return "its offset is negative";
+    if (a->offset > INT64_MAX / item - 1 - a->length || a->length > INT64_MAX / item - 1)
+        return "its offset and length are more than memory can have";
+    if (a->null_count < -1 || a->null_count > a->length)
+        return "its null_count is neither -1 nor from 0 to its length";
+    if (a->n_children || a->dictionary)
+        return "it has children or a dictionary, and its format has none";
+    if (c->kind == KP_NULLS)
+        return NULL;
+    if (c->kind == KP_VIEWS ? a->n_buffers < 3 || a->n_buffers > (int64_t)INT32_MAX + 3
+                            : a->n_buffers != (c->kind == KP_FIXED ? 2 : 3))
+        return "it has another number of buffers than its format";
+    if (!a->buffers)
+        return "it has no buffers";
+    if (a->length == 0) { /* then they may be missing */
+        c->kind = KP_NULLS;
+        return NULL;
+    }
+    if (a->null_count > 0 && !a->buffers[0])
+        return "it has nulls, and no bitmap that says where";
+    if (a->null_count != 0) {
+        c->valid = a->buffers[0];
+        c->valid_offset = a->offset;
+    }
+    if (c->kind == KP_VIEWS)
+        return views_column(c, a);
+    if (c->kind != KP_FIXED)
+        return offsets_column(c, a);
+    c->size = a->length * c->width;
+    if (c->size && !a->buffers[1])
+        return "it has no data";
+    c->data = a->buffers[1] ? (const char *)a->buffers[1] + a->offset * c->width : NULL;
+    return NULL;
+}

@@ -1,0 +1,148 @@
+/* See format.h.
+ *
+ * The sizes are added up: a ctypes union calls itself "B", whatever is in it. Exporters of structures write out their
+ * padding, so that the sum is the item's size.
+ */
+#include "format.h"
+
+#include <stddef.h>
+#include <string.h>
+#include <wchar.h>
+
+#define MAX_DEPTH 32
+#define MAX_SIZE ((int64_t)1 << 48)
+
+typedef struct {
+    const char *at;
+    int standard; /* sizes as of "<", not this machine's */
+} reader;
+
+/* The size of a number or character; 0: none. */
+static int64_t size_of(char letter, int standard) {
+    switch (letter) {
+    case 'x': case 'c': case 'b': case 'B': case '?': case 's': case 'p':
+        return 1;
+    case 'h': case 'H': case 'e':
+        return 2;
+    case 'i': case 'I': case 'f': case 'w':
+        return 4;
+    case 'q': case 'Q': case 'd':
+        return 8;
+    case 'l': case 'L':
+        return standard ? 4 : (int64_t)sizeof(long);
+    case 'n': case 'N':
+        return (int64_t)sizeof(size_t);
+    case 'u':
+        return (int64_t)sizeof(wchar_t);
+    case 'g':
+        return (int64_t)sizeof(long double);
+    default:
+        return 0;
+    }
+}
+
+static int digit(char letter) {
+    return letter >= '0' && letter <= '9';
+}
+
+/* A number; saturates, which is then too large for any item. */
+static int64_t number(reader *r) {
+    int64_t n = 0;
+    while (digit(*r->at)) {
+        if (n < MAX_SIZE)
+            n = n * 10 + (*r->at - '0');
+        r->at++;
+    }
+    return n;
+}
+
+/* How many there are of what follows: "12", or "(3,4)". -1: unreadable. */
+static int64_t count(reader *r) {
+    int64_t n = 1, dimension;
+    if (digit(*r->at))
+        return number(r);
+    if (*r->at != '(')
+        return 1;
+    do {
+        r->at++;
+        while (*r->at == ' ')
+            r->at++;
+        if (!digit(*r->at))
+            return -1;
+        dimension = number(r);
+        n = dimension && n > MAX_SIZE / dimension ? MAX_SIZE : n * dimension;
+        while (*r->at == ' ')
+            r->at++;
+    } while (*r->at == ',');
+    return *r->at++ == ')' ? n : -1;
+}
+
+/* Skip a field's name. One with the signs of a format in it may be no name at all, but what stands between two others
+ * that have colons in them. */
+static int skip_name(reader *r) {
+    const char *end;
+    if (*r->at != ':')
+        return 1;
+    end = strchr(r->at + 1, ':');
+    if (!end || end[1] == ':' || strcspn(r->at + 1, "<>=!@^&{}") < (size_t)(end - r->at - 1))
+        return 0;
+    r->at = end + 1;
+    return 1;
+}
+
+/* Add up the fields until the end, or the brace that closes them. */
+static kp_content read_fields(reader *r, int depth, int64_t *size) {
+    *size = 0;
+    while (*r->at && *r->at != '}') {
+        int64_t times, one = 0;
+        if (strchr("@=<>!^", *r->at)) {
+            r->standard = strchr("@^", *r->at) == NULL;
+            r->at++;
+            continue;
+        }
+        if (*r->at == ' ') {
+            r->at++;
+            continue;
+        }
+        times = count(r);
+        while (times >= 0 && *r->at && strchr("@=<>!^", *r->at)) { /* ctypes: "(3)<i" */
+            r->standard = strchr("@^", *r->at) == NULL;
+            r->at++;
+        }
+        if (*r->at && strchr("OP&Xz", *r->at))
+            return KP_ADDRESSES;
+        if (*r->at == 'T' && r->at[1] == '{') {
+            kp_content inner;
+            r->at += 2;
+            inner = depth < MAX_DEPTH ? read_fields(r, depth + 1, &one) : KP_UNTOLD;
+            if (inner != KP_HARMLESS)
+                return inner;
+            if (*r->at != '}')
+                return KP_UNTOLD;
+            r->at++;
+        } else if (*r->at == 'Z') { /* complex: of two; alone: the address of a wide string */
+            if (!r->at[1] || !strchr("efdg", r->at[1]))
+                return KP_ADDRESSES;
+            one = 2 * size_of(r->at[1], r->standard);
+            r->at += 2;
+        } else {
+            one = *r->at ? size_of(*r->at, r->standard) : 0;
+            if (!one)
+                return KP_UNTOLD;
+            r->at++;
+        }
+        if (times < 0 || !skip_name(r) || (one && times > (MAX_SIZE - *size) / one))
+            return KP_UNTOLD;
+        *size += times * one;
+    }
+    return KP_HARMLESS;
+}
+
+kp_content kp_format_content(const char *format, int64_t itemsize) {
+    reader r = {format ? format : "B", 0};
+    int64_t size;
+    kp_content content = read_fields(&r, 0, &size);
+    if (content == KP_HARMLESS && (*r.at || size != itemsize))
+        return KP_UNTOLD;
+    return content;
+}
