@@ -28,7 +28,6 @@ cdef extern from "batch.h" nogil:
 
 
 @cython.final
-@cython.no_gc_clear             # reports are written into it; fixed when it is made, so that others end each cycle
 cdef class Batch(Settled):
     cdef kp_batch *batch            # the columns of outcomes
     cdef Client client

@@ -63,6 +63,7 @@ cdef class Outcomes:
 
 
 @cython.final
+@cython.no_gc_clear     # reports are written into it; fixed when it is made, so that others end each cycle
 cdef class Batch(Settled):
     """What became of the records of one `send_batch`. Made by that only.
 

@@ -29,7 +29,6 @@ cdef enum Thread:                   # what a client's own thread does
 
 
 @cython.final
-@cython.no_gc_clear                 # as Handle
 cdef class Client(Handle):
     cdef unsigned long closer       # ident of the thread that closes it, or has; 0: none
     cdef int64_t end_by             # when its time to deliver is over; another thread's close() may bring it forward

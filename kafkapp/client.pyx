@@ -37,6 +37,7 @@ def on_drop(function):
 
 
 @cython.final
+@cython.no_gc_clear     # as Handle
 cdef class Client(Handle):
     def __init__(self, properties, int thread, dict defaults):
         cdef rd_kafka_conf_t *conf

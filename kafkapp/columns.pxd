@@ -50,7 +50,6 @@ cdef extern from "arrow.h" nogil:
 
 
 @cython.final
-@cython.no_gc_clear     # C reads what it holds; all is fixed when it is made, so that others end each cycle
 cdef class Column:
     cdef kp_column c
     cdef int64_t count              # -1: one for all

@@ -41,6 +41,7 @@ cdef str CONSUMED = "the Arrow {} was consumed or released already: export the a
 
 
 @cython.final
+@cython.no_gc_clear     # C reads what it holds; all is fixed when it is made, so that others end each cycle
 cdef class Column:
     """Where the keys or values of a batch are."""
 

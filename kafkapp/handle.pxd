@@ -1,6 +1,5 @@
 # Contract of kafkapp.handle with the client that is made upon it. Layer L4.
 
-cimport cython
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t
 
@@ -19,7 +18,6 @@ cdef enum:
     CLOSED
 
 
-@cython.no_gc_clear                 # __dealloc__ needs the topics; fixed when it is made, so that others end each cycle
 cdef class Handle:
     cdef kp_deliveries deliveries   # the records in flight, and their reports
     cdef rd_kafka_t *rk             # NULL: destroyed, or never made

@@ -58,6 +58,7 @@ cdef class Remains:
         self.holds = None
 
 
+@cython.no_gc_clear     # __dealloc__ needs the topics; fixed when it is made, so that others end each cycle
 cdef class Handle:
     """What a Client is made upon."""
 

@@ -22,9 +22,8 @@ from kafkapp.librdkafka cimport (
 
 
 cdef extern from "format.h" nogil:
-    enum:
-        KP_HARMLESS
-        KP_ADDRESSES
+    int KP_HARMLESS
+    int KP_ADDRESSES
     int kp_format_content(const char *format, int64_t itemsize)
 
 cdef extern from "Python.h":
@@ -99,12 +98,12 @@ cdef int check_format(object data, str what) except -1:
     else:
         content = kp_format_content(view.format, view.itemsize)
         PyBuffer_Release(&view)
-    if content == KP_HARMLESS or content != KP_ADDRESSES and type_tells(data):
-        return 0
     if content == KP_ADDRESSES:
         raise TypeError(f"{what} must be bytes-like, not {name_of(data)} of Python objects or other pointers")
-    raise TypeError(f"{what} must be bytes-like: what is in this {name_of(data)}, maybe pointers, its buffer does not tell; "
-                    f".tobytes() or bytes() makes a copy that can be sent")
+    if content == KP_HARMLESS or type_tells(data):
+        return 0
+    raise TypeError(f"{what} must be bytes-like: what is in this {name_of(data)}, maybe pointers, its buffer does not "
+                    f"tell; .tobytes() or bytes() makes a copy that can be sent")
 
 
 cdef bint type_tells(object data):
