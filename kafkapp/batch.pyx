@@ -135,13 +135,11 @@ cdef class Batch(Settled):
             err = <int>KP_READ(self.batch.errors[i])        # a report may write it now
             if not err or err == RD_KAFKA_RESP_ERR__IN_PROGRESS:
                 continue
-            if err == RD_KAFKA_RESP_ERR__FATAL:
-                error = self.client.fatal_error()
-            elif large != end and large.index == i:
+            if large != end and large.index == i:
                 error = too_large(self.client, large.key_size, large.value_size, self.batch.headers_size)
                 large += 1
             else:
-                error = new_error(err)
+                error = self.client.error(err)
             failed.append((i, error))
         return failed
 

@@ -7,6 +7,7 @@ import os
 from _weakrefset import WeakSet     # without the rest of weakref, which an import of kafkapp does not need
 
 from kafkapp.config import Properties, redact, snapshot
+from kafkapp.errors import KafkaException
 from kafkapp.visible import hide, show, start_thread
 
 cimport cython
@@ -14,9 +15,9 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t
 
-from kafkapp.conf cimport boolean, conf_in_force, conf_value, new_conf
+from kafkapp.conf cimport answers_unsecured, boolean, conf_in_force, conf_value, new_conf
 from kafkapp.delivery cimport *
-from kafkapp.errors cimport new_exception
+from kafkapp.errors cimport new_exception, take_error
 from kafkapp.events cimport EventHandlers
 from kafkapp.handle cimport CLOSED, OPEN
 from kafkapp.librdkafka cimport *
@@ -57,9 +58,13 @@ cdef class Client(Handle):
         given.setdefault("partitioner", "murmur2_random")
         self.deliveries.only_errors = boolean(given, "delivery.report.only.error", False)
         conf = new_conf(given)
-        # Without a callback of the user librdkafka's own answers the refresh (unsecured tokens, OIDC).
-        if "oauthbearer_token_refresh_cb" in given:
-            events |= RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH
+        try:
+            unsecured = answers_unsecured(conf, given)
+        except:
+            rd_kafka_conf_destroy(conf)
+            raise
+        if unsecured:
+            events |= RD_KAFKA_EVENT_BACKGROUND     # librdkafka's own thread, which runs its own callback for tokens
         rd_kafka_conf_set_events(conf, events)
         with nogil:
             self.rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, errstr, sizeof(errstr))
@@ -69,9 +74,12 @@ cdef class Client(Handle):
         self.deliveries.rk = self.rk
         self.deliveries.queue = rd_kafka_queue_get_main(self.rk)
         self.conf = conf_in_force(self.rk)
-        self.topic_conf = rd_kafka_default_topic_conf_dup(self.rk)
         rd_kafka_set_log_queue(self.rk, NULL)
-        self.name = rd_kafka_name(self.rk).decode()
+        if unsecured:
+            failure = take_error(rd_kafka_sasl_background_callbacks_enable(self.rk))
+            if failure is not None:
+                raise KafkaException(failure)
+        self.name = rd_kafka_name(self.rk).decode("utf-8", "replace")     # librdkafka cuts it, also within a letter
         self.client_id = given["client.id"]
         self.handlers = EventHandlers(self.name, given)
         self.properties = Properties(given)
@@ -206,6 +214,8 @@ cdef class Client(Handle):
                     try:
                         self.handlers.serve(self.rk, d.others[i])
                     except KeyboardInterrupt as exc:
+                        if interrupt is not None:
+                            report(interrupt)
                         interrupt = exc     # it is meant for the call that serves, not for a logger
                     except BaseException as exc:
                         report(exc)
@@ -337,10 +347,13 @@ cdef class Client(Handle):
             raise
         finally:
             self.leave()
-        raise_all(raised)
         if not done:
-            raise new_exception(RD_KAFKA_RESP_ERR__TIMED_OUT,
-                                f"flush: {self.outstanding()} records are not reported yet")
+            error = new_exception(RD_KAFKA_RESP_ERR__TIMED_OUT,
+                                  f"flush: {self.outstanding()} records are not reported yet")
+            if not raised:
+                raise error
+            raised.append(error)
+        raise_all(raised)
         return 0
 
     def get_property(self, str name not None):
@@ -348,7 +361,7 @@ cdef class Client(Handle):
             raise RuntimeError("Client.__init__() was not called")
         if name in ("delivery.report.only.error", "log.queue"):
             return self.properties.get(name, "false" if name[0] == "d" else "true")
-        return conf_value(<rd_kafka_conf_t *>self.conf, <rd_kafka_topic_conf_t *>self.topic_conf, name)
+        return conf_value(<rd_kafka_conf_t *>self.conf, name)
 
 
 cdef Client specimen = Client.__new__(Client)

@@ -1,8 +1,9 @@
 # Contract of kafkapp.conf with the client above it. Layer L3.
 
-from kafkapp.librdkafka cimport rd_kafka_conf_t, rd_kafka_t, rd_kafka_topic_conf_t
+from kafkapp.librdkafka cimport rd_kafka_conf_t, rd_kafka_t
 
 cdef rd_kafka_conf_t *new_conf(dict properties) except NULL
 cdef bint boolean(dict properties, str name, bint default) except -1
 cdef rd_kafka_conf_t *conf_in_force(rd_kafka_t *rk) except NULL     # a copy, which the caller owns
-cdef object conf_value(const rd_kafka_conf_t *conf, const rd_kafka_topic_conf_t *topic_conf, str name)
+cdef object conf_value(const rd_kafka_conf_t *conf, str name)
+cdef bint answers_unsecured(rd_kafka_conf_t *conf, dict properties) except -1  # librdkafka makes the tokens

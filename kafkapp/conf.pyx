@@ -2,6 +2,8 @@
 
 Layer L3: knows librdkafka's configuration, no client.
 """
+import os
+
 from kafkapp.config import CALLBACKS, redact, suggestion
 
 from kafkapp.errors cimport new_exception
@@ -46,10 +48,21 @@ OWN = ("delivery.report.only.error", "log.queue")
 # Those whose values may have a fraction.
 cdef tuple FRACTIONAL = ("linger.ms", "queue.buffering.max.ms")
 cdef tuple SERVERS = ("bootstrap.servers", "metadata.broker.list")     # the second is an alias of the first
-# A process-wide signal handler, and code loaded into the process: not for a library to allow.
-REFUSED = {
-    "internal.termination.signal": "it installs a signal handler for the whole process",
+# Not for a library to allow.
+REFUSED = {"internal.termination.signal": "it installs a signal handler for the whole process"}
+# Whoever writes such a property runs code in this process. To allow that is up to who starts it.
+ALLOW = "KAFKAPP_ALLOW_CODE_LOADING"
+LOADS_CODE = {
     "plugin.library.paths": "it loads code into the process",
+    "ssl.engine.location": "it loads code into the process",
+    "ssl.engine.id": "it loads code into the process",
+    "ssl.providers": "it loads code into the process",
+    "sasl.kerberos.kinit.cmd": "it is run as a command of the shell",
+}
+# librdkafka's own sasl.kerberos.kinit.cmd has these in it, the first in double quotes, and characters mean something there.
+IN_COMMAND = {
+    "sasl.kerberos.keytab": frozenset("\"\\`$!\n\r"),
+    "sasl.kerberos.principal": frozenset("\"\\'`$&|;<>(){}*?![]~#\n\r\t "),
 }
 
 cdef bint faults_come_through = False
@@ -96,6 +109,20 @@ cdef dict described():
     return known
 
 
+cdef list names_of(const rd_kafka_conf_t *conf):
+    """The properties of a client, and those of its topics, without the aliases."""
+    cdef rd_kafka_topic_conf_t *topic_conf = rd_kafka_topic_conf_new()
+    cdef size_t n = 0, i
+    cdef const char **pairs = rd_kafka_conf_dump(<rd_kafka_conf_t *>conf, &n)
+    names = [pairs[i].decode() for i in range(0, n, 2)]
+    rd_kafka_conf_dump_free(pairs, n)
+    pairs = rd_kafka_topic_conf_dump(topic_conf, &n)
+    names += [pairs[i].decode() for i in range(0, n, 2)]
+    rd_kafka_conf_dump_free(pairs, n)
+    rd_kafka_topic_conf_destroy(topic_conf)
+    return names
+
+
 cdef str allowed(str name):
     """The words that a property takes, for the end of a message; empty where there is no such choice."""
     _kind, choice = described().get(name, ("", ()))
@@ -121,7 +148,7 @@ cdef int check_value(const rd_kafka_conf_t *conf, str name, str value, propertie
         return 0
     if not value.strip()[:1] in tuple("+-.0123456789"):
         return 0                    # a word
-    taken = conf_value(conf, NULL, name)
+    taken = conf_value(conf, name)
     if taken is None or taken == value or not taken.lstrip("-").isdecimal():
         return 0                    # text, true or false
     try:
@@ -144,8 +171,8 @@ cdef int check_servers(const rd_kafka_conf_t *conf, dict properties) except -1:
     if not properties[named[0]].strip(" ,"):
         raise invalid(f"{named[0]} is empty: host:port[,host:port...]", properties)
     from kafkapp.servers import misread     # here: re would be a tenth of the time of an import
-    canonical = conf_value(conf, NULL, "client.dns.lookup") == "resolve_canonical_bootstrap_servers_only"
-    wrong = misread(conf_value(conf, NULL, "bootstrap.servers"), conf_value(conf, NULL, "security.protocol"), canonical)
+    canonical = conf_value(conf, "client.dns.lookup") == "resolve_canonical_bootstrap_servers_only"
+    wrong = misread(conf_value(conf, "bootstrap.servers"), conf_value(conf, "security.protocol"), canonical)
     if wrong:
         raise invalid(f"{named[0]}: {wrong}", properties)
     return 0
@@ -168,16 +195,18 @@ cdef rd_kafka_conf_t *duplicate(const rd_kafka_conf_t *conf) noexcept:
     return copy
 
 
-cdef dict dumped(rd_kafka_conf_t *conf):
-    """All values of a configuration, as librdkafka spells them in every locale."""
-    cdef size_t n = 0, i
-    cdef locale_t own = kp_plain_numbers()
-    cdef const char **pairs = rd_kafka_conf_dump(conf, &n)
-    kp_own_numbers(own)
-    try:
-        return {pairs[i]: pairs[i + 1] for i in range(0, n, 2)}
-    finally:
-        rd_kafka_conf_dump_free(pairs, n)
+cdef int check_code(str name, str value, properties) except -1:
+    """That a property neither loads nor runs code, unless the environment allows it."""
+    if name in LOADS_CODE:
+        reason = LOADS_CODE[name]
+    elif name in IN_COMMAND and not IN_COMMAND[name].isdisjoint(value):
+        reason = "it is part of a command of the shell, where some of its characters mean something"
+    else:
+        return 0
+    if os.environ.get(ALLOW) != "1":
+        raise invalid(f"{name} is refused: {reason}; {ALLOW}=1 in the environment allows it, where whoever writes the "
+                      "properties may run code here", properties)
+    return 0
 
 
 cdef bint boolean(dict properties, str name, bint default) except -1:
@@ -186,6 +215,27 @@ cdef bint boolean(dict properties, str name, bint default) except -1:
     if value.lower() not in ("true", "t", "1", "false", "f", "0"):
         raise invalid(f"expected true or false for {name}, not {value!r}", properties)
     return value.lower() in ("true", "t", "1")
+
+
+cdef void no_token(rd_kafka_t *rk, const char *config, void *opaque) noexcept nogil:
+    """Never called: that there is one tells librdkafka that the application answers. The refresh comes as an event."""
+
+
+cdef bint answers_unsecured(rd_kafka_conf_t *conf, dict properties) except -1:
+    """Who answers when a token is needed: a callback of the user, or librdkafka itself, with the tokens of an OIDC
+    provider or, which it has to be shown the way to, unsecured ones. True for the last."""
+    cdef bint unsecured = False
+    if "oauthbearer_token_refresh_cb" in properties:
+        rd_kafka_conf_set_oauthbearer_token_refresh_cb(conf, no_token)
+    elif (conf_value(conf, "sasl.mechanisms") or "").upper() == "OAUTHBEARER" and "sasl" in (
+            conf_value(conf, "security.protocol") or ""):
+        unsecured = conf_value(conf, "enable.sasl.oauthbearer.unsecure.jwt") == "true"
+        if not unsecured and conf_value(conf, "sasl.oauthbearer.method") != "oidc":
+            raise invalid("sasl.mechanisms=OAUTHBEARER needs oauthbearer_token_refresh_cb, "
+                          "sasl.oauthbearer.method=oidc or, to try things out, "
+                          "enable.sasl.oauthbearer.unsecure.jwt=true", properties)
+    rd_kafka_conf_enable_sasl_queue(conf, unsecured)
+    return unsecured
 
 
 cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
@@ -201,6 +251,7 @@ cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
                 continue
             if name in REFUSED:
                 raise invalid(f"{name} is refused: {REFUSED[name]}", properties)
+            check_code(name, value, properties)
             result = set_value(conf, name.encode(), value.encode(), errstr, sizeof(errstr))
             if result == RD_KAFKA_CONF_OK:
                 check_value(conf, name, value, properties)
@@ -218,7 +269,7 @@ cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
             raise invalid(text, properties)
         check_servers(conf, properties)
         # Else nothing is refused, and a reason would be said of certificates that are taken.
-        if conf_value(conf, NULL, "enable.ssl.certificate.verification") == "true":
+        if conf_value(conf, "enable.ssl.certificate.verification") == "true":
             kp_verify_certificates(conf)
         if faults_come_through:
             kp_let_faults_through(conf)
@@ -231,21 +282,24 @@ cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
 
 
 cdef rd_kafka_conf_t *conf_in_force(rd_kafka_t *rk) except NULL:
-    """A copy of a client's configuration that outlives it.
+    """A copy of a client's configuration that outlives it, with the properties of its topics.
 
-    rd_kafka_conf_dup() copies what was set, not what rd_kafka_new() made of it (max.in.flight with idempotence).
+    rd_kafka_conf_dup() copies what was set, not what rd_kafka_new() made of it (max.in.flight with idempotence,
+    message.timeout.ms with a transactional.id).
     """
     cdef char errstr[512]
     cdef const rd_kafka_conf_t *conf = rd_kafka_conf(rk)
     cdef rd_kafka_conf_t *copy = duplicate(conf)
-    copied = dumped(copy)
-    for name, value in dumped(<rd_kafka_conf_t *>conf).items():
-        if copied.get(name) != value:
-            set_value(copy, name, value, errstr, sizeof(errstr))
+    cdef bytes key, text
+    for name in names_of(conf):
+        value = conf_value(conf, name)
+        if conf_value(copy, name) != value:
+            key, text = name.encode(), value.encode()
+            set_value(copy, key, text, errstr, sizeof(errstr))
     return copy
 
 
-cdef object conf_value(const rd_kafka_conf_t *conf, const rd_kafka_topic_conf_t *topic_conf, str name):
+cdef object conf_value(const rd_kafka_conf_t *conf, str name):
     """A property's value in force, or None for one that librdkafka does not know."""
     cdef size_t size = 0
     cdef bytes key = name.encode("utf-8", "surrogatepass")
@@ -254,14 +308,10 @@ cdef object conf_value(const rd_kafka_conf_t *conf, const rd_kafka_topic_conf_t 
         return None
     cdef locale_t own = kp_plain_numbers()
     try:
-        if rd_kafka_conf_get(conf, key, NULL, &size) == RD_KAFKA_CONF_OK:
-            text = bytearray(size)
-            rd_kafka_conf_get(conf, key, text, &size)
-        elif topic_conf is not NULL and rd_kafka_topic_conf_get(topic_conf, key, NULL, &size) == RD_KAFKA_CONF_OK:
-            text = bytearray(size)
-            rd_kafka_topic_conf_get(topic_conf, key, text, &size)
-        else:
+        if rd_kafka_conf_get(conf, key, NULL, &size) != RD_KAFKA_CONF_OK:
             return None
+        text = bytearray(size)
+        rd_kafka_conf_get(conf, key, text, &size)
     finally:
         kp_own_numbers(own)
     return text.rstrip(b"\0").decode("utf-8", "replace")
@@ -284,6 +334,6 @@ def librdkafka_features():
     """
     cdef rd_kafka_conf_t *conf = rd_kafka_conf_new()
     try:
-        return sorted(conf_value(conf, NULL, "builtin.features").split(","))
+        return sorted(conf_value(conf, "builtin.features").split(","))
     finally:
         rd_kafka_conf_destroy(conf)

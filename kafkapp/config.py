@@ -28,8 +28,12 @@ SENSITIVE = frozenset((
 SENSITIVE_PARTS = ("pass", ".username", "secret", "token", "jaas", "credential", "assertion", "oauthbearer.config")
 SENSITIVE_LATER = ("key", "pem")     # not at the start, as in the C++ API
 
-WHOLE_WORD_BELOW = 4        # a secret of three letters is part of too many innocent words
-PART_OF_SECRET = 8          # so many characters of a secret in a row are taken for a piece of it
+PIECE = 8                   # so many characters of a secret in a row are a piece of it, where a value ends a text
+LONG = 16                   # so many without a blank are no word: a piece wherever they stand
+QUOTES = "\"'`"
+CERTIFICATES = ("ssl.ca.pem", "https.ca.pem", "ssl.certificate.pem")
+BEFORE_VALUE = QUOTES + "(=[{<,;"
+AFTER_VALUE = QUOTES + ")]}>,;"
 
 
 def is_sensitive(name: str) -> bool:
@@ -45,43 +49,130 @@ def is_sensitive(name: str) -> bool:
 
 
 def redact(text: str, properties: Mapping[str, Any]) -> str:
-    """The text without the sensitive values among the properties, nor longer pieces of them.
+    """The text without the sensitive values among the properties, nor pieces of them, nor passwords in addresses.
 
-    librdkafka puts values that it refuses into its error texts, and from some of them only what follows the bad place.
+    librdkafka puts values that it refuses into its error texts: whole, what follows the bad place, or what fits. Nothing
+    else is hidden: a user who is called kafka does not make a broker's name unreadable.
 
     Args:
         text: what librdkafka says.
         properties: a `Properties`, or what `snapshot` gave.
     """
-    hidden = bytearray(len(text))
+    places = address_places(text)
+    pieces: list[tuple[int, int]] | None = None
     for name, secret in properties.items():
-        if isinstance(secret, str) and secret and is_sensitive(name):
-            hide(secret, text, hidden)
-    if not any(hidden):
+        if not isinstance(secret, str) or not secret or not is_sensitive(name):
+            continue
+        if name in CERTIFICATES and "-----BEGIN CERTIFICATE" in secret[:16384]:
+            continue            # public, and full of the words of which reasons are made
+        places += whole_places(secret, text)
+        if len(secret) > PIECE:
+            if pieces is None:
+                pieces = possible_pieces(text)
+            # A secret may be long: what it has no character of is found out first, and once.
+            foreign = {character for character in set(text) if not character.isalnum() and character not in secret}
+            places += [(start, end) for start, end in pieces if end - start <= len(secret)
+                       and foreign.isdisjoint(piece := text[start:end]) and piece in secret]
+    return masked(text, places)
+
+
+def masked(text: str, places: list[tuple[int, int]]) -> str:
+    """The text with one mask for all that is hidden in a row."""
+    if not places:
         return text
-    kept = []
-    for place, character in enumerate(text):
-        if not hidden[place]:
-            kept.append(character)
-        elif place == 0 or not hidden[place - 1]:
-            kept.append(MASK)
-    return "".join(kept)
+    kept, last = [], 0
+    for start, end in sorted(places):
+        if start > last or not kept:
+            kept += [text[last:start], MASK]
+        last = max(last, end)
+    return "".join(kept) + text[last:]
 
 
-def hide(secret: str, text: str, hidden: bytearray) -> None:
-    """Marks the places of the text that show the secret or a longer piece of it."""
-    size = len(secret)
-    start = text.find(secret)
+def whole_places(secret: str, text: str) -> list[tuple[int, int]]:
+    """Where the text shows a secret, in whatever form, or a value that is in it."""
+    places = []
+    forms = {secret}
+    if len(secret) <= len(text) and ("%" in text or "\\" in text):
+        forms |= {"".join(c if c.isascii() and (c.isalnum() or c in "-._~" + keep) else quoted(c) for c in secret)
+                  for keep in ("", "/")}
+        forms.add(repr(secret)[1:-1])
+    if "=" in secret and len(secret) < 4096:        # name=value pairs, of which one may be shown
+        for pair in secret.replace(",", " ").replace(";", " ").split():
+            value = pair.partition("=")[2].strip(QUOTES)
+            if len(value) >= PIECE and not is_word(value):
+                forms.add(value)
+    for form in forms:
+        places += form_places(form, text)
+    return places
+
+
+def quoted(character: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
+
+
+def is_word(secret: str) -> bool:
+    """Whether it may stand in an innocent text, as a part of another word: only a value of its own is hidden then."""
+    return len(secret) < PIECE or (len(secret) < LONG and secret.isalpha())
+
+
+def form_places(form: str, text: str) -> list[tuple[int, int]]:
+    places = []
+    word, size = is_word(form), len(form)
+    start = text.find(form)
     while start >= 0:
-        end = start + size
-        around = text[max(start - 1, 0):start] + text[end:end + 1]
-        if size >= WHOLE_WORD_BELOW or not any(character.isalnum() for character in around):
-            hidden[start:end] = b"\1" * size
-        start = text.find(secret, start + 1)
-    if size > PART_OF_SECRET:
-        for start in range(len(text) - PART_OF_SECRET + 1):
-            if text[start:start + PART_OF_SECRET] in secret:
-                hidden[start:start + PART_OF_SECRET] = b"\1" * PART_OF_SECRET
+        if not word or is_value(text, start, start + size):
+            places.append((start, start + size))
+        start = text.find(form, start + 1)
+    return places
+
+
+def is_value(text: str, start: int, end: int) -> bool:
+    """Whether a part of the text stands by itself: not in a host's name, a path, a longer word."""
+    before, after, beyond = text[start - 1:start], text[end:end + 1], text[end + 1:end + 2]
+    if before and not before.isspace() and before not in BEFORE_VALUE:
+        return False
+    if after in (".", ":", "!", "?"):
+        return not beyond or beyond.isspace()
+    return not after or after.isspace() or after in AFTER_VALUE
+
+
+def possible_pieces(text: str) -> list[tuple[int, int]]:
+    """Where pieces of a secret may stand: longer words, and values at the text's end, where they may have been cut."""
+    places = []
+    size = len(text) - PIECE
+    for character in BEFORE_VALUE + ":":
+        start = text.find(character) + 1
+        while 0 < start <= size:
+            places.append((start, len(text)))
+            if text[start] == " ":
+                places.append((start + 1, len(text)))
+            start = text.find(character, start) + 1
+    if size >= 0:
+        places.append((0, len(text)))
+    start = 0
+    for word in text.split():
+        start = text.index(word, start)
+        for part in word.split("\\n"):
+            bare = part.strip(QUOTES + "()[]{}<>,;:")
+            if len(bare) >= LONG:
+                place = start + word.index(bare)
+                places.append((place, place + len(bare)))
+        start += len(word)
+    return places
+
+
+def address_places(text: str) -> list[tuple[int, int]]:
+    """Where addresses have a user and a password: scheme://user:password@host."""
+    places = []
+    start = text.find("://")
+    while start >= 0:
+        start += 3
+        rest = text[start:].split(maxsplit=1)[0] if text[start:start + 1].strip() else ""
+        user, at, _host = rest.partition("/")[0].rpartition("@")
+        if at and ":" in user:
+            places.append((start, start + len(user)))
+        start = text.find("://", start)
+    return places
 
 
 def check_text(what: str, text: str) -> str:
@@ -212,6 +303,8 @@ class Properties(MutableMapping[str, "Any"]):
                 value = getattr(value, "__qualname__", None) or type(value).__qualname__
             elif is_sensitive(name):
                 value = MASK
+            else:
+                value = masked(value, address_places(value))
             shown.append((name, value))
         return shown
 

@@ -8,13 +8,12 @@ from cpython.ref cimport PyObject, Py_DECREF, Py_XDECREF
 from libc.stdlib cimport free
 
 from kafkapp.buffers cimport PyBuffer_Release
-from kafkapp.errors cimport new_error
+from kafkapp.errors cimport new_error, new_fatal_error
 from kafkapp.forks cimport fork_count
 from kafkapp.librdkafka cimport (
     RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED,
     RD_KAFKA_OFFSET_INVALID,
     RD_KAFKA_PARTITION_UA,
-    RD_KAFKA_RESP_ERR__FATAL,
     RD_KAFKA_RESP_ERR__IN_PROGRESS,
     RD_KAFKA_RESP_ERR__PURGE_INFLIGHT,
     rd_kafka_message_t,
@@ -179,8 +178,8 @@ cdef inline int settle_one(kp_deliveries *d, const kp_report *report, list raise
         return 0
     metadata = new_metadata((<Topic>report.topic).name if report.topic is not NULL else "", None)
     if report.err:
-        error = new_error(report.err, error_text(report) if report.message is not NULL else None,
-                          report.err == RD_KAFKA_RESP_ERR__FATAL)
+        error = (new_fatal_error(d.rk, report.err, error_text(report)) if report.message is not NULL
+                 else new_error(report.err))        # the client is gone
 
     # The state's references become this function's own, and the state goes back to the pool: whatever runs from here
     # on may send with this producer again. No object is made in between: the garbage collector, which visits what the

@@ -9,6 +9,7 @@ from cpython.number cimport PyNumber_Index
 from cpython.unicode cimport PyUnicode_FromObject
 
 from kafkapp.librdkafka cimport (
+    RD_KAFKA_RESP_ERR__FATAL,
     RD_KAFKA_RESP_ERR__INVALID_ARG,
     RD_KAFKA_RESP_ERR__MSG_TIMED_OUT,
     RD_KAFKA_RESP_ERR__QUEUE_FULL,
@@ -25,8 +26,10 @@ from kafkapp.librdkafka cimport (
     rd_kafka_error_string,
     rd_kafka_error_t,
     rd_kafka_error_txn_requires_abort,
+    rd_kafka_fatal_error,
     rd_kafka_get_err_descs,
     rd_kafka_resp_err_t,
+    rd_kafka_t,
 )
 
 cdef enum:
@@ -287,6 +290,15 @@ cdef object new_error(int code, str message=None, bint is_fatal=False):
     error.text = message
     error.fatal = is_fatal
     return error
+
+
+cdef object new_fatal_error(rd_kafka_t *rk, int code, str message):
+    """The Error of a record, or of an event, which have no flag for it: fatal is what the client has failed with."""
+    cdef char reason[512]
+    cdef int fatal = rd_kafka_fatal_error(rk, reason, sizeof(reason))
+    if fatal and code in (fatal, RD_KAFKA_RESP_ERR__FATAL):
+        return new_error(fatal, message or reason.decode("utf-8", "replace"), True)
+    return new_error(code, message, code == RD_KAFKA_RESP_ERR__FATAL)
 
 
 cdef object new_exception(int code, str message=None):

@@ -18,4 +18,5 @@ cdef class EventHandlers:
     cdef int on_log(self, rd_kafka_event_t *event) except -1
     cdef int on_error(self, rd_kafka_t *rk, rd_kafka_event_t *event) except -1
     cdef str with_refusal(self, str message)
+    cdef int no_token(self, rd_kafka_t *rk, str reason, exc) except -1
     cdef int on_token_refresh(self, rd_kafka_t *rk, rd_kafka_event_t *event) except -1

@@ -3,6 +3,9 @@
 Layer L3: calls the user's callbacks for them, each on the thread that serves the queue; what a callback raises goes
 to sys.unraisablehook, since it is no answer to what that thread was asked to do.
 """
+from collections.abc import Mapping
+from time import time
+
 cimport cython
 
 from kafkapp.config import is_sensitive, redact
@@ -49,7 +52,7 @@ cdef class EventHandlers:
             return 0
         message = f"{lines} logs and errors were dropped: nobody has fetched or handled them for too long"
         if self.log_cb is not None:
-            return tell(self.log_cb, (4, "DROPPED", message))           # 4: a warning
+            return tell(self.log_cb, (4, "DROPPED", message))       # 4: a warning
         return tell(self.to_logging, (30, "DROPPED", message))
 
     cdef str said(self, const char *string):
@@ -62,28 +65,28 @@ cdef class EventHandlers:
         cdef int level = 0
         if rd_kafka_event_log(event, &facility, &message, &level):
             return 0
+        said = self.said(message)
         if facility is not NULL and facility == b"SSLCERTVRFY":
-            self.refusal = self.said(message)
+            self.refusal = said
         if self.log_cb is not None:
-            return tell(self.log_cb, (level, text(facility), self.said(message)))
-        return tell(self.to_logging, (LOGGING_LEVELS[min(max(level, 0), 7)], text(facility), self.said(message)))
+            return tell(self.log_cb, (level, line(text(facility)), line(said)))
+        return tell(self.to_logging, (LOGGING_LEVELS[min(max(level, 0), 7)], text(facility), said))
 
     def to_logging(self, int level, str facility, str message):
-        logger().log(level, "%s %s %s", self.name, facility, message)
+        logger().log(level, "%s %s %s", line(self.name), line(facility), line(message))
 
     cdef int on_error(self, rd_kafka_t *rk, rd_kafka_event_t *event) except -1:
         cdef rd_kafka_resp_err_t err = rd_kafka_event_error(event)
-        cdef char reason[512]
-        if err == RD_KAFKA_RESP_ERR__FATAL:
-            # rdkafka.h: "rd_kafka_fatal_error() ... to extract the actual underlying error code"
-            err = rd_kafka_fatal_error(rk, reason, sizeof(reason))
-            error = new_error(err, self.said(reason), True)
+        message = self.said(rd_kafka_event_error_string(event))
+        if err == RD_KAFKA_RESP_ERR__FATAL or rd_kafka_event_error_is_fatal(event):
+            # Of a fatal error librdkafka makes the underlying one before it is seen here.
+            error = new_error(err, message, True)
         else:
-            error = new_error(err, self.with_refusal(self.said(rd_kafka_event_error_string(event))))
+            error = new_error(err, self.with_refusal(message))
         if self.error_cb is not None:
             return tell(self.error_cb, (error,))
         if self.log_cb is not None:
-            return tell(self.log_cb, (3, "ERROR", str(error)))      # 3: an error, among syslog's levels
+            return tell(self.log_cb, (3, "ERROR", line(str(error))))    # 3: an error, among syslog's levels
         return tell(self.to_logging, (40, "ERROR", str(error)))
 
     cdef str with_refusal(self, str message):
@@ -94,15 +97,23 @@ cdef class EventHandlers:
         return f"{message}: {self.refusal.rpartition('callback failed: ')[2]}"
 
     cdef int on_token_refresh(self, rd_kafka_t *rk, rd_kafka_event_t *event) except -1:
+        if self.token_cb is None:
+            return 0
         try:
-            set_token(rk, self.token_cb(text(rd_kafka_event_config_string(event))))
+            answer = self.token_cb(text(rd_kafka_event_config_string(event)))
         except BaseException as exc:
             # The reason goes to librdkafka's log and error event: the type alone, for the text may hold a secret.
-            reason = f"oauthbearer_token_refresh_cb raised {type(exc).__name__}".encode()
-            rd_kafka_oauthbearer_set_token_failure(rk, reason)
-            pass_on([exc])
+            return self.no_token(rk, f"oauthbearer_token_refresh_cb raised {type(exc).__name__}", exc)
+        try:
+            set_token(rk, answer)
+        except BaseException as exc:
+            return self.no_token(rk, str(exc) if type(exc) is BadToken else type(exc).__name__, exc)
         return 0
 
+    cdef int no_token(self, rd_kafka_t *rk, str reason, exc) except -1:
+        cdef bytes encoded = reason.encode("utf-8", "replace")
+        rd_kafka_oauthbearer_set_token_failure(rk, encoded)
+        return pass_on([exc])
 
 cdef int tell(object callback, tuple args) except -1:
     cdef list raised = []
@@ -122,19 +133,97 @@ cdef str text(const char *string):
     return "" if string is NULL else string.decode("utf-8", "replace")
 
 
+cdef str line(str said):
+    """The same as one line of a log: what a broker says must not look like another line, nor move the cursor."""
+    if said.isprintable():
+        return said
+    return "".join([c if c.isprintable() else c.encode("unicode_escape").decode() for c in said])
+
+
+class BadToken(ValueError):
+    """What oauthbearer_token_refresh_cb has returned cannot be used. Its text never shows that."""
+
+    def __init__(self, reason):
+        super().__init__(f"oauthbearer_token_refresh_cb must return (token, expiry in seconds since the epoch[, principal"
+                         f"[, extensions]]): {reason}")
+
+
+cdef bytes checked_text(str what, value, allowed):
+    """A text of ASCII characters from `allowed` (None: any text), as bytes."""
+    if not isinstance(value, str):
+        raise BadToken(f"{what} must be a str, not {type(value).__name__}")
+    value = str.__str__(value)          # a subclass may say what it likes in its own methods
+    if "\0" in value:
+        raise BadToken(f"{what} must not contain a NUL character")
+    if allowed is not None and not allowed.issuperset(value):
+        character = next(c for c in value if c not in allowed)
+        raise BadToken(f"{what} must not contain {character!a}")
+    try:
+        return value.encode()
+    except UnicodeEncodeError:
+        raise BadToken(f"{what} must not contain a lone surrogate") from None
+
+
+LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+VISIBLE = frozenset(map(chr, range(0x21, 0x7f)))
+LAST_EXPIRY = 253402300799      # the last second of the year 9999
+
+
+cdef int64_t checked_expiry(expiry) except -1:
+    """In milliseconds."""
+    if isinstance(expiry, (bool, str, bytes)) or not (hasattr(expiry, "__float__") or hasattr(expiry, "__index__")):
+        hint = "; its timestamp() is" if hasattr(expiry, "timestamp") else ""
+        raise BadToken(f"expiry must be a number, not {type(expiry).__name__}{hint}")
+    try:
+        seconds = float(expiry)
+    except OverflowError:
+        seconds = LAST_EXPIRY * 2.0
+    if seconds != seconds:
+        raise BadToken("expiry is NaN")
+    if seconds > LAST_EXPIRY:
+        raise BadToken("expiry is later than the year 9999: it must be in seconds, not in milliseconds")
+    if seconds <= time():
+        raise BadToken("expiry has passed")
+    return <int64_t>(seconds * 1000)
+
+
+cdef list checked_extensions(extensions):
+    """Names and values in turn, as bytes."""
+    if extensions is None:
+        return []
+    if not isinstance(extensions, Mapping):
+        raise BadToken(f"extensions must be a dict of str to str or None, not {type(extensions).__name__}")
+    parts = []
+    for name, value in extensions.items():
+        part = checked_text("the name of an extension", name, LETTERS)
+        if part in (b"", b"auth"):
+            raise BadToken(f"an extension must not be called {part.decode()!r}")
+        parts += [part, checked_text("the value of an extension", value, VISIBLE | frozenset(" \t\r\n"))]
+    if len(parts) > 64:
+        raise BadToken("extensions: more than 32")
+    return parts
+
+
 cdef int set_token(rd_kafka_t *rk, answer) except -1:
-    """Take (token, expiry in seconds since the epoch, principal, extensions)."""
+    """Take (token, expiry in seconds since the epoch[, principal[, extensions]])."""
     cdef char errstr[512]
     cdef const char *pairs[64]
     cdef size_t n = 0
-    token, expiry, principal, extensions = answer
-    kept = [part.encode() for pair in dict(extensions or {}).items() for part in pair]
-    if len(kept) > 64:
-        raise ValueError("extensions: more than 32")
+    cdef bytes token, principal
+    if not isinstance(answer, (tuple, list)):
+        raise BadToken(f"it returned a value of type {type(answer).__name__}")
+    if not 2 <= len(answer) <= 4:
+        raise BadToken(f"it returned {len(answer)} values")
+    values = [*answer, None, None]
+    token = checked_text("token", values[0], VISIBLE)
+    if not token:
+        raise BadToken("token is empty")
+    expiry = checked_expiry(values[1])
+    principal = b"" if values[2] is None else checked_text("principal", values[2], None)
+    kept = checked_extensions(values[3])
     for part in kept:
         pairs[n] = part
         n += 1
-    value, name = token.encode(), principal.encode()
-    if rd_kafka_oauthbearer_set_token(rk, value, <int64_t>(expiry * 1000), name, pairs, n, errstr, sizeof(errstr)):
-        raise ValueError(text(errstr))
+    if rd_kafka_oauthbearer_set_token(rk, token, expiry, principal, pairs, n, errstr, sizeof(errstr)):
+        raise BadToken("librdkafka has refused it")     # its words may show the token
     return 0

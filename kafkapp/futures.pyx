@@ -14,7 +14,7 @@ cimport cython
 from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
 from libc.stdint cimport int64_t
 
-from kafkapp.delivery cimport KP_RESOLVED, Resolved
+from kafkapp.delivery cimport KP_RESOLVED, Resolved, report
 from kafkapp.errors cimport new_error
 from kafkapp.librdkafka cimport RD_KAFKA_RESP_ERR__PURGE_QUEUE, RD_KAFKA_RESP_ERR__QUEUE_FULL, rd_kafka_resp_err_t
 from kafkapp.records cimport ProducerRecord, RecordMetadata
@@ -80,17 +80,18 @@ cdef class Outcomes:
             callback, context, more = future.callback, future.context, future.more
             future.callback = future.context = future.more = None
             if callback is not None:
-                raised = self.call(callback, context, future) or raised
+                raised = self.call(callback, context, future, raised)
             if more is not None:
                 for callback, context in more:
-                    raised = self.call(callback, context, future) or raised
+                    raised = self.call(callback, context, future, raised)
             future = after
         self.soon()
         if raised is not None:
             raise raised
 
-    cdef object call(self, callback, context, SendFuture future):
-        """Returns what ends the loop: as with the loop's own handles, anything else goes to its exception handler."""
+    cdef object call(self, callback, context, SendFuture future, raised):
+        """Returns what ends the loop, or what did before: as with the loop's own handles, anything else goes to its
+        exception handler."""
         try:
             PyContext_Enter(context)
             try:
@@ -98,14 +99,18 @@ cdef class Outcomes:
             finally:
                 PyContext_Exit(context)
         except (SystemExit, KeyboardInterrupt) as exc:
-            return exc
+            if raised is None:
+                return exc
+            report(exc)         # the loop ends by one only
         except BaseException as exc:
             try:
                 self.loop.call_exception_handler({"message": f"Exception in callback {callback!r}", "exception": exc,
                                                   "future": future})
             except BaseException as other:
-                return other            # the callbacks of the others are due all the same
-        return None
+                if raised is None:
+                    return other        # the callbacks of the others are due all the same
+                report(other)
+        return raised
 
 
 @cython.final

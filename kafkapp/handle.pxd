@@ -22,7 +22,7 @@ cdef class Handle:
     cdef kp_deliveries deliveries   # the records in flight, and their reports
     cdef rd_kafka_t *rk             # NULL: destroyed, or never made
     cdef void *conf                 # rd_kafka_conf_t: answers get_property, after close too
-    cdef void *topic_conf           # rd_kafka_topic_conf_t, likewise
+    cdef object fatal               # the fatal error that it had when it was destroyed, or None
     cdef int state                  # OPEN again after a close() that was interrupted
     cdef int forks                  # forks() of the process that made it
     cdef int guests                 # threads inside a call that uses the handle and sends nothing: those are d.users
@@ -46,5 +46,6 @@ cdef class Handle:
     cdef bint destroyed(self, int timeout_ms) noexcept nogil
     cdef int64_t outstanding(self) noexcept
     cdef object fatal_error(self)
+    cdef object error(self, int code)
     cdef PyObject *topic(self, str name) except NULL    # a Topic, borrowed: this keeps it
     cdef Topic new_topic(self, str name)

@@ -22,7 +22,7 @@ from libc.stdint cimport int64_t, uint32_t
 from posix.unistd cimport usleep
 
 from kafkapp.delivery cimport *
-from kafkapp.errors cimport new_error, new_exception
+from kafkapp.errors cimport Error, new_error, new_exception, new_fatal_error
 from kafkapp.forks cimport forks
 from kafkapp.librdkafka cimport *
 
@@ -88,8 +88,6 @@ cdef class Handle:
             kp_end_drop(self.end)
         if self.conf is not NULL:
             rd_kafka_conf_destroy(<rd_kafka_conf_t *>self.conf)
-        if self.topic_conf is not NULL:
-            rd_kafka_topic_conf_destroy(<rd_kafka_topic_conf_t *>self.topic_conf)
         kp_deliveries_free(&self.deliveries)
 
     # -- who may use it -------------------------------------------------------------------------
@@ -165,6 +163,8 @@ cdef class Handle:
         rk = KP_TAKE(self.rk)      # the last one out and who closes may both come here
         if rk is NULL:
             return 0
+        if rd_kafka_fatal_error(rk, NULL, 0):
+            self.fatal = new_fatal_error(rk, RD_KAFKA_RESP_ERR__FATAL, None)
         try:
             if kp_outstanding(&self.deliveries):
                 self.complete_rest(None)
@@ -201,13 +201,19 @@ cdef class Handle:
         return self.end is NULL or kp_end_wait(self.end, timeout_ms)
 
     cdef object fatal_error(self):
-        cdef char errstr[512]
-        cdef rd_kafka_resp_err_t err
+        return self.error(RD_KAFKA_RESP_ERR__FATAL)
+
+    cdef object error(self, int code):
+        """The Error of a code that librdkafka gave for a record."""
+        cdef Error fatal
         if not self.enter_unless_closed():
-            return new_error(RD_KAFKA_RESP_ERR__FATAL, "and another thread has closed the producer", True)
-        err = rd_kafka_fatal_error(self.rk, errstr, sizeof(errstr))
-        self.leave()
-        return new_error(err, errstr.decode("utf-8", "replace"), True)
+            fatal = self.fatal
+            return fatal if fatal is not None and code in (fatal.value, RD_KAFKA_RESP_ERR__FATAL) else new_error(
+                code, None, code == RD_KAFKA_RESP_ERR__FATAL)
+        try:
+            return new_fatal_error(self.rk, code, None)
+        finally:
+            self.leave()
 
     # -- topics ---------------------------------------------------------------------------------
 

@@ -90,6 +90,10 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
     void rd_kafka_conf_dump_free(const char **arr, size_t cnt)
     const rd_kafka_conf_t *rd_kafka_conf(rd_kafka_t *rk)
     void rd_kafka_conf_set_events(rd_kafka_conf_t *conf, int events)
+    void rd_kafka_conf_set_oauthbearer_token_refresh_cb(
+        rd_kafka_conf_t *conf, void (*token_refresh_cb)(rd_kafka_t *rk, const char *config, void *opaque))
+    void rd_kafka_conf_enable_sasl_queue(rd_kafka_conf_t *conf, int enable)
+    rd_kafka_error_t *rd_kafka_sasl_background_callbacks_enable(rd_kafka_t *rk)
     void rd_kafka_conf_set_opaque(rd_kafka_conf_t *conf, void *opaque)
     rd_kafka_topic_conf_t *rd_kafka_default_topic_conf_dup(rd_kafka_t *rk)
     void rd_kafka_topic_conf_destroy(rd_kafka_topic_conf_t *topic_conf)
@@ -171,6 +175,7 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
     const int RD_KAFKA_EVENT_ERROR
     const int RD_KAFKA_EVENT_STATS
     const int RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH
+    const int RD_KAFKA_EVENT_BACKGROUND
 
     rd_kafka_queue_t *rd_kafka_queue_new(rd_kafka_t *rk)
     rd_kafka_queue_t *rd_kafka_queue_get_main(rd_kafka_t *rk)

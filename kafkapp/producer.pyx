@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t
 
 from kafkapp.batch cimport Batch, send_batch
 from kafkapp.client cimport KEEPS, SERVES, TELLS, Client
-from kafkapp.delivery cimport KP_CALLBACK, KP_READ, KP_WAITER, Waiter, kp_rounds, raise_all
+from kafkapp.delivery cimport KP_CALLBACK, KP_READ, KP_WAITER, Waiter, kp_rounds, raise_all, report_all
 from kafkapp.ending cimport abandon, close
 from kafkapp.errors cimport new_exception
 from kafkapp.handle cimport OPEN
@@ -332,6 +332,9 @@ cdef class KafkaAsyncProducer(Producer):
                 PyErr_CheckSignals()
                 if served or passed(deadline) or KP_READ(client.state) != OPEN:
                     break
+        except:
+            report_all(raised)
+            raise
         finally:
             client.leave()
         raise_all(raised)

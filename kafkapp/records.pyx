@@ -50,6 +50,11 @@ cdef str name_of(object thing):
     return type(thing).__name__
 
 
+cdef str id_text(object record_id):
+    """As str() shows it; that of bytes is an error under python -bb."""
+    return repr(record_id) if isinstance(record_id, (bytes, bytearray)) else str(record_id)
+
+
 cdef inline int check_data(object data, str what) except -1:
     """That `data` may stand as a key or value."""
     if data is None or PyBytes_CheckExact(data) or isinstance(data, View):
@@ -212,7 +217,7 @@ cdef class ProducerRecord:
     def __str__(self):
         cdef ProducerRecord now = taken(self)
         partition = "NA" if now._partition == RD_KAFKA_PARTITION_UA else now._partition
-        number = "" if now._id is None else f"{now._id},"
+        number = "" if now._id is None else f"{id_text(now._id)},"
         headers = f"headers[{','.join([str(header) for header in self.headers])}], " if now._headers else ""
         return f"{now._topic}-{partition}:{number} {headers}{to_text(now._key)}/{to_text(now._value)}"
 
@@ -404,7 +409,7 @@ cdef class RecordMetadata:
     def __str__(self):
         partition = "NA" if self._partition == RD_KAFKA_PARTITION_UA else self._partition
         offset = "NA" if self._offset == RD_KAFKA_OFFSET_INVALID else self._offset
-        number = "" if self._record_id is None else f":id[{self._record_id}]"
+        number = "" if self._record_id is None else f":id[{id_text(self._record_id)}]"
         moment = "" if self._timestamp < 0 else f",{self.timestamp}"
         return f"{self._topic}-{partition}@{offset}{number}{moment},{STATUS_NAMES[self._status]}"
 

@@ -241,12 +241,12 @@ cdef int purge(Client client) except -1:
 cdef object from_c_metadata(const rd_kafka_metadata_t *metadata):
     cdef int i, j
     cdef const rd_kafka_metadata_partition_t *partition
-    nodes = {metadata.brokers[i].id: Node(metadata.brokers[i].id, metadata.brokers[i].host.decode(),
+    nodes = {metadata.brokers[i].id: Node(metadata.brokers[i].id, metadata.brokers[i].host.decode("utf-8", "replace"),
                                           metadata.brokers[i].port) for i in range(metadata.broker_cnt)}
     partitions = {}
     name = ""
     if metadata.topic_cnt:
-        name = metadata.topics[0].topic.decode()
+        name = metadata.topics[0].topic.decode("utf-8", "replace")
         for i in range(metadata.topics[0].partition_cnt):
             partition = &metadata.topics[0].partitions[i]
             partitions[partition.id] = PartitionInfo(

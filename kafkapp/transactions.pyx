@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t
 from posix.unistd cimport usleep
 
 from kafkapp.client cimport Client
-from kafkapp.delivery cimport KP_SET, KP_TAKE_FLAG, raise_all, report_all
+from kafkapp.delivery cimport KP_SET, KP_TAKE_FLAG, raise_all, report, report_all
 from kafkapp.errors cimport take_error
 from kafkapp.librdkafka cimport (
     RD_KAFKA_RESP_ERR__CONFLICT,
@@ -152,11 +152,7 @@ class Transaction:
 
     def __exit__(self, exc_type, exc, traceback):
         if exc is not None:
-            try:
-                self.abort()
-            except KafkaException as failure:
-                exc.add_note(f"the transaction could not be aborted: {failure}")
-            return
+            return self.abort_for(exc)
         while True:
             try:
                 return self.producer.commit_transaction()
@@ -165,9 +161,23 @@ class Transaction:
                 if error.is_fatal or not (error.is_retriable or error.transaction_requires_abort):
                     raise
                 if error.transaction_requires_abort:
-                    self.abort()
+                    try:
+                        self.abort()
+                    except KafkaException:
+                        raise           # it says more: the producer has to be replaced
+                    except Exception as raised:
+                        report(raised)  # by callbacks
                     raise
                 sleep(PAUSE)
+
+    def abort_for(self, exc):
+        """Abort because of an exception, which stays the one that is raised: what else fails is said beside it."""
+        try:
+            self.abort()
+        except KafkaException as failure:
+            exc.add_note(f"the transaction could not be aborted: {failure}")
+        except Exception as raised:
+            report(raised)      # by callbacks
 
     def abort(self):
         while True:
