@@ -25,12 +25,10 @@ from kafkapp.delivery cimport (
     raise_all,
     report_all,
 )
-from kafkapp.errors cimport new_error
 from kafkapp.handle cimport OPEN
 from kafkapp.librdkafka cimport (
     RD_KAFKA_MSG_F_COPY,
     RD_KAFKA_PARTITION_UA,
-    RD_KAFKA_RESP_ERR__FATAL,
     RD_KAFKA_RESP_ERR__IN_PROGRESS,
     RD_KAFKA_RESP_ERR__QUEUE_FULL,
     rd_kafka_headers_destroy,

@@ -76,9 +76,9 @@ cdef class Client(Handle):
         self.conf = conf_in_force(self.rk)
         rd_kafka_set_log_queue(self.rk, NULL)
         if unsecured:
-            failure = take_error(rd_kafka_sasl_background_callbacks_enable(self.rk))
-            if failure is not None:
-                raise KafkaException(failure)
+            error = take_error(rd_kafka_sasl_background_callbacks_enable(self.rk))
+            if error is not None:
+                raise KafkaException(error)
         self.name = rd_kafka_name(self.rk).decode("utf-8", "replace")     # librdkafka cuts it, also within a letter
         self.client_id = given["client.id"]
         self.handlers = EventHandlers(self.name, given)

@@ -59,7 +59,7 @@ LOADS_CODE = {
     "ssl.providers": "it loads code into the process",
     "sasl.kerberos.kinit.cmd": "it is run as a command of the shell",
 }
-# librdkafka's own sasl.kerberos.kinit.cmd has these in it, the first in double quotes, and characters mean something there.
+# librdkafka's own sasl.kerberos.kinit.cmd has these in it, the first in double quotes.
 IN_COMMAND = {
     "sasl.kerberos.keytab": frozenset("\"\\`$!\n\r"),
     "sasl.kerberos.principal": frozenset("\"\\'`$&|;<>(){}*?![]~#\n\r\t "),

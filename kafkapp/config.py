@@ -33,6 +33,7 @@ LONG = 16                   # so many without a blank are no word: a piece where
 QUOTES = "\"'`"
 CERTIFICATES = ("ssl.ca.pem", "https.ca.pem", "ssl.certificate.pem")
 BEFORE_VALUE = QUOTES + "(=[{<,;"
+BEFORE_PIECE = BEFORE_VALUE + ":"
 AFTER_VALUE = QUOTES + ")]}>,;"
 
 
@@ -51,15 +52,15 @@ def is_sensitive(name: str) -> bool:
 def redact(text: str, properties: Mapping[str, Any]) -> str:
     """The text without the sensitive values among the properties, nor pieces of them, nor passwords in addresses.
 
-    librdkafka puts values that it refuses into its error texts: whole, what follows the bad place, or what fits. Nothing
-    else is hidden: a user who is called kafka does not make a broker's name unreadable.
+    librdkafka puts values that it refuses into its error texts: whole, what follows the bad place, or what fits.
+    Nothing else is hidden: a user who is called kafka does not make a broker's name unreadable.
 
     Args:
         text: what librdkafka says.
         properties: a `Properties`, or what `snapshot` gave.
     """
     places = address_places(text)
-    pieces: list[tuple[int, int]] | None = None
+    longer = []
     for name, secret in properties.items():
         if not isinstance(secret, str) or not secret or not is_sensitive(name):
             continue
@@ -67,12 +68,12 @@ def redact(text: str, properties: Mapping[str, Any]) -> str:
             continue            # public, and full of the words of which reasons are made
         places += whole_places(secret, text)
         if len(secret) > PIECE:
-            if pieces is None:
-                pieces = possible_pieces(text)
-            # A secret may be long: what it has no character of is found out first, and once.
-            foreign = {character for character in set(text) if not character.isalnum() and character not in secret}
-            places += [(start, end) for start, end in pieces if end - start <= len(secret)
-                       and foreign.isdisjoint(piece := text[start:end]) and piece in secret]
+            longer.append(secret)
+    if longer:
+        for start, end in possible_pieces(text, max(map(len, longer))):
+            piece = text[start:end]
+            if not is_word(piece.strip()) and any(is_part(piece, secret) for secret in longer):
+                places.append((start, end))
     return masked(text, places)
 
 
@@ -80,7 +81,8 @@ def masked(text: str, places: list[tuple[int, int]]) -> str:
     """The text with one mask for all that is hidden in a row."""
     if not places:
         return text
-    kept, last = [], 0
+    kept: list[str] = []
+    last = 0
     for start, end in sorted(places):
         if start > last or not kept:
             kept += [text[last:start], MASK]
@@ -136,21 +138,25 @@ def is_value(text: str, start: int, end: int) -> bool:
     return not after or after.isspace() or after in AFTER_VALUE
 
 
-def possible_pieces(text: str) -> list[tuple[int, int]]:
+def is_part(piece: str, secret: str) -> bool:
+    """Whether a secret has the piece. It may be long: the rarest of characters are looked for first."""
+    for character in " :,\"":
+        if character in piece and character not in secret:
+            return False
+    return piece in secret
+
+
+def possible_pieces(text: str, longest: int) -> list[tuple[int, int]]:
     """Where pieces of a secret may stand: longer words, and values at the text's end, where they may have been cut."""
     places = []
-    size = len(text) - PIECE
-    for character in BEFORE_VALUE + ":":
-        start = text.find(character) + 1
-        while 0 < start <= size:
-            places.append((start, len(text)))
-            if text[start] == " ":
-                places.append((start + 1, len(text)))
-            start = text.find(character, start) + 1
-    if size >= 0:
-        places.append((0, len(text)))
+    end = len(text)
+    for start in range(max(0, end - longest), end - PIECE + 1):
+        if start == 0 or text[start - 1] in BEFORE_PIECE or text[start - 2:start] == ": ":
+            places.append((start, end))
     start = 0
     for word in text.split():
+        if len(word) < LONG:
+            continue
         start = text.index(word, start)
         for part in word.split("\\n"):
             bare = part.strip(QUOTES + "()[]{}<>,;:")

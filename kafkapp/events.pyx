@@ -144,7 +144,7 @@ class BadToken(ValueError):
     """What oauthbearer_token_refresh_cb has returned cannot be used. Its text never shows that."""
 
     def __init__(self, reason):
-        super().__init__(f"oauthbearer_token_refresh_cb must return (token, expiry in seconds since the epoch[, principal"
+        super().__init__("oauthbearer_token_refresh_cb must return (token, expiry in seconds since the epoch[, principal"
                          f"[, extensions]]): {reason}")
 
 
