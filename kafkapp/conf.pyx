@@ -51,8 +51,8 @@ cdef tuple SERVERS = ("bootstrap.servers", "metadata.broker.list")     # the sec
 # Not for a library to allow.
 REFUSED = {"internal.termination.signal": "it installs a signal handler for the whole process"}
 # Whoever writes such a property runs code in this process. To allow that is up to who starts it.
-ALLOW = "KAFKAPP_ALLOW_CODE_LOADING"
-LOADS_CODE = {
+cdef str ALLOW = "KAFKAPP_ALLOW_CODE_LOADING"
+cdef dict LOADS_CODE = {
     "plugin.library.paths": "it loads code into the process",
     "ssl.engine.location": "it loads code into the process",
     "ssl.engine.id": "it loads code into the process",
@@ -60,7 +60,7 @@ LOADS_CODE = {
     "sasl.kerberos.kinit.cmd": "it is run as a command of the shell",
 }
 # librdkafka's own sasl.kerberos.kinit.cmd has these in it, the first in double quotes.
-IN_COMMAND = {
+cdef dict IN_COMMAND = {
     "sasl.kerberos.keytab": frozenset("\"\\`$!\n\r"),
     "sasl.kerberos.principal": frozenset("\"\\'`$&|;<>(){}*?![]~#\n\r\t "),
 }

@@ -144,8 +144,8 @@ class BadToken(ValueError):
     """What oauthbearer_token_refresh_cb has returned cannot be used. Its text never shows that."""
 
     def __init__(self, reason):
-        super().__init__("oauthbearer_token_refresh_cb must return (token, expiry in seconds since the epoch[, principal"
-                         f"[, extensions]]): {reason}")
+        super().__init__("oauthbearer_token_refresh_cb must return (token, expiry in seconds since the epoch"
+                         f"[, principal[, extensions]]): {reason}")
 
 
 cdef bytes checked_text(str what, value, allowed):
@@ -164,9 +164,9 @@ cdef bytes checked_text(str what, value, allowed):
         raise BadToken(f"{what} must not contain a lone surrogate") from None
 
 
-LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
-VISIBLE = frozenset(map(chr, range(0x21, 0x7f)))
-LAST_EXPIRY = 253402300799      # the last second of the year 9999
+cdef frozenset LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+cdef frozenset VISIBLE = frozenset(map(chr, range(0x21, 0x7f)))
+cdef int64_t LAST_EXPIRY = 253402300799      # the last second of the year 9999
 
 
 cdef int64_t checked_expiry(expiry) except -1:
@@ -177,7 +177,7 @@ cdef int64_t checked_expiry(expiry) except -1:
     try:
         seconds = float(expiry)
     except OverflowError:
-        seconds = LAST_EXPIRY * 2.0
+        seconds = 2.0 * LAST_EXPIRY
     if seconds != seconds:
         raise BadToken("expiry is NaN")
     if seconds > LAST_EXPIRY:
