@@ -195,13 +195,13 @@ static int send_one(rd_kafka_t *rk, rd_kafka_topic_t *rkt, kp_deliveries *d, kp_
         record.headers = r->headers ? rd_kafka_headers_copy(r->headers) : NULL;
         record.flags = r->flags;
         /* Counted before it goes out: its report may be there when this returns. */
-        __atomic_fetch_add(&d->batched[batch->epoch], 1, __ATOMIC_SEQ_CST);
+        __atomic_fetch_add(&batch->epoch->batched, 1, __ATOMIC_SEQ_CST);
         err = verdict(d, kp_produce(rk, rkt, &record, KP_ITEM(batch->slot, i)), record.size);
         if (!err) {
             ++*accepted;
             return 1;
         }
-        __atomic_fetch_sub(&d->batched[batch->epoch], 1, __ATOMIC_SEQ_CST);
+        __atomic_fetch_sub(&batch->epoch->batched, 1, __ATOMIC_SEQ_CST);
         if (record.headers)
             rd_kafka_headers_destroy(record.headers);
     }
@@ -239,14 +239,14 @@ int64_t kp_batch_send(rd_kafka_t *rk, rd_kafka_topic_t *rkt, kp_deliveries *d, k
             refuse(batch, i++, RD_KAFKA_RESP_ERR__INVALID_ARG, 0, 0);
             continue;
         }
-        __atomic_fetch_add(&d->batched[batch->epoch], n, __ATOMIC_SEQ_CST);
+        __atomic_fetch_add(&batch->epoch->batched, n, __ATOMIC_SEQ_CST);
         good = rd_kafka_produce_batch(rkt, partition, r->flags, messages, n);
         *accepted += good;
         if (good == n) {
             i += n;
             continue;
         }
-        __atomic_fetch_sub(&d->batched[batch->epoch], n - good, __ATOMIC_SEQ_CST);
+        __atomic_fetch_sub(&batch->epoch->batched, n - good, __ATOMIC_SEQ_CST);
         /* The first that finds no room ends librdkafka's part: what stands behind it was not tried. */
         for (k = 0; k < n; k++) {
             rd_kafka_resp_err_t err = verdict(d, messages[k].err, messages[k].len);

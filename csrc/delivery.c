@@ -14,10 +14,15 @@ struct kp_block {
     kp_delivery slots[BLOCK];
 };
 
+static kp_epoch *unused_epoch(kp_deliveries *d);
+
 int kp_deliveries_init(kp_deliveries *d) {
     pthread_condattr_t attr;
     int err;
     memset(d, 0, sizeof(*d));
+    if (!(d->first = d->now = unused_epoch(d)))
+        return ENOMEM;
+    d->epoch = d->now->number = 1;
     if ((err = pthread_mutex_init(&d->lock, NULL)))
         return err;
     /* Monotonic: a step of the clock must not lengthen a wait. */
@@ -44,6 +49,8 @@ void kp_deliveries_free(kp_deliveries *d) {
     }
     for (i = 0; i < KP_SLOTS && d->slots[i]; i++)
         free(d->slots[i]);
+    for (i = 0; i < KP_EPOCH_CHUNKS; i++)
+        free(d->chunks[i]);
     free(d->free_slots);
     free(d->reports);
     free(d->events);
@@ -170,11 +177,13 @@ void kp_slot_back(kp_deliveries *d, kp_batch *batch) {
     POOL_UNLOCK(d);
 }
 
-kp_batch *kp_slot_in_use(kp_deliveries *d) {
-    uint32_t slot;
-    for (slot = 0; slot < d->slot_count; slot++)
-        if (*kp_slot_at(d, slot))
-            return *kp_slot_at(d, slot);
+/* The next batch in flight, from a slot on, which moves behind it; NULL: there is none. */
+kp_batch *kp_slot_in_use(kp_deliveries *d, uint32_t *from) {
+    while (*from < d->slot_count) {
+        kp_batch *batch = *kp_slot_at(d, (*from)++);
+        if (batch)
+            return batch;
+    }
     return NULL;
 }
 
@@ -231,58 +240,149 @@ void kp_show_deliveries(PyObject *client, kp_deliveries *d) {
     Py_TYPE(client)->tp_traverse = client_traverse;
 }
 
-/* A state that nobody will report any more: the client is destroyed. */
-kp_delivery *kp_delivery_in_use(kp_deliveries *d) {
-    kp_block *block;
-    int i;
-    for (block = d->blocks; block; block = block->next)
-        for (i = 0; i < BLOCK; i++)
-            if (block->slots[i].in_use)
-                return &block->slots[i];
+/* The next state that nobody will report any more, as the client is destroyed; NULL: there is none. */
+kp_delivery *kp_delivery_in_use(kp_deliveries *d, kp_cursor *from) {
+    kp_block *block = from->block ? from->block : d->blocks;
+    for (; block; block = block->next, from->slot = 0) {
+        from->block = block;
+        while (from->slot < BLOCK)
+            if (block->slots[from->slot++].in_use)
+                return &block->slots[from->slot - 1];
+    }
     return NULL;
 }
 
 /* -- counters ----------------------------------------------------------------------------------- */
 
-static inline int64_t sent_in(const kp_deliveries *d, int slot) {
-    return KP_READ(d->sent[slot]) + KP_READ(d->batched[slot]);
-}
-
-/* Whether all of a slot is reported. What is done is read first: what is sent and reported in between must not make up
+/* Whether all of an epoch is reported. What is done is read first: what is sent and reported in between must not make up
  * for what is still in flight. */
-static inline int all_done(const kp_deliveries *d, int slot) {
-    int64_t done = KP_READ(d->done[slot]);
-    return sent_in(d, slot) == done;
+static int all_done(const kp_epoch *epoch) {
+    int64_t done = KP_READ(epoch->done);
+    return KP_READ(epoch->sent) + KP_READ(epoch->batched) == done;
 }
 
-/* Also counts each batch that is not settled: see tokens. */
-int64_t kp_outstanding(const kp_deliveries *d) {
+/* What is done is read first, then the tokens, then what was sent, and counting goes the other way: what is sent or
+ * reported meanwhile must not make the result negative. Needs no lock: a forked child may ask. */
+static int64_t outstanding(kp_deliveries *d, int tokens) {
+    uint32_t made = KP_FIRST_EPOCHS + KP_READ(d->epochs), i;
     int64_t n = 0;
-    int i;
-    for (i = 0; i < KP_EPOCHS; i++)
-        n -= KP_READ(d->done[i]); /* first: a record that is sent meanwhile must not make it negative */
-    for (i = 0; i < KP_EPOCHS; i++)
-        n += sent_in(d, i);
+    for (i = KP_FIRST_EPOCHS; i < made; i++)
+        n -= KP_READ(kp_epoch_at(d, i)->done);
+    if (tokens)
+        n -= KP_READ(d->tokens);
+    for (i = KP_FIRST_EPOCHS; i < made; i++)
+        n += KP_READ(kp_epoch_at(d, i)->sent) + KP_READ(kp_epoch_at(d, i)->batched);
     return n;
 }
 
-/* End the epoch: what is sent from now on is not part of it. Returns the last epoch that a flush has to wait for. */
-int64_t kp_epoch_close(kp_deliveries *d) {
-    int64_t epoch = KP_READ(d->epoch);
-    int next = (int)((epoch + 1) & (KP_EPOCHS - 1));
-    /* Eight flushes at once, all waiting for older records: then the epoch stays, and this one waits a little longer. */
-    if (all_done(d, next))
-        __atomic_compare_exchange_n(&d->epoch, &(int64_t){epoch}, epoch + 1, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+/* Also counts each batch that is not settled: see tokens. */
+int64_t kp_outstanding(kp_deliveries *d) {
+    return outstanding(d, 0);
+}
+
+/* Records alone. */
+int64_t kp_outstanding_records(kp_deliveries *d) {
+    return outstanding(d, 1);
+}
+
+/* Count as reported what leaves nothing to settle and will not be reported: nobody sends or serves any more. */
+void kp_epochs_complete(kp_deliveries *d) {
+    uint32_t i;
+    for (i = KP_FIRST_EPOCHS; i < KP_FIRST_EPOCHS + d->epochs; i++) {
+        kp_epoch *epoch = kp_epoch_at(d, i);
+        KP_SET(epoch->done, KP_READ(epoch->sent) + KP_READ(epoch->batched));
+    }
+}
+
+/* An epoch that counts nothing, or NULL without memory. With the lock, or before there are other threads. */
+static kp_epoch *unused_epoch(kp_deliveries *d) {
+    kp_epoch *epoch = d->unused;
+    uint32_t index = KP_FIRST_EPOCHS + d->epochs;
+    if (epoch) {
+        d->unused = epoch->next;
+        return epoch;
+    }
+    if (index >> KP_EPOCH_BITS)
+        return NULL;
+    if ((index & (index - 1)) == 0) {
+        kp_epoch *chunk = calloc(index, sizeof(*chunk));
+        if (!chunk)
+            return NULL;
+        d->chunks[__builtin_ctz(index) - __builtin_ctz(KP_FIRST_EPOCHS)] = chunk;
+    }
+    epoch = kp_epoch_at(d, index);
+    epoch->index = index;
+    KP_SET(d->epochs, d->epochs + 1);
     return epoch;
 }
 
-int kp_epoch_done(const kp_deliveries *d, int64_t epoch) {
-    int64_t now = KP_READ(d->epoch), e;
-    /* A slot is given to a new epoch only when its old one is done: older epochs have no slot any more. */
-    for (e = epoch; e >= 0 && e > now - KP_EPOCHS; e--)
-        if (!all_done(d, (int)(e & (KP_EPOCHS - 1))))
-            return 0;
-    return 1;
+static void reuse(kp_deliveries *d, kp_epoch *epoch) {
+    epoch->next = d->unused;
+    d->unused = epoch;
+}
+
+/* Have the oldest epoch first that is not all reported. */
+static void find_first(kp_deliveries *d) {
+    while (d->first != d->now && all_done(d->first)) {
+        kp_epoch *epoch = d->first;
+        if (d->looked == epoch)
+            d->looked = NULL;
+        d->first = epoch->next;
+        reuse(d, epoch);
+    }
+}
+
+/* Take out those behind the first that are reported, two steps at a time: more than a flush adds. So there are about as many
+ * as have records in flight, and no flush has to go through all of them. */
+static void take_out(kp_deliveries *d) {
+    int i;
+    for (i = 0; i < 2; i++) {
+        kp_epoch *before = d->looked ? d->looked : d->first, *epoch = before->next;
+        if (!epoch || epoch == d->now) {
+            d->looked = NULL;
+            return;
+        }
+        d->looked = before;
+        if (all_done(epoch)) {
+            before->next = epoch->next;
+            reuse(d, epoch);
+        } else {
+            d->looked = epoch;
+        }
+    }
+}
+
+/* End the epoch: what is sent from now on is not part of it. Returns the last epoch that a flush has to wait for: the one
+ * before when nothing of this one is in flight, which then goes on; without memory this one goes on too, and the flush may
+ * wait a little longer. With the GIL (or thread state). */
+int64_t kp_epoch_close(kp_deliveries *d) {
+    kp_epoch *next;
+    int64_t epoch;
+    pthread_mutex_lock(&d->lock);
+    epoch = d->epoch;
+    find_first(d);
+    take_out(d);
+    if (all_done(d->now)) {
+        epoch--;
+    } else if ((next = unused_epoch(d))) {
+        next->number = epoch + 1;
+        next->next = NULL;
+        d->now->next = next;
+        KP_SET(d->now, next);
+        KP_SET(d->epoch, epoch + 1);
+    }
+    pthread_mutex_unlock(&d->lock);
+    return epoch;
+}
+
+/* Whether all that was sent until the end of an epoch is reported. */
+int kp_epoch_done(kp_deliveries *d, int64_t epoch) {
+    int done;
+    pthread_mutex_lock(&d->lock);
+    find_first(d);
+    done = d->first->number > epoch || (d->first == d->now && all_done(d->now));
+    pthread_mutex_unlock(&d->lock);
+    return done;
 }
 
 /* -- waiting ------------------------------------------------------------------------------------ */

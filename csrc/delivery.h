@@ -14,6 +14,9 @@
 #if RD_KAFKA_VERSION < 0x020002ff
 #error "kafkapp needs librdkafka 2.0.2 or later"
 #endif
+#if UINTPTR_MAX < UINT64_MAX
+#error "kafkapp needs a machine with 64-bit pointers: in one of them it passes a batch and the number of one of its records"
+#endif
 
 /* With the GIL, whoever touches the pool or counts a send holds it. What takes its place without one:
  * - A mutex for the pool, and these macros for each count or flag that several threads touch.
@@ -55,6 +58,25 @@ enum {
     KP_RESOLVED, /* a kafkapp.delivery.Resolved: told in C, whatever the outcome */
 };
 
+/* The records that were sent between two flushes. A flush closes the one that counts new records, and waits for it and
+ * all before it; there is one for each flush whose records are not all reported, whether it still waits or not. Once all
+ * of one is reported it counts again, under a new number: its counts go on, and never back to 0. */
+typedef struct kp_epoch kp_epoch;
+struct kp_epoch {
+    int64_t sent;    /* records handed to librdkafka */
+    int64_t batched; /* the same for items of batches, which are handed over without the GIL: atomic */
+    uint32_t index;  /* what a kp_delivery has of it */
+    int64_t number;  /* guarded by lock: 1, 2, 3... in the order of the flushes */
+    kp_epoch *next;  /* guarded by lock: the one closed after it; or, of those that count nothing, any other */
+    char apart[64];
+    int64_t done; /* records whose report is settled; written by the serving thread */
+    char apart_from_the_next[56];
+};
+
+#define KP_EPOCH_BITS 24
+#define KP_FIRST_EPOCHS 8 /* a power of two: the size of the first chunk, of which each next is twice as large */
+#define KP_EPOCH_CHUNKS 21
+
 /* A buffer that is held until the report. */
 typedef struct {
     Py_buffer view;
@@ -74,10 +96,10 @@ struct kp_delivery {
         kp_view *view;   /* owned; any other exporter, if holds_view */
     };
     uint32_t topic; /* index of the record's topic in its client */
-    uint8_t epoch;  /* which of the counters it is in */
-    uint8_t kind;
-    uint8_t holds_view;
-    uint8_t in_use; /* 0: in the pool */
+    uint32_t epoch : KP_EPOCH_BITS; /* index of the one that counts it */
+    uint32_t kind : 4;
+    uint32_t holds_view : 2;
+    uint32_t in_use : 2; /* 0: in the pool */
 };
 
 /* An item of a batch that was refused for its size, in bytes. */
@@ -97,17 +119,17 @@ struct kp_batch {
     int32_t *errors;
     int32_t *partitions;
     uint32_t slot;
-    uint8_t epoch;
+    kp_epoch *epoch; /* which counts it */
     kp_too_large *too_large; /* the items refused for their size, in order; the sender's while it sends */
     int64_t too_large_count, too_large_room;
     int64_t headers_size; /* bytes of the headers that each item has */
 };
 
-/* A message's opaque: a kp_delivery; or, for a record that leaves nothing to settle, just its counter; or a batch's slot
+/* A message's opaque: a kp_delivery; or, for a record that leaves nothing to settle, just its epoch; or a batch's slot
  * and the item's index. */
-#define KP_PLAIN(epoch) ((void *)(((uintptr_t)(epoch) << 1) | 1))
+#define KP_PLAIN(epoch) ((void *)((uintptr_t)(epoch) | 1))
 #define KP_IS_PLAIN(opaque) ((uintptr_t)(opaque) & 1)
-#define KP_PLAIN_EPOCH(opaque) ((uintptr_t)(opaque) >> 1)
+#define KP_PLAIN_EPOCH(opaque) ((kp_epoch *)((uintptr_t)(opaque) - 1))
 #define KP_ITEM(slot, index) ((void *)(((uintptr_t)(slot) << 34) | ((uintptr_t)(index) << 2) | 2))
 #define KP_IS_ITEM(opaque) (((uintptr_t)(opaque) & 3) == 2)
 #define KP_ITEM_SLOT(opaque) ((uint32_t)((uintptr_t)(opaque) >> 34))
@@ -133,7 +155,6 @@ typedef struct {
     int8_t status;
 } kp_report;
 
-#define KP_EPOCHS 8 /* a power of two */
 #define KP_SLOTS 1024 /* chunks of as many batches: a chunk never moves, the serving thread reads it without the GIL */
 
 /* Events in the order in which they came. */
@@ -148,10 +169,8 @@ typedef struct {
     size_t max_value;        /* bytes; a larger value does not fit into the queue, not even into an empty one */
 
     /* -- written by senders ------------------------------------------------------------------- */
-    int64_t sent[KP_EPOCHS]; /* records handed to librdkafka, by epoch */
-    int64_t batched[KP_EPOCHS]; /* the same for items of batches, which are handed over without the GIL: atomic */
-    int64_t tokens;          /* batches among those: each counts once more until its callback has returned */
-    int64_t epoch;           /* the one that counts new records; a flush starts the next */
+    kp_epoch *now;           /* the one that counts new records */
+    int64_t tokens;          /* batches: each counts as a record more until its callback has returned */
     int users;               /* threads inside a call that uses the handle: it is not destroyed under them */
     int only_errors;         /* delivery.report.only.error: callbacks for failures only */
     kp_delivery *free;       /* the pool */
@@ -169,7 +188,6 @@ typedef struct {
 
     /* -- written by the serving thread, of which there is one at a time ------------------------ */
     char apart[64];
-    int64_t done[KP_EPOCHS]; /* records whose report is settled */
     unsigned long server;    /* ident of the thread that runs callbacks now, 0: none */
     kp_report *reports;
     size_t report_count, report_room;
@@ -183,6 +201,12 @@ typedef struct {
     pthread_cond_t moved; /* a round has ended, or the client's state has changed */
     int64_t rounds;       /* how many have ended */
     kp_batch *finished; /* by their senders: all reports were there before the last item was handed over */
+    int64_t epoch;      /* the number of the one that counts new records; a flush starts the next */
+    kp_epoch *first;    /* the oldest that is not all reported, or now */
+    kp_epoch *looked;   /* up to this one they were looked at */
+    kp_epoch *unused;   /* those that count nothing */
+    kp_epoch *chunks[KP_EPOCH_CHUNKS]; /* of all of them: a chunk never moves, and goes with the client */
+    uint32_t epochs;    /* made so far */
     int serving;
     int stopping; /* the client's thread has to end */
 
@@ -211,6 +235,26 @@ static inline int kp_leave(kp_deliveries *d) {
 #endif
 }
 
+/* Count a record that is about to be sent, in the epoch that is returned. Whoever counts looks again afterwards: a flush
+ * may have closed it meanwhile, and without a GIL wait for it no more. */
+static inline kp_epoch *kp_epoch_count(kp_deliveries *d) {
+    kp_epoch *epoch = KP_READ(d->now);
+    KP_ADD(epoch->sent, 1);
+#ifdef Py_GIL_DISABLED
+    while (epoch != KP_READ(d->now)) {
+        KP_ADD(epoch->sent, -1);
+        epoch = KP_READ(d->now);
+        KP_ADD(epoch->sent, 1);
+    }
+#endif
+    return epoch;
+}
+
+static inline kp_epoch *kp_epoch_at(kp_deliveries *d, uint32_t index) {
+    int chunk = 31 - __builtin_clz(index);
+    return &d->chunks[chunk - __builtin_ctz(KP_FIRST_EPOCHS)][index ^ (1u << chunk)];
+}
+
 int kp_deliveries_init(kp_deliveries *d);
 void kp_deliveries_free(kp_deliveries *d);
 
@@ -221,7 +265,12 @@ void kp_delivery_back(kp_deliveries *d, kp_delivery *delivery);
 int64_t kp_in_use(kp_deliveries *d);
 int kp_deliveries_visit(kp_deliveries *d, visitproc visit, void *arg);
 void kp_show_deliveries(PyObject *client, kp_deliveries *d);
-kp_delivery *kp_delivery_in_use(kp_deliveries *d);
+/* Where one is who goes through all states. From {NULL, 0} on. */
+typedef struct {
+    void *block;
+    int slot;
+} kp_cursor;
+kp_delivery *kp_delivery_in_use(kp_deliveries *d, kp_cursor *from);
 
 static inline kp_batch **kp_slot_at(kp_deliveries *d, uint32_t slot) {
     return &d->slots[slot / KP_SLOTS][slot % KP_SLOTS];
@@ -230,13 +279,15 @@ static inline kp_batch **kp_slot_at(kp_deliveries *d, uint32_t slot) {
 /* A batch's slot, which takes a reference to its owner. With the GIL. Returns 0 without memory. */
 int kp_slot_take(kp_deliveries *d, kp_batch *batch, PyObject *owner);
 void kp_slot_back(kp_deliveries *d, kp_batch *batch);
-kp_batch *kp_slot_in_use(kp_deliveries *d);
+kp_batch *kp_slot_in_use(kp_deliveries *d, uint32_t *from);
 void kp_finish(kp_deliveries *d, kp_batch *batch);
 
 /* Counters. */
-int64_t kp_outstanding(const kp_deliveries *d);
+int64_t kp_outstanding(kp_deliveries *d);
+int64_t kp_outstanding_records(kp_deliveries *d);
+void kp_epochs_complete(kp_deliveries *d);
 int64_t kp_epoch_close(kp_deliveries *d);
-int kp_epoch_done(const kp_deliveries *d, int64_t epoch);
+int kp_epoch_done(kp_deliveries *d, int64_t epoch);
 
 /* Waiting and rounds. All without the GIL; time-outs in milliseconds, bounded. */
 int64_t kp_rounds(kp_deliveries *d);

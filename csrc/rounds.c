@@ -40,11 +40,15 @@ static void end_batch(kp_deliveries *d, kp_batch *batch) {
     report->batch = batch;
 }
 
+static void count_done(kp_epoch *epoch, int64_t count) {
+    __atomic_store_n(&epoch->done, epoch->done + count, __ATOMIC_SEQ_CST);
+}
+
 /* `count` items of a batch have been read. */
-static void count_items(kp_deliveries *d, kp_batch *batch, int64_t count, int64_t *plain) {
+static void count_items(kp_deliveries *d, kp_batch *batch, int64_t count) {
     if (!count)
         return;
-    plain[batch->epoch] += count;
+    count_done(batch->epoch, count);
     if (__atomic_sub_fetch(&batch->remaining, count, __ATOMIC_SEQ_CST) == 0)
         end_batch(d, batch);
 }
@@ -86,44 +90,50 @@ static void read_latencies(kp_deliveries *d, size_t first) {
 
 /* An offset as the broker gave it, or RD_KAFKA_OFFSET_INVALID. librdkafka (all releases up to 2.15.1) counts on from what
  * stands in the answer for the request's first record, also where that is no offset: -1 of a refusal or of a duplicate,
- * -1001 where there is no answer. An event has the records of one request, in order: `first` is its first one's. */
-static inline int64_t offset_of(const rd_kafka_message_t *message, int64_t first) {
-    return message->err || first < 0 ? RD_KAFKA_OFFSET_INVALID : message->offset;
+ * -1001 where there is no answer. `unknown`: so it is for this event, which has the records of one request, in order. */
+static inline int64_t offset_of(const rd_kafka_message_t *message, int unknown) {
+    return message->err | unknown ? RD_KAFKA_OFFSET_INVALID : message->offset;
 }
 
 /* Read the reports of one event. Records that leave nothing to settle are counted here and cost nothing more. */
 static int64_t read_event(kp_deliveries *d, rd_kafka_event_t *event) {
     size_t count = rd_kafka_event_message_count(event);
-    int64_t plain[KP_EPOCHS] = {0};
-    int64_t read = 0, items = 0, offset = 0;
+    int64_t items = 0, plain = 0;
     const rd_kafka_message_t *message;
     kp_batch *batch = NULL;
+    kp_epoch *epoch = NULL; /* of the plain ones */
     rd_kafka_topic_t *rkt = NULL;
     void *topic = NULL;
     size_t first = d->report_count;
-    int i, told = 0;
+    int told = 0, unknown;
     reports_room(d, count); /* each message ends one batch at most: the one that it is an item of */
-    while ((message = rd_kafka_event_message_next(event))) {
+    message = rd_kafka_event_message_next(event);
+    unknown = message && message->offset < 0;
+    for (; message; message = rd_kafka_event_message_next(event)) {
         kp_report *report;
         rd_kafka_timestamp_type_t type;
-        if (!read++)
-            offset = message->offset;
         if (KP_IS_PLAIN(message->_private)) {
-            plain[KP_PLAIN_EPOCH(message->_private)]++;
+            if (KP_PLAIN_EPOCH(message->_private) != epoch) {
+                if (plain)
+                    count_done(epoch, plain);
+                epoch = KP_PLAIN_EPOCH(message->_private);
+                plain = 0;
+            }
+            plain++;
             continue;
         }
         if (KP_IS_ITEM(message->_private)) {
             uint32_t index = KP_ITEM_INDEX(message->_private);
             kp_batch *of = *kp_slot_at(d, KP_ITEM_SLOT(message->_private));
             if (of != batch) {
-                count_items(d, batch, items, plain);
+                count_items(d, batch, items);
                 batch = of;
                 items = 0;
             }
             /* Atomic: Batch.failures() may look meanwhile. */
             __atomic_store_n(&batch->errors[index], message->err, __ATOMIC_RELAXED);
             batch->partitions[index] = message->partition;
-            batch->offsets[index] = offset_of(message, offset);
+            batch->offsets[index] = offset_of(message, unknown);
             items++;
             continue;
         }
@@ -141,7 +151,7 @@ static int64_t read_event(kp_deliveries *d, rd_kafka_event_t *event) {
         }
         report->topic = topic;
         report->partition = message->partition;
-        report->offset = offset_of(message, offset);
+        report->offset = offset_of(message, unknown);
         report->key_size = (uint32_t)message->key_len;
         report->value_size = (uint32_t)message->len;
         report->timestamp = rd_kafka_message_timestamp(message, &type);
@@ -151,11 +161,10 @@ static int64_t read_event(kp_deliveries *d, rd_kafka_event_t *event) {
     }
     if (told)
         read_latencies(d, first);
-    count_items(d, batch, items, plain);
-    for (i = 0; i < KP_EPOCHS; i++)
-        if (plain[i])
-            __atomic_store_n(&d->done[i], d->done[i] + plain[i], __ATOMIC_SEQ_CST);
-    return read;
+    count_items(d, batch, items);
+    if (plain)
+        count_done(epoch, plain);
+    return (int64_t)count;
 }
 
 static void read_finished(kp_deliveries *d) {

@@ -11,12 +11,13 @@ from kafkapp.buffers cimport PyBuffer_Release
 from kafkapp.columns cimport is_numbers, new_column, new_key_column, take_numbers
 from kafkapp.delivery cimport (
     KP_ADD,
-    KP_EPOCHS,
     KP_READ,
     KP_SET,
     Topic,
     call_one,
+    kp_epoch_count,
     kp_enter,
+    kp_epoch,
     kp_finish,
     kp_rounds,
     kp_slot_back,
@@ -182,7 +183,7 @@ cdef class Batch(Settled):
     cdef int settle(self, kp_deliveries *d, list holds, list raised) except -1:
         """The last report is there: exporters released, then the callback. `holds` takes them where librdkafka may read
         them yet."""
-        cdef int epoch = self.batch.epoch
+        cdef kp_epoch *epoch = self.batch.epoch
         cdef object callback = self.callback
         cdef Batch kept = self  # until this method returns: the caller has no reference, the user maybe none either
         if holds is not None:
@@ -197,8 +198,8 @@ cdef class Batch(Settled):
         if callback is not None and not (d.only_errors and not self.failed()):
             call_one(callback, self, raised)
         KP_SET(self.called, True)
-        KP_ADD(d.done[epoch], 1)        # the batch's own token
         KP_ADD(d.tokens, -1)
+        KP_ADD(epoch.done, 1)       # the batch's own token
         return 0
 
     cdef bint failed(self) noexcept:
@@ -275,16 +276,15 @@ cdef Batch send_batch(Client client, topic, values, offsets, keys, key_offsets, 
 
         # 2. Entered, with one token for the batch: a flush and close() wait for its callback too. Then found open.
         kp_enter(d)
-        outcomes.epoch = KP_READ(d.epoch) & (KP_EPOCHS - 1)
-        KP_ADD(d.sent[outcomes.epoch], 1)
+        outcomes.epoch = kp_epoch_count(d)
         KP_ADD(d.tokens, 1)
         try:
             client.check_open()
             if not kp_slot_take(d, outcomes, <PyObject *>batch):
                 raise MemoryError()
         except:
-            KP_ADD(d.sent[outcomes.epoch], -1)
             KP_ADD(d.tokens, -1)
+            KP_ADD(outcomes.epoch.sent, -1)
             client.leave_sender()
             raise
         batch.reported = batch.called = False
@@ -340,8 +340,8 @@ cdef int end_sending(Client client, Batch batch) except -1:
     batch.values.release()
     batch.keys.release()
     batch.reported = batch.called = True
-    KP_ADD(d.sent[batch.batch.epoch], -1)
     KP_ADD(d.tokens, -1)
+    KP_ADD(batch.batch.epoch.sent, -1)
     return 0
 
 

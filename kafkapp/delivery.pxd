@@ -2,7 +2,7 @@
 
 cimport cython
 from cpython.ref cimport PyObject
-from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint32_t
 
 from kafkapp.librdkafka cimport rd_kafka_event_t, rd_kafka_message_t, rd_kafka_queue_t, rd_kafka_resp_err_t, rd_kafka_t
 from kafkapp.records cimport RecordMetadata
@@ -16,16 +16,21 @@ cdef extern from "delivery.h" nogil:
     ctypedef struct kp_view:
         Py_buffer view
 
+    ctypedef struct kp_epoch:
+        int64_t sent
+        int64_t done
+        uint32_t index
+
     ctypedef struct kp_delivery:
         PyObject *target
         PyObject *record_id
         PyObject *value
         kp_view *view
         uint32_t topic
-        uint8_t epoch
-        uint8_t kind
-        uint8_t holds_view
-        uint8_t in_use
+        uint32_t epoch
+        uint32_t kind
+        uint32_t holds_view
+        uint32_t in_use
 
     ctypedef struct kp_too_large:
         int64_t index
@@ -39,7 +44,7 @@ cdef extern from "delivery.h" nogil:
         int64_t *offsets
         int32_t *errors
         int32_t *partitions
-        uint8_t epoch
+        kp_epoch *epoch
         kp_too_large *too_large
         int64_t too_large_count
         int64_t headers_size
@@ -63,9 +68,6 @@ cdef extern from "delivery.h" nogil:
         rd_kafka_t *rk
         rd_kafka_queue_t *queue
         size_t max_value
-        int64_t *sent
-        int64_t *batched
-        int64_t *done
         int64_t tokens
         int64_t epoch
         int users
@@ -85,8 +87,7 @@ cdef extern from "delivery.h" nogil:
         rd_kafka_event_t **others
         size_t other_count
 
-    int KP_EPOCHS
-    void *KP_PLAIN(int64_t epoch)
+    void *KP_PLAIN(kp_epoch *epoch)
     void KP_ADD(int64_t place, int64_t n)
     int64_t KP_READ(int64_t place)
     void KP_SET(int64_t place, int64_t value)
@@ -110,14 +111,21 @@ cdef extern from "delivery.h" nogil:
     void kp_delivery_back(kp_deliveries *d, kp_delivery *delivery)
     void kp_show_deliveries(PyObject *client, kp_deliveries *d)
     int64_t kp_in_use(kp_deliveries *d)
-    kp_delivery *kp_delivery_in_use(kp_deliveries *d)
+    ctypedef struct kp_cursor:
+        void *block
+        int slot
+    kp_delivery *kp_delivery_in_use(kp_deliveries *d, kp_cursor *start)
     bint kp_slot_take(kp_deliveries *d, kp_batch *batch, PyObject *owner)
     void kp_slot_back(kp_deliveries *d, kp_batch *batch)
-    kp_batch *kp_slot_in_use(kp_deliveries *d)
+    kp_batch *kp_slot_in_use(kp_deliveries *d, uint32_t *start)
     void kp_finish(kp_deliveries *d, kp_batch *batch)
-    int64_t kp_outstanding(const kp_deliveries *d)
+    kp_epoch *kp_epoch_count(kp_deliveries *d)
+    kp_epoch *kp_epoch_at(kp_deliveries *d, uint32_t index)
+    int64_t kp_outstanding(kp_deliveries *d)
+    int64_t kp_outstanding_records(kp_deliveries *d)
+    void kp_epochs_complete(kp_deliveries *d)
     int64_t kp_epoch_close(kp_deliveries *d)
-    bint kp_epoch_done(const kp_deliveries *d, int64_t epoch)
+    bint kp_epoch_done(kp_deliveries *d, int64_t epoch)
     int64_t kp_rounds(kp_deliveries *d)
     void kp_wait_round(kp_deliveries *d, int64_t seen, int timeout_ms)
     void kp_wake(kp_deliveries *d)

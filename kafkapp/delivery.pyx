@@ -23,13 +23,14 @@ from kafkapp.records cimport new_metadata
 
 cdef extern from *:
     """
-    /* Newer than 2.0.2, NULL there: the broker's own words. rd_kafka_message_errstr() is for consumers: for a record
-       that was sent it gives the payload. */
+    /* The broker's own words, of a librdkafka with csrc/patches/freed-error-text.patch only, NULL in any other: that is
+       found at run time. rd_kafka_message_produce_errstr() of 2.4.0 to 2.15.1 gives freed memory, there is none before,
+       and rd_kafka_message_errstr() is for consumers: for a record that was sent it gives the payload. */
     #include <librdkafka/rdkafka.h>
-    const char *rd_kafka_message_produce_errstr(const rd_kafka_message_t *rkmessage);
-    #pragma weak rd_kafka_message_produce_errstr
+    const char *rd_kafka_kafkapp_produce_errstr(const rd_kafka_message_t *rkmessage);
+    #pragma weak rd_kafka_kafkapp_produce_errstr
     """
-    const char *rd_kafka_message_produce_errstr(const rd_kafka_message_t *rkmessage) nogil
+    const char *rd_kafka_kafkapp_produce_errstr(const rd_kafka_message_t *rkmessage) nogil
 
 
 cdef extern from "Python.h":
@@ -152,10 +153,11 @@ cdef inline int drop_view(kp_deliveries *d, kp_view *view) except -1:
 
 
 cdef inline str error_text(const kp_report *report):
+    """The broker's words, copied while the round still has the event that they belong to. None: there are none."""
     cdef const char *text = NULL
-    if <void *>rd_kafka_message_produce_errstr is not NULL:
-        text = rd_kafka_message_produce_errstr(report.message)
-    return None if text is NULL else text.decode("utf-8", "replace")
+    if <void *>rd_kafka_kafkapp_produce_errstr is not NULL:
+        text = rd_kafka_kafkapp_produce_errstr(report.message)
+    return None if text is NULL or text[0] == 0 else text.decode("utf-8", "replace")
 
 
 cdef inline int settle_one(kp_deliveries *d, const kp_report *report, list raised) except -1:
@@ -168,13 +170,13 @@ cdef inline int settle_one(kp_deliveries *d, const kp_report *report, list raise
     if delivery is NULL:
         settled = <Settled>report.batch.owner       # kept: its own reference goes
         return settled.settle(d, None, raised)
-    cdef int64_t *done = &d.done[delivery.epoch]
+    cdef kp_epoch *epoch = kp_epoch_at(d, delivery.epoch)
     cdef RecordMetadata metadata
     cdef Waiter waiter
     cdef object callback, error = None
     if delivery.target is NULL or (d.only_errors and not report.err and delivery.kind == KP_CALLBACK):
         release(d, delivery)
-        KP_ADD(done[0], 1)
+        KP_ADD(epoch.done, 1)
         return 0
     metadata = new_metadata((<Topic>report.topic).name if report.topic is not NULL else "", None)
     if report.err:
@@ -221,20 +223,22 @@ cdef inline int settle_one(kp_deliveries *d, const kp_report *report, list raise
     else:
         # All are served, whatever one of them raises.
         kp_call(callback, metadata, error, None, 2, raised)
-    KP_ADD(done[0], 1)
+    KP_ADD(epoch.done, 1)
     return 0
 
 
 cdef int give_up(kp_deliveries *d, const kp_report *report) except -1:
     """There is no memory to tell of a record: it is let go of and counted, so that nobody waits for it for ever."""
     cdef kp_delivery *delivery = report.delivery
-    cdef int64_t *done = &d.done[delivery.epoch]
+    if delivery is NULL:
+        return 0        # a batch, for which none is needed
+    cdef kp_epoch *epoch = kp_epoch_at(d, delivery.epoch)
     if delivery.target is not NULL and delivery.kind == KP_WAITER:
         KP_SET((<Waiter>delivery.target).done, True)    # without metadata: the send raises MemoryError
     elif delivery.target is not NULL and delivery.kind == KP_RESOLVED:
         (<Resolved>delivery.target).resolve(None, None)
     release(d, delivery)
-    KP_ADD(done[0], 1)
+    KP_ADD(epoch.done, 1)
     return 0
 
 
@@ -297,23 +301,26 @@ cdef int settle_lost(kp_deliveries *d, list topics, list holds, list raised) exc
     cdef kp_delivery *delivery
     cdef kp_batch *batch
     cdef Settled settled
+    cdef kp_cursor cursor
+    cdef uint32_t slot = 0
     cdef int64_t i
     cdef const int *forks = fork_count()
     cdef int before = forks[0]
     KP_SET(d.server, PyThread_get_thread_ident())
     try:
         while forks[0] == before:
-            batch = kp_slot_in_use(d)
+            batch = kp_slot_in_use(d, &slot)
             if batch is NULL:
                 break
             for i in range(batch.count):
                 if batch.errors[i] == RD_KAFKA_RESP_ERR__IN_PROGRESS:
                     batch.errors[i] = RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
-                    KP_ADD(d.done[batch.epoch], 1)
+                    KP_ADD(batch.epoch.done, 1)
             settled = <Settled>batch.owner
             settled.settle(d, holds, raised)
+        cursor.block, cursor.slot = NULL, 0
         while forks[0] == before:
-            delivery = kp_delivery_in_use(d)
+            delivery = kp_delivery_in_use(d, &cursor)
             if delivery is NULL:
                 break
             hold_payload(d, delivery, holds)
@@ -329,8 +336,7 @@ cdef int settle_lost(kp_deliveries *d, list topics, list holds, list raised) exc
             report.latency = -1
             report.key_size = report.value_size = 0
             settle_one(d, &report, raised)
-        for i in range(KP_EPOCHS):      # the records that leave nothing to settle
-            KP_SET(d.done[i], KP_READ(d.sent[i]) + KP_READ(d.batched[i]))
+        kp_epochs_complete(d)       # the records that leave nothing to settle
     finally:
         KP_SET(d.server, 0)
     return 0

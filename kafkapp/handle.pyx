@@ -194,7 +194,7 @@ cdef class Handle:
 
     cdef int64_t outstanding(self) noexcept:
         """How many records are accepted and not reported yet."""
-        return kp_outstanding(&self.deliveries) - KP_READ(self.deliveries.tokens)
+        return kp_outstanding_records(&self.deliveries)
 
     cdef bint destroyed(self, int timeout_ms) noexcept nogil:
         """Whether librdkafka's threads have ended; waits for that."""

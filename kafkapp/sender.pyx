@@ -15,16 +15,17 @@ from kafkapp.buffers cimport PyBuffer_Release
 from kafkapp.client cimport Client
 from kafkapp.delivery cimport (
     KP_ADD,
-    KP_EPOCHS,
     KP_OBJECT,
     KP_PLAIN,
     KP_READ,
     KP_SET,
     Topic,
+    kp_epoch_count,
     kp_deliveries,
     kp_delivery,
     kp_delivery_new,
     kp_enter,
+    kp_epoch,
     kp_epoch_close,
     kp_epoch_done,
     kp_outstanding,
@@ -197,7 +198,7 @@ cdef class Sender:
         cdef rd_kafka_resp_err_t err
         cdef void *opaque
         cdef int64_t seen
-        cdef int slot
+        cdef kp_epoch *epoch
         cdef bint counted = False
         cdef bint copy = False if option is NO_COPY else copies(option)
         if client is None:
@@ -241,20 +242,19 @@ cdef class Sender:
             # 2. Entered and counted, and then found open: close() waits for this record. From here to the hand-over no
             # code but ours runs.
             kp_enter(d)
-            slot = KP_READ(d.epoch) & (KP_EPOCHS - 1)
-            KP_ADD(d.sent[slot], 1)
+            epoch = kp_epoch_count(d)
             counted = True
             try:
                 if KP_READ(client.state) != OPEN:
                     client.check_open()
                 rk = client.rk
                 rkt = <rd_kafka_topic_t *>(<Topic>topic).rkt
-                opaque = KP_PLAIN(slot)
+                opaque = KP_PLAIN(epoch)
                 if target is not None or (not copy and value.size):
                     delivery = kp_delivery_new(d)
                     if delivery is NULL:
                         raise MemoryError()
-                    delivery.epoch = slot
+                    delivery.epoch = epoch.index
                     delivery.kind = kind
                     delivery.topic = (<Topic>topic).index
                     # The state takes its references; settle_one() or, when the record is refused, release() drops them.
@@ -292,15 +292,19 @@ cdef class Sender:
                         raise KafkaException(too_large(client, c.key_size, c.size, kp_headers_size(c.headers)))
                     if err != RD_KAFKA_RESP_ERR__QUEUE_FULL or not block or passed(deadline):
                         return err
-                    KP_ADD(d.sent[slot], -1)        # a flush meanwhile does not wait for it
+                    KP_ADD(epoch.sent, -1)          # a flush meanwhile does not wait for it
                     counted = False
                     client.wait(seen, deadline, None)
-                    KP_ADD(d.sent[slot], 1)
+                    epoch = kp_epoch_count(d)
                     counted = True
+                    if delivery is NULL:
+                        opaque = KP_PLAIN(epoch)
+                    else:
+                        delivery.epoch = epoch.index
                     client.check_open()
             finally:
                 if counted:
-                    KP_ADD(d.sent[slot], -1)
+                    KP_ADD(epoch.sent, -1)
                 if delivery is not NULL:
                     release(d, delivery)
                 client.leave_sender()

@@ -21,9 +21,10 @@ import build_librdkafka
 
 SHORT = ["tests/test_producer_sync.py", "tests/test_producer_manual.py", "tests/test_callbacks.py",
          "tests/test_zero_copy.py", "tests/test_faults_sanitized.py", "tests/test_batch.py", "tests/test_columns.py",
-         "tests/test_cli_lines.py", "tests/test_aio.py", "tests/test_tls.py"]
+         "tests/test_cli_lines.py", "tests/test_aio.py", "tests/test_tls.py", "tests/test_broker_words.py"]
 # memcheck makes Python thirty times slower: what has bounds on time, or starts a Python, is left to the others.
-SHORT_VALGRIND = ["tests/test_producer_manual.py", "tests/test_zero_copy.py", "tests/test_faults_sanitized.py"]
+SHORT_VALGRIND = ["tests/test_producer_manual.py", "tests/test_zero_copy.py", "tests/test_faults_sanitized.py",
+                  "tests/test_broker_words.py"]
 # Without the GIL, under ThreadSanitizer: twenty times slower, and each Python that a test starts is.
 SHORT_THREADS = ["tests/test_freethreading.py", "tests/test_threads.py", "tests/test_faults_threads.py", "tests/test_closing.py",
                  "tests/test_producer_sync.py", "tests/test_producer_manual.py", "tests/test_callbacks.py"]

@@ -42,14 +42,14 @@ static struct { /* with the GIL */
 
 static void settle_batch(kp_batch *batch) {
     int64_t i;
-    int epoch = batch->epoch;
+    kp_epoch *epoch = batch->epoch;
     for (i = 0; i < batch->count; i++) {
         COUNT(books.wrong, batch->errors[i] == RD_KAFKA_RESP_ERR__IN_PROGRESS);
         COUNT(books.wrong, batch->errors[i] == 0 && batch->partitions[i] < 0);
     }
     kp_slot_back(&d, batch);
-    KP_ADD(d.done[epoch], 1);
     KP_ADD(d.tokens, -1);
+    KP_ADD(epoch->done, 1);
     kp_batch_free(batch);
     COUNT(books.batches, 1);
 }
@@ -61,11 +61,11 @@ static void settle(void) {
         const kp_report *report = &d.reports[i];
         kp_delivery *delivery = report->delivery;
         if (delivery) {
-            int64_t *done = &d.done[delivery->epoch];
+            kp_epoch *epoch = kp_epoch_at(&d, delivery->epoch);
             COUNT(books.wrong, delivery->target != &target || !delivery->in_use);
             COUNT(books.wrong, report->topic != &topic || report->message->_private != delivery);
             kp_delivery_back(&d, delivery);
-            KP_ADD(*done, 1);
+            KP_ADD(epoch->done, 1);
             COUNT(books.settled, 1);
         } else {
             settle_batch(report->batch);
@@ -110,7 +110,8 @@ static int32_t some_partition(unsigned *seed) {
 
 static void send_record(unsigned *seed) {
     kp_record record = {.value = "value", .size = 5};
-    int how = rand_r(seed) % 16, plain = how & 1, slot;
+    int how = rand_r(seed) % 16, plain = how & 1;
+    kp_epoch *epoch;
     kp_delivery *delivery = NULL;
     record.partition = some_partition(seed);
     record.flags = how & 2 ? RD_KAFKA_MSG_F_COPY : 0;
@@ -120,15 +121,14 @@ static void send_record(unsigned *seed) {
         record.headers = some_headers(), record.timestamp = how & 4 ? 1700000000000 : 0;
     GIL_TAKE();
     kp_enter(&d);
-    slot = (int)(KP_READ(d.epoch) & (KP_EPOCHS - 1));
+    epoch = kp_epoch_count(&d);
     if (!plain) {
         delivery = kp_delivery_new(&d);
-        delivery->epoch = (uint8_t)slot;
+        delivery->epoch = epoch->index;
         delivery->target = &target;
     }
-    KP_ADD(d.sent[slot], 1);
-    if (kp_produce(rk, rkt, &record, plain ? KP_PLAIN(slot) : delivery)) {
-        KP_ADD(d.sent[slot], -1);
+    if (kp_produce(rk, rkt, &record, plain ? KP_PLAIN(epoch) : delivery)) {
+        KP_ADD(epoch->sent, -1);
         if (record.headers)
             rd_kafka_headers_destroy(record.headers);
         if (delivery)
@@ -196,8 +196,8 @@ static void end_sending(kp_batch *batch, int64_t accepted) {
         return;
     }
     kp_slot_back(&d, batch);
-    KP_ADD(d.sent[batch->epoch], -1);
     KP_ADD(d.tokens, -1);
+    KP_ADD(batch->epoch->sent, -1);
     kp_batch_free(batch);
     COUNT(books.empty, 1);
 }
@@ -216,11 +216,10 @@ static void send_batch(PyObject *owner, unsigned *seed) {
     records.partitions = rand_r(seed) % 3 ? NULL : columns.partitions;
     records.timestamps = rand_r(seed) % 6 ? NULL : columns.timestamps;
     records.headers = rand_r(seed) % 6 ? NULL : some_headers();
-    batch->epoch = (uint8_t)(KP_READ(d.epoch) & (KP_EPOCHS - 1));
+    batch->epoch = kp_epoch_count(&d);
     kp_slot_take(&d, batch, owner);
     COUNT(books.begun, 1);
     kp_enter(&d);
-    KP_ADD(d.sent[batch->epoch], 1);
     KP_ADD(d.tokens, 1);
     GIL_GIVE();
     for (;;) {
@@ -283,6 +282,15 @@ static void flush(void) {
     GIL_GIVE();
 }
 
+/* One whose time is over at once. */
+static void give_up_flush(void) {
+    int64_t epoch;
+    GIL_TAKE();
+    epoch = kp_epoch_close(&d);
+    GIL_GIVE();
+    kp_epoch_done(&d, epoch);
+}
+
 static int count_object(PyObject *object, void *count) {
     (void)object;
     ++*(int64_t *)count;
@@ -320,8 +328,10 @@ static void *run(void *number) {
             send_record(&seed);
         else if (what < 85)
             send_batch(&owner, &seed);
-        else if (what < 90)
+        else if (what < 88)
             flush();
+        else if (what < 90)
+            give_up_flush();
         else if (what < 93)
             visit();
         else if (what < 96)
@@ -377,6 +387,45 @@ static int finishes(void) {
     return ended;
 }
 
+/* A thousand flushes that have given up: each knows its own records, and the next does not wait for what is sent after it.
+ * Then as many for one record that is never reported, of others that are: epochs are used again. */
+#define FLUSHES 1000
+static int epochs(void) {
+    kp_epoch *sent[FLUSHES], *stuck, *later;
+    int64_t marks[FLUSHES];
+    uint32_t made;
+    int i;
+    for (i = 0; i < FLUSHES; i++) {
+        sent[i] = kp_epoch_count(&d);
+        marks[i] = kp_epoch_close(&d);
+        if (kp_epoch_close(&d) != marks[i] || kp_epoch_done(&d, marks[i]))
+            return 0;
+    }
+    later = kp_epoch_count(&d);
+    for (i = FLUSHES - 1; i > 0; i--)
+        KP_ADD(sent[i]->done, 1);
+    if (kp_epoch_done(&d, marks[0]) || kp_epoch_done(&d, marks[FLUSHES - 1]) || kp_outstanding(&d) != 2)
+        return 0;
+    KP_ADD(sent[0]->done, 1);
+    if (!kp_epoch_done(&d, marks[FLUSHES - 1]) || kp_epoch_done(&d, d.epoch))
+        return 0;
+    KP_ADD(later->done, 1);
+    if (!kp_epoch_done(&d, d.epoch) || kp_outstanding(&d))
+        return 0;
+    stuck = kp_epoch_count(&d);
+    made = d.epochs;
+    for (i = 0; i < 100 * FLUSHES; i++) {
+        kp_epoch *epoch;
+        kp_epoch_close(&d);
+        epoch = kp_epoch_count(&d);
+        if (kp_epoch_done(&d, kp_epoch_close(&d)))
+            return 0;
+        KP_ADD(epoch->done, 1);
+    }
+    KP_ADD(stuck->done, 1);
+    return d.epochs == made && kp_epoch_done(&d, d.epoch) && made < FLUSHES + 8;
+}
+
 static void *grow(void *which) {
     PyObject owner = {.ob_refcnt = (Py_ssize_t)(uintptr_t)which};
     many_batches(&owner);
@@ -407,11 +456,12 @@ static int open_client(void) {
 int main(int n, char **arguments) {
     pthread_t server, pollers[POLLERS], senders[SENDERS], growing[2];
     unsigned seed = n > 1 ? (unsigned)strtoul(arguments[1], NULL, 0) : 1;
+    uint32_t slot = 0;
     int i, bad;
     rounds = n > 2 ? atoi(arguments[2]) : rounds;
     if (!open_client())
         return 2;
-    if (!wakes() || !finishes())
+    if (!wakes() || !finishes() || !epochs())
         _exit(3); /* librdkafka's threads still run */
     fill_columns();
     pthread_create(&server, NULL, serve, NULL);
@@ -436,7 +486,7 @@ int main(int n, char **arguments) {
            (long long)books.items, (long long)books.finished, (long long)books.empty, (long long)books.others,
            (long long)kp_outstanding(&d), (long long)(d.made - d.pooled), d.users, (long long)books.wrong);
     bad = kp_outstanding(&d) != 0 || d.made != d.pooled || d.tokens != 0 || d.users != 0 || books.wrong != 0 ||
-          kp_slot_in_use(&d) != NULL || books.settled != books.accepted || books.begun != books.batches + books.empty;
+          kp_slot_in_use(&d, &slot) != NULL || books.settled != books.accepted || books.begun != books.batches + books.empty;
     rd_kafka_topic_destroy(rkt);
     rd_kafka_queue_destroy(d.queue);
     rd_kafka_destroy(rk);

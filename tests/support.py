@@ -3,6 +3,7 @@
 Layer: tests. Knows kafkapp only through objects that are handed in.
 """
 import asyncio
+import ctypes
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import kafkapp
+import kafkapp.delivery
 
 ROOT = Path(__file__).resolve().parent.parent
 NOWHERE = "127.0.0.1:1"             # nothing listens there: connecting is refused at once
@@ -23,6 +25,11 @@ LIBRDKAFKA = tuple(map(int, kafkapp.librdkafka_version().split("-")[0].split("."
 def needs(feature):
     """Skips a test where the librdkafka in use was built without a feature, as on a machine without OpenSSL's headers."""
     return pytest.mark.skipif(feature not in kafkapp.librdkafka_features(), reason=f"this librdkafka has no {feature}")
+
+
+def keeps_words():
+    """Whether kafkapp's librdkafka is one with csrc/patches/freed-error-text.patch: the broker's words arrive."""
+    return hasattr(ctypes.CDLL(kafkapp.delivery.__file__), "rd_kafka_kafkapp_produce_errstr")
 
 
 class Reports:

@@ -13,12 +13,12 @@ CARELESS = [
     ("delivery.c", "__atomic_store_n(&d->finished, batch, __ATOMIC_SEQ_CST)", "d->finished = batch", "kp_finish"),
     ("rounds.c", "__atomic_store_n(&batch->errors[index], message->err, __ATOMIC_RELAXED)",
      "batch->errors[index] = message->err", "read_event"),
-    ("batch.c", "__atomic_fetch_add(&d->batched[batch->epoch], n, __ATOMIC_SEQ_CST)", "d->batched[batch->epoch] += n",
+    ("batch.c", "__atomic_fetch_add(&batch->epoch->batched, n, __ATOMIC_SEQ_CST)", "batch->epoch->batched += n",
      "kp_batch_send"),
     ("batch.c", "return __atomic_sub_fetch(&batch->remaining, refused + 1, __ATOMIC_SEQ_CST) == 0",
      "return (batch->remaining -= refused + 1) == 0", "kp_batch_sent"),
-    ("rounds.c", "__atomic_store_n(&d->done[i], d->done[i] + plain[i], __ATOMIC_SEQ_CST)", "d->done[i] += plain[i]",
-     "read_event"),
+    ("rounds.c", "__atomic_store_n(&epoch->done, epoch->done + count, __ATOMIC_SEQ_CST)", "epoch->done += count",
+     "count_done"),
 ]
 
 

@@ -7,25 +7,26 @@ from array import array
 import pytest
 from faultkit import make
 from scripted_broker import ScriptedBroker, answer
-from support import LIBRDKAFKA, Reports
+from support import HELD, LIBRDKAFKA, Reports
 
 from kafkapp import ErrorCode, PersistedStatus, ProducerRecord
 
 POLICY_VIOLATION = 44
 DUPLICATE_SEQUENCE_NUMBER = 46
 INVALID_RECORD = 87
-LINGER = {"linger.ms": 300}     # several records make one request
 UNKNOWN = -1001
 
 
 def send_some(producer, count=5, partition=0):
     """What becomes of records that were sent one by one, and of a batch, each of them in one request."""
     reports = Reports()
+    producer.fetch_broker_metadata("t")
     for number in range(count):
         producer.send(ProducerRecord("t", partition, value=b"v", id=number), reports)
     producer.flush(20)
     batch = producer.send_batch("t", [b"v"] * count, partition=partition)
-    assert batch.wait(20)
+    producer.flush(20)
+    assert batch.done
     return sorted((metadata.record_id, metadata, error) for metadata, error in reports.calls), batch
 
 
@@ -36,7 +37,7 @@ def offsets(told):
 @pytest.mark.parametrize("kind", ["Auto", "Manual"])
 @pytest.mark.parametrize("offset", [-1, 0, 700])
 def test_of_a_refused_request_no_offset_is_known(kind, offset):
-    with ScriptedBroker(lambda asked: answer(POLICY_VIOLATION, offset, 5)) as broker, make(kind, broker, LINGER) as producer:
+    with ScriptedBroker(lambda asked: answer(POLICY_VIOLATION, offset, 5)) as broker, make(kind, broker, HELD) as producer:
         told, batch = send_some(producer)
     assert [asked.count for asked in broker.requests] == [5, 5]
     assert offsets(told) == [None] * 5 and list(batch.offsets) == [UNKNOWN] * 5
@@ -46,7 +47,7 @@ def test_of_a_refused_request_no_offset_is_known(kind, offset):
 
 
 def test_control_of_a_taken_one_each_is():
-    with ScriptedBroker(lambda asked: answer(0, 700 + 10 * asked.number, 5)) as broker, make("Auto", broker, LINGER) as producer:
+    with ScriptedBroker(lambda asked: answer(0, 700 + 10 * asked.number, 5)) as broker, make("Auto", broker, HELD) as producer:
         told, batch = send_some(producer)
     assert offsets(told) == [700, 701, 702, 703, 704] and list(batch.offsets) == [710, 711, 712, 713, 714]
     assert {metadata.timestamp.ms for _, metadata, _ in told} == {5}
@@ -55,15 +56,18 @@ def test_control_of_a_taken_one_each_is():
 @pytest.mark.parametrize("kind", ["Auto", "Manual"])
 def test_partitions_that_are_answered_differently(kind):
     answers = {0: answer(0, 40), 1: answer(POLICY_VIOLATION), 2: answer(0, 0), 3: answer(INVALID_RECORD, 9)}
-    with ScriptedBroker(lambda asked: answers[asked.partition], partitions=4) as broker, make(kind, broker, LINGER) as producer:
+    with ScriptedBroker(lambda asked: answers[asked.partition], partitions=4) as broker, make(kind, broker, HELD) as producer:
         reports = Reports()
+        producer.fetch_broker_metadata("t")
         for number in range(20):
             producer.send(ProducerRecord("t", number % 4, value=b"v", id=number), reports)
         producer.flush(20)
         batch = producer.send_batch("t", [b"v"] * 20, partition=0)
-        assert batch.wait(20)
+        producer.flush(20)
+        assert batch.done
         mixed = producer.send_batch("t", [b"v"] * 20, partition=array("i", [number % 4 for number in range(20)]))
-        assert mixed.wait(20)
+        producer.flush(20)
+        assert mixed.done
     found = {metadata.record_id: metadata.offset for metadata, _ in reports.calls}
     places = {0: 40, 2: 0}
     expected = [places[number % 4] + number // 4 if number % 4 in places else None for number in range(20)]
@@ -76,7 +80,7 @@ def test_partitions_that_are_answered_differently(kind):
 def test_a_duplicate_is_delivered_to_nobody_knows_where(kind):
     # An idempotent producer takes it for the answer that it had missed: delivered, and nobody knows at which offset.
     with ScriptedBroker(lambda asked: answer(DUPLICATE_SEQUENCE_NUMBER)) as broker, \
-            make(kind, broker, LINGER, {"enable.idempotence": True}) as producer:
+            make(kind, broker, HELD, {"enable.idempotence": True}) as producer:
         told, batch = send_some(producer)
     assert [error for *_, error in told] == [None] * 5 and set(batch.errors) == {0}
     assert offsets(told) == [None] * 5 and list(batch.offsets) == [UNKNOWN] * 5
@@ -88,7 +92,7 @@ def test_records_that_spoil_their_request(indexes):
     if LIBRDKAFKA < (2, 4):
         pytest.skip("before 2.4.0 librdkafka reads no errors of single records")
     errors = tuple((index, f"record {index} is bad") for index in indexes)
-    with ScriptedBroker(lambda asked: answer(INVALID_RECORD, -1, -1, errors)) as broker, make("Auto", broker, LINGER) as producer:
+    with ScriptedBroker(lambda asked: answer(INVALID_RECORD, -1, -1, errors)) as broker, make("Auto", broker, HELD) as producer:
         told, batch = send_some(producer)
     assert offsets(told) == [None] * 5 and list(batch.offsets) == [UNKNOWN] * 5
     # Of a single one librdkafka's interceptors give the others the same code.
@@ -100,20 +104,22 @@ def test_records_that_spoil_their_request(indexes):
 @pytest.mark.parametrize("kind", ["Auto", "Manual"])
 def test_without_acks_no_offset_is_known(kind, cluster, topic):
     # More of one request than librdkafka's "unknown" is below zero.
-    with make(kind, cluster, LINGER, acks=0) as producer:
+    with make(kind, cluster, HELD, acks=0) as producer:
         reports = Reports()
+        producer.fetch_broker_metadata(topic)
         for number in range(1500):
             producer.send(ProducerRecord(topic, 0, value=b"v", id=number), reports)
         producer.flush(20)
         batch = producer.send_batch(topic, [b"v"] * 1500, partition=0)
-        assert batch.wait(20)
+        producer.flush(20)
+        assert batch.done
     assert {metadata.offset for metadata, error in reports.calls if error is None} == {None} and len(reports.calls) == 1500
     assert set(batch.offsets) == {UNKNOWN} and set(batch.errors) == {0}
 
 
 @pytest.mark.parametrize("kind", ["Auto", "Manual"])
 def test_answers_that_never_come(kind, cluster, topic):
-    with make(kind, cluster, LINGER, {"message.timeout.ms": 9000, "request.timeout.ms": 1000, "retries": 0}) as producer:
+    with make(kind, cluster, {"linger.ms": 300, "message.timeout.ms": 9000, "request.timeout.ms": 1000, "retries": 0}) as producer:
         producer.send(ProducerRecord(topic, 0, value=b"v"))
         producer.flush(10)
         cluster.set_rtt(1, 10)
