@@ -319,7 +319,7 @@ class KafkaProducer(Outbox):
             pass  # a forked child, or closed at exit: nobody writes
         else:
             self._give_up_waiting()
-            self._producer.__del__()
+            self._producer._drop()
         reader = self._reader
         with suppress(RuntimeError):  # the loop is closed: it reads no more, and nobody is there to be called
             loop.call_soon_threadsafe(_let_go, loop, reader, {reader, self._writer}, self._outcomes())

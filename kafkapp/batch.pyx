@@ -186,14 +186,16 @@ cdef class Batch(Settled):
         cdef kp_epoch *epoch = self.batch.epoch
         cdef object callback = self.callback
         cdef Batch kept = self  # until this method returns: the caller has no reference, the user maybe none either
+        cdef Column nothing
         if holds is not None:
-            holds += [self.values, self.keys]   # first: it may find no memory
+            nothing = Column.__new__(Column)    # first: it may find no memory
+            holds += [self.values, self.keys]
+            self.values = self.keys = nothing
         kp_slot_back(d, self.batch)
         Py_DECREF(kept)         # the slot's reference
         self.callback = None
-        if holds is None:
-            self.values.release()
-            self.keys.release()
+        self.values.release()
+        self.keys.release()
         KP_SET(self.reported, True)
         if callback is not None and not (d.only_errors and not self.failed()):
             call_one(callback, self, raised)

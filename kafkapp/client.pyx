@@ -131,9 +131,9 @@ cdef class Client(Handle):
         return True
 
     cdef int check_blocking(self, str what) except -1:
-        self.check_open()
-        if self.in_callback():
+        if self.in_callback() and not self.foreign():       # open or not
             raise RuntimeError(f"{what} would wait for the callback that calls it")
+        self.check_open()
         if self.background and Py_IsFinalizing():
             raise RuntimeError(f"{what} would wait for ever: the interpreter has ended the producer's thread")
         return 0
@@ -162,7 +162,7 @@ cdef class Client(Handle):
             try:
                 if what == KP_SETTLE:
                     self.settle(None)
-                elif not self.tell():
+                elif not self.tell() and not self.foreign():
                     break
             except BaseException as exc:
                 if not self.foreign():

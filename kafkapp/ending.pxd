@@ -5,4 +5,4 @@ from libc.stdint cimport int64_t
 from kafkapp.client cimport Client
 
 cdef int close(Client client, int64_t deadline, int64_t last=*) except -1
-cdef int abandon(Client client) except -1
+cdef int abandon(Client client, bint wait) except -1

@@ -10,11 +10,13 @@ close() waits for three parties, none of which has to answer, and has a bound fo
   may wait for a lock that the caller of close() holds. So close() warns and returns; the callbacks that are due run,
   each once, on the thread that is in that one, which is the last to use the handle and so destroys it.
 
-A finalizer may run anywhere: within any lock, on the client's own background thread, in one of its callbacks. So it has
-a thread of its own close the client, and waits for that only while nothing shows that it is waited for itself.
+A finalizer may run anywhere: within any lock, on the client's own background thread, in one of its callbacks; and where
+the garbage collector calls it, within any call. So it has a thread of its own close the client. It waits for that only
+where the last reference was dropped, and only while nothing shows that it is waited for itself.
 """
 import atexit
 
+from kafkapp import log_lines
 from kafkapp.client import clients, on_drop
 from kafkapp.visible import start_thread
 
@@ -49,6 +51,9 @@ from kafkapp.timeouts cimport now, passed
 cdef enum:
     LAST_WAIT = 10000       # ms for clients that nobody closed
     CALLBACK_WAIT = 5000    # ms for one callback of the user's, beyond a close's own time
+
+
+cdef double LAST_LINES = 1      # seconds for the lines that are yet to be said
 
 
 # -- closed -----------------------------------------------------------------------------------------
@@ -223,7 +228,7 @@ cdef int lose(Client client) except -1:
 
 # -- dropped ----------------------------------------------------------------------------------------
 
-cdef int abandon(Client client) except -1:
+cdef int abandon(Client client, bint wait) except -1:
     """A finalizer's: deliver what can be delivered within a bound, lose no report."""
     cdef kp_deliveries *d = &client.deliveries
     cdef int64_t seen, left = -1, silent = 0
@@ -239,7 +244,7 @@ cdef int abandon(Client client) except -1:
         if not client.in_callback():        # else close_all() does it
             close(client, now() + LAST_WAIT)
         return 0
-    while KP_READ(client.dropping) and not client.in_callback():
+    while wait and KP_READ(client.dropping) and not client.in_callback():
         seen = kp_rounds(d)
         if kp_outstanding(d) != left:
             left, silent = kp_outstanding(d), now() + SILENCE
@@ -257,7 +262,7 @@ cdef int abandon(Client client) except -1:
 
 @on_drop
 def drop(Client client not None):
-    abandon(client)
+    abandon(client, False)
 
 
 cdef int close_dropped(Client client) except -1:
@@ -319,3 +324,4 @@ def close_all():
             report(exc)
             deadline = 0
             close(client, 0, last)      # interrupted: once more, without waiting
+    log_lines.wait(LAST_LINES)

@@ -1,7 +1,8 @@
 """Logs, errors, statistics and token refreshes: the events of librdkafka that are no delivery reports.
 
 Layer L3: calls the user's callbacks for them, each on the thread that serves the queue; what a callback raises goes
-to sys.unraisablehook, since it is no answer to what that thread was asked to do.
+to sys.unraisablehook, since it is no answer to what that thread was asked to do. What goes to `logging` for want of a
+callback is said by a thread of its own: see log_lines.
 """
 from collections.abc import Mapping
 from time import time
@@ -9,18 +10,15 @@ from time import time
 cimport cython
 
 from kafkapp.config import is_sensitive, redact
+from kafkapp.log_lines import logger, say
 
-from kafkapp.delivery cimport call, report_all
+from kafkapp.delivery cimport call, report, report_all
 from kafkapp.errors cimport new_error
+from kafkapp.forks cimport forks
 from kafkapp.librdkafka cimport *
 
 # syslog's levels to logging's; syslog's notice (5) has no counterpart of its own.
 LOGGING_LEVELS = (50, 50, 50, 40, 30, 20, 20, 10)
-
-
-def logger():
-    import logging      # here: an import of kafkapp must not pay for it
-    return logging.getLogger("kafkapp")
 
 
 @cython.final
@@ -73,7 +71,14 @@ cdef class EventHandlers:
         return tell(self.to_logging, (LOGGING_LEVELS[min(max(level, 0), 7)], text(facility), said))
 
     def to_logging(self, int level, str facility, str message):
-        logger().log(level, "%s %s %s", line(self.name), line(facility), line(message))
+        say(self.log, level, facility, message)
+
+    def log(self, int level, str facility, str message):
+        """The thread's of log_lines."""
+        try:
+            logger().log(level, "%s %s %s", line(self.name), line(facility), line(message))
+        except BaseException as exc:
+            report(exc)
 
     cdef int on_error(self, rd_kafka_t *rk, rd_kafka_event_t *event) except -1:
         cdef rd_kafka_resp_err_t err = rd_kafka_event_error(event)
@@ -97,11 +102,16 @@ cdef class EventHandlers:
         return f"{message}: {self.refusal.rpartition('callback failed: ')[2]}"
 
     cdef int on_token_refresh(self, rd_kafka_t *rk, rd_kafka_event_t *event) except -1:
+        cdef int before = forks()
         if self.token_cb is None:
             return 0
         try:
             answer = self.token_cb(text(rd_kafka_event_config_string(event)))
+            if forks() != before:
+                return 0        # the child of a callback that forked: librdkafka's locks are as other threads held them
         except BaseException as exc:
+            if forks() != before:
+                return pass_on([exc])
             # The reason goes to librdkafka's log and error event: the type alone, for the text may hold a secret.
             return self.no_token(rk, f"oauthbearer_token_refresh_cb raised {type(exc).__name__}", exc)
         try:

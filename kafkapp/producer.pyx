@@ -22,6 +22,9 @@ from kafkapp.sender cimport copies
 from kafkapp.timeouts cimport deadline_of, passed, remaining
 from kafkapp.transactions cimport Transactional
 
+cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(object thing)
+
 cdef object BLOCK = ActionWhileQueueIsFull.Block
 cdef object NO_BLOCK = ActionWhileQueueIsFull.NoBlock
 cdef object NO_COPY = SendOption.NoCopyRecordValue
@@ -82,7 +85,8 @@ cdef class Producer(Transactional):
         """Give up all records in flight: those in the queue fail with RD_KAFKA_RESP_ERR__PURGE_QUEUE, those on their
         way, which may still arrive, with RD_KAFKA_RESP_ERR__PURGE_INFLIGHT.
 
-        Blocks until librdkafka has purged; the reports follow as always.
+        Blocks until librdkafka has purged, at most a second: a thread of its that waits for a name server purges
+        afterwards. The reports follow as always.
 
         Raises:
             RuntimeError: inside a callback of this producer, after `close`, or in a forked child.
@@ -94,8 +98,9 @@ cdef class Producer(Transactional):
         """Flush, and end: when this returns every record has been reported and every callback has returned.
 
         Blocks, without the GIL. When the time is over what is in flight is purged, and its callbacks run with
-        RD_KAFKA_RESP_ERR__PURGE_QUEUE or RD_KAFKA_RESP_ERR__PURGE_INFLIGHT. Closing again does nothing. Ctrl-C leaves
-        the producer open.
+        RD_KAFKA_RESP_ERR__PURGE_QUEUE or RD_KAFKA_RESP_ERR__PURGE_INFLIGHT; a callback that goes on for five seconds
+        more is left to the background thread, with a RuntimeWarning, and so are those after it. Closing again does
+        nothing. Ctrl-C leaves the producer open.
 
         Args:
             timeout: seconds (int, float or timedelta), None waits for as long as records may live
@@ -134,7 +139,12 @@ cdef class Producer(Transactional):
 
     def __del__(self):
         if self.client is not None:
-            abandon(self.client)
+            # Its last reference is gone; or the garbage collector has one more, or who calls this.
+            abandon(self.client, Py_REFCNT(self) == 1)
+
+    def _drop(self):
+        """As the last reference to it goes. For kafkapp.aio."""
+        abandon(self.opened(), True)
 
     def __repr__(self):
         if self.client is None:

@@ -6,7 +6,9 @@ import faulthandler
 import json
 import os
 import random
+import shutil
 import signal
+import subprocess
 import time
 import uuid
 from pathlib import Path
@@ -85,6 +87,19 @@ def pytest_configure(config):
 
 def pytest_report_header(config):
     return f"faults: {config.getoption('--faults')}, --faults-seed={config.getoption('--faults-seed')}"
+
+
+@pytest.fixture
+def silent(tmp_path, monkeypatch):
+    """A file: whose name is written into it, of that host the name server keeps silent in programs that are started now."""
+    if not shutil.which("cc"):
+        pytest.skip("needs a C compiler")
+    library, file = tmp_path / "resolver.so", tmp_path / "silent"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", Path(__file__).with_name("silent_resolver.c"), "-o", library, "-ldl"], check=True,
+                   timeout=60)
+    monkeypatch.setenv("LD_PRELOAD", str(library))
+    monkeypatch.setenv("SILENT_RESOLVER", str(file))
+    return file
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ LAYERS = [
     {"librdkafka"},
     {"librdkafka_mock", "buffers"},
     {"errors", "forks", "visible", "timeouts", "options", "metadata", "timestamp", "config", "servers", "java_properties", "mockargs"},
-    {"numbers", "views"},
+    {"numbers", "views", "log_lines"},
     {"records"},
     {"delivery", "conf"},
     {"events", "columns"},
