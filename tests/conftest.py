@@ -117,6 +117,8 @@ def faults(request):
 
 
 def pytest_collection_modifyitems(config, items):
+    for item in items:      # for `pytest -n 2 --dist loadgroup`: a file has its fixtures once, and a run one real Kafka
+        item.add_marker(pytest.mark.xdist_group("kafka" if "real_kafka" in item.path.parts else item.path.stem))
     if config.getoption("--faults") == "thorough":
         for item in items:
             item.add_marker(pytest.mark.timeout(1800))      # thousands of rounds; each has a bound of its own

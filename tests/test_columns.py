@@ -278,7 +278,7 @@ VALUES = [b"a", b"b", b"c"]
         Key(None),
         None,
     ],
-    ids=repr,
+    ids=lambda key: f"{type(key).__name__}-{plain(key)}",
 )
 def test_one_key_for_all(check, key):
     check(VALUES, VALUES, keys=key, expected_keys=[plain(key)] * 3)
