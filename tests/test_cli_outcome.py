@@ -209,4 +209,4 @@ def test_a_reader_that_went_away_is_no_traceback(to):
     process.stdin = None
     process.wait(30)
     with process.stderr as err:
-        assert (process.returncode, err.read()) == (1, b"")
+        assert (process.returncode, err.read()) == (128 + signal.SIGPIPE, b"")
