@@ -1,5 +1,7 @@
 """Everything in this folder runs against a real Apache Kafka: `pytest -m kafka` runs it alone."""
 
+import contextlib
+import os
 import pathlib
 
 import pytest
@@ -14,6 +16,7 @@ from kafka_fixtures import (  # noqa: F401  (pytest finds fixtures and hooks by 
     topic,
     verdict_of,
 )
+from kafka_jars import KafkaUnavailable, find_jars
 
 HERE = pathlib.Path(__file__).parent
 
@@ -22,3 +25,11 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.kafka)
+
+
+def pytest_collection_finish(session):
+    # By Maven, the first time on a machine: it is not to count as the time of the test that comes first.
+    ours = any(HERE in item.path.parents for item in session.items)
+    if ours and not session.config.option.collectonly and not os.environ.get("KAFKAPP_TEST_BOOTSTRAP"):
+        with contextlib.suppress(KafkaUnavailable):
+            find_jars()

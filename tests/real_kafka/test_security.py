@@ -198,7 +198,7 @@ TLS_REFUSED = {
     "no client certificate": ("MUTUAL", lambda w: {"ssl_ca_location": w.authority.file}, ["bad certificate", "certificate required"]),
     "strange client certificate": ("MUTUAL", lambda w: {
         "ssl_ca_location": w.authority.file, "ssl_certificate_location": w.strange_certificate,
-        "ssl_key_location": w.strange_key}, ["certificate unknown", "unknown ca", "bad certificate"]),
+        "ssl_key_location": w.strange_key}, ["certificate unknown", "unknown ca", "bad certificate", "certificate required"]),
     "plain text behind it": ("PLAINTEXT", lambda w: {"ssl_ca_location": w.authority.file}, ["SSL handshake failed", "Disconnected"]),
 }
 
