@@ -40,10 +40,10 @@ cdef class Request:
         except BaseException as exc:
             self.failure = exc
         finally:
+            KP_SET(self.over, True)     # after the failure, and what call() has found; before who waits is woken
             with nogil:
                 rd_kafka_queue_yield(self.client.deliveries.queue)
             self.client.leave()
-            KP_SET(self.over, True)     # after the failure, and what call() has found
             self.done.set()
 
     cdef int start(self, Client client, int64_t deadline) except -1:

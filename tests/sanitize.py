@@ -95,6 +95,7 @@ import pytest
 sys.exit(pytest.main(sys.argv[1:]))
 """
 STRESS = ["tests/stress_delivery.c", "csrc/delivery.c", "csrc/rounds.c", "csrc/kept.c", "csrc/batch.c", "csrc/produce.c"]
+WRAPPED = ["rd_kafka_queue_poll", "malloc", "calloc", "realloc"]     # what the stress makes happen at will
 NOGIL = ROOT / "tests" / "stress_nogil.h"
 
 
@@ -210,7 +211,7 @@ def build_stress(kind, cache, prefix=None, nogil=False, csrc=None):
         sources += [ROOT / "tests" / "stress_c11threads.c"] if kind == "tsan" else []
     run(["gcc", *FLAGS[kind].split(), *(["-include", NOGIL] if nogil else []), "-I", ROOT / "csrc",
          *(f"-I{folder}" for folder in python_headers()), *cflags, *sources, *ldflags, "-lpthread",
-         "-Wl,--wrap=rd_kafka_queue_poll", "-o", program])
+         *(f"-Wl,--wrap={name}" for name in WRAPPED), "-o", program])
     return program
 
 

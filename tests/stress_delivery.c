@@ -387,6 +387,55 @@ static int finishes(void) {
     return ended;
 }
 
+/* Without memory each call says so, has changed nothing, and goes on when there is some. Before anything else is in the pool. */
+static int no_memory;
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *old, size_t size);
+void *__wrap_malloc(size_t size) {
+    return no_memory ? NULL : __real_malloc(size);
+}
+void *__wrap_calloc(size_t count, size_t size) {
+    return no_memory ? NULL : __real_calloc(count, size);
+}
+void *__wrap_realloc(void *old, size_t size) {
+    return no_memory ? NULL : __real_realloc(old, size);
+}
+
+static int without_memory(void) {
+    PyObject owner = {.ob_refcnt = 1};
+    kp_epoch *sent[2 * KP_FIRST_EPOCHS];
+    kp_delivery *delivery;
+    kp_batch *batch;
+    int64_t mark, epoch = d.epoch;
+    uint32_t slot = 0;
+    int i, good;
+    no_memory = 1;
+    good = !kp_delivery_new(&d) && !kp_batch_new(5);
+    for (i = 0; i < 2 * KP_FIRST_EPOCHS; i++) {
+        sent[i] = kp_epoch_count(&d);
+        mark = kp_epoch_close(&d);
+        good &= mark == (d.epoch > epoch ? d.epoch - 1 : d.epoch) && !kp_epoch_done(&d, mark); /* waits for all, if not for less */
+        epoch = d.epoch;
+    }
+    no_memory = 0;
+    good &= kp_epoch_close(&d) == epoch && d.epoch == epoch + 1;
+    for (i = 0; i < 2 * KP_FIRST_EPOCHS; i++)
+        KP_ADD(sent[i]->done, 1);
+    good &= kp_epoch_done(&d, d.epoch) && kp_outstanding(&d) == 0;
+    batch = kp_batch_new(5);
+    no_memory = 1;
+    good &= !kp_slot_take(&d, batch, &owner) && owner.ob_refcnt == 1 && !kp_slot_in_use(&d, &slot);
+    no_memory = 0;
+    good &= kp_slot_take(&d, batch, &owner) && kp_slot_in_use(&d, &slot) == batch;
+    kp_slot_back(&d, batch);
+    kp_batch_free(batch);
+    delivery = kp_delivery_new(&d);
+    kp_delivery_back(&d, delivery);
+    return good && d.made == d.pooled;
+}
+
 /* A thousand flushes that have given up: each knows its own records, and the next does not wait for what is sent after it.
  * Then as many for one record that is never reported, of others that are: epochs are used again. */
 #define FLUSHES 1000
@@ -461,7 +510,7 @@ int main(int n, char **arguments) {
     rounds = n > 2 ? atoi(arguments[2]) : rounds;
     if (!open_client())
         return 2;
-    if (!wakes() || !finishes() || !epochs())
+    if (!wakes() || !finishes() || !without_memory() || !epochs())
         _exit(3); /* librdkafka's threads still run */
     fill_columns();
     pthread_create(&server, NULL, serve, NULL);

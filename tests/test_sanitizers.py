@@ -4,6 +4,7 @@ Layer: fault tests. What is quick of tests/sanitize.py; that says what the machi
 """
 import re
 import shutil
+import subprocess
 
 import pytest
 import sanitize
@@ -64,3 +65,14 @@ def test_thread_sanitizer_names_a_race_in_csrc(file, careful, careless, function
         if code == 66 and "data race" in text and f"#0 {function} " in text:
             return
     pytest.fail(text)
+
+
+def test_csrc_tells_a_machine_of_32_bits(tmp_path):
+    needs("asan")
+    source = tmp_path / "small.c"
+    for more, words in [("", None), ("#undef UINTPTR_MAX\n#define UINTPTR_MAX 0xffffffffu\n", "needs a machine with 64-bit pointers")]:
+        source.write_text(f'#include <stdint.h>\n{more}#include "delivery.h"\n')
+        result = subprocess.run(["gcc", "-fsyntax-only", "-I", sanitize.ROOT / "csrc", *sanitize.installed().cflags,
+                                          *(f"-I{folder}" for folder in sanitize.python_headers()), source],
+                                         capture_output=True, text=True, check=False)
+        assert (result.returncode == 0) == (words is None) and (words or "") in result.stderr, result.stderr
