@@ -10,7 +10,6 @@ import os
 import socket
 import threading
 import weakref
-from _thread import start_new_thread
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
@@ -26,6 +25,7 @@ from kafkapp.metadata import BrokerMetadata
 from kafkapp.options import EventsPollingOption
 from kafkapp.producer import KafkaAsyncProducer
 from kafkapp.timeouts import seconds_of
+from kafkapp.visible import start_thread
 
 __all__ = ["KafkaProducer", "SendFuture"]
 
@@ -33,6 +33,7 @@ Timeout = int | float | timedelta | None
 T = TypeVar("T")
 PUSH = 0.02  # seconds between two looks of the thread that ends lingering, whether that is still wanted
 PURGE_WAIT = 1  # seconds for the reports of purged records; librdkafka's own end waits for those that take longer
+LAST_WAIT = 10  # seconds for a producer that is dropped to deliver
 FATAL_LOOK = 0.5  # seconds between two looks for records that come back to the queue after a fatal error
 ONE = (1).to_bytes(8, "little")  # what an eventfd is written
 
@@ -176,7 +177,7 @@ class KafkaProducer(Outbox):
         if self._enough is None:
             enough = threading.Event()
             try:
-                start_new_thread(_push, (self._producer, enough))
+                start_thread(partial(_push, self._producer, enough))
             except RuntimeError:
                 return  # there are too many threads: what lingers is sent when its time has come
             self._enough = enough
@@ -319,12 +320,28 @@ class KafkaProducer(Outbox):
             pass  # a forked child, or closed at exit: nobody writes
         else:
             self._give_up_waiting()
+            if self._close_elsewhere(loop):
+                return
             self._producer._drop()
         reader = self._reader
         with suppress(RuntimeError):  # the loop is closed: it reads no more, and nobody is there to be called
             loop.call_soon_threadsafe(_let_go, loop, reader, {reader, self._writer}, self._outcomes())
             self._reader = self._writer = -1
         self._release()
+
+
+    def _close_elsewhere(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Dropped in its loop, which goes on: a thread waits for the deliveries. Returns whether there is one."""
+        if not self._runs_here():
+            return False
+        self._producer._warn_open()
+        descriptors = {self._reader, self._writer}
+        try:
+            start_thread(partial(_close_dropped, self._producer, loop, self._reader, descriptors, self._outcomes()))
+        except RuntimeError:
+            return False
+        self._reader = self._writer = -1
+        return True
 
 
 def _on_ready(producer: "weakref.ref[KafkaProducer]", descriptor: int) -> None:
@@ -353,7 +370,7 @@ def _in_thread(loop: asyncio.AbstractEventLoop, function: Callable[..., T], *arg
     """A future of what `function(*args)` returns or raises, which runs in a thread of its own."""
     future: asyncio.Future[T] = loop.create_future()
     try:
-        start_new_thread(_run, (future, function, args))
+        start_thread(partial(_run, future, function, args))
     except RuntimeError as exc:
         raise KafkaException(ErrorCode.RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, f"no thread: {exc}") from exc
     return future
@@ -376,6 +393,18 @@ def _set_result(future: "asyncio.Future[T]", result: T) -> None:
 def _set_exception(future: "asyncio.Future[Any]", exc: BaseException) -> None:
     if not future.done():
         future.set_exception(exc)
+
+
+def _close_dropped(producer: KafkaAsyncProducer, loop: asyncio.AbstractEventLoop, reader: int, descriptors: set[int],
+                   outcomes: Outcomes) -> None:
+    try:
+        producer.close(LAST_WAIT)
+    finally:
+        try:
+            loop.call_soon_threadsafe(_let_go, loop, reader, descriptors, outcomes)
+        except RuntimeError:  # it is closed by now
+            for descriptor in descriptors:
+                os.close(descriptor)
 
 
 def _let_go(loop: asyncio.AbstractEventLoop, reader: int, descriptors: set[int], outcomes: Outcomes) -> None:

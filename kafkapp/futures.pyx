@@ -390,6 +390,11 @@ cdef class Outbox:
         """The loop that it is driven by, None before the first use."""
         return self.outcomes.loop
 
+    def _runs_here(self):
+        """Whether its loop runs in this thread."""
+        return (self.outcomes.loop is not None and self.outcomes.thread == PyThread_get_thread_ident()
+                and self.outcomes.is_running())
+
     def _take(self, make, *args):
         """Make the producer that hands over, once."""
         cdef Sender made

@@ -387,6 +387,9 @@ cdef class Sender:
         finally:
             client.leave()
 
+    def _warn_open(self):
+        self.opened().warn_open()
+
     def _fatal(self):
         """Whether the producer has failed."""
         cdef Client client = self.opened()

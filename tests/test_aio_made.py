@@ -13,10 +13,10 @@ SECONDS = 10
 
 
 def test_without_threads(broker, topic, monkeypatch):
-    def refuse(function, args):
+    def refuse(function):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(aio, "start_new_thread", refuse)
+    monkeypatch.setattr(aio, "start_thread", refuse)
 
     async def go():
         producer = KafkaProducer(properties(broker, linger_ms=100))

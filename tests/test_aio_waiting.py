@@ -301,6 +301,21 @@ def test_a_run_that_ends_with_records_in_flight(what):
     assert out.splitlines() == ["10", "{'RD_KAFKA_RESP_ERR__MSG_TIMED_OUT'}"]
 
 
+def test_a_producer_that_is_dropped_in_its_loop_does_not_hold_it_up(cluster, topic):
+    async def go():
+        producer = KafkaProducer(properties(cluster, QUIET, linger_ms=0))
+        await producer.send(ProducerRecord(topic, 0, value=b"v"))
+        cluster.broker_down(1)
+        future = producer.send(ProducerRecord(topic, 0, value=b"v"))
+        with pytest.warns(ResourceWarning, match="never closed"), Stopwatch() as watch:
+            del producer
+        assert watch.seconds < 5 and not future.done()          # it would be ten seconds
+        cluster.broker_up(1)
+        assert (await asyncio.wait_for(future, 20)).offset == 1
+
+    run_in_loop(go(), 40)
+
+
 def test_an_exception_handler_that_raises_does_not_keep_the_others_from_being_called(broker, topic):
     assert run_python("""
 import asyncio, sys
