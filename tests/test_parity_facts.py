@@ -61,9 +61,11 @@ def test_x02_a_send_inside_a_callback_with_a_full_queue_is_refused_and_not_a_dea
 @BOTH
 def test_x03_an_unknown_partition_is_told_in_the_callback_and_once_known_at_the_call(cluster, topic, polling):
     reports = Reports()
+    cluster.broker_down(1)
     with kafkapp.KafkaAsyncProducer(properties(cluster), polling) as producer:
-        producer.send(ProducerRecord(topic, 99, value=b"v", id="early"), reports)       # accepted: nothing is known yet
-        producer.flush(10)
+        producer.send(ProducerRecord(topic, 99, value=b"v", id="early"), reports)       # accepted: nothing can be known yet
+        cluster.broker_up(1)
+        producer.flush(30)
         assert (reports.ids, reports.codes) == (["early"], [UNKNOWN_PARTITION])
         with pytest.raises(KafkaException) as failure:
             producer.send(ProducerRecord(topic, 99, value=b"v", id="late"), reports)
@@ -159,11 +161,12 @@ def test_x09_waiting_calls_serve_themselves_where_no_thread_does(cluster, topic)
 def test_x10_headers_and_a_partition_that_does_not_exist_do_not_crash(cluster, topic, more):
     value = bytearray(b"hv")
     reports = Reports()
+    cluster.broker_down(1)
     with kafkapp.KafkaAsyncProducer(properties(cluster, more)) as producer:
         record = ProducerRecord(topic, 99, b"k", b"v", headers=[("h", value)])
-        producer.send(record, reports)
-        producer.fetch_broker_metadata(topic)
-        reports.wait(1)
+        producer.send(record, reports)      # accepted: nothing can be known yet
+        cluster.broker_up(1)
+        reports.wait(1, 30)
         for _ in range(200):
             with pytest.raises(KafkaException) as failure:
                 producer.send(record, reports)
