@@ -77,7 +77,7 @@ cdef class Lines:
         cdef Lines rest = Lines.__new__(Lines)
         if not 0 <= start <= self.count:
             raise IndexError(start)
-        rest.owner = self
+        rest.owner = self if self.owner is None else self.owner     # which has the memory: no chain of rests
         rest.text = self.text
         rest.view.buf = self.view.buf
         rest.values = self.values + start

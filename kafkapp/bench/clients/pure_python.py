@@ -18,7 +18,7 @@ class Reports:
 def kafka_python(run: Run) -> None:
     from kafka import KafkaProducer  # type: ignore[import-untyped]
 
-    reports, value = Reports(), run.value
+    reports, value, topic = Reports(), run.value, run.topic
     # Releases before 3.0 bound the memory of their queue; later ones do not know the name.
     room = {"buffer_memory": 1 << 30} if "buffer_memory" in KafkaProducer.DEFAULT_CONFIG else {}
     # A fixed version of the protocol: what it would choose for the mock cluster by itself, it cannot talk.
@@ -28,11 +28,14 @@ def kafka_python(run: Run) -> None:
         compression_type=run.settings.get("compression.type"), api_version=(2, 3), **room)
     producer.send(run.topic, value, partition=0).get(timeout=30)
     run.warm = 1
+    send = producer.send
     run.start()
-    for _ in range(run.records):
-        future = producer.send(run.topic, value, partition=0)
-        if run.callback:
-            future.add_callback(reports)
+    if run.callback:
+        for _ in range(run.records):
+            send(topic, value, partition=0).add_callback(reports)
+    else:
+        for _ in range(run.records):
+            send(topic, value, partition=0)
     run.sent()
     producer.flush(timeout=120)
     run.stop(reports.delivered if run.callback else None)
@@ -51,8 +54,9 @@ def aiokafka(run: Run) -> None:
         async with aio_producer(run, int(run.settings["linger.ms"])) as producer:
             await producer.send_and_wait(run.topic, run.value, partition=0)
             run.warm = 1
+            send, topic, value = producer.send, run.topic, run.value
             run.start()
-            futures = [await producer.send(run.topic, run.value, partition=0) for _ in range(run.records)]
+            futures = [await send(topic, value, partition=0) for _ in range(run.records)]
             run.sent()
             outcomes = await asyncio.gather(*futures, return_exceptions=True)
             run.stop(sum(not isinstance(outcome, BaseException) for outcome in outcomes))
