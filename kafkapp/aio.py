@@ -296,7 +296,9 @@ class KafkaProducer(Outbox):
         return True
 
     def __repr__(self) -> str:
-        if not self._has_sender():
+        try:
+            self._taken()
+        except RuntimeError:
             return f"<{type(self).__name__} without a producer>"
         closed = ", closed" if self._producer._closed() else ""
         return f"<{type(self).__name__} {self.name}: {len(self)} outstanding{closed}>"

@@ -90,8 +90,7 @@ cdef class Outcomes:
             raise raised
 
     cdef object call(self, callback, context, SendFuture future, raised):
-        """Returns what ends the loop, or what did before: as with the loop's own handles, anything else goes to its
-        exception handler."""
+        """Returns what ends the loop, or what did before: as with its own handles, the rest goes to its exception handler."""
         try:
             PyContext_Enter(context)
             try:
@@ -136,8 +135,8 @@ cdef class SendFuture(Resolved):
         raise TypeError("a SendFuture is what KafkaProducer.send returns")
 
     def __dealloc__(self):
-        # Still linked: nobody will run the callbacks of those behind it. Each is taken off the chain before it goes:
-        # were it to free the next one from within itself, a long chain would overflow the C stack.
+        # Still linked: nobody will run those behind it. Each is taken off the chain before it goes: were it to free the
+        # next from within itself, a long chain would overflow the C stack.
         cdef SendFuture after = self.next, further
         self.next = None
         while after is not None:
@@ -405,9 +404,6 @@ cdef class Outbox:
                 return
             made.close(0)           # __init__ runs in two threads
         raise RuntimeError(f"{type(self).__name__}.__init__() was called already")
-
-    def _has_sender(self):
-        return self.sender is not None
 
     def _taken(self):
         if self.sender is None:

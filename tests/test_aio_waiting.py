@@ -273,6 +273,7 @@ from kafkapp import ProducerRecord
 from kafkapp.aio import KafkaProducer
 
 async def main():
+    asyncio.get_running_loop().slow_callback_duration = 60      # a slow machine is no fault
     producer = KafkaProducer({"bootstrap.servers": sys.argv[1], "message.timeout.ms": 500, "log_cb": lambda *log: None,
                               "error_cb": lambda error: None, "linger.ms": 400})
     sends = [producer.send(ProducerRecord("t", 0, value=b"v")) for _ in range(10)]
