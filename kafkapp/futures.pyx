@@ -90,7 +90,7 @@ cdef class Outcomes:
             raise raised
 
     cdef object call(self, callback, context, SendFuture future, raised):
-        """Returns what ends the loop, or what did before. As with its own handles, its exception handler has the rest."""
+        """Returns what ends the loop, or did before. As with its own handles, its exception handler has the rest."""
         try:
             PyContext_Enter(context)
             try:

@@ -4,7 +4,7 @@ Layer L5, above the client: knows records and their sizes, and sends none.
 """
 from _thread import _local
 
-from kafkapp.events import logger
+from kafkapp.log_lines import logger, say, wait
 from kafkapp.views import Header
 
 from cpython.bytes cimport PyBytes_CheckExact
@@ -15,6 +15,7 @@ from kafkapp.librdkafka cimport RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, rd_kafka_h
 from kafkapp.records cimport new_headers, taken
 from kafkapp.views cimport View, new_header_list, size_of
 
+cdef double SAID = 0.5              # seconds that the maker of a producer waits for the handlers of logging
 cdef object warning = _local()      # `here`: this thread is inside a warning of ours
 
 
@@ -23,18 +24,22 @@ cdef int limit_room(Client client) except -1:
     cdef int64_t room = int(client.get_property("queue.buffering.max.kbytes")) * 1024
     client.deliveries.max_value = room
     client.max_message = int(client.get_property("message.max.bytes"))
-    if client.max_message <= room or getattr(warning, "here", False):
-        return 0
+    if client.max_message > room and not getattr(warning, "here", False):
+        say(warn, client.name, client.max_message, client.get_property("queue.buffering.max.kbytes"), room)
+        wait(SAID)
+    return 0
+
+
+def warn(name, message, kbytes, room):
+    """The thread's of log_lines."""
     warning.here = True             # a handler may make a producer of its own, with the same properties
     try:
         logger().warning("%s message.max.bytes (%s) is more than queue.buffering.max.kbytes (%s) has room for: "
-                         "a value of more than %s bytes is refused", client.name, client.max_message,
-                         client.get_property("queue.buffering.max.kbytes"), room)
-    except Exception as exc:
+                         "a value of more than %s bytes is refused", name, message, kbytes, room)
+    except BaseException as exc:
         report(exc)
     finally:
         warning.here = False
-    return 0
 
 
 cdef object too_large(Client client, int64_t key_size, int64_t value_size, int64_t headers_size):
