@@ -6,7 +6,7 @@ the GIL held, and no thread of librdkafka's enters Python: reports, logs and err
 import os
 from _weakrefset import WeakSet     # without the rest of weakref, which an import of kafkapp does not need
 
-from kafkapp.config import Properties, redact, snapshot
+from kafkapp.config import Properties, one_line, redact, snapshot
 from kafkapp.errors import KafkaException
 from kafkapp.visible import hide, show, start_thread
 
@@ -70,7 +70,7 @@ cdef class Client(Handle):
             self.rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, errstr, sizeof(errstr))
         if self.rk is NULL:
             rd_kafka_conf_destroy(conf)     # rdkafka.h: "on failure ... the application is responsible"
-            raise new_exception(rd_kafka_last_error(), redact(errstr.decode("utf-8", "replace"), given))
+            raise new_exception(rd_kafka_last_error(), one_line(redact(errstr.decode("utf-8", "replace"), given)))
         self.deliveries.rk = self.rk
         self.deliveries.queue = rd_kafka_queue_get_main(self.rk)
         self.conf = conf_in_force(self.rk)

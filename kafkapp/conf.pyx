@@ -4,7 +4,7 @@ Layer L3: knows librdkafka's configuration, no client.
 """
 import os
 
-from kafkapp.config import CALLBACKS, redact, suggestion
+from kafkapp.config import CALLBACKS, one_line, redact, suggestion
 
 from kafkapp.errors cimport new_exception
 from kafkapp.librdkafka cimport *
@@ -48,6 +48,7 @@ OWN = ("delivery.report.only.error", "log.queue")
 # Those whose values may have a fraction.
 cdef tuple FRACTIONAL = ("linger.ms", "queue.buffering.max.ms")
 cdef tuple SERVERS = ("bootstrap.servers", "metadata.broker.list")     # the second is an alias of the first
+cdef Py_ssize_t LONGEST = 65536     # bytes of a value, but for keys and certificates
 # Not for a library to allow.
 REFUSED = {"internal.termination.signal": "it installs a signal handler for the whole process"}
 # Whoever writes such a property runs code in this process. To allow that is up to who starts it.
@@ -78,7 +79,7 @@ def let_faults_through():
 
 
 cdef object invalid(str text, properties):
-    return new_exception(RD_KAFKA_RESP_ERR__INVALID_ARG, redact(text, properties))
+    return new_exception(RD_KAFKA_RESP_ERR__INVALID_ARG, one_line(redact(text, properties)))
 
 
 cdef dict described():
@@ -209,11 +210,19 @@ cdef int check_code(str name, str value, properties) except -1:
     return 0
 
 
+cdef int check_size(str name, str value, properties) except -1:
+    """That a value is no file's contents: librdkafka copies some values to the stack of its threads, which has an end."""
+    size = len(value) if value.isascii() else len(value.encode())
+    if size > LONGEST and not name.endswith(".pem") and name in described():
+        raise invalid(f"{name}: {size} bytes long, must be at most {LONGEST}", properties)
+    return 0
+
+
 cdef bint boolean(dict properties, str name, bint default) except -1:
     """The value of one of our own boolean properties, spelled as librdkafka's."""
     cdef str value = properties.get(name, "true" if default else "false")
     if value.lower() not in ("true", "t", "1", "false", "f", "0"):
-        raise invalid(f"expected true or false for {name}, not {value!r}", properties)
+        raise invalid(f"expected true or false for {name}, not {value[:64]!r}", properties)
     return value.lower() in ("true", "t", "1")
 
 
@@ -252,6 +261,7 @@ cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
             if name in REFUSED:
                 raise invalid(f"{name} is refused: {REFUSED[name]}", properties)
             check_code(name, value, properties)
+            check_size(name, value, properties)
             result = set_value(conf, name.encode(), value.encode(), errstr, sizeof(errstr))
             if result == RD_KAFKA_CONF_OK:
                 check_value(conf, name, value, properties)

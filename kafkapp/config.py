@@ -77,6 +77,13 @@ def redact(text: str, properties: Mapping[str, Any]) -> str:
     return masked(text, places)
 
 
+def one_line(text: str) -> str:
+    """The text with all that is not to be seen written out: it must not look like other lines, nor move the cursor."""
+    if text.isprintable():
+        return text
+    return "".join([c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text])
+
+
 def masked(text: str, places: list[tuple[int, int]]) -> str:
     """The text with one mask for all that is hidden in a row."""
     if not places:

@@ -9,7 +9,7 @@ from time import time
 
 cimport cython
 
-from kafkapp.config import is_sensitive, redact
+from kafkapp.config import is_sensitive, one_line, redact
 from kafkapp.log_lines import logger, say
 
 from kafkapp.delivery cimport call, report, report_all
@@ -67,7 +67,7 @@ cdef class EventHandlers:
         if facility is not NULL and facility == b"SSLCERTVRFY":
             self.refusal = said
         if self.log_cb is not None:
-            return tell(self.log_cb, (level, line(text(facility)), line(said)))
+            return tell(self.log_cb, (level, one_line(text(facility)), one_line(said)))
         return tell(self.to_logging, (LOGGING_LEVELS[min(max(level, 0), 7)], text(facility), said))
 
     def to_logging(self, int level, str facility, str message):
@@ -76,7 +76,7 @@ cdef class EventHandlers:
     def log(self, int level, str facility, str message):
         """The thread's of log_lines."""
         try:
-            logger().log(level, "%s %s %s", line(self.name), line(facility), line(message))
+            logger().log(level, "%s %s %s", one_line(self.name), one_line(facility), one_line(message))
         except BaseException as exc:
             report(exc)
 
@@ -91,7 +91,7 @@ cdef class EventHandlers:
         if self.error_cb is not None:
             return tell(self.error_cb, (error,))
         if self.log_cb is not None:
-            return tell(self.log_cb, (3, "ERROR", line(str(error))))    # 3: an error, among syslog's levels
+            return tell(self.log_cb, (3, "ERROR", one_line(str(error))))    # 3: an error, among syslog's levels
         return tell(self.to_logging, (40, "ERROR", str(error)))
 
     cdef str with_refusal(self, str message):
@@ -141,13 +141,6 @@ cdef int pass_on(list raised) except -1:
 
 cdef str text(const char *string):
     return "" if string is NULL else string.decode("utf-8", "replace")
-
-
-cdef str line(str said):
-    """The same as one line of a log: what a broker says must not look like another line, nor move the cursor."""
-    if said.isprintable():
-        return said
-    return "".join([c if c.isprintable() else c.encode("unicode_escape").decode() for c in said])
 
 
 class BadToken(ValueError):

@@ -243,17 +243,17 @@ cdef str check_text(str what, text):
     if not isinstance(text, str):
         raise TypeError(f"{what} must be a str, not {type(text).__name__}")
     if not text or "\0" in text:
-        raise ValueError(f"{what} must be a text without NUL, not {text!r}")
+        raise ValueError(f"{what} must be a text without NUL, not {text[:64]!r}")
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"{what} must not have a lone surrogate: {text!r}") from None
+        raise ValueError(f"{what} must not have a lone surrogate: {text[:64]!r}") from None
     return text
 
 
 cdef tuple check_offset(item):
     if not isinstance(item, (tuple, list)) or len(item) != 3:
-        raise TypeError(f"offsets must be (topic, partition, offset) tuples, not {item!r}")
+        raise TypeError(f"offsets must be (topic, partition, offset) tuples, not {repr(item)[:200]}")
     topic, partition, offset = item
     numbers = []
     for name, number, most in (("partition", partition, 2**31 - 1), ("offset", offset, 2**63 - 1)):
