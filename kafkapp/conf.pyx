@@ -210,10 +210,10 @@ cdef int check_code(str name, str value, properties) except -1:
     return 0
 
 
-cdef int check_size(str name, str value, properties) except -1:
-    """That a value is no file's contents: librdkafka copies some values to the stack of its threads, which has an end."""
+cdef int check_size(const rd_kafka_conf_t *conf, str name, str value, properties) except -1:
+    """That a value is no file's contents: librdkafka copies some values to a stack, which has an end."""
     size = len(value) if value.isascii() else len(value.encode())
-    if size > LONGEST and not name.endswith(".pem") and name in described():
+    if size > LONGEST and not name.endswith(".pem") and (name in described() or name in names_of(conf)):
         raise invalid(f"{name}: {size} bytes long, must be at most {LONGEST}", properties)
     return 0
 
@@ -261,7 +261,7 @@ cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
             if name in REFUSED:
                 raise invalid(f"{name} is refused: {REFUSED[name]}", properties)
             check_code(name, value, properties)
-            check_size(name, value, properties)
+            check_size(conf, name, value, properties)
             result = set_value(conf, name.encode(), value.encode(), errstr, sizeof(errstr))
             if result == RD_KAFKA_CONF_OK:
                 check_value(conf, name, value, properties)
