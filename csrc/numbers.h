@@ -1,6 +1,6 @@
 /* librdkafka reads and prints numbers with a fraction by strtod() and printf(): in a process that has called setlocale()
- * for a place that writes 0,5, it takes 0.5 for 0. Between these two calls the calling thread, and no other, has C's way.
- * Nothing that may call back into Python stands between them. */
+ * for a place that writes 0,5, it takes 0.5 for 0, and its own unsecured tokens are no JSON. Between these two calls the
+ * calling thread, and no other, has C's way. Nothing that may call back into Python stands between them. */
 #ifndef KAFKAPP_NUMBERS_H
 #define KAFKAPP_NUMBERS_H
 

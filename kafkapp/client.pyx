@@ -15,7 +15,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t
 
-from kafkapp.conf cimport answers_unsecured, boolean, conf_in_force, conf_value, new_conf
+from kafkapp.conf cimport answers_unsecured, boolean, conf_in_force, conf_value, new_client, new_conf
 from kafkapp.delivery cimport *
 from kafkapp.errors cimport new_exception, take_error
 from kafkapp.events cimport EventHandlers
@@ -67,7 +67,7 @@ cdef class Client(Handle):
             events |= RD_KAFKA_EVENT_BACKGROUND     # librdkafka's own thread, which runs its own callback for tokens
         rd_kafka_conf_set_events(conf, events)
         with nogil:
-            self.rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, errstr, sizeof(errstr))
+            self.rk = new_client(conf, errstr, sizeof(errstr))
         if self.rk is NULL:
             rd_kafka_conf_destroy(conf)     # rdkafka.h: "on failure ... the application is responsible"
             raise new_exception(rd_kafka_last_error(), one_line(redact(errstr.decode("utf-8", "replace"), given)))

@@ -291,6 +291,14 @@ cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
         raise
 
 
+cdef rd_kafka_t *new_client(rd_kafka_conf_t *conf, char *errstr, size_t size) noexcept nogil:
+    """rd_kafka_new(), the same in every locale: it prints the configuration, and the first of its unsecured tokens."""
+    cdef locale_t own = kp_plain_numbers()
+    cdef rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, errstr, size)
+    kp_own_numbers(own)
+    return rk
+
+
 cdef rd_kafka_conf_t *conf_in_force(rd_kafka_t *rk) except NULL:
     """A copy of a client's configuration that outlives it, with the properties of its topics.
 

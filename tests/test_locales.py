@@ -105,3 +105,59 @@ def test_the_command(place, tmp_path):
     done = subprocess.run([sys.executable, "-c", code, name, "produce", "-X", "linger.ms=0.5", "--timeout", "9.5", "--json", str(tmp_path / "lines")],
                           env=environment, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0 and '"delivered": 1' in done.stdout, done.stderr
+
+
+TOKEN = r'''
+import base64, json, locale, socket, struct, sys
+locale.setlocale(locale.LC_ALL, sys.argv[1])
+
+from kafkapp import KafkaAsyncProducer, KafkaSyncProducer
+
+
+def read(connection, size):
+    data = b""
+    while len(data) < size:
+        more = connection.recv(size - len(data))
+        assert more
+        data += more
+    return data
+
+
+def request(connection):
+    """Of the next request: its correlation id, and all of it."""
+    data = read(connection, struct.unpack(">i", read(connection, 4))[0])
+    return struct.unpack(">hhi", data[:8])[2], data
+
+
+def answer(connection, correlation, body):
+    body = struct.pack(">i", correlation) + body
+    connection.sendall(struct.pack(">i", len(body)) + body)
+
+
+# ApiVersions, SaslHandshake, SaslAuthenticate, Metadata, Produce: all that a client asks before it shows its token.
+APIS = b"".join(struct.pack(">hhhb", *api, 0) for api in [(18, 0, 3), (17, 0, 1), (36, 0, 1), (3, 0, 4), (0, 0, 7)])
+for make in (KafkaAsyncProducer, KafkaSyncProducer):
+    server = socket.create_server(("127.0.0.1", 0))
+    server.settimeout(20)
+    producer = make({"bootstrap.servers": "127.0.0.1:%d" % server.getsockname()[1], "security.protocol": "sasl_plaintext",
+                     "sasl.mechanisms": "OAUTHBEARER", "enable.sasl.oauthbearer.unsecure.jwt": True,
+                     "sasl.oauthbearer.config": "principal=me", "error_cb": lambda error: None, "log_cb": lambda *log: None})
+    connection, _ = server.accept()
+    connection.settimeout(20)
+    correlation, _ = request(connection)
+    answer(connection, correlation, struct.pack(">hb", 0, 6) + APIS + struct.pack(">ib", 0, 0))
+    correlation, _ = request(connection)
+    answer(connection, correlation, struct.pack(">hih", 0, 1, 11) + b"OAUTHBEARER")
+    token = request(connection)[1].partition(b"Bearer ")[2].partition(b"\x01")[0].split(b".")[1]
+    claims = json.loads(base64.urlsafe_b64decode(token + b"=" * (-len(token) % 4)))
+    assert claims["sub"] == "me" and claims["exp"] > claims["iat"] > 1e9, claims
+    producer.close(0)
+print("fine")
+'''
+
+
+def test_a_token_that_librdkafka_makes_itself(place):
+    """An unsecured token has its times with a fraction, and comes into being with the client."""
+    name, environment = place
+    done = subprocess.run([sys.executable, "-c", TOKEN, name], env=environment, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stdout) == (0, "fine\n"), done.stderr
