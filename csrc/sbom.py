@@ -8,17 +8,17 @@ import patches
 from native_table import LIBRDKAFKA, PARTS, WITHIN_LIBRDKAFKA
 
 
-def component(part):
-    """One library, with the archives that it may have been built from and their checksums."""
+def component(part, used):
+    """One library, with the source that it was built from and its checksum; where that is not known, its archive."""
     version = {"version": part.version} if part.version else {}
     cpe = {"cpe": f"cpe:2.3:a:{part.cpe}:{part.version or '*'}:*:*:*:*:*:*:*"} if part.cpe else {}
     licence = {"name": "curl"} if part.licence == "curl" else {"id": part.licence}
     pedigree = {"pedigree": {"notes": f"a copy within the sources of {part.within}"}} if part.within else {}
     if part is LIBRDKAFKA and (ours := patches.load()):
         pedigree = {"pedigree": {"patches": [patched(patch) for patch in ours]}}
-    references = [{"type": "source-distribution", "url": source.name,
-                   "hashes": [{"alg": "SHA-256", "content": source.sha256}]}
-                  for source in part.sources if source.kind == "archive"]
+    sources = [source for source in part.sources if source.name == used.get(part.name)] or part.sources[:1]
+    references = [{"type": "source-distribution", "url": address(source), "comment": f"{source.kind}: {source.name}",
+                   "hashes": [{"alg": "SHA-256", "content": source.sha256}]} for source in sources]
     return {
         "type": "library", "bom-ref": part.name, "name": part.name, **version, **cpe,
         "licenses": [{"license": licence}],
@@ -27,19 +27,26 @@ def component(part):
     }
 
 
+def address(source):
+    """Where a source can be had, as one address."""
+    name = source.name.replace("@", "%40", 1) if source.name.startswith("@") else source.name.split("/")[0]
+    return {"archive": source.name, "npm": f"pkg:npm/{name}",
+            "debian": f"pkg:deb/debian/{name}?arch=source"}[source.kind]
+
+
 def patched(patch):
     return {"type": "unofficial", "diff": {"text": {"contentType": "text/x-diff", "content": patch.text.decode()}},
             "resolves": [{"type": "defect", "id": patch.name, "name": patch.title, "description": patch.header}]}
 
 
-def document(version):
-    """The bill of kafkapp's release of this version, as text."""
+def document(version, used=None):
+    """The bill of kafkapp's release of this version, as text; used: {part: the name of its source}."""
     linked = [part.name for part in PARTS]
     return json.dumps({
         "bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1,
         "metadata": {"component": {"type": "library", "bom-ref": "kafkapp", "name": "kafkapp", "version": version,
                                    "purl": f"pkg:pypi/kafkapp@{version}"}},
-        "components": [component(part) for part in (LIBRDKAFKA, *PARTS, *WITHIN_LIBRDKAFKA)],
+        "components": [component(part, used or {}) for part in (LIBRDKAFKA, *PARTS, *WITHIN_LIBRDKAFKA)],
         "dependencies": [
             {"ref": "kafkapp", "dependsOn": ["librdkafka"]},
             {"ref": "librdkafka", "dependsOn": linked + [part.name for part in WITHIN_LIBRDKAFKA]},

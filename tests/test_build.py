@@ -15,6 +15,7 @@ import tarfile
 import tomllib
 from pathlib import Path
 
+import build_scripts
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -24,11 +25,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 @pytest.fixture
 def builder(monkeypatch):
     """The build script, imported as setup.py imports it."""
-    monkeypatch.syspath_prepend(ROOT / "csrc")
     monkeypatch.delenv("KAFKAPP_LIBRDKAFKA", raising=False)
-    sys.modules.pop("build_librdkafka", None)
-    yield importlib.import_module("build_librdkafka")
-    sys.modules.pop("build_librdkafka")
+    with build_scripts.imported(monkeypatch) as load:
+        yield load("build_librdkafka")
 
 
 def package_folder():

@@ -1,29 +1,23 @@
 """The table of what a wheel carries, and that nothing is built but what it says."""
 import dataclasses
 import hashlib
-import importlib
 import io
 import json
 import re
-import sys
 import tarfile
 from pathlib import Path
 
+import build_scripts
 import pytest
 
 ROOT = Path(__file__).parent.parent
-NAMES = ("build_librdkafka", "build_parts", "native_table", "sbom", "hardening")
 
 
 @pytest.fixture
 def load(monkeypatch):
     """Imports a module of csrc, anew."""
-    monkeypatch.syspath_prepend(ROOT / "csrc")
-    for name in NAMES:
-        sys.modules.pop(name, None)
-    yield importlib.import_module
-    for name in NAMES:
-        sys.modules.pop(name, None)
+    with build_scripts.imported(monkeypatch) as load:
+        yield load
 
 
 def test_every_part_has_its_project_s_own_archive_a_licence_and_only_pinned_sources(load):
@@ -103,6 +97,21 @@ def test_the_bill_of_materials_comes_from_the_table(load):
         assert listed[part.name]["version"] == part.version
     references = {item["ref"]: item["dependsOn"] for item in bill["dependencies"]}
     assert {*references["librdkafka"]} == {*listed} - {"librdkafka"}
+
+
+@pytest.mark.parametrize(("name", "kind", "address"), [
+    ("librdkafka", "npm", "pkg:npm/%40confluentinc/kafka-javascript@1.10.1"),
+    ("librdkafka", "archive", "https://github.com/confluentinc/librdkafka/archive/refs/tags/v2.15.1.tar.gz"),
+    ("zlib", "debian", "pkg:deb/debian/zlib?arch=source"),
+])
+def test_the_bill_names_the_source_that_was_used(load, name, kind, address):
+    table = load("native_table")
+    (part,) = [part for part in (table.LIBRDKAFKA, *table.PARTS) if part.name == name]
+    (source,) = [source for source in part.sources if source.kind == kind]
+    bill = json.loads(load("sbom").document("1.2.3", {name: source.name}))
+    (told,) = [item for item in bill["components"] if item["name"] == name]
+    assert told["externalReferences"] == [{"type": "source-distribution", "url": address, "comment": f"{kind}: {source.name}",
+                                           "hashes": [{"alg": "SHA-256", "content": source.sha256}]}]
 
 
 def test_the_documents_tell_the_versions_of_the_table(load):

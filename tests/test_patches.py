@@ -1,17 +1,12 @@
 """kafkapp's patches of its own librdkafka: applied to the letter or not at all, part of the key, named in the bill."""
-import dataclasses
-import hashlib
-import importlib
-import io
 import json
-import sys
-import tarfile
 from pathlib import Path
 
+import build_scripts
 import pytest
+import small_librdkafka
 
 ROOT = Path(__file__).parent.parent
-NAMES = ("build_tools", "patches", "build_librdkafka", "sbom", "native_table", "hardening")
 HEADER = "A test's patch\n\nWhy it is there.\n\nReleases: 9.0 and later\nGoes: with 9.1\n\n"
 BEFORE = b"one\ntwo\nthree\nfour\nfive\nsix\nseven\n"
 FOUR = "--- a/src/x.c\n+++ b/src/x.c\n@@ -3,3 +3,3 @@ void f()\n three\n-four\n+FOUR\n five\n"
@@ -23,12 +18,8 @@ GONE = "--- a/src/x.c\n+++ /dev/null\n@@ -1,7 +0,0 @@\n" + "".join(f"-{line}\n" 
 @pytest.fixture
 def load(monkeypatch):
     """Imports a module of csrc, anew."""
-    monkeypatch.syspath_prepend(ROOT / "csrc")
-    for name in NAMES:
-        sys.modules.pop(name, None)
-    yield importlib.import_module
-    for name in NAMES:
-        sys.modules.pop(name, None)
+    with build_scripts.imported(monkeypatch) as load:
+        yield load
 
 
 def folder_of(tmp_path, *texts):
@@ -138,46 +129,44 @@ def test_our_own_patches_can_be_read(load):
 # -- in the build ------------------------------------------------------------------------------------------------------
 
 @pytest.fixture
-def release(load, tmp_path):
-    """(builder, a file like the official archive with BEFORE in it, the Source that pins it)."""
-    builder, path = load("build_librdkafka"), tmp_path / "release.tar.gz"
-    with tarfile.open(path, "w:gz") as tar:
-        member = tarfile.TarInfo(f"{builder.SOURCES[0].folder}/src/x.c")
-        member.size = len(BEFORE)
-        tar.addfile(member, io.BytesIO(BEFORE))
-    return builder, path, dataclasses.replace(builder.SOURCES[0], sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+def release(load, tmp_path, monkeypatch):
+    """The builder, with a small release pinned that has BEFORE in src/x.c, and FOLDER in tmp_path."""
+    builder = load("build_librdkafka")
+    monkeypatch.setattr(builder, "SOURCES", (small_librdkafka.release(
+        builder, tmp_path / "release.tar.gz", **{"src/x.c": BEFORE.decode()}),))
+    monkeypatch.setattr(load("patches"), "FOLDER", folder_of(tmp_path))
+    return builder
 
 
-def test_the_release_is_patched_when_it_is_unpacked_and_again_when_the_patches_change(load, release, tmp_path, monkeypatch):
-    builder, path, source = release
-    patches, to = load("patches"), tmp_path / "unpacked"
-    monkeypatch.setattr(patches, "FOLDER", folder_of(tmp_path, FOUR))
-    builder.unpack(source, path, to)
-    assert contents(to) == {"src/x.c": AFTER}
-    assert patches.applied(patches.load(), to)
-    (to / "objects").mkdir()
+def in_src(tree):
+    return {name: text for name, text in contents(tree).items() if name in ("src/x.c", "src/new.c")}
+
+
+def test_the_release_is_patched_when_it_is_unpacked_and_again_when_the_patches_change(load, release, tmp_path):
+    folder_of(tmp_path, FOUR)
+    tree = release.ready_tree(tmp_path / "build")
+    assert in_src(tree) == {"src/x.c": AFTER}
+    (tree / "objects").mkdir()
+    assert release.ready_tree(tmp_path / "build") == tree and (tree / "objects").exists()
     folder_of(tmp_path, FOUR, NEW)
-    assert not patches.applied(patches.load(), to)
-    builder.unpack(source, path, to)
-    assert contents(to) == {"src/x.c": AFTER, "src/new.c": b"one\ntwo\n"}
-    assert not (to / "objects").exists() and patches.applied(patches.load(), to)
+    release.ready_tree(tmp_path / "build")
+    assert in_src(tree) == {"src/x.c": AFTER, "src/new.c": b"one\ntwo\n"}
+    assert not (tree / "objects").exists()
 
 
 def test_an_unpacking_that_is_interrupted_or_does_not_fit_leaves_no_tree(load, release, tmp_path, monkeypatch):
-    builder, path, source = release
-    patches, to = load("patches"), tmp_path / "unpacked"
-    monkeypatch.setattr(patches, "FOLDER", folder_of(tmp_path, FOUR, FOUR))
-    with pytest.raises(builder.BuildError, match=r"1\.patch does not fit"):
-        builder.unpack(source, path, to)
-    assert not to.exists()
+    folder_of(tmp_path, FOUR, FOUR)
+    tree = release.source_tree(tmp_path / "build")
+    with pytest.raises(release.BuildError, match=r"1\.patch does not fit"):
+        release.ready_tree(tmp_path / "build")
+    assert not tree.exists()
     folder_of(tmp_path, FOUR, NEW)
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(load("patches"), "changes", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            builder.unpack(source, path, to)
-    assert not to.exists()
-    builder.unpack(source, path, to)
-    assert contents(to) == {"src/x.c": AFTER, "src/new.c": b"one\ntwo\n"}
+            release.ready_tree(tmp_path / "build")
+    assert not tree.exists()
+    assert in_src(release.ready_tree(tmp_path / "build")) == {"src/x.c": AFTER, "src/new.c": b"one\ntwo\n"}
 
 
 def test_another_patch_is_another_key(load, tmp_path):

@@ -54,3 +54,7 @@ def test_two_builds_are_the_same_bytes_and_hold_only_what_git_tracks(tree):
     assert {"csrc/native_table.py", "csrc/delivery.c", "tests/wheel/light.py", "wheels.yml", "tests/conftest.py",
             "csrc/patches/of-a-test.patch"} <= names
     assert "kafkapp/errors.c" not in names and "csrc/old.c" not in names
+    assert {"LICENSE", "NOTICE"} <= names
+    pytest.importorskip("twine")
+    checked = subprocess.run([sys.executable, "-m", "twine", "check", "--strict", first], check=False, text=True, capture_output=True)
+    assert checked.returncode == 0, checked.stdout

@@ -1,0 +1,144 @@
+"""The extension modules: Cython and the C compiler at once, each C file compiled once, nothing made twice.
+
+Used by kafkapp_build's build_ext while librdkafka is built beside it. A file of csrc that several modules are linked
+with is one object, of which each has a copy. What was made is known by what it was made from, not by times: a build
+that was interrupted, or had other flags, is taken up again where it is right.
+"""
+import concurrent.futures
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import build_tools
+from Cython import __version__ as cython_version
+from Cython.Build import cythonize
+from progress import PROGRESS
+
+CYTHON, COMPILE, LINK = 0.5, 2.0, 0.1   # seconds each takes, about
+
+
+def digest(*facts):
+    return hashlib.sha256("\0".join(map(str, facts)).encode(**build_tools.TEXT)).hexdigest()
+
+
+class Made:
+    """The mark beside a file: it is whole, and what it was made from."""
+
+    def __init__(self, file):
+        self.file, self.mark = Path(file), Path(f"{file}.made")
+
+    def is_from(self, key):
+        try:
+            return self.file.exists() and self.mark.read_text() == key
+        except OSError:
+            return False
+
+    def begin(self):
+        """Neither half a file nor somebody else's stays: Cython would not write over that."""
+        for file in (self.mark, self.file):
+            file.unlink(missing_ok=True)
+
+    def done(self, key):
+        self.mark.write_text(key)
+
+
+class Modules:
+    """One run over all extensions of a build_ext command."""
+
+    def __init__(self, command, directives):
+        self.command, self.compiler, self.directives = command, command.compiler, directives
+        self.pool = concurrent.futures.ThreadPoolExecutor(build_tools.CORES)
+        self.headers = digest(*(file.read_text("utf-8") for file in sorted(Path("csrc").glob("*.h"))))
+        self.objects = {}       # {source: the Future of (object, key)}
+
+    def build(self, cflags, library):
+        """Make all; cflags: what librdkafka's headers ask for, library: the Future of the Library to link."""
+        extensions = self.command.extensions
+        shared = {source for extension in extensions for source in extension.sources if source.endswith(".c")}
+        PROGRESS.expect("Cython", len(extensions), CYTHON)
+        PROGRESS.expect("C", len(extensions) + len(shared), COMPILE)
+        PROGRESS.expect("modules", len(extensions), LINK)
+        try:
+            made = []
+            for extension in extensions:
+                sources = [self.c_of(extension), *extension.sources[1:]]
+                made.append([self.object_of(extension, source, cflags) for source in sources])
+                if library.done():
+                    library.result()    # raises, where it failed
+            linked = [self.pool.submit(self.link, extension, objects, library)
+                      for extension, objects in zip(extensions, made, strict=True)]
+            for future in concurrent.futures.as_completed([*linked, library]):
+                future.result()
+        except BaseException:
+            build_tools.HALTED.set()
+            raise
+        finally:
+            self.pool.shutdown(cancel_futures=True)
+
+    def c_of(self, extension):
+        """Cython's C of a module: made anew where its source is younger, or another Cython has made it."""
+        source = extension.sources[0]
+        made = Made(Path("build", source).with_suffix(".c"))
+        key = digest(cython_version, sorted(self.directives.items()))
+        force = self.command.force or not made.is_from(key)
+        if force:
+            made.begin()
+        cythonize([source_only(extension)], build_dir="build", compiler_directives=self.directives, quiet=True,
+                  force=force)
+        made.done(key)
+        PROGRESS.step("Cython")
+        return str(made.file)
+
+    def object_of(self, extension, source, cflags):
+        if source not in self.objects:
+            self.objects[source] = self.pool.submit(self.compile, extension, source, cflags)
+        return self.objects[source]
+
+    def compile(self, extension, source, cflags):
+        if build_tools.HALTED.is_set():
+            raise build_tools.BuildError("stopped, as another part of the build has failed")
+        level = "-O2" if source.startswith("csrc") else extension.level
+        arguments = [level, *extension.extra_compile_args, *cflags]
+        (name,) = self.compiler.object_filenames([source], output_dir=self.command.build_temp)
+        made = Made(name)
+        key = digest(self.headers, Path(source).read_text("utf-8"), self.compiler.compiler_so, arguments,
+                     extension.include_dirs, [folder_key(flag) for flag in cflags])
+        if self.command.force or not made.is_from(key):
+            made.begin()
+            with build_tools.SEATS:
+                self.compiler.compile([source], output_dir=self.command.build_temp, include_dirs=extension.include_dirs,
+                                      debug=self.command.debug, extra_postargs=arguments)
+            made.done(key)
+        PROGRESS.step("C")
+        return name, key
+
+    def link(self, extension, objects, library):
+        objects, library = [future.result() for future in objects], library.result()
+        arguments = [*extension.extra_link_args, *self.command.link_args(extension, library)]
+        file = Path(self.command.get_ext_fullpath(extension.name))
+        made = Made(Path(self.command.build_temp, file.name))
+        files = [digest(path.read_bytes()) for path in library.files[:1]]
+        key = digest(*(key for _, key in objects), self.compiler.linker_so, arguments, library.verdict(), *files)
+        if self.command.force or not made.is_from(key):
+            made.begin()
+            with build_tools.SEATS:
+                self.compiler.link_shared_object(
+                    [name for name, _ in objects], str(made.file), libraries=self.command.get_libraries(extension),
+                    debug=self.command.debug, extra_postargs=arguments, build_temp=self.command.build_temp)
+            made.done(key)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(made.file, f"{file}.part")
+        os.replace(f"{file}.part", file)
+        PROGRESS.step("modules")
+
+
+def source_only(extension):
+    """The module without its C files, which Cython would look at each time."""
+    return type(extension)(extension.name, extension.sources[:1], include_dirs=extension.include_dirs)
+
+
+def folder_key(flag):
+    """What librdkafka's headers say: a flag only names their folder."""
+    folder = Path(flag[2:], "librdkafka")
+    return digest(*(file.read_bytes() for file in sorted(folder.glob("*.h")))) if flag.startswith("-I") else flag

@@ -1,0 +1,24 @@
+"""The build's scripts, csrc/*.py, for tests: imported as setup.py imports them, each test with modules of its own."""
+import contextlib
+import importlib
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).parent.parent / "csrc"
+NAMES = [file.stem for file in FOLDER.glob("*.py")]
+
+
+@contextlib.contextmanager
+def imported(monkeypatch):
+    """What imports one of them by its name."""
+    monkeypatch.syspath_prepend(FOLDER)
+    forget()
+    try:
+        yield importlib.import_module
+    finally:
+        forget()
+
+
+def forget():
+    for name in NAMES:
+        sys.modules.pop(name, None)
