@@ -42,11 +42,51 @@ def test_every_action_is_pinned_by_its_hash_and_says_which_release_that_is(text)
 def test_nothing_is_allowed_but_reading_and_in_one_job_publishing(text, jobs):
     assert yaml.safe_load(text)["permissions"] == {}
     assert {name: job["permissions"] for name, job in jobs.items()} == {
-        "wheels": {"contents": "read"}, "sdist": {"contents": "read"}, "publish": {"id-token": "write"}}
+        "wheels": {"contents": "read"}, "sdist": {"contents": "read"}, "check": {"contents": "read"},
+        "publish": {"id-token": "write"}}
     assert "secrets." not in text and "password" not in text
     step = jobs["publish"]["steps"][-1]
     assert step["uses"].startswith("pypa/gh-action-pypi-publish@") and step["with"] == {"attestations": True}
     assert jobs["publish"]["if"] == "github.event_name == 'push' && startsWith(github.ref, 'refs/tags/v')"
+
+
+def commands(job):
+    return "\n".join(step.get("run", "") for step in job["steps"])
+
+
+def test_nothing_that_is_not_pinned_by_hash_runs_beside_what_will_be_published(jobs):
+    for name in ("wheels", "sdist"):
+        installs = re.findall(r"(?:pip install|pipx run).*", commands(jobs[name]))
+        assert installs, name
+        assert [line for line in installs if "--require-hashes --only-binary :all: -r .ci/release/" not in line
+                and not line.startswith("pip install dist/*.tar.gz")] == []     # after it was built
+    assert "pip install" in commands(jobs["check"]) and "upload-artifact" not in str(jobs["check"])
+    assert jobs["publish"]["needs"] == ["wheels", "sdist", "check"]
+    assert [step["uses"].split("@")[0] for step in jobs["publish"]["steps"]] == ["actions/download-artifact",
+                                                                                 "pypa/gh-action-pypi-publish"]
+
+
+def test_the_release_is_built_with_what_is_pinned_by_hash(policy):
+    assert policy["build-frontend"] == {"name": "build", "args": ["--no-isolation"]}
+    assert policy["before-build"] == "pip install --require-hashes --only-binary :all: -r {project}/.ci/release/build.txt"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    asked = {re.match(r"[\w-]+", name)[0] for name in project["build-system"]["requires"]}
+    for name, names in (("build", asked), ("tools", {"cibuildwheel", "build"})):
+        text = (ROOT / ".ci" / "release" / f"{name}.txt").read_text()
+        pinned = re.findall(r"^([\w-]+)==.*((?:\n    --hash=sha256:[0-9a-f]{64}(?: \\)?)+)$", text, re.MULTILINE)
+        assert names <= {pin for pin, _ in pinned}
+        assert len(pinned) == len(re.findall(r"^[a-z]", text, re.MULTILINE))    # none without
+
+
+@pytest.mark.parametrize(("tag", "good"), [("v{}", True), ("{}", False), ("v{}.post1", False), ("v0.0.9", False)])
+def test_a_tag_that_is_not_the_version_stops_the_release(jobs, tag, good):
+    (step,) = [step for step in jobs["sdist"]["steps"] if step.get("name") == "The tag is the version"]
+    assert step["if"] == "startsWith(github.ref, 'refs/tags/')"
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    ran = subprocess.run(["bash", "-euc", step["run"]], cwd=ROOT, check=False, text=True, capture_output=True, env={
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "GITHUB_REF_NAME": tag.format(version)})
+    assert (ran.returncode == 0) == good, ran.stderr
+    assert good or f"the tag is {tag.format(version)}, the version {version}" in ran.stdout
 
 
 def test_the_matrix_has_each_system_on_its_own_machine(jobs):
@@ -73,6 +113,7 @@ def test_cibuildwheel_knows_what_is_asked_for(text, jobs):
     """The identifiers that the pinned release would build."""
     pytest.importorskip("cibuildwheel")
     pinned = re.search(r"cibuildwheel==(\S+)", text)[1]
+    assert f"\ncibuildwheel=={pinned} " in (ROOT / ".ci" / "release" / "tools.txt").read_text()
     assert importlib.metadata.version("cibuildwheel") == pinned
     for row in jobs["wheels"]["strategy"]["matrix"]["include"]:
         system, machine = re.fullmatch(r"\*-(many|musl)?\w*_(x86_64|aarch64|arm64)", row["build"]).groups()

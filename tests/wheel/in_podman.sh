@@ -16,10 +16,9 @@ missing=()
 for tool in podman runc debootstrap git; do command -v "$tool" >/dev/null || missing+=("$tool"); done
 [ "${#missing[@]}" = 0 ] || { apt-get -qq update; apt-get -qq -y install "${missing[@]}" >/dev/null; }
 mkdir -p "$work" "$output"
-pinned=$(sed -n 's/^ *CIBUILDWHEEL: //p' "$project/wheels.yml")
 first=$(printf '%s\n' $PYTHONS | head -1)
 [ -x "$work/tools/bin/cibuildwheel" ] || "$first/bin/python3" -m venv "$work/tools"
-"$work/tools/bin/pip" install -q "$pinned"
+"$work/tools/bin/pip" install -q --require-hashes -r "$project/.ci/release/tools.txt"
 
 # containers.conf, as cibuildwheel has no place for podman's global options.
 cat > "$work/containers.conf" <<EOF
