@@ -5,6 +5,7 @@ The loop's default executor is the user's. Its threads may all be busy, or wait 
 import asyncio
 import contextlib
 import gc
+import json
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -373,3 +374,53 @@ def test_what_comes_back_to_the_queue_after_a_fatal_error_is_told_of_at_once(top
         for partition in 0, 1:
             cluster.set_leader(topic, partition, partition + 1)
         run_in_loop(go(cluster), 40)
+
+
+EVERY_CALL = """
+import asyncio, json, os, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
+from kafkapp import KafkaException, ProducerRecord
+from kafkapp.aio import KafkaProducer
+
+async def main():
+    loop, executor, took, gaps = asyncio.get_running_loop(), ThreadPoolExecutor(1), {}, [0]
+    executor.submit(threading.Event().wait)
+    loop.set_default_executor(executor)
+
+    async def tick():
+        while True:
+            begin = time.monotonic()
+            await asyncio.sleep(0.01)
+            gaps.append(time.monotonic() - begin)
+
+    ticker = asyncio.ensure_future(tick())
+    for name, call in {"flush": lambda producer: producer.flush(0.3), "purge": lambda producer: producer.purge(),
+                       "fetch_broker_metadata": lambda producer: producer.fetch_broker_metadata("t", 0.3),
+                       "close": lambda producer: producer.close(0.3)}.items():
+        producer = KafkaProducer({"bootstrap.servers": sys.argv[1], "log_cb": lambda *log: None, "error_cb": lambda error: None})
+        kept.append((producer, producer.send(ProducerRecord("t", 0, value=b"v"))))
+        await asyncio.sleep(0.2)        # until a thread of librdkafka's asks for the name
+        begin = time.monotonic()
+        try:
+            outcome = call(producer)
+            if outcome is not None:
+                await outcome
+        except KafkaException:
+            pass
+        took[name] = time.monotonic() - begin
+    assert kept[-1][1].exception()
+    return took, max(gaps)
+
+kept = []
+print(json.dumps(asyncio.new_event_loop().run_until_complete(main())), flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("servers", ["silent.test:9092", NOWHERE], ids=["a name server keeps silent", "no broker"])
+def test_each_call_is_over_in_time_and_the_loop_goes_on_meanwhile(silent, servers):
+    """As test_blocking_calls.py does, beside an executor that is busy too."""
+    silent.write_text("silent.test")
+    took, gap = json.loads(run_python(EVERY_CALL, servers, timeout=60))
+    assert took.keys() == {"flush", "purge", "fetch_broker_metadata", "close"}
+    assert max(took.values()) < 0.3 + 3 + 3 and gap < 3      # three seconds for a machine that is busy
