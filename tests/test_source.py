@@ -43,6 +43,7 @@ LAYERS = [
     {"cli_produce"},
     {"cli"},
     {"__main__"},
+    {"__pyinstaller"},
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+(\.*[\w.]*)[ \t]+c?import[ \t]+([\w, \t]+|[(*])|c?import[ \t]+([\w. ,\t]+))", re.M)

@@ -64,7 +64,7 @@ cdef class Floor:
     cdef kp_floor floor
     cdef bint is_open
 
-    def __init__(self, properties, str topic, int topics=1, int partitions=1):
+    def __init__(self, properties, str topic not None, int topics=1, int partitions=1):
         if self.is_open:
             raise RuntimeError("it is open already")
         cdef char errstr[512]
@@ -104,7 +104,7 @@ cdef class Floor:
         """The text of the first failed report, or None."""
         return rd_kafka_err2str(self.floor.first_error).decode() if self.floor.failed else None
 
-    def send(self, bytes value, int64_t records, int batch=0, bint copy=False):
+    def send(self, bytes value not None, int64_t records, int batch=0, bint copy=False):
         """Send ``records`` records of the same value; blocks without the GIL while the queue is full.
 
         Args:
@@ -133,7 +133,7 @@ cdef class Floor:
             late = kp_floor_wait(&self.floor, records, timeout_ms)
         return not late
 
-    def round_trips(self, bytes value, int records):
+    def round_trips(self, bytes value not None, int records):
         """Send one record after the other, each after the report of the one before.
 
         Returns:
@@ -165,7 +165,7 @@ cdef class Floor:
         with nogil:
             kp_floor_purge(&self.floor)
 
-    def end_offset(self, str topic, int partition=0, double timeout=10.0):
+    def end_offset(self, str topic not None, int partition=0, double timeout=10.0):
         """Ask the broker for the end offset of a partition, the count that no client can embellish.
 
         Raises:

@@ -1,0 +1,343 @@
+"""Every class that a user can get into the hands of, and what can be done to any object: no crash, no hang, a clear error.
+
+A class of the package that is not in the table fails a test. Its rows run in a Python of their own: a crash is theirs.
+"""
+import ctypes
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from support import run_python
+
+import kafkapp
+
+pytestmark = pytest.mark.slow
+
+PRODUCER = "{}(QUIET)"
+RECORDS = "ProducerRecord('t', 1, b'k', bytearray(b'v'), 5, headers=[('h', b'x')])"
+# The class: how to make one. None: nobody makes one, or its own tests have all of its life.
+TABLE = {
+    "batch.Batch": "producer().send_batch('t', [b'v'])",
+    "batch.Outcomes": "producer().send_batch('t', [b'v']).offsets.obj",
+    "bench.floor.Floor": None,
+    "client.Client": None,
+    "columns.Column": "cutting.cut(b'a\\nb\\n', 0, True, b'\\n').columns()[0]",
+    "cutting.Lines": "cutting.cut(bytearray(b'a\\nb\\nc\\n'), 0, True, b'\\n')",
+    "delivery.Hold": None, "delivery.Resolved": None, "delivery.Settled": None, "delivery.Topic": None, "delivery.Waiter": None,
+    "errors.Error": "Error(-184, 'more')",
+    "errors.KafkaException": "KafkaException(7)", "errors.KafkaBufferError": "KafkaException(-184)",
+    "errors.KafkaTimeoutError": "KafkaException(-185)", "errors.KafkaValueError": "KafkaException(-186)",
+    "errors.ErrorCode": "ErrorCode(-184)",
+    "events.EventHandlers": None,
+    "futures.Outbox": None, "futures.Outcomes": None, "futures.Waiting": None,
+    "futures.SendFuture": "in_loop(lambda: aio.KafkaProducer(QUIET | {'message.timeout.ms': 50, 'linger.ms': 0}).send(ProducerRecord('t')))",
+    "aio.KafkaProducer": "aio.KafkaProducer(QUIET)",
+    "handle.Handle": None, "handle.Remains": None,
+    "producer.Producer": None,
+    "producer.KafkaAsyncProducer": PRODUCER.format("KafkaAsyncProducer"), "producer.KafkaSyncProducer": PRODUCER.format("KafkaSyncProducer"),
+    "records.ProducerRecord": RECORDS,
+    "records.RecordMetadata": "records._restore_metadata('t', 1, 2, 3, 4, 5, 6, 7, 1, 2)",
+    "records.PersistedStatus": "PersistedStatus.Done",
+    "requests.Request": None, "requests.MetadataRequest": None, "requests.OffsetsRequest": None, "requests.PurgeRequest": None, "requests.TransactionRequest": None,
+    "sender.Sender": None, "transactions.Transactional": None,
+    "transactions.Transaction": "producer().transaction()",
+    "testing.MockCluster": "testing.MockCluster()",
+    "timeouts.TimeoutRangeError": "importlib.import_module('kafkapp.timeouts').TimeoutRangeError('x')",
+    "views.View": None, "views.Key": "Key(bytearray(b'k'))", "views.Value": "Value('text')", "views.Header": "Header('h', b'v')",
+    "config.Properties": "Properties({'acks': 'all'})", "config.ProducerConfig": "ProducerConfig({'acks': 'all'})",
+    "java_properties.Malformed": "importlib.import_module('kafkapp.java_properties').Malformed('x')",
+    "metadata.Node": "metadata.Node(1)", "metadata.PartitionInfo": "metadata.PartitionInfo(metadata.Node(1), [], [])",
+    "metadata.BrokerMetadata": "BrokerMetadata('t', [], {})",
+    "mockargs.ApiKey": "testing.ApiKey.Produce", "mockargs.Request": "testing.Request(1, 2, 3.0)",
+    "options.Option": None, "options.SendOption": "SendOption.ToCopyRecordValue",
+    "options.EventsPollingOption": "EventsPollingOption.Auto", "options.ActionWhileQueueIsFull": "ActionWhileQueueIsFull.Block",
+    "timestamp.Timestamp": "Timestamp(5)",
+    "timestamp.Type": None,
+}
+PROGRAMS = {"__main__", "__pyinstaller", "bench", "cli", "cli_produce", "lines", "outlets", "streams", "summary"}     # nobody imports these
+
+# Classes with memory, holds or librdkafka's objects: whether the garbage collector may clear their fields before
+# __dealloc__, and why. `keeps`: it may not, @cython.no_gc_clear; all else of a cycle is mutable, and ends it.
+ENDS = {
+    "batch.Batch": ("keeps", "reports are written into its columns, and completing it needs values, keys and client"),
+    "batch.Outcomes": ("keeps", "exports the batch's memory"),
+    "bench.floor.Floor": ("no fields", "C only"),
+    "client.Client": ("keeps", "its base destroys the handle, and events need the handlers"),
+    "columns.Column": ("keeps", "librdkafka reads what it holds"),
+    "cutting.Lines": ("keeps", "whether the memory is its own is said by a field; its buffer is released, not dropped"),
+    "delivery.Hold": ("no fields", "C only"),
+    "futures.SendFuture": ("clears", "callbacks may refer to it; __dealloc__ and each method do with what is None"),
+    "handle.Handle": ("keeps", "the topics are destroyed before the handle, and the holds after it"),
+    "handle.Remains": ("clears", "a thread has it until nothing is left; __dealloc__ has a C pointer only"),
+    "testing.MockCluster": ("clears", "__dealloc__ has C pointers only; close() needs the lock, and comes from __del__, before that"),
+}
+
+
+def classes():
+    """All of the package, by module and name."""
+    found = {}
+    for module in pkgutil.walk_packages(kafkapp.__path__, "kafkapp."):
+        name = module.name.removeprefix("kafkapp.")
+        if name.split(".")[0] in PROGRAMS - {"bench"} or name.startswith("bench") and name != "bench.floor":
+            continue
+        for thing in vars(importlib.import_module(module.name)).values():
+            if isinstance(thing, type) and thing.__module__.startswith("kafkapp") and not re.match(r"_|.*scope_struct|.*\._", thing.__name__):
+                found[f"{thing.__module__.removeprefix('kafkapp.')}.{thing.__name__}"] = thing
+    return found
+
+
+def test_every_class_is_in_the_table():
+    assert sorted(set(classes()) - set(TABLE)) == [], "to be given a row"
+    assert sorted(set(TABLE) - set(classes())) == ["timestamp.Type"]       # which stands in Timestamp
+
+
+def tp_clear(cls):
+    """The address of what clears an object's fields; None: they are kept. Where it is in a type: Include/cpython/object.h."""
+    place = id(cls) + object.__basicsize__ + ctypes.sizeof(ctypes.c_ssize_t) + 21 * ctypes.sizeof(ctypes.c_void_p)
+    return ctypes.c_void_p.from_address(place).value
+
+
+def test_no_class_loses_what_its_end_needs():
+    """The rule: a class whose __dealloc__ needs a field that the collector could clear keeps them all."""
+    found = classes()
+    for name, (way, _) in ENDS.items():
+        assert (tp_clear(found[name]) is not None) == (way == "clears") , name
+    sources = Path(kafkapp.__file__).parent.rglob("*.pyx")
+    having = {match.group(1) for path in sources for match in re.finditer(r"^cdef class (\w+)(?:(?!^cdef class )[\s\S])*?def __dealloc__", path.read_text(), re.M)}
+    assert having <= {name.split(".")[-1] for name in ENDS}, "a class with __dealloc__ has to say how it ends"
+    assert tp_clear(list) is not None and tp_clear(tuple) is None          # they are read at the right place
+
+
+START = r"""
+import asyncio, copy, faulthandler, gc, importlib, inspect, os, pickle, sys, threading, warnings
+faulthandler.enable()
+faulthandler.dump_traceback_later(60, exit=True)
+warnings.simplefilter("ignore")
+import kafkapp.aio as aio, kafkapp.cutting as cutting, kafkapp.metadata as metadata, kafkapp.records as records, kafkapp.testing as testing
+from kafkapp import *
+QUIET = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0, "error_cb": lambda error: None, "log_cb": lambda *log: None}
+producers = []
+unraised = []
+sys.unraisablehook = lambda args: unraised.append(args.exc_value)
+
+def producer():
+    producers.append(KafkaAsyncProducer(QUIET | {"linger.ms": 60000}, EventsPollingOption.Manual))
+    return producers[-1]
+
+def in_loop(call):
+    async def main():
+        made = call()
+        return made
+    return asyncio.new_event_loop().run_until_complete(main())
+
+def make():
+    return eval(sys.argv[2])
+
+CLASS = getattr(importlib.import_module("kafkapp." + sys.argv[1].rpartition(".")[0]), sys.argv[1].rpartition(".")[2])
+# What may be said: no word of what is inside, and nothing of Python's own about itself.
+GOOD = (TypeError, ValueError, RuntimeError, AttributeError, IndexError, KeyError, BufferError, KafkaException, NotImplementedError,
+        OverflowError, ZeroDivisionError, pickle.PicklingError, StopIteration, asyncio.CancelledError, asyncio.InvalidStateError, OSError)
+
+def attempt(call, *args, **named):
+    try:
+        return call(*args, **named)
+    except GOOD as error:
+        assert not isinstance(error, SystemError) and "NoneType' object has no attribute" not in str(error), repr(error)
+    except BaseException as error:
+        raise AssertionError(f"{call}: {error!r}") from error
+
+ARGUMENTS = [(), (0,), (None,), (b"v",), ("t",), (ProducerRecord("t"),), (print,), ("t", [b"v"]), (0, 0), ("t", 0, None)]
+SKIP = {"init_transactions", "commit_transaction", "abort_transaction", "__init__", "__new__", "__class__", "__init_subclass__", "__subclasshook__",
+        "fetch_broker_metadata", "round_trips", "end_offset"}         # they wait for brokers
+WAITS = {"wait", "flush", "close", "poll_events"}       # as long as they are told to
+
+def poke(thing, *, calls=True):
+    "All that can be read, and all that can be called."
+    for call in (repr, str, hash, len, bool, bytes, memoryview, list, lambda one: one == one, lambda one: one != 5, gc.is_tracked, sys.getsizeof):
+        attempt(call, thing)
+    for name in dir(thing):
+        if name in SKIP:
+            continue
+        value = attempt(getattr, thing, name)
+        if calls and callable(value) and not isinstance(value, type) and (name[0] != "_" or name[:2] == "__"):
+            for args in [(0,)] if name in WAITS else ARGUMENTS[:4] if name[0] == "_" else ARGUMENTS:
+                answer = attempt(value, *args)
+                if inspect.iscoroutine(answer):
+                    answer.close()
+    attempt(lambda: attempt(setattr, thing, "new", 1))
+
+def in_cycle():
+    class Node:
+        pass
+    node = Node()
+    node.me, node.thing = node, make()
+    import weakref
+    return weakref.ref(node)
+
+def on_thread(call):
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join(40)
+    assert not thread.is_alive()
+
+def closed(one):
+    return in_loop(lambda: None) if isinstance(one, aio.KafkaProducer) else getattr(one, "close", lambda *timeout: None)
+
+def purged():
+    for one in producers:
+        attempt(one.close, 0)
+    producers.clear()
+"""
+
+ROWS = {
+    "made by __new__": """
+        thing = attempt(CLASS.__new__, CLASS)
+        if thing is not None:
+            poke(thing)
+            attempt(copy.copy, thing), attempt(copy.deepcopy, thing), attempt(pickle.dumps, thing)
+            for again in range(2):
+                attempt(thing.__init__)
+            poke(thing)
+            attempt(lambda: thing.close(0))
+            del thing
+        gc.collect()""",
+    "a subclass without super().__init__()": """
+        try:
+            class Sub(CLASS):
+                def __init__(self, *args):
+                    pass
+        except TypeError as error:
+            assert "base type" in str(error) or "extend" in str(error), error
+        else:
+            thing = attempt(Sub)
+            thing = attempt(CLASS.__new__, Sub) if thing is None else thing
+            if thing is not None:
+                poke(thing)
+                attempt(lambda: thing.close(0))
+            del thing
+            gc.collect()""",
+    "initialised twice": """
+        thing = make()
+        for args in ((), (QUIET,), (b"x",), ("t",), (1,), (-184, "more"), ("h", b"x")):
+            attempt(thing.__init__, *args)
+        poke(thing, calls=False)
+        attempt(lambda: thing.close(0))""",
+    "poked": """
+        poke(make())""",
+    "copied": """
+        thing = make()
+        for way in (copy.copy, copy.deepcopy, *(lambda one, p=p: pickle.loads(pickle.dumps(one, p)) for p in range(6))):
+            made = attempt(way, thing)
+            if made is not None:
+                poke(made, calls=False)
+                assert isinstance(made, type(thing))
+        poke(thing, calls=False)
+        attempt(lambda: thing.close(0))""",
+    "in a cycle": """
+        gc.collect()
+        node = in_cycle()
+        purged()
+        gc.collect()
+        assert node() is None""",
+    "in a cycle of its own": """
+        thing = make()
+        held = []
+        for name in ("id", "key", "value", "headers"):
+            attempt(setattr, thing, name, [thing])
+        attempt(lambda: thing.add_done_callback(thing.cancel))
+        attempt(lambda: setattr(thing, "more", thing))
+        purged()
+        del thing
+        gc.collect()""",
+    "dropped on another thread": """
+        things = [make()]
+        on_thread(lambda: (things.clear(), gc.collect()))""",
+    "made on another thread": """
+        on_thread(lambda: poke(make(), calls=False))
+        gc.collect()""",
+    "dropped by a callback": """
+        things = [make()]
+        def callback(*report):
+            things.clear()
+            gc.collect()
+        with KafkaAsyncProducer(QUIET | {"linger.ms": 60000}) as serving:
+            serving.send(ProducerRecord("t", value=bytearray(b"v")), callback)
+            serving.purge()
+            serving.flush(20)
+        assert not things""",
+    "used after close": """
+        thing = make()
+        if hasattr(thing, "close") and not isinstance(thing, aio.KafkaProducer):
+            thing.close(*((0,) if "Producer" in sys.argv[1] else ()))
+        purged()
+        poke(thing)""",
+    "after a fork": """
+        thing = make()
+        child = os.fork()
+        if child == 0:
+            try:
+                poke(thing)
+                del thing
+                gc.collect()
+            except BaseException as error:
+                os.write(2, repr(error).encode())
+                os._exit(1)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        poke(thing, calls=False)
+        attempt(lambda: thing.close(0))""",
+    "at exit": """
+        purge_later = make()
+        if "Producer" in sys.argv[1] or producers:
+            threading.Timer(0.1, lambda: [attempt(one.purge) for one in [*producers, purge_later] if hasattr(one, "purge")]).start()""",
+    "in a cycle at exit": """
+        gc.disable()
+        in_cycle()
+        for one in producers:
+            attempt(one.purge)""",
+}
+
+
+BARE = ["made by __new__", "a subclass without super().__init__()"]
+LAST = [row for row in ROWS if "at exit" in row]
+
+
+@pytest.mark.parametrize("name", [name for name in TABLE if name != "timestamp.Type"])
+def test_made_by_new_or_by_half(name):
+    """Of every class, those too that are the package's own."""
+    run_rows(name, BARE)
+
+
+@pytest.mark.parametrize("name", [name for name, how in TABLE.items() if how])
+def test_what_can_be_done_to_any_object(name):
+    run_rows(name, [row for row in ROWS if row not in BARE + LAST])
+
+
+@pytest.mark.parametrize("row", LAST)
+@pytest.mark.parametrize("name", [name for name, how in TABLE.items() if how])
+def test_left_at_exit(name, row):
+    run_rows(name, [row])
+
+
+def run_rows(name, rows):
+    """In one Python, which says in which row it is; each leaves nothing to the next."""
+    code = START
+    for row in rows:
+        body = textwrap.indent(textwrap.dedent(ROWS[row]), "    ")
+        code += f"\nprint({row!r}, flush=True)\n" + (f"def row():\n{body}\nrow()\npurged()\n" if row not in LAST else textwrap.dedent(ROWS[row]))
+    said = run_python(code, name, TABLE[name] or "None", timeout=90)
+    assert said.splitlines() == rows, said
+
+
+def test_a_crash_would_be_seen():
+    """The control: what ends a Python, or hangs it, is not taken for an error."""
+    with pytest.raises(AssertionError, match="exit status -"):
+        run_python(START + "import ctypes; ctypes.string_at(0)", "views.Key", "None")
+    with pytest.raises(AssertionError, match="inside"):
+        run_python(START + "attempt(lambda: None.inside)", "views.Key", "None")
+    assert subprocess.run([sys.executable, "-c", "1"], check=True).returncode == 0
