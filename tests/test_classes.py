@@ -33,7 +33,7 @@ TABLE = {
     "errors.KafkaException": "KafkaException(7)", "errors.KafkaBufferError": "KafkaException(-184)",
     "errors.KafkaTimeoutError": "KafkaException(-185)", "errors.KafkaValueError": "KafkaException(-186)",
     "errors.ErrorCode": "ErrorCode(-184)",
-    "events.EventHandlers": None,
+    "events.EventHandlers": None, "events.BadToken": "importlib.import_module('kafkapp.events').BadToken('x')",
     "futures.Outbox": None, "futures.Outcomes": None, "futures.Waiting": None,
     "futures.SendFuture": "in_loop(lambda: aio.KafkaProducer(QUIET | {'message.timeout.ms': 50, 'linger.ms': 0}).send(ProducerRecord('t')))",
     "aio.KafkaProducer": "aio.KafkaProducer(QUIET)",
