@@ -7,7 +7,6 @@ import os
 from _weakrefset import WeakSet     # without the rest of weakref, which an import of kafkapp does not need
 
 from kafkapp.config import Properties, one_line, redact, snapshot
-from kafkapp.errors import KafkaException
 from kafkapp.visible import hide, show, start_thread
 
 cimport cython
@@ -77,8 +76,10 @@ cdef class Client(Handle):
         rd_kafka_set_log_queue(self.rk, NULL)
         if unsecured:
             error = take_error(rd_kafka_sasl_background_callbacks_enable(self.rk))
-            if error is not None:
-                raise KafkaException(error)
+            if error is not None:       # librdkafka 2.0.2: it makes the first one only
+                raise new_exception(RD_KAFKA_RESP_ERR__INVALID_ARG,
+                                    "enable.sasl.oauthbearer.unsecure.jwt: this librdkafka cannot renew such tokens "
+                                    f"({error.message}); use oauthbearer_token_refresh_cb")
         self.name = rd_kafka_name(self.rk).decode("utf-8", "replace")     # librdkafka cuts it, also within a letter
         self.client_id = given["client.id"]
         self.handlers = EventHandlers(self.name, given)
