@@ -168,8 +168,10 @@ cdef class Column:
         cdef const ArrowSchema *schema
         cdef ArrowArray *array
         cdef const char *wrong = NULL
-        capsules = exporter.__arrow_c_array__()
-        if not (isinstance(capsules, tuple) and len(capsules) == 2 and PyCapsule_IsValid(capsules[0], "arrow_schema")
+        cdef tuple capsules
+        given = exporter.__arrow_c_array__()
+        capsules = tuple(given) if isinstance(given, tuple) else ()     # one derived from it may give others
+        if not (len(capsules) == 2 and PyCapsule_IsValid(capsules[0], "arrow_schema")
                 and PyCapsule_IsValid(capsules[1], "arrow_array")):
             raise TypeError(f"{what}: __arrow_c_array__() did not return a schema and an array")
         schema = <const ArrowSchema *>PyCapsule_GetPointer(capsules[0], "arrow_schema")
@@ -265,7 +267,8 @@ cdef int check_one(object key, str what) except -1:
         return 0
     try:
         PyObject_GetBuffer(key, &view, PyBUF_FORMAT | PyBUF_ND)
-        several = view.ndim > 1 or view.ndim == 1 and view.format is not NULL and view.format not in (b"B", b"b", b"c")
+        form = b"B" if view.format is NULL else <bytes>view.format
+        several = view.ndim > 1 or view.ndim == 1 and form.lstrip(b"@=<>!") not in (b"B", b"b", b"c")   # ctypes: "<c"
     except (BufferError, ValueError):
         try:
             PyObject_GetBuffer(key, &view, PyBUF_ND)    # NumPy's dates have no format

@@ -225,10 +225,14 @@ def spelled(name: str, value: Any) -> str | Callable[..., object]:
     if callable(value):
         raise TypeError(f"property {name} takes no callable: {', '.join(sorted(CALLBACKS))} do")
     if hasattr(value, "__index__"):
-        number = index(value)
-        if number.bit_length() > 64:
-            raise ValueError(f"property {name} must fit into 64 bits: no number of librdkafka is larger")
-        return int.__repr__(number)
+        try:
+            number = index(value)
+        except TypeError:       # all of NumPy's arrays have one, that of several items none that works
+            number = None
+        if number is not None:
+            if number.bit_length() > 64:
+                raise ValueError(f"property {name} must fit into 64 bits: no number of librdkafka is larger")
+            return int.__repr__(number)
     hint = "; leave the property out for its default" if value is None else ""
     raise TypeError(f"property {name} must be a str, int, float or bool, not {type(value).__name__}{hint}")
 

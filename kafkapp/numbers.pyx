@@ -45,8 +45,8 @@ cdef int64_t checked_timestamp(object timestamp) except -1:
     if not PyLong_CheckExact(timestamp):
         timestamp = to_ms(timestamp)
         if timestamp is None:
-            timestamp = index_of(given, "timestamp must be an int of milliseconds since the epoch, an aware datetime "
-                                        "or None")
+            timestamp = given = index_of(given, "timestamp must be an int of milliseconds since the epoch, an aware "
+                                                "datetime or None")
     number = PyLong_AsLongLongAndOverflow(timestamp, &overflow)
     if overflow or number <= 0:
         raise ValueError(f"timestamp must be from 1 to {INT64_MAX} milliseconds since the epoch, or None: now; "

@@ -56,7 +56,7 @@ cdef double checked(object timeout, str what) except -1:
         raise TypeError(f"{what} must be seconds (int, float or timedelta) or None, not {type(timeout).__name__}"
                         ) from None
     if seconds != seconds or seconds < 0:
-        raise ValueError(f"{what} must be at least 0 seconds, or None for ever, not {timeout!r}")
+        raise ValueError(f"{what} must be at least 0 seconds, or None for ever, not {seconds:g}")
     return seconds
 
 

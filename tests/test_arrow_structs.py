@@ -140,6 +140,24 @@ def test_a_capsule_of_another_kind(producer, names):
         producer.send_batch("t", Exporter(names=names))
 
 
+def test_capsules_of_a_tuple_with_a_mind_of_its_own(producer):
+    """What it gave when it was asked once is what is looked at, held and read: nothing else keeps that alive."""
+    class Fickle(tuple):
+        def __getitem__(self, place):
+            asked.append(place)
+            return pa.array([b"y" * 1000] * 3).__arrow_c_array__()[place]
+
+    class Giving(Exporter):
+        def __arrow_c_array__(self, requested_schema=None):
+            return Fickle(super().__arrow_c_array__())
+
+    asked, exporter = [], Giving()
+    batch = producer.send_batch("t", exporter)
+    assert asked == [] and batch.accepted == 3
+    producer.purge()
+    assert batch.wait(10) and exporter.released == 1
+
+
 class Cached:
     """An exporter that gives the same capsules each time, as a careless one may."""
 

@@ -1,5 +1,6 @@
 """Where a batch's keys and values may come from, and that each goes out as what it is: read back by another client."""
 
+import ctypes
 import mmap
 import subprocess
 import sys
@@ -296,6 +297,16 @@ def test_one_key_for_all(check, key):
 )
 def test_a_key_for_each(check, keys):
     check(VALUES, VALUES, keys=keys, expected_keys=[b"k", None, b""])
+
+
+@pytest.mark.parametrize(
+    "key",
+    [ctypes.create_string_buffer(b"key", 3), (ctypes.c_ubyte * 3)(*b"key"), (ctypes.c_byte * 3)(*b"key"), array("B", b"key"),
+     np.frombuffer(b"key", "u1"), memoryview(b"key").cast("@B"), memoryview(b"key").cast("c")],
+    ids=lambda key: f"{type(key).__name__} {memoryview(key).format}",
+)
+def test_a_buffer_of_bytes_is_one_key_for_all(check, key):
+    check(VALUES, VALUES, keys=key, expected_keys=[b"key"] * 3)
 
 
 def test_keys_in_one_buffer(check):

@@ -99,12 +99,20 @@ def test_numbers_of_numpy():
     assert dict(Properties({"a": numpy.int64(5), "b": numpy.float64(0.5)})) == {"a": "5", "b": "0.5"}
 
 
+class NoIndex:
+    """As NumPy's arrays of several items."""
+
+    def __index__(self):
+        raise TypeError("only integer scalar arrays can be converted to a scalar index")
+
+
 BAD = [
     pytest.param({1: "x"}, TypeError, "name of a property must be a str, not int", id="11"),
     pytest.param({b"acks": "x"}, TypeError, "name of a property must be a str, not bytes", id="11-bytes"),
     pytest.param({"acks": None}, TypeError, "property acks must be .* not NoneType; leave", id="12"),
     pytest.param({"acks": [1]}, TypeError, "property acks must be .* not list", id="13"),
     pytest.param({"acks": b"1"}, TypeError, "property acks must be .* not bytes", id="13-bytes"),
+    pytest.param({"acks": NoIndex()}, TypeError, "property acks must be .* not NoIndex", id="13-array"),
     pytest.param({"acks": float("nan")}, ValueError, "property acks must be a finite number", id="17-nan"),
     pytest.param({"acks": float("-inf")}, ValueError, "property acks must be a finite number", id="17-inf"),
     pytest.param({"acks": 10**5000}, ValueError, "property acks must fit into 64 bits", id="17-huge"),

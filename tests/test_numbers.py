@@ -108,10 +108,10 @@ WRONG = {
     "NaT": pd.NaT, "NA": pd.NA, "Decimal": Decimal(5), "Fraction": Fraction(5), "complex": 5j, "str": "5", "bytes": b"5", "list": [5], "array": np.array([5]),
     "two": np.array([5, 6]), "Series": pd.Series([5]), "datetime64": np.datetime64(5, "s"), "timedelta64": np.timedelta64(5, "s"),
     "index of none": Index("5"), "index of float": Index(5.0), "huge": 10**400, "huge index": Index(10**30), "negative": -5, "hugely negative": -10**400,
-    "numpy negative": np.int64(-5), "uint64, most": np.uint64(2**64 - 1), "naive": datetime(2024, 1, 1), "naive of pandas": pd.Timestamp("2024-01-01"),
+    "lying negative": Lying(-5), "lying huge": Lying(10**5000), "numpy negative": np.int64(-5), "uint64, most": np.uint64(2**64 - 1), "naive": datetime(2024, 1, 1), "naive of pandas": pd.Timestamp("2024-01-01"),
 }
 # Where they do stand for something.
-GOOD = {("timestamp of a batch", "array"), ("timeout", "float"), ("timeout", "huge index"), ("timeout", "uint64, most"), ("ms", "huge"), ("ms", "huge index"), ("ms", "negative"),
+GOOD = {("timestamp of a batch", "array"), ("timeout", "float"), ("timeout", "huge index"), ("timeout", "uint64, most"), ("ms", "huge"), ("ms", "huge index"), ("ms", "negative"), ("ms", "lying negative"), ("ms", "lying huge"),
         ("ms", "hugely negative"), ("ms", "numpy negative"), ("ms", "uint64, most")}
 
 
