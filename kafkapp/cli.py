@@ -20,6 +20,7 @@ import kafkapp
 from kafkapp import ProducerConfig, SendOption
 from kafkapp.cli_produce import Misuse, Request, Run
 from kafkapp.conf import librdkafka_is_patched
+from kafkapp.config import one_line
 from kafkapp.java_properties import Malformed, load
 from kafkapp.lines import STDIN
 from kafkapp.streams import lost, note, say
@@ -257,11 +258,11 @@ def run() -> int:
         status = group.main(prog_name="kafkapp", standalone_mode=False) or 0
     except click.UsageError as failure:
         command = failure.ctx.command_path if failure.ctx else "kafkapp"
-        message = " ".join(failure.format_message().split()).removesuffix(".")
+        message = one_line(" ".join(failure.format_message().split())).removesuffix(".")
         note(f"{command}: {message}. See '{command} --help'.")
         status = failure.exit_code
     except click.ClickException as failure:
-        note(f"kafkapp: {' '.join(failure.format_message().split())}")
+        note(one_line(f"kafkapp: {' '.join(failure.format_message().split())}"))
         status = failure.exit_code
     except Carried as carrier:
         assert carrier.__cause__ is not None

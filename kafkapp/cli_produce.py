@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from kafkapp import Error, ErrorCode, KafkaException, ProducerConfig, ProducerRecord, SendOption
-from kafkapp.config import redact
+from kafkapp.config import one_line, redact
 from kafkapp.lines import STDIN, FatalError, Job, check_readable, send_file, send_text, watch_for_truncation
 from kafkapp.outlets import OUTLETS, Interrupts, Outlet, SyncOutlet
 from kafkapp.streams import note, say
@@ -194,7 +194,7 @@ class Run:
             failed(error)
 
         def failed(error: Error) -> None:
-            say(click.style(f"Message failed to be delivered: {error.message}", fg="red"), err=results)
+            say(click.style(f"Message failed to be delivered: {one_line(error.message)}", fg="red"), err=results)
 
         count, count_refused = job.report, job.refused
         job.report, job.refused = report, refused
@@ -223,7 +223,7 @@ class Run:
             if failures := self.tally.failures_text():
                 note(failures)
         if self.trouble:
-            note(f"kafkapp: {self.trouble}")
+            note(one_line(f"kafkapp: {self.trouble}"))
         if signal:
             note("interrupted: what had not been sent by then was not sent")
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import click
 
 from kafkapp import Batch, Error
+from kafkapp.config import one_line
 from kafkapp.cutting import Lines
 
 FIRST_FAILURES = 10  # how many are kept to be shown
@@ -143,7 +144,7 @@ class Tally:
         rows = [f"{count:,} x {click.style(code, fg='red')}" for code, count in self.codes.most_common()]
         if self.unreported:
             rows.append(f"{self.unreported:,} without a report: it may have been delivered")
-        rows += [f"  {file}:{line}: {message}" for file, line, _, message in sorted(self.first)]
+        rows += [one_line(f"  {file}:{line}: {message}") for file, line, _, message in sorted(self.first)]
         more = sum(self.codes.values()) - len(self.first)
         return "\n".join([*rows, f"  ... and {more:,} more"] if more else rows)
 

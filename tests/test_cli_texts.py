@@ -9,8 +9,14 @@ import subprocess
 import sys
 
 import pytest
-from commandline import environment, mock_cluster, new_topic
+from commandline import environment, mock_cluster, new_topic, run
 from readback import read_messages
+from scripted_broker import ScriptedBroker, answer
+from support import keeps_words
+
+from kafkapp import Error, ErrorCode, cli
+from kafkapp.cli_produce import Misuse, Run
+from kafkapp.summary import Tally
 
 KINDS = {
     "empty": b"", "blank": b" ", "no UTF-8": b"a\xff", "half a character": b"\xc3", "a surrogate": b"\xed\xa0\x80", "overlong": b"\xc0\xaf",
@@ -171,3 +177,33 @@ def test_what_is_taken_arrives_as_it_is(outcome, servers):
     assert outcome([*PRODUCE, *headers, b"FILE"])[0] == 0
     [message] = read_messages(servers, outcome.topic)
     assert message.headers() == [("h", text) for text in KINDS.values()]
+
+
+WORDS = "no\nkafkapp: all is well\r\x1b[2J\x9b1A\u202e"
+LINE = r"no\nkafkapp: all is well\r\x1b[2J\x9b1A\u202e"
+
+
+def test_what_a_broker_says_is_one_line_and_moves_no_cursor():
+    tally = Tally()
+    tally.failed("file", 7, Error(ErrorCode.RD_KAFKA_RESP_ERR_INVALID_RECORD, WORDS))
+    assert tally.failures_text().split("\n")[1:] == [f"  file:7: {LINE}"]
+    assert tally.as_dict()["first_failures"][0]["message"] == WORDS     # for a machine, as it is
+
+
+def test_neither_does_it_where_it_ends_the_run(monkeypatch, capsys):
+    def refuse(self):
+        raise Misuse(WORDS)
+
+    monkeypatch.setattr(Run, "run", refuse)
+    monkeypatch.setattr("sys.argv", ["kafkapp", "produce"])
+    assert cli.run() == 2
+    assert capsys.readouterr().err == r"kafkapp: no kafkapp: all is well \x1b[2J\x9b1A\u202e" + "\n"
+
+
+def test_the_whole_way_of_a_brokers_words():
+    with ScriptedBroker(lambda asked: answer(ErrorCode.RD_KAFKA_RESP_ERR_INVALID_RECORD, words=WORDS)) as broker:
+        said = run("produce", "-b", broker.bootstrap_servers, "-t", "t", "-p", "0", stdin=b"v\n")
+    assert said.returncode == 1
+    count, told = said.stderr.splitlines()
+    assert count == "1 x RD_KAFKA_RESP_ERR_INVALID_RECORD"
+    assert (told == f"  standard input:1: {LINE}") == keeps_words()
