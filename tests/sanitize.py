@@ -38,7 +38,7 @@ FLAGS = {
     "tsan-python": f"{FRAMES} -fsanitize=thread",
     "valgrind": "-g -O1",
 }
-LIBRARIES = {"asan": ("asan", "ubsan"), "leaks": ("asan",), "tsan": ("tsan",), "tsan-python": ("tsan",), "valgrind": ()}
+LIBRARIES = {None: (), "asan": ("asan", "ubsan"), "leaks": ("asan",), "tsan": ("tsan",), "tsan-python": ("tsan",), "valgrind": ()}
 
 # One function each, and what its report says.
 PLANTED = {
@@ -94,8 +94,11 @@ sanitizer.__lsan_enable()
 import pytest
 sys.exit(pytest.main(sys.argv[1:]))
 """
-STRESS = ["tests/stress_delivery.c", "csrc/delivery.c", "csrc/rounds.c", "csrc/kept.c", "csrc/batch.c", "csrc/produce.c"]
-WRAPPED = ["rd_kafka_queue_poll", "malloc", "calloc", "realloc"]     # what the stress makes happen at will
+STRESS = ["tests/stress_delivery.c", "tests/stress_ends.c", "csrc/delivery.c", "csrc/rounds.c", "csrc/kept.c", "csrc/batch.c",
+          "csrc/produce.c", "csrc/destroy.c"]
+# What the stress makes happen at will, or looks at.
+WRAPPED = ["rd_kafka_queue_poll", "malloc", "calloc", "realloc", "kp_deadline_in", "kp_kept_next", "rd_kafka_destroy",
+           "pthread_create"]
 NOGIL = ROOT / "tests" / "stress_nogil.h"
 
 
@@ -129,9 +132,8 @@ def python_headers():
 def installed():
     """The librdkafka that is installed, or that a build here has made; None: there is none with its headers."""
     with contextlib.suppress(build_librdkafka.BuildError):
-        if build_librdkafka.have_system():
-            return build_librdkafka.from_system()
-        return build_librdkafka.from_prefix(ROOT / "build" / f"librdkafka-{build_librdkafka.VERSION}", "built here")
+        return build_librdkafka.usable_system() or build_librdkafka.from_prefix(
+            ROOT / "build" / f"librdkafka-{build_librdkafka.VERSION}", "built here")
     return None
 
 
@@ -200,7 +202,8 @@ def build_kafkapp(kind, prefix, cache):
 
 
 def build_stress(kind, cache, prefix=None, nogil=False, csrc=None):
-    """The C stress of csrc/, without Python's own memory model in the way. `csrc`: another folder of those files."""
+    """The C stress of csrc/, without Python's own memory model in the way; without a `kind` no sanitizer watches it.
+    `csrc`: another folder of those files."""
     program = cache / f"stress-{kind}{'-nogil' * nogil}"
     sources = [Path(csrc or ROOT / "csrc") / Path(name).name if name.startswith("csrc/") else ROOT / name for name in STRESS]
     if prefix:
@@ -209,7 +212,7 @@ def build_stress(kind, cache, prefix=None, nogil=False, csrc=None):
         found = installed()
         cflags, ldflags = found.cflags, found.ldflags
         sources += [ROOT / "tests" / "stress_c11threads.c"] if kind == "tsan" else []
-    run(["gcc", *FLAGS[kind].split(), *(["-include", NOGIL] if nogil else []), "-I", ROOT / "csrc",
+    run(["gcc", *FLAGS.get(kind, "-O1").split(), *(["-include", NOGIL] if nogil else []), "-I", ROOT / "csrc",
          *(f"-I{folder}" for folder in python_headers()), *cflags, *sources, *ldflags, "-lpthread",
          *(f"-Wl,--wrap={name}" for name in WRAPPED), "-o", program])
     return program

@@ -1,4 +1,5 @@
-/* csrc/ under sanitizers: senders, batches of every kind, serving threads and flushes against each other, without Python.
+/* csrc/ under sanitizers: senders, batches of every kind, serving threads, those that keep or tell of what an idle client
+ * has, and flushes against each other, without Python.
  *
  * Layer: fault tests; tests/sanitize.py builds and runs it: `stress-KIND [seed [rounds]]`. A mutex stands for the GIL, so
  * that what the GIL guards is guarded here too, and all that runs without it is seen; stress_nogil.h takes that away.
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #include "batch.h"
+#include "destroy.h"
 #include "produce.h"
 
 #define SENDERS 4
@@ -32,11 +34,14 @@ static pthread_mutex_t gil = PTHREAD_MUTEX_INITIALIZER;
 static kp_deliveries d;
 static rd_kafka_t *rk;
 static rd_kafka_topic_t *rkt;
-static int rounds = 300, senders_left = SENDERS;
+static int rounds = 300, polling;
+static enum { SERVES, TELLS, KEEPS } how_served; /* what the client's thread does, see delivery.h */
 static PyObject target = {.ob_refcnt = 1}, topic = {.ob_refcnt = 1};
 static struct { /* with the GIL */
-    int64_t accepted, settled, refused, plain, batches, begun, empty, items, others, finished, wrong;
+    int64_t accepted, settled, refused, plain, batches, begun, empty, items, others, finished, kept, wrong;
 } books;
+
+int ends(unsigned seed, int rounds); /* stress_ends.c */
 
 /* -- what kafkapp/delivery.pyx does with a round ------------------------------------------------- */
 
@@ -82,17 +87,51 @@ static void *serve(void *unused) {
     return unused;
 }
 
-/* Another that would serve, as a flush of a producer with EventsPollingOption.Manual. */
-static void *poll(void *unused) {
+static void *tell(void *unused) {
+    rd_kafka_event_t *event;
+    int what;
+    while ((what = kp_serve_idle(&d, 1000))) {
+        if (what == KP_SETTLE)
+            settle();
+        else
+            while ((event = kp_kept_next(&d)))
+                rd_kafka_event_destroy(event);
+        GIL_TAKE();
+        COUNT(books.wrong, kp_lost_lines(&d) != 0);
+        GIL_GIVE();
+    }
+    return unused;
+}
+
+/* Another that would serve, as a flush of a producer with EventsPollingOption.Manual. Where no thread serves all the time,
+ * this one does not either: the client is to be idle. */
+static void *poll(void *number) {
+    unsigned seed = (unsigned)(uintptr_t)number;
     int64_t reported = 0, seen;
-    while (__atomic_load_n(&senders_left, __ATOMIC_SEQ_CST)) {
+    while (__atomic_load_n(&polling, __ATOMIC_SEQ_CST)) {
         seen = kp_rounds(&d);
         if (kp_serve(&d, seen, 5, 20, &reported))
             settle();
         else
             kp_wait_round(&d, seen, 1);
+        if (how_served != SERVES && rand_r(&seed) % 8 == 0)
+            usleep(10000);
     }
-    return unused;
+    return NULL;
+}
+
+/* A client is idle here after two milliseconds: csrc/kept.c has no other wait. */
+void __real_kp_deadline_in(struct timespec *when, int timeout_ms);
+void __wrap_kp_deadline_in(struct timespec *when, int timeout_ms) {
+    __real_kp_deadline_in(when, timeout_ms > 2 ? 2 : timeout_ms);
+}
+
+rd_kafka_event_t *__real_kp_kept_next(kp_deliveries *of);
+rd_kafka_event_t *__wrap_kp_kept_next(kp_deliveries *of) {
+    rd_kafka_event_t *event = __real_kp_kept_next(of);
+    if (event)
+        __atomic_fetch_add(&books.kept, 1, __ATOMIC_SEQ_CST);
+    return event;
 }
 
 /* -- senders --------------------------------------------------------------------------------------- */
@@ -341,7 +380,6 @@ static void *run(void *number) {
         else if (rand_r(&seed) % 4)
             rd_kafka_purge(rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
     }
-    __atomic_fetch_sub(&senders_left, 1, __ATOMIC_SEQ_CST);
     return NULL;
 }
 
@@ -388,7 +426,7 @@ static int finishes(void) {
 }
 
 /* Without memory each call says so, has changed nothing, and goes on when there is some. Before anything else is in the pool. */
-static int no_memory;
+static __thread int no_memory;
 
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
@@ -502,20 +540,19 @@ static int open_client(void) {
     return 1;
 }
 
-int main(int n, char **arguments) {
+/* All of them at once, until each sender has done its rounds and all that was sent is reported. */
+static void run_all(unsigned seed) {
     pthread_t server, pollers[POLLERS], senders[SENDERS], growing[2];
-    unsigned seed = n > 1 ? (unsigned)strtoul(arguments[1], NULL, 0) : 1;
-    uint32_t slot = 0;
-    int i, bad;
-    rounds = n > 2 ? atoi(arguments[2]) : rounds;
-    if (!open_client())
-        return 2;
-    if (!wakes() || !finishes() || !without_memory() || !epochs())
-        _exit(3); /* librdkafka's threads still run */
-    fill_columns();
-    pthread_create(&server, NULL, serve, NULL);
+    int i;
+    d.teller = how_served == TELLS;
+    d.stopping = 0;
+    polling = 1;
+    if (how_served == KEEPS)
+        books.wrong += kp_keeper_start(&d) != 0;
+    else
+        pthread_create(&server, NULL, how_served == TELLS ? tell : serve, NULL);
     for (i = 0; i < POLLERS; i++)
-        pthread_create(&pollers[i], NULL, poll, NULL);
+        pthread_create(&pollers[i], NULL, poll, (void *)(uintptr_t)(seed + i));
     for (i = 0; i < SENDERS; i++)
         pthread_create(&senders[i], NULL, run, (void *)(uintptr_t)(seed * SENDERS + i + 1));
     for (i = 0; i < 2; i++)
@@ -524,21 +561,46 @@ int main(int n, char **arguments) {
         pthread_join(senders[i], NULL);
     for (i = 0; i < 2; i++)
         pthread_join(growing[i], NULL);
+    flush();
+    __atomic_store_n(&polling, 0, __ATOMIC_SEQ_CST);
     for (i = 0; i < POLLERS; i++)
         pthread_join(pollers[i], NULL);
-    flush();
     kp_stop(&d);
-    pthread_join(server, NULL);
+    if (how_served != KEEPS)
+        pthread_join(server, NULL);
+    kp_kept_free(&d);
+}
+
+int main(int n, char **arguments) {
+    unsigned seed = n > 1 ? (unsigned)strtoul(arguments[1], NULL, 0) : 1;
+    uint32_t slot = 0;
+    kp_end *end;
+    int i, bad;
+    rounds = n > 2 ? atoi(arguments[2]) : rounds;
+    if (!open_client())
+        return 2;
+    if (!wakes() || !finishes() || !without_memory() || !epochs())
+        _exit(3); /* librdkafka's threads still run */
+    fill_columns();
+    run_all(seed);
+    rounds /= 10;
+    for (i = 0; i < 6; i++) {
+        how_served = i % 2 ? KEEPS : TELLS;
+        run_all(seed + 1 + i);
+    }
     printf("seed %u: %lld records settled, %lld plain, %lld refused; %lld batches of %lld items, %lld of them reported "
-           "before they were sent, %lld empty; %lld other events; outstanding %lld, states %lld, users %d, wrong %lld\n",
+           "before they were sent, %lld empty; %lld other events, %lld kept; outstanding %lld, states %lld, users %d, wrong %lld\n",
            seed, (long long)books.settled, (long long)books.plain, (long long)books.refused, (long long)books.batches,
-           (long long)books.items, (long long)books.finished, (long long)books.empty, (long long)books.others,
+           (long long)books.items, (long long)books.finished, (long long)books.empty, (long long)books.others, (long long)books.kept,
            (long long)kp_outstanding(&d), (long long)(d.made - d.pooled), d.users, (long long)books.wrong);
     bad = kp_outstanding(&d) != 0 || d.made != d.pooled || d.tokens != 0 || d.users != 0 || books.wrong != 0 ||
           kp_slot_in_use(&d, &slot) != NULL || books.settled != books.accepted || books.begun != books.batches + books.empty;
     rd_kafka_topic_destroy(rkt);
     rd_kafka_queue_destroy(d.queue);
-    rd_kafka_destroy(rk);
+    end = kp_end_start(rk);
+    while (!kp_end_wait(end, 1000))
+        ;
+    kp_end_drop(end);
     kp_deliveries_free(&d);
-    return bad;
+    return bad || !ends(seed, 10 * rounds);
 }

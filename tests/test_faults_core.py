@@ -4,26 +4,18 @@ Layer: fault tests F24. The same program that `tests/sanitize.py tsan` runs, her
 """
 import shutil
 import subprocess
-import sysconfig
 
 import pytest
-from support import ROOT
+import sanitize
 
-CSRC = ROOT / "csrc"
+CSRC = sanitize.ROOT / "csrc"
 
 
-def build(folder, delivery=CSRC / "delivery.c"):
+def build(folder, csrc=CSRC):
     """The program, or a skip where this machine builds none."""
-    if not shutil.which("gcc") or not shutil.which("pkg-config"):
-        pytest.skip("needs gcc and pkg-config")
-    flags = subprocess.run(["pkg-config", "--cflags", "--libs", "rdkafka"], text=True, capture_output=True, check=False)
-    if flags.returncode:
-        pytest.skip(flags.stderr.strip())
-    program = folder / "stress"
-    sources = [ROOT / "tests" / "stress_delivery.c", delivery, *(CSRC / f"{name}.c" for name in ("rounds", "batch", "produce"))]
-    subprocess.run(["gcc", "-O1", "-I", CSRC, "-I", sysconfig.get_path("include"), *sources, *flags.stdout.split(), "-lpthread",
-                    "-o", program], check=True, timeout=100)
-    return program
+    if lacks := sanitize.missing(None):
+        pytest.skip(lacks)
+    return sanitize.build_stress(None, folder, csrc=csrc)
 
 
 def test_the_books_balance_and_no_wake_up_is_lost(tmp_path):
@@ -32,9 +24,17 @@ def test_the_books_balance_and_no_wake_up_is_lost(tmp_path):
 
 def test_control_a_wait_for_a_round_that_has_ended_is_told_of(tmp_path):
     # As if the caller had seen the last round, whatever it has seen.
-    source = (CSRC / "delivery.c").read_text()
+    csrc = shutil.copytree(CSRC, tmp_path / "csrc", ignore=shutil.ignore_patterns("__pycache__"))
+    source = (csrc / "delivery.c").read_text()
     start = "    int mine = 1;\n    pthread_mutex_lock(&d->lock);\n"
     assert source.count(start) == 1
-    (tmp_path / "delivery.c").write_text(source.replace(start, start + "    seen = d->rounds;\n"))
-    program = build(tmp_path, tmp_path / "delivery.c")
-    assert subprocess.run([program], timeout=100, check=False).returncode == 3
+    (csrc / "delivery.c").write_text(source.replace(start, start + "    seen = d->rounds;\n"))
+    assert subprocess.run([build(tmp_path, csrc)], timeout=100, check=False).returncode == 3
+
+
+def test_control_a_client_that_is_over_before_it_is_destroyed_is_told_of(tmp_path):
+    csrc = shutil.copytree(CSRC, tmp_path / "csrc", ignore=shutil.ignore_patterns("__pycache__"))
+    source = (csrc / "destroy.c").read_text()
+    assert source.count("    rd_kafka_destroy(end->rk);\n") == 1
+    (csrc / "destroy.c").write_text(source.replace("    rd_kafka_destroy(end->rk);\n", "    end->over = 1;\n    rd_kafka_destroy(end->rk);\n"))
+    assert subprocess.run([build(tmp_path, csrc)], timeout=100, check=False).returncode == 1

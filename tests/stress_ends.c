@@ -1,0 +1,118 @@
+/* csrc/destroy.c under sanitizers: ends of clients, each waited for by several threads of which any may be the last owner.
+ *
+ * Layer: fault tests; part of the C stress, stress_delivery.c calls it. The clients are made up: what destroys one takes
+ * some time, frees its memory, and says so in plain memory, which whoever was told that it is over may read.
+ */
+#include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "destroy.h"
+
+#define CLOSERS 3
+#define WAITERS 3
+
+typedef struct {
+    char *memory;
+    int lasts; /* microseconds */
+    int destroyed;
+    int gone; /* atomic: for who has no share of the end any more */
+} client;
+
+static client clients[CLOSERS];
+static int rounds, wrong;
+static unsigned first_seed;
+static __thread int no_thread;
+
+static void count_wrong(int bad) {
+    __atomic_fetch_add(&wrong, bad != 0, __ATOMIC_SEQ_CST);
+}
+
+void __real_rd_kafka_destroy(rd_kafka_t *rk);
+void __wrap_rd_kafka_destroy(rd_kafka_t *rk) {
+    client *made_up = (client *)(void *)rk;
+    if (made_up < clients || made_up >= clients + CLOSERS) {
+        __real_rd_kafka_destroy(rk);
+        return;
+    }
+    usleep(made_up->lasts);
+    free(made_up->memory);
+    made_up->destroyed++;
+    __atomic_store_n(&made_up->gone, 1, __ATOMIC_SEQ_CST);
+}
+
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *), void *argument);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *), void *argument) {
+    return no_thread ? 11 : __real_pthread_create(thread, attr, run, argument); /* EAGAIN */
+}
+
+typedef struct {
+    kp_end *end; /* a share of it */
+    client *of;
+    unsigned seed;
+} waiter;
+
+static void *wait(void *given) {
+    waiter *me = given;
+    int tries = rand_r(&me->seed) % 4, over = 0;
+    kp_end *shared;
+    while (tries-- && !over) {
+        over = kp_end_wait(me->end, rand_r(&me->seed) % 3);
+        count_wrong(over && me->of->destroyed != 1);
+        shared = kp_end_share(me->end);
+        kp_end_drop(me->end);
+        me->end = shared;
+    }
+    kp_end_drop(me->end);
+    return NULL;
+}
+
+static void close_one(client *made_up, unsigned *seed) {
+    pthread_t threads[WAITERS];
+    waiter waiters[WAITERS];
+    kp_end *end;
+    int i;
+    made_up->memory = malloc(100);
+    made_up->lasts = rand_r(seed) % 4 ? rand_r(seed) % 3000 : 0;
+    made_up->destroyed = made_up->gone = 0;
+    no_thread = rand_r(seed) % 10 == 0;
+    end = kp_end_start((rd_kafka_t *)(void *)made_up);
+    count_wrong(no_thread ? end || made_up->destroyed != 1 : !end);
+    no_thread = 0;
+    if (!end)
+        return;
+    for (i = 0; i < WAITERS; i++) {
+        waiters[i] = (waiter){kp_end_share(end), made_up, rand_r(seed)};
+        pthread_create(&threads[i], NULL, wait, &waiters[i]);
+    }
+    if (rand_r(seed) % 2) /* who has closed waits until it is over; or does not wait at all */
+        while (!kp_end_wait(end, 1 + rand_r(seed) % 50))
+            ;
+    kp_end_drop(end);
+    for (i = 0; i < WAITERS; i++)
+        pthread_join(threads[i], NULL);
+    while (!__atomic_load_n(&made_up->gone, __ATOMIC_SEQ_CST))
+        usleep(100);
+    count_wrong(made_up->destroyed != 1);
+}
+
+static void *close_all(void *given) {
+    client *made_up = given;
+    unsigned seed = first_seed * CLOSERS + (unsigned)(made_up - clients);
+    int i;
+    for (i = 0; i < rounds; i++)
+        close_one(made_up, &seed);
+    return NULL;
+}
+
+/* Whether each client was destroyed once, and nobody was told so before. */
+int ends(unsigned seed, int count) {
+    pthread_t closers[CLOSERS];
+    int i;
+    first_seed = seed, rounds = count;
+    for (i = 0; i < CLOSERS; i++)
+        pthread_create(&closers[i], NULL, close_all, &clients[i]);
+    for (i = 0; i < CLOSERS; i++)
+        pthread_join(closers[i], NULL);
+    return wrong == 0;
+}
