@@ -20,6 +20,9 @@ CARELESS = [
      "return (batch->remaining -= refused + 1) == 0", "kp_batch_sent"),
     ("rounds.c", "__atomic_store_n(&epoch->done, epoch->done + count, __ATOMIC_SEQ_CST)", "epoch->done += count",
      "count_done"),
+    ("kept.c", "__atomic_store_n(&d->kept, d->kept - 1, __ATOMIC_SEQ_CST)", "d->kept -= 1", "kp_kept_next"),
+    ("destroy.c", "    pthread_mutex_lock(&end->lock);\n    end->over = 1;\n    pthread_cond_broadcast(&end->changed);\n"
+     "    pthread_mutex_unlock(&end->lock);\n", "    end->over = 1;\n", "destroy"),
 ]
 
 
