@@ -77,18 +77,21 @@ class Modules:
             self.pool.shutdown(cancel_futures=True)
 
     def c_of(self, extension):
-        """Cython's C of a module: made anew where its source is younger, or another Cython has made it."""
+        """Cython's C of a module: anew where its source is younger, another Cython has made it, or it is not whole."""
         source = extension.sources[0]
         made = Made(Path("build", source).with_suffix(".c"))
-        key = digest(cython_version, sorted(self.directives.items()))
-        force = self.command.force or not made.is_from(key)
+        force = self.command.force or not made.is_from(self.key_of_c(made.file))
         if force:
             made.begin()
         cythonize([source_only(extension)], build_dir="build", compiler_directives=self.directives, quiet=True,
                   force=force)
-        made.done(key)
+        made.done(self.key_of_c(made.file))
         PROGRESS.step("Cython")
         return str(made.file)
+
+    def key_of_c(self, file):
+        """With all of it: Cython goes by times, and may be interrupted while it writes over one that was right."""
+        return digest(cython_version, sorted(self.directives.items()), file.read_bytes() if file.exists() else "")
 
     def object_of(self, extension, source, cflags):
         if source not in self.objects:

@@ -166,6 +166,9 @@ def test_each_c_file_is_compiled_once_and_each_module_has_its_own_state(package)
     generated.write_text("#error half of it\n")
     done, compiled, tree = package(CFLAGS="-DX")
     assert (done.returncode, compiled) == (0, []), done.stderr          # Cython's again, and the same as before
+    generated.write_text("#error half of it, written over one that was whole\n")
+    done, compiled, tree = package(CFLAGS="-DX")
+    assert (done.returncode, compiled) == (0, []), done.stderr
 
 
 def test_a_build_that_fails_is_taken_up_where_it_failed(package):
