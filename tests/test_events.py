@@ -150,7 +150,7 @@ def test_a_flush_that_is_late_and_a_callback_that_raised(cluster, topic):
     producer.send(ProducerRecord(topic, 0, value=b"v"))
     producer.flush(10)
     producer.send(ProducerRecord(topic, 0, value=b"v"), callback)
-    time.sleep(0.5)
+    wait_for(lambda: producer._ledger()["kept"])        # its report is here
     cluster.set_rtt(1, 10)
     producer.send(ProducerRecord(topic, 0, value=b"v"))
     with pytest.raises(BaseExceptionGroup) as caught:
