@@ -30,6 +30,9 @@ if not faulthandler.is_enabled():
 # A shell ignores Ctrl-C for what it starts in the background, and so would Python: these tests send it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# nohup ignores SIGHUP.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 FIGURES = pytest.StashKey()
