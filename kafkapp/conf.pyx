@@ -6,6 +6,8 @@ import os
 
 from kafkapp.config import CALLBACKS, one_line, redact, suggestion
 
+from cpython.bytes cimport PyBytes_FromStringAndSize
+
 from kafkapp.errors cimport new_exception
 from kafkapp.librdkafka cimport *
 
@@ -321,18 +323,18 @@ cdef object conf_value(const rd_kafka_conf_t *conf, str name):
     """A property's value in force, or None for one that librdkafka does not know."""
     cdef size_t size = 0
     cdef bytes key = name.encode("utf-8", "surrogatepass")
-    cdef bytearray text
+    cdef bytes text
     if b"\0" in key:
         return None
     cdef locale_t own = kp_plain_numbers()
     try:
         if rd_kafka_conf_get(conf, key, NULL, &size) != RD_KAFKA_CONF_OK:
             return None
-        text = bytearray(size)
+        text = PyBytes_FromStringAndSize(NULL, size)
         rd_kafka_conf_get(conf, key, text, &size)
     finally:
         kp_own_numbers(own)
-    return text.rstrip(b"\0").decode("utf-8", "replace")
+    return (<const char *>text).decode("utf-8", "replace")
 
 
 def librdkafka_version():

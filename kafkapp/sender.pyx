@@ -170,7 +170,11 @@ cdef class Sender:
         if self.client is not None:
             raise RuntimeError(f"{type(self).__name__}.__init__() was called already")
         cdef Client made = Client(properties, thread, defaults)
-        limit_room(made)
+        try:
+            limit_room(made)
+        except:             # no memory, or Ctrl-C: nobody has it yet who could close it
+            close(made, 0)
+            raise
         with cython.critical_section(self):
             if self.client is None:
                 self.client, made = made, None

@@ -158,7 +158,7 @@ def attempt(number):
     else:
         made.close()
 
-for number in range(0, 700, int(sys.argv[2])):
+for number in range(0, 2100, int(sys.argv[2])):
     attempt(number)
 for number in range(failures[-1] - 30, failures[-1] + 60):
     attempt(number)                     # each one round the start of the thread, and what that allocates itself
@@ -185,9 +185,9 @@ sys.modules["_thread"].start_new_thread = refuse
 try:
     make(cluster.bootstrap_servers)
 except KafkaException as exc:
-    assert kind == "Auto" and exc.error.code == ErrorCode.RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, exc
+    assert kind != "Manual" and exc.error.code == ErrorCode.RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, exc
 else:
-    assert kind != "Auto"
+    assert kind == "Manual"
 try:
     made.fetch_broker_metadata("t")
 except RuntimeError as exc:
@@ -246,7 +246,7 @@ def test_a_report_that_never_finds_memory_is_given_up():
 @pytest.mark.skipif(bool(sysconfig.get_config_var("Py_GIL_DISABLED")), reason="a generator without memory crashes CPython 3.13t")
 @pytest.mark.parametrize("kind", ["Auto", "Manual"])
 def test_a_producer_without_memory_is_not_made_and_leaves_nothing(faults, kind):
-    assert run_python(MAKES, kind, faults.rounds(29, 1), timeout=faults.rounds(20, 900)) == "ok\n"
+    assert run_python(MAKES, kind, faults.rounds(87, 1), timeout=faults.rounds(20, 900)) == "ok\n"
 
 
 @pytest.mark.parametrize("kind", ["Auto", "sync"])
@@ -259,7 +259,7 @@ def test_without_file_descriptors():
 
 
 def test_control_a_producer_that_is_left_is_told_of():
-    program = MAKES.replace("        made.close()\n", "        kept.append(made)\n").replace("range(0, 700,", "range(0, 700, 70 *")
+    program = MAKES.replace("        made.close()\n", "        kept.append(made)\n").replace("range(0, 2100,", "range(0, 2100, 70 *")
     program = program.replace("def attempt(", "kept = []\ndef attempt(").replace("+ 10\n", "+ 1\n")
     with pytest.raises(AssertionError, match=r"AssertionError: \(\d\d+, \d+\)"):
         run_python(program, "Manual", 1, timeout=60)
