@@ -301,7 +301,7 @@ cdef Batch send_batch(Client client, topic, values, offsets, keys, key_offsets, 
                 if index == count or not block or passed(deadline):
                     break
                 if KP_READ(client.state) == OPEN:
-                    client.wait(seen, deadline, None)
+                    client.wait_for_room(seen, deadline)
                 if KP_READ(client.state) != OPEN:
                     break       # close() has begun: what it purges must stay all that there is
         except KeyboardInterrupt as exc:

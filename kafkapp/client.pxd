@@ -40,6 +40,7 @@ cdef class Client(Handle):
     cdef int resumes                # the next goes on where one was left whose time was over
     cdef int driven                 # an event loop serves: no other thread may while it runs
     cdef EventHandlers handlers     # what logs, errors and statistics go to
+    cdef list batching              # idents of threads that wait for room within a send_batch, each as often as it does
     cdef int polls                  # the thread that SERVES or TELLS runs, or is about to
     cdef readonly object properties  # a Properties: what the user gave, and our defaults
     cdef readonly str name
@@ -55,8 +56,10 @@ cdef class Client(Handle):
     cdef bint tell(self) except -1
     cdef bint wait_reported(self, int64_t epoch, int64_t deadline, list raised) except -1
     cdef int check_blocking(self, str what) except -1
+    cdef int check_batching(self, str what) except -1
     cdef bint in_callback(self) noexcept
     cdef int64_t serve(self, int64_t seen, int timeout_ms, list raised) except -1
     cdef int wait(self, int64_t seen, int64_t deadline, list raised) except -1
+    cdef int wait_for_room(self, int64_t seen, int64_t deadline) except -1
     cdef bint wait_for(self, const int *flag, int64_t deadline, list raised) except -1
     cdef int flush(self, int64_t deadline) except -1

@@ -46,7 +46,7 @@ cdef class Client(Handle):
         cdef int events = RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS
         if self.conf is not NULL or self.rk is not NULL:
             raise RuntimeError("Client.__init__() was called already")
-        self.background, self.unsaid = thread == SERVES, 1
+        self.background, self.unsaid, self.batching = thread == SERVES, 1, []
         self.deliveries.teller = thread == TELLS
         given = snapshot(properties)
         for name, value in defaults.items():
@@ -137,6 +137,13 @@ cdef class Client(Handle):
         self.check_open()
         if self.background and Py_IsFinalizing():
             raise RuntimeError(f"{what} would wait for ever: the interpreter has ended the producer's thread")
+        return 0
+
+    cdef int check_batching(self, str what) except -1:
+        """A signal's handler may interrupt a send_batch, whose end it must not wait for."""
+        if self.batching and PyThread_get_thread_ident() in self.batching:
+            raise RuntimeError(f"{what} would wait for the send_batch that this signal's handler interrupts: "
+                               f"raise an exception in the handler, and call it where that is caught")
         return 0
 
     cdef bint in_callback(self) noexcept:
@@ -285,6 +292,16 @@ cdef class Client(Handle):
         PyErr_CheckSignals()
         return 0
 
+    cdef int wait_for_room(self, int64_t seen, int64_t deadline) except -1:
+        """As wait(), of a send_batch."""
+        cdef object me = PyThread_get_thread_ident()
+        self.batching.append(me)
+        try:
+            self.wait(seen, deadline, None)
+        finally:
+            self.batching.remove(me)
+        return 0
+
     cdef bint wait_for(self, const int *flag, int64_t deadline, list raised) except -1:
         """Wait until a report has set a flag. False when the time was over first."""
         cdef int64_t seen
@@ -340,6 +357,7 @@ cdef class Client(Handle):
         cdef list raised = None if self.background else []
         cdef bint done
         self.check_blocking("flush")
+        self.check_batching("flush")
         self.enter()
         try:
             done = self.wait_reported(kp_epoch_close(&self.deliveries), deadline, raised)

@@ -67,6 +67,7 @@ cdef int close(Client client, int64_t deadline, int64_t last=-1) except -1:
         raise RuntimeError("this producer was made in another process: make one after the fork")
     if client.in_callback():
         raise RuntimeError("close would wait for the callback that calls it")
+    client.check_batching("close")
     if not claim(client, deadline, last):
         return 0
     if client.background and Py_IsFinalizing():

@@ -42,6 +42,7 @@ cdef class Handle:
     cdef int leave_sender(self) except -1
     cdef bint complete_rest(self, list raised) except -1
     cdef int destroy(self) except -1
+    cdef int leave_holds(self) except -1
     cdef int start_end(self, rd_kafka_t *rk) noexcept
     cdef bint destroyed(self, int timeout_ms) noexcept nogil
     cdef int64_t outstanding(self) noexcept

@@ -157,27 +157,38 @@ cdef class Handle:
     cdef int destroy(self) except -1:
         """Nobody uses the handle of a closed client any more."""
         cdef rd_kafka_t *rk
-        cdef Remains remains
         if self.foreign() or KP_READ(self.deliveries.users) or KP_READ(self.guests):
             return 0
         rk = KP_TAKE(self.rk)      # the last one out and who closes may both come here
         if rk is NULL:
             return 0
-        if rd_kafka_fatal_error(rk, NULL, 0):
-            self.fatal = new_fatal_error(rk, RD_KAFKA_RESP_ERR__FATAL, None)
         try:
-            if kp_outstanding(&self.deliveries):
-                self.complete_rest(None)
+            if rd_kafka_fatal_error(rk, NULL, 0):
+                self.fatal = new_fatal_error(rk, RD_KAFKA_RESP_ERR__FATAL, None)
         finally:
-            self.start_end(rk)
-            if self.holds and self.end is not NULL:
-                remains = Remains.__new__(Remains)
-                remains.end, remains.holds = kp_end_share(self.end), self.holds
-                try:
-                    start_thread(remains.release)
-                except (MemoryError, RuntimeError):
-                    Py_INCREF(remains)      # held until the process ends, which it is about to
+            try:
+                if kp_outstanding(&self.deliveries):
+                    self.complete_rest(None)
+            finally:
+                self.start_end(rk)
+                if self.holds and self.end is not NULL:
+                    self.leave_holds()
+        return 0
+
+    cdef int leave_holds(self) except -1:
+        """To a thread that releases them when librdkafka is destroyed."""
+        cdef Remains remains = None
+        try:
+            remains = Remains.__new__(Remains)
+            remains.end, remains.holds = kp_end_share(self.end), self.holds
+            start_thread(remains.release)
             self.holds = []
+        except BaseException as exc:
+            # No memory, no thread, or an interrupt, after which it may run: held until that or the process ends.
+            Py_INCREF(self.holds if remains is None else remains)
+            self.holds = None
+            if not isinstance(exc, (MemoryError, RuntimeError)):
+                raise
         return 0
 
     cdef int start_end(self, rd_kafka_t *rk) noexcept:
@@ -240,6 +251,9 @@ cdef class Handle:
         topic.name = name
         self.enter()        # close() in another thread must not pull the handle away
         try:
+            # First: librdkafka keeps its opaque as long as the client, also where the handle is given back.
+            topic.index = <uint32_t>len(self.topic_list)
+            self.topic_list.append(topic)
             with nogil:
                 conf = rd_kafka_default_topic_conf_dup(self.rk)
                 rd_kafka_topic_conf_set_opaque(conf, <PyObject *>topic)
@@ -247,13 +261,6 @@ cdef class Handle:
             if rkt is NULL:             # conf is freed: rd_kafka_topic_new() owns it, whatever comes of it
                 raise new_exception(rd_kafka_last_error(), f"topic {name!r}")
             topic.rkt = rkt
-            topic.index = <uint32_t>len(self.topic_list)
-            try:
-                self.topic_list.append(topic)   # what librdkafka has as its opaque lives as long as the client
-            except:
-                topic.rkt = NULL
-                rd_kafka_topic_destroy(rkt)
-                raise
             self.topics[name] = topic
         finally:
             self.leave()

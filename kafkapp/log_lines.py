@@ -19,7 +19,8 @@ MAX_LINES = 10_000  # that wait for a handler; what comes then is dropped, and c
 
 lines: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
 lock = _thread.RLock()  # the garbage collector may run a finalizer that has a line to say
-running = False
+IDLE, DUE, RUNNING = range(3)
+running = IDLE  # the thread; DUE: it is being started
 dropped = 0
 
 
@@ -30,19 +31,29 @@ def say(function, *args):
         dropped += 1
         return
     lines.append((function, args))
-    with lock:
-        if running:
-            return
-        running = True
+    mine = False
     try:
+        with lock:
+            if running:
+                return
+            running, mine = DUE, True
         start_thread(run)
-    except (MemoryError, RuntimeError):
-        running = False  # it is said with the next one
+    except BaseException as exc:
+        # Said with the next one, unless it was started nevertheless: an interrupt does not tell.
+        with lock:
+            if mine and running == DUE:
+                running = IDLE
+        if not isinstance(exc, (MemoryError, RuntimeError)):
+            raise
 
 
 def run():
     """The thread."""
     global running, dropped
+    with lock:
+        if running != DUE:
+            return  # its start was given up
+        running = RUNNING
     try:
         show("logs")
         while True:
@@ -53,12 +64,11 @@ def run():
                     count, dropped = dropped, 0
                     logger().warning("%s lines were dropped: the handlers of logging take too long", count)
             with lock:
-                running = False
                 if not lines:
+                    running = IDLE
                     break
-                running = True
     except BaseException:
-        running = False
+        running = IDLE
         raise
     finally:
         hide("logs")
@@ -79,7 +89,7 @@ def wait(seconds):
 def forget():
     """In the child of a fork: the lines are the parent's, and so is the thread."""
     global lock, running, dropped
-    lock, running, dropped = _thread.RLock(), False, 0
+    lock, running, dropped = _thread.RLock(), IDLE, 0
     lines.clear()
 
 

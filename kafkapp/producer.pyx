@@ -75,7 +75,8 @@ cdef class Producer(Transactional):
             timeout: seconds (int, float or timedelta), None waits for ever.
         Raises:
             KafkaException: RD_KAFKA_RESP_ERR__TIMED_OUT, some records are still in flight.
-            RuntimeError: inside a callback of this producer, after `close`, or in a forked child.
+            RuntimeError: inside a callback of this producer, in a signal's handler within a `send_batch` of it, after
+                `close`, or in a forked child.
             Whatever callbacks raised, where this call ran them (a BaseExceptionGroup when several did).
         Source: rd_kafka_flush(); KafkaProducer::flush.
         """
@@ -106,7 +107,8 @@ cdef class Producer(Transactional):
             timeout: seconds (int, float or timedelta), None waits for as long as records may live
                 (`message.timeout.ms`).
         Raises:
-            RuntimeError: inside a callback of this producer, or in a forked child.
+            RuntimeError: inside a callback of this producer, in a signal's handler within a `send_batch` of it, or in a
+                forked child.
             Whatever callbacks raised, where this call ran them (a BaseExceptionGroup when several did).
         Source: rd_kafka_flush(), rd_kafka_purge(), rd_kafka_destroy(); KafkaProducer::close.
         """

@@ -11,7 +11,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport INT32_MAX, int64_t
 
 from kafkapp.client cimport SILENCE, Client
-from kafkapp.delivery cimport KP_ADD, KP_READ, KP_SET, Topic, kp_rounds
+from kafkapp.delivery cimport KP_ADD, KP_READ, KP_SET, KP_TAKE_FLAG, Topic, kp_rounds
 from kafkapp.errors cimport new_exception, take_error
 from kafkapp.librdkafka cimport *
 from kafkapp.timeouts cimport now, passed, remaining
@@ -26,6 +26,8 @@ cdef class Request:
     cdef Client client
     cdef int timeout_ms
     cdef object done
+    cdef int due            # it is to be made, by the thread that takes this
+    cdef bint begun         # there is such a thread, or was
     cdef int over           # it has its answer; `done`, which needs memory, only says so sooner
     cdef object failure     # what call() raised, for the thread that waits
 
@@ -35,6 +37,8 @@ cdef class Request:
     def run(self):
         if self.client is None:
             raise RuntimeError("a request is made and run by the producer's calls")
+        if not KP_TAKE_FLAG(self.due):
+            return      # its start was given up
         try:
             self.call()
         except BaseException as exc:
@@ -51,12 +55,17 @@ cdef class Request:
         self.client = client
         self.timeout_ms = remaining(deadline, INT32_MAX) if deadline >= 0 else -1
         self.done = Event()
+        self.due = True
         KP_ADD(client.guests, 1)        # left by the request's thread, which may outlive this call
         try:
-            # Not a threading.Thread: an interrupt in its start() would not tell whether it runs, and so who leaves.
             start_thread(self.run)
+            self.begun = True
         except:
-            client.leave()
+            # An interrupt does not tell whether the thread runs: where it does not yet, it will find nothing to do.
+            if KP_TAKE_FLAG(self.due):
+                client.leave()
+            else:
+                self.begun = True
             raise
         return 0
 
@@ -204,9 +213,12 @@ cdef object call_transaction(Client client, TransactionCall call, int64_t deadli
             return request.error
     request = TransactionRequest.__new__(TransactionRequest)
     request.make = call
-    request.start(client, deadline)
-    with cython.critical_section(client):
-        client.request = request
+    try:
+        request.start(client, deadline)
+    finally:
+        if request.begun:       # interrupted or not
+            with cython.critical_section(client):
+                client.request = request
     if not request.ended(beyond(deadline), raised):
         return under_way()
     return request.error

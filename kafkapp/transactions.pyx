@@ -152,7 +152,7 @@ class Transaction:
 
     def __exit__(self, exc_type, exc, traceback):
         if exc is not None:
-            return self.abort_for(exc)
+            return self._abort_for(exc)
         while True:
             try:
                 return self.producer.commit_transaction()
@@ -170,7 +170,7 @@ class Transaction:
                     raise
                 sleep(PAUSE)
 
-    def abort_for(self, exc):
+    def _abort_for(self, exc):
         """Abort because of an exception, which stays the one that is raised: what else fails is said beside it."""
         try:
             self.abort()

@@ -143,6 +143,25 @@ producer.close()
 print("ok")
 """
 
+TOPICS = START + """
+# There is no memory for a new topic: what librdkafka has of it by then must not go, though nobody sees it.
+cluster = MockCluster()
+for name in ("t", "other"):
+    cluster.create_topic(name)
+refused = 0
+for number in range(60):
+    told = []
+    producer = make(cluster.bootstrap_servers, **{"linger.ms": 0})
+    refused += failing(number, number + 1, lambda: producer.send(ProducerRecord("t", 0))) is not None
+    for name in ("other", "t"):
+        producer.send(ProducerRecord(name, 0), lambda metadata, error, name=name: told.append((name, metadata.topic)))
+    producer.flush()
+    producer.close()
+    assert sorted(told) == [("other", "other"), ("t", "t")], (number, told)
+assert refused > 2, refused
+print("ok")
+"""
+
 MAKES = START + """
 # A producer is made while each allocation in turn fails: a clean exception, and no thread or client is left.
 import os
@@ -233,6 +252,11 @@ print("ok")
 @pytest.mark.parametrize("kind", ["Auto", "Manual"])
 def test_a_send_without_memory_is_refused_and_leaves_nothing(kind):
     assert run_python(SENDS, kind, timeout=60).startswith("ok")
+
+
+@pytest.mark.parametrize("kind", ["Auto", "Manual"])
+def test_a_topic_without_memory_is_made_by_the_next_send(kind):
+    assert run_python(TOPICS, kind, timeout=90) == "ok\n"
 
 
 def test_a_report_without_memory_is_settled_nevertheless():

@@ -3,10 +3,14 @@
 Layer: tests of the contract. Each call blocks in a process of its own, which interrupts itself from a timer.
 """
 import json
+import threading
 
 import pytest
-from faultkit import percentiles
+from conftest import wait_for
+from faultkit import make, percentiles
 from support import NOWHERE, run_python
+
+from kafkapp import log_lines, requests
 
 PROGRAM = """
 import json, os, signal, sys, threading, time
@@ -132,6 +136,96 @@ print(metadata.offset, len(handled), handled[0] - sent[0] < 0.3)
 
 def test_a_signal_whose_handler_returns_is_handled_in_time_and_the_call_goes_on(broker, topic):
     assert run_python(HANDLED, broker.bootstrap_servers, topic).split() == ["0", "1", "True"]
+
+
+WITHIN = """
+import json, os, signal, sys, threading, time
+from kafkapp import *
+
+kind, nowhere, topic = sys.argv[1:]
+said = []
+made = {"bootstrap.servers": nowhere, "queue.buffering.max.messages": 1, "log_cb": lambda *args: None}
+producer = KafkaSyncProducer(made) if kind == "sync" else KafkaAsyncProducer(made)
+
+class Stop(Exception):
+    pass
+
+def stop(*args):
+    for call in producer.flush, producer.close:
+        try:
+            call()
+        except RuntimeError as error:
+            said.append(str(error))
+    raise Stop
+
+def send_signal():
+    while len(producer) == 0:
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGTERM)    # its batch waits for room by now, or is about to
+
+signal.signal(signal.SIGTERM, stop)
+threading.Thread(target=send_signal).start()
+try:
+    producer.send_batch(topic, [b"v"] * 3)
+except Stop:
+    said.append(len(producer))
+producer.close(0)
+print(json.dumps([said, len(producer)]))
+"""
+
+
+@pytest.mark.parametrize("kind", ["Auto", "sync"])
+def test_a_handler_does_not_wait_for_the_batch_that_it_interrupts(topic, kind):
+    (flush, close, *left), end = json.loads(run_python(WITHIN, kind, NOWHERE, topic, timeout=60))
+    assert flush.startswith("flush would wait for the send_batch that") and close.startswith("close would wait for the send_batch that")
+    assert (left, end) == ([1], 0)
+
+
+# -- a thread that is started ------------------------------------------------------------------------------------------
+
+def interrupting(start, begun, late):
+    """Starts threads, with a Ctrl-C that comes when the thread has ended, or before it begins: `late` are those."""
+    def start_thread(run):
+        if begun:
+            ended = threading.Event()
+            start(lambda: (run(), ended.set()))
+            assert ended.wait(60)
+        else:
+            late.append(run)
+        raise KeyboardInterrupt
+    return start_thread
+
+
+@pytest.mark.parametrize("begun", [True, False])
+@pytest.mark.parametrize("kind", ["Auto", "Manual", "sync"])
+def test_ctrl_c_at_the_start_of_a_request_leaves_nobody_counted(broker, topic, monkeypatch, kind, begun):
+    late = []
+    producer = make(kind, broker)
+    with monkeypatch.context() as patched:
+        patched.setattr(requests, "start_thread", interrupting(requests.start_thread, begun, late))
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                producer.fetch_broker_metadata(topic)
+    for run in late:
+        run()
+    assert producer.fetch_broker_metadata(topic).topic == topic
+    producer.close()
+    assert producer._ledger()["topics"] == 0, "the handle was not destroyed"
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_ctrl_c_at_the_start_of_the_thread_of_lines_loses_no_line(monkeypatch, begun):
+    said, late = [], []
+    wait_for(lambda: not log_lines.running)
+    with monkeypatch.context() as patched:
+        patched.setattr(log_lines, "start_thread", interrupting(log_lines.start_thread, begun, late))
+        with pytest.raises(KeyboardInterrupt):
+            log_lines.say(said.append, 1)
+    log_lines.say(said.append, 2)
+    wait_for(lambda: said == [1, 2] and not log_lines.running)
+    for run in late:
+        run()
+    assert said == [1, 2] and not log_lines.running
 
 
 def test_control_a_call_that_holds_signals_up_is_told_of(topic):

@@ -10,7 +10,7 @@ from conftest import wait_for
 from support import NOWHERE, Stopwatch, consume
 from txn import KINDS, Sent, counted, create_sources, err, failing, kind_of, open_producer
 
-from kafkapp import KafkaException, ProducerRecord
+from kafkapp import KafkaException, ProducerRecord, requests
 from kafkapp.testing import ApiKey
 
 ALL = pytest.mark.parametrize("kind", KINDS)
@@ -264,6 +264,30 @@ def test_two_threads_that_end_the_same_transaction_do_not_both(cluster, topic, p
     # The slices of the two may also take turns in waiting for the one commit: then the second finds it done.
     codes = [error and error.code for error in outcome]
     assert None in codes and set(codes) <= {None, err("_PREV_IN_PROGRESS"), err("_STATE")}
+    producer.begin_transaction()
+    producer.abort_transaction(10)
+
+
+def test_a_commit_that_ctrl_c_leaves_as_it_begins_is_taken_up(cluster, topic, producer, monkeypatch):
+    start = requests.start_thread
+
+    def interrupted(run):
+        begun = threading.Event()
+        start(lambda: (begun.set(), run()))
+        assert begun.wait(60)
+        threading.Event().wait(0.2)     # no more than a chance for the thread to take it: either way it is right
+        raise KeyboardInterrupt
+
+    sent = Sent(producer, topic)
+    producer.begin_transaction()
+    sent.send()
+    producer.flush(10)
+    cluster.push_broker_errors(1, ApiKey.EndTxn, (0, 1.5))
+    with monkeypatch.context() as patched:
+        patched.setattr(requests, "start_thread", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            producer.commit_transaction(10)
+    producer.commit_transaction(10)
     producer.begin_transaction()
     producer.abort_transaction(10)
 

@@ -85,6 +85,33 @@ def test_records_whose_broker_is_looked_for_are_completed_and_their_memory_is_he
     assert not any(ledger.values())
 
 
+@pytest.mark.parametrize("begun", [True, False])
+def test_memory_that_may_be_read_is_held_when_ctrl_c_falls_into_the_end(silent, begun):
+    program = SILENT.replace("producer.close(0.2)\n", """
+import kafkapp.handle
+real = kafkapp.handle.start_thread
+def interrupted(run):
+    if begun:
+        real(run)
+    raise KeyboardInterrupt
+kafkapp.handle.start_thread = interrupted
+try:
+    producer.close(0.2)
+except KeyboardInterrupt:
+    told.append("KeyboardInterrupt")
+ledger = producer._ledger()
+del producer
+gc.collect()
+""".replace("begun", str(begun))).replace("ledger = producer._ledger()\nos.remove", "os.remove")
+    if not begun:
+        program = program.replace("while held() and", "while False and")
+    _, told, _, _, after, finally_, ledger = json.loads(run_python(program, "Auto", "close", silent, timeout=60))
+    assert told[-1] == "KeyboardInterrupt" and len(told) == 4
+    assert after == 6, "librdkafka may still read it"
+    assert finally_ == (0 if begun else 6)
+    assert not any(ledger.values())
+
+
 @pytest.mark.parametrize("kind", ["Auto", "Manual"])
 def test_a_process_ends_while_a_name_server_keeps_silent(silent, kind):
     with Stopwatch() as watch:
