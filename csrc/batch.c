@@ -190,8 +190,8 @@ static int send_one(rd_kafka_t *rk, rd_kafka_topic_t *rkt, kp_deliveries *d, kp_
     rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR__INVALID_ARG;
     if (column_get(&r->values, i, &record.value, &record.size) &&
         column_get(&r->keys, i, &record.key, &record.key_size)) {
-        record.partition = r->partitions ? r->partitions[i] : r->partition;
-        record.timestamp = r->timestamps ? r->timestamps[i] : r->timestamp;
+        record.partition = r->partitions ? kp_int32_at(r->partitions, i) : r->partition;
+        record.timestamp = r->timestamps ? kp_int64_at(r->timestamps, i) : r->timestamp;
         record.headers = r->headers ? rd_kafka_headers_copy(r->headers) : NULL;
         record.flags = r->flags;
         /* Counted before it goes out: its report may be there when this returns. */
@@ -217,7 +217,7 @@ int64_t kp_batch_send(rd_kafka_t *rk, rd_kafka_topic_t *rkt, kp_deliveries *d, k
     rd_kafka_message_t messages[CHUNK];
     int64_t i = from;
     while (i < batch->count) {
-        int32_t partition = r->partitions ? r->partitions[i] : r->partition;
+        int32_t partition = r->partitions ? kp_int32_at(r->partitions, i) : r->partition;
         int n, k, good, skipped = 0;
         if (one_by_one) {
             if (!send_one(rk, rkt, d, batch, r, i, accepted))
@@ -228,7 +228,7 @@ int64_t kp_batch_send(rd_kafka_t *rk, rd_kafka_topic_t *rkt, kp_deliveries *d, k
         /* A run of one partition: with a partition in each message librdkafka (2.15) leaks those whose is unknown. */
         n = batch->count - i < CHUNK ? (int)(batch->count - i) : CHUNK;
         for (k = 1; r->partitions && k < n; k++)
-            if (r->partitions[i + k] != partition)
+            if (kp_int32_at(r->partitions, i + k) != partition)
                 n = k;
         n = fill_keys(messages, fill_values(messages, n, &r->values, i), &r->keys, i);
         for (k = 0; k < n; k++) {

@@ -42,24 +42,29 @@ typedef struct {
 typedef struct {
     kp_column values;
     kp_column keys;
-    const int32_t *partitions; /* or NULL: partition */
-    const int64_t *timestamps; /* or NULL: timestamp */
+    const void *partitions; /* int32, or NULL: partition */
+    const void *timestamps; /* int64, or NULL: timestamp */
     int64_t timestamp;         /* milliseconds since the epoch, 0: now */
     rd_kafka_headers_t *headers; /* for all, or NULL; copied for each */
     int32_t partition;
     int flags; /* RD_KAFKA_MSG_F_COPY or 0 */
 } kp_records;
 
-/* The i-th of offsets of 32 or 64 bits, which need not be aligned. */
+/* The i-th of numbers in a user's memory, which need not be aligned. */
+static inline int32_t kp_int32_at(const void *numbers, int64_t i) {
+    int32_t number;
+    memcpy(&number, (const char *)numbers + i * 4, sizeof(number));
+    return number;
+}
+
+static inline int64_t kp_int64_at(const void *numbers, int64_t i) {
+    int64_t number;
+    memcpy(&number, (const char *)numbers + i * 8, sizeof(number));
+    return number;
+}
+
 static inline int64_t kp_offset_at(const void *offsets, kp_column_kind kind, int64_t i) {
-    int32_t narrow;
-    int64_t wide;
-    if (kind == KP_OFFSETS32) {
-        memcpy(&narrow, (const char *)offsets + i * 4, sizeof(narrow));
-        return narrow;
-    }
-    memcpy(&wide, (const char *)offsets + i * 8, sizeof(wide));
-    return wide;
+    return kind == KP_OFFSETS32 ? kp_int32_at(offsets, i) : kp_int64_at(offsets, i);
 }
 
 /* The index of the first offset (or view) that is out of order or of its buffer's bounds, or -1. */

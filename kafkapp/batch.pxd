@@ -13,13 +13,15 @@ cdef extern from "batch.h" nogil:
     ctypedef struct kp_records:
         kp_column values
         kp_column keys
-        const int32_t *partitions
-        const int64_t *timestamps
+        const void *partitions
+        const void *timestamps
         int64_t timestamp
         rd_kafka_headers_t *headers
         int32_t partition
         int flags
 
+    int32_t kp_int32_at(const void *numbers, int64_t i)
+    int64_t kp_int64_at(const void *numbers, int64_t i)
     kp_batch *kp_batch_new(int64_t count)
     void kp_batch_free(kp_batch *batch)
     int64_t kp_batch_send(rd_kafka_t *rk, rd_kafka_topic_t *rkt, kp_deliveries *d, kp_batch *batch,

@@ -240,20 +240,21 @@ cdef Batch send_batch(Client client, topic, values, offsets, keys, key_offsets, 
         one = {"partition": partition, "timestamp": timestamps, "headers": headers}
         if is_numbers(partition):
             take_numbers(&partition_view, partition, "partition", 4)
-            records.partitions = <const int32_t *>partition_view.buf
+            records.partitions = partition_view.buf
             check_count("partition", partition_view.len // 4, count)
             for i in range(count):
-                if records.partitions[i] < RD_KAFKA_PARTITION_UA:
+                if kp_int32_at(records.partitions, i) < RD_KAFKA_PARTITION_UA:
                     raise ValueError(f"partition[{i}] must be from 0 to 2**31 - 1, or -1 for the partitioner, "
-                                     f"not {records.partitions[i]}")
+                                     f"not {kp_int32_at(records.partitions, i)}")
             one["partition"] = None
         if is_numbers(timestamps):
             take_numbers(&timestamp_view, timestamps, "timestamps", 8)
-            records.timestamps = <const int64_t *>timestamp_view.buf
+            records.timestamps = timestamp_view.buf
             check_count("timestamps", timestamp_view.len // 8, count)
             for i in range(count):
-                if records.timestamps[i] <= 0:
-                    raise ValueError(f"timestamps[{i}] must be more than 0 milliseconds, not {records.timestamps[i]}")
+                if kp_int64_at(records.timestamps, i) <= 0:
+                    raise ValueError(f"timestamps[{i}] must be more than 0 milliseconds, "
+                                     f"not {kp_int64_at(records.timestamps, i)}")
             one["timestamp"] = None
         # What holds for all records is checked as a record's.
         checked = ProducerRecord(topic, **one)

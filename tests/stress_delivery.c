@@ -186,11 +186,18 @@ static void send_record(unsigned *seed) {
 static struct {
     char text[ITEMS * 5];
     kp_span spans[ITEMS];
-    int32_t offsets32[ITEMS + 1], views[ITEMS * 4], partitions[ITEMS];
-    int64_t offsets64[ITEMS + 1], timestamps[ITEMS], sizes[1];
+    int32_t offsets32[ITEMS + 1], views[ITEMS * 4];
+    int64_t offsets64[ITEMS + 1], sizes[1];
     const void *buffers[1];
     uint8_t valid[ITEMS / 8 + 1];
 } columns;
+
+/* A user's numbers need not be aligned: UndefinedBehaviorSanitizer's build says whether they are read rightly. */
+static struct __attribute__((packed)) {
+    char odd;
+    int32_t partitions[ITEMS];
+    int64_t timestamps[ITEMS];
+} uneven;
 
 static void fill_columns(void) {
     int i;
@@ -202,8 +209,8 @@ static void fill_columns(void) {
         columns.spans[i].data = columns.text + 5 * i;
         columns.spans[i].size = 5;
         columns.views[4 * i] = i % 2 ? 5 : 13; /* short: here; long: in the buffer */
-        columns.partitions[i] = i / 7 % 4;
-        columns.timestamps[i] = 1700000000000 + i;
+        uneven.partitions[i] = i / 7 % 4;
+        uneven.timestamps[i] = 1700000000000 + i;
     }
     for (i = 0; i <= ITEMS; i++)
         columns.offsets32[i] = 5 * i, columns.offsets64[i] = 5 * i;
@@ -252,8 +259,8 @@ static void send_batch(PyObject *owner, unsigned *seed) {
     some_column(&records.keys, seed);
     records.partition = some_partition(seed);
     records.flags = rand_r(seed) % 2 ? RD_KAFKA_MSG_F_COPY : 0;
-    records.partitions = rand_r(seed) % 3 ? NULL : columns.partitions;
-    records.timestamps = rand_r(seed) % 6 ? NULL : columns.timestamps;
+    records.partitions = rand_r(seed) % 3 ? NULL : &uneven.partitions;
+    records.timestamps = rand_r(seed) % 6 ? NULL : &uneven.timestamps;
     records.headers = rand_r(seed) % 6 ? NULL : some_headers();
     batch->epoch = kp_epoch_count(&d);
     kp_slot_take(&d, batch, owner);

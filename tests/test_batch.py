@@ -128,6 +128,16 @@ def test_one_for_all_or_one_for_each(broker, topic, partition, timestamps):
     ]
 
 
+def test_partitions_and_timestamps_need_not_be_aligned(producer, broker, topic):
+    """The C stress under UndefinedBehaviorSanitizer says whether they are read rightly."""
+    stamps = np.arange(1_700_000_000_000, 1_700_000_000_025, dtype="i8")
+    uneven = [np.ndarray(25, like.dtype, buffer=b"\0" + like.tobytes(), offset=1) for like in (np.full(25, 3, "i4"), stamps)]
+    assert not any(numbers.flags.aligned for numbers in uneven)
+    assert producer.send_batch(topic, VALUES, partition=uneven[0], timestamps=uneven[1]).wait(10)
+    messages = read_messages(broker.bootstrap_servers, topic)
+    assert [(m.partition(), m.timestamp()[1]) for m in messages] == [(3, stamp) for stamp in stamps.tolist()]
+
+
 def test_without_a_partition_keys_choose_it_as_for_single_records(producer, broker, topic):
     keys = [b"key-%d" % (i % 7) for i in range(25)]
     one = producer.send_batch(topic, VALUES, keys=keys)
