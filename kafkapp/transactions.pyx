@@ -172,6 +172,8 @@ class Transaction:
 
     def _abort_for(self, exc):
         """Abort because of an exception, which stays the one that is raised: what else fails is said beside it."""
+        if not isinstance(exc, BaseException):
+            raise TypeError(f"abort_for: exc must be an exception, not {type(exc).__name__}")
         try:
             self.abort()
         except KafkaException as failure:

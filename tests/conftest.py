@@ -8,13 +8,13 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import time
 import uuid
 from pathlib import Path
 from weakref import WeakSet
 
 import pytest
+import support
 
 import kafkapp
 from kafkapp.client import clients
@@ -98,9 +98,7 @@ def silent(tmp_path, monkeypatch):
     if not shutil.which("cc"):
         pytest.skip("needs a C compiler")
     library, file = tmp_path / "resolver.so", tmp_path / "silent"
-    subprocess.run(["cc", "-shared", "-fPIC", "-O1", Path(__file__).with_name("silent_resolver.c"), "-o", library, "-ldl"], check=True,
-                   timeout=60)
-    monkeypatch.setenv("LD_PRELOAD", str(library))
+    support.preloaded(support.shared_library(Path(__file__).with_name("silent_resolver.c"), library), monkeypatch)
     monkeypatch.setenv("SILENT_RESOLVER", str(file))
     return file
 

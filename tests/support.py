@@ -5,6 +5,7 @@ Layer: tests. Knows kafkapp only through objects that are handed in.
 import asyncio
 import ctypes
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -124,6 +125,19 @@ def started(producer, topic):
             quiet = time.monotonic()
         time.sleep(0.005)
 """
+
+
+def shared_library(source, library, *flags):
+    """A library made from a C file, by a compiler that no sanitizer watches."""
+    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    subprocess.run([shutil.which("gcc") or "cc", "-shared", "-fPIC", "-O1", *flags, source, "-o", library, "-ldl", "-pthread"], check=True,
+                   timeout=60, env=environment)
+    return library
+
+
+def preloaded(library, monkeypatch):
+    """Programs that are started from here on have it, behind what they have already: a sanitizer is the first."""
+    monkeypatch.setenv("LD_PRELOAD", f"{os.environ.get('LD_PRELOAD', '')} {library}".strip())
 
 
 def start_python(code, *args, flags=()):

@@ -6,14 +6,13 @@ which must end by itself, in time, with the outcome that the case expects: no cr
 import importlib.machinery
 import os
 import shutil
-import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
 import pytest
 from evil import run_case
-from support import needs
+from support import needs, shared_library
 
 pytestmark = pytest.mark.slow
 
@@ -33,8 +32,7 @@ def exporter(tmp_path_factory):
         assert not os.environ.get("CI"), "CI has a compiler and Python.h"
         pytest.skip("no C compiler or Python.h here")
     suffix = importlib.machinery.EXTENSION_SUFFIXES[0]
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", *(f"-I{part}" for part in includes), str(HERE / "exporter.c"), "-o",
-                    str(folder / f"exporter{suffix}")], check=True, timeout=60)
+    shared_library(HERE / "exporter.c", folder / f"exporter{suffix}", *(f"-I{part}" for part in includes))
     return folder
 
 

@@ -6,10 +6,9 @@ import json
 import os
 import shutil
 import struct
-import subprocess
 
 import pytest
-from support import NOWHERE, ROOT, finish, start_python
+from support import NOWHERE, ROOT, finish, preloaded, shared_library, start_python
 
 PROGRAM = """
 import json, struct, sys, threading, time
@@ -66,9 +65,9 @@ def clock(tmp_path, monkeypatch):
     if not shutil.which("cc"):
         pytest.skip("needs a C compiler")
     library, file = tmp_path / "clock.so", tmp_path / "clock"
-    subprocess.run(["cc", "-shared", "-fPIC", "-O1", ROOT / "tests" / "stepped_clock.c", "-o", library, "-ldl", "-pthread"], check=True, timeout=60)
+    shared_library(ROOT / "tests" / "stepped_clock.c", library)
     file.write_bytes(struct.pack("q", 0))
-    monkeypatch.setenv("LD_PRELOAD", str(library))
+    preloaded(library, monkeypatch)
     monkeypatch.setenv("STEPPED_CLOCK", str(file))
     return file
 
