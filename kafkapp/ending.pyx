@@ -240,6 +240,7 @@ cdef int abandon(Client client, bint wait) except -1:
         return close(client, now() + LAST_WAIT)
     KP_SET(client.dropping, True)
     try:
+        clients.add(client)     # again, as the collector clears weak references: the end of the program waits for it
         start_thread(lambda: close_dropped(client))
     except (MemoryError, RuntimeError):
         if not client.in_callback():        # else close_all() does it

@@ -53,7 +53,7 @@ def test_every_call_of_a_batch_is_on_the_page():
     assert missing == []
 
 
-def test_control_a_call_that_is_not_on_the_page_is_found():
+def test_a_call_that_is_not_on_the_page_is_found():
     class Waits(kafkapp.KafkaSyncProducer):
         def wait_for_ever(self):
             pass

@@ -32,7 +32,7 @@ def test_control_a_wait_for_a_round_that_has_ended_is_told_of(tmp_path):
     assert subprocess.run([build(tmp_path, csrc)], timeout=100, check=False).returncode == 3
 
 
-def test_control_a_client_that_is_over_before_it_is_destroyed_is_told_of(tmp_path):
+def test_a_client_that_is_over_before_it_is_destroyed_is_told_of(tmp_path):
     csrc = shutil.copytree(CSRC, tmp_path / "csrc", ignore=shutil.ignore_patterns("__pycache__"))
     source = (csrc / "destroy.c").read_text()
     assert source.count("    rd_kafka_destroy(end->rk);\n") == 1

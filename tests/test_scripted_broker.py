@@ -187,7 +187,7 @@ def test_a_batch_has_the_same_outcomes(script, expected, version, properties, to
     assert all(offset == -1001 for error, offset in zip(errors, offsets, strict=True) if error)
 
 
-def test_control_a_broker_that_says_nothing_odd_would_show_no_difference():
+def test_another_outcome_than_that_of_the_table_is_found():
     with pytest.raises(AssertionError):
         test_each_record_has_its_true_outcome([answer(87, -1, errors=[(1, WORDS)])], DELIVERED, 8, {}, None, None, 1)
 
@@ -235,6 +235,6 @@ def test_no_answer_has_freed_memory_read():
 
 
 @pytest.mark.skipif(asan() is None, reason="gcc has no libasan")
-def test_control_freed_memory_that_is_read_ends_the_process():
+def test_freed_memory_that_is_read_ends_the_process():
     ended = sanitized("planted")
     assert ended.returncode and "heap-use-after-free" in ended.stderr

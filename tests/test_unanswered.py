@@ -387,7 +387,7 @@ def test_gevents_monkey_patching_leaves_us_threads():
     assert run_python(GREEN, flags=["-Wignore"], timeout=60).split() == ["101", "101", "True"]
 
 
-def test_control_the_name_server_keeps_silent(silent):
+def test_the_name_server_keeps_silent(silent):
     silent.write_text("silent.test")
     program = ("import socket, threading; thread = threading.Thread(target=socket.getaddrinfo, args=('silent.test', 1), daemon=True);"
                "thread.start(); thread.join(0.5); print(thread.is_alive())")

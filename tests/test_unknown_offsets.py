@@ -46,7 +46,7 @@ def test_of_a_refused_request_no_offset_is_known(kind, offset):
     assert {error.code for *_, error in told} == {ErrorCode(code) for code in batch.errors} == {POLICY_VIOLATION}
 
 
-def test_control_of_a_taken_one_each_is():
+def test_of_a_taken_one_each_is():
     with ScriptedBroker(lambda asked: answer(0, 700 + 10 * asked.number, 5)) as broker, make("Auto", broker, HELD) as producer:
         told, batch = send_some(producer)
     assert offsets(told) == [700, 701, 702, 703, 704] and list(batch.offsets) == [710, 711, 712, 713, 714]

@@ -149,8 +149,11 @@ import kafkapp
 def threads():
     names = []
     for task in os.listdir("/proc/self/task"):
-        with open(f"/proc/self/task/{task}/comm") as comm:
-            names.append(comm.read().strip())
+        try:
+            with open(f"/proc/self/task/{task}/comm") as comm:
+                names.append(comm.read().strip())
+        except (FileNotFoundError, ProcessLookupError):
+            continue        # it has ended meanwhile
     return sorted(name for name in names if name.startswith("rdk:"))
 
 servers, kind, wanted = sys.argv[1], sys.argv[2], int(sys.argv[3])
