@@ -67,11 +67,11 @@ PARTS = (
         Source("debian", "openssl/openssl_3.5.7.orig.tar.gz", "openssl-3.5.7",
                "a8c0d28a529ca480f9f36cf5792e2cd21984552a3c8e4aa11a24aa31aeac98e8"),
     ), "openssl:openssl"),
-    Part("curl", "8.22.0", "curl", ("COPYING",), (
-        Source("archive", "https://curl.se/download/curl-8.22.0.tar.gz", "curl-8.22.0",
-               "d54dd598bf05927a726deb38df31c6a255ba83ff1de57c5d1464dac3ed8f44a1"),
-        Source("debian", "curl/curl_8.22.0.orig.tar.gz", "curl-8.22.0",
-               "d54dd598bf05927a726deb38df31c6a255ba83ff1de57c5d1464dac3ed8f44a1"),
+    Part("curl", "8.21.0", "curl", ("COPYING",), (
+        Source("archive", "https://curl.se/download/curl-8.21.0.tar.gz", "curl-8.21.0",
+               "d9b327997999045a24cda50f3983e69e51c516bd8be6ef9842fc7f99135e33bb"),
+        Source("debian", "curl/curl_8.21.0.orig.tar.gz", "curl-8.21.0",
+               "d9b327997999045a24cda50f3983e69e51c516bd8be6ef9842fc7f99135e33bb"),
     ), "haxx:libcurl"),
 )
 
