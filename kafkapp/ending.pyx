@@ -221,7 +221,11 @@ cdef int warn_running(Client client) except -1:
 
 cdef int lose(Client client) except -1:
     """The interpreter is at its end, and has ended the background thread: nobody can report any more."""
+    cdef int _i
     KP_SET(client.state, CLOSED)
+    with nogil:
+        for _i in range(5):      # threads of librdkafka's that begin just now use OpenSSL, which ends with the process
+            kp_wait_round(&client.deliveries, kp_rounds(&client.deliveries), SLICE // 5)
     if client.outstanding():
         report(RuntimeError(f"producer {client.name}: {client.outstanding()} records lost: the interpreter ends"))
     return 0
