@@ -84,6 +84,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     from faultkit import environment
 
+    os.environ.pop("PYTEST_ADDOPTS", None)      # this run has read it; a pytest that a test starts is another run
     if config.getoption("--faults-figures"):
         config.stash[WHERE] = environment(config.getoption("--faults-seed"))     # now: at the end the commit may be another one
 
