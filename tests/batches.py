@@ -1,7 +1,4 @@
-"""What the tests of batches share: producers of each kind, their outcomes, and what a topic holds then.
-
-Layer: test helper over kafkapp and readback.
-"""
+"""What the tests of batches share: producers of each kind, their outcomes, and what a topic holds then."""
 
 from contextlib import contextmanager
 

@@ -1,6 +1,6 @@
 """Certificates for a test run: an authority, and what it signs for brokers and clients, also expired or for other hosts.
 
-Layer: test helper over the `cryptography` package. Everything is PEM in files, as librdkafka and Kafka both take it.
+Made with the `cryptography` package. Everything is PEM in files, as librdkafka and Kafka both take it.
 """
 import datetime as dt
 import ipaddress

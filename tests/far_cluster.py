@@ -1,6 +1,6 @@
 """A MockCluster in a process of its own, so that what it stores is not our memory, and it can be stopped and hang.
 
-Layer: test helper. `far.broker_down(1)` and all other methods of MockCluster are called over a pipe, with plain arguments.
+`far.broker_down(1)` and all other methods of MockCluster are called over a pipe, with plain arguments.
 """
 import json
 import os

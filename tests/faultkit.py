@@ -1,6 +1,6 @@
 """What the fault tests share: how much to do, from which seed, and books in which each record has exactly one outcome.
 
-Layer: test helper. `--faults=thorough` does more of everything; `--faults-seed` repeats a run.
+`--faults=thorough` does more of everything; `--faults-seed` repeats a run.
 """
 import ctypes
 import gc

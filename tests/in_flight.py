@@ -1,7 +1,4 @@
-"""Payloads that a thread writes to while they are in flight (F34): what is told of them, and what other clients then read.
-
-Layer: test helper.
-"""
+"""Payloads that a thread writes to while they are in flight (F34): what is told of them, and what other clients then read."""
 import threading
 import time
 

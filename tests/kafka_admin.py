@@ -1,6 +1,6 @@
 """Topics, leaders and replicas of a running cluster, by an admin client that is not ours (confluent-kafka's).
 
-Layer: test helper. It knows an address and nothing of processes, so it serves an existing cluster as well.
+It needs an address and knows nothing of processes, so it works with an existing cluster as well.
 """
 
 import time

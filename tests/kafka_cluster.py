@@ -1,6 +1,6 @@
 """Apache Kafka itself on loopback, in KRaft mode, one node or more, for a test run: started, paused, killed, restarted.
 
-Layer: test helper over kafka_jars and kafka_admin; it may not know kafkapp, nor pytest.
+Must not import kafkapp or pytest.
 No java process outlives this one: stop() kills them, atexit calls it, and the kernel does so when this process is killed.
 """
 

@@ -1,6 +1,6 @@
 """A node whose disk is small and fills up: its data moves to a tmpfs of some megabytes, and back.
 
-Layer: test helper over kafka_cluster. It needs the right to mount, which the superuser has.
+Needs the right to mount, which root has.
 """
 import contextlib
 import os

@@ -1,6 +1,6 @@
 """Apache Kafka's own jars, fetched once by Maven into the user's cache folder, and the Java that runs them.
 
-Layer: test helper, standard library only. It knows nothing of nodes, ports or topics.
+Standard library only. Knows nothing of nodes, ports or topics.
 """
 
 import os

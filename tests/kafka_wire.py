@@ -1,7 +1,7 @@
 """The metadata as one chosen broker sees it, asked by hand: client libraries ask whichever broker they like.
 
-Layer: test helper, standard library only. What one broker tells, another may not know yet; and one that is paused by a
-test never answers, so the question must go past it.
+Standard library only. What one broker reports, another may not know yet; a broker that a test has paused never answers,
+so the request must bypass it.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 """Sends ledger records, from a thread and at a rate, while a test does something to the cluster.
 
-Layer: test helper over the ledger. Two senders of one shape: kafkapp, which is under test, and confluent-kafka, which tells
+Two senders of one shape: kafkapp, which is under test, and confluent-kafka, which shows
 whether a finding is ours (KAFKAPP_TEST_SENDER=confluent runs the fault tests with it).
 """
 

@@ -1,7 +1,7 @@
 """A TCP proxy in front of a broker that misbehaves on purpose: swallows, cuts at any byte, delays, throttles, flips bits.
 
-Layer: test helper, standard library only. It knows Kafka's framing (length, api key, correlation id), so that a rule can
-name "the next Produce response"; it may not know kafkapp, nor any Kafka client. Brokers stand behind it by the listener
+Standard library only: must not import kafkapp or any Kafka client. It knows Kafka's framing (length, API key, correlation
+ID), so that a rule can name "the next Produce response". Brokers stand behind it by the listener
 PROXY of kafka_cluster, whose advertised address is this proxy's, or by Front: so clients never get around it.
 """
 

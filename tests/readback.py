@@ -1,6 +1,6 @@
 """Reads a whole topic by a client that is not ours, from the first offset to the end that was there at the call.
 
-Layer: test helper over confluent-kafka and kafka-python; what it returns is the ledger's LogRecord, or the client's own.
+Uses confluent-kafka and kafka-python; returns the ledger's LogRecord, or the client's own type.
 A reader sees a partition only as far as all its replicas have it. So a fence is written first, acknowledged by all of
 them: what stands before it, a late duplicate too, is then seen. Fences are left out of what is returned.
 """

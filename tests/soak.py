@@ -2,7 +2,7 @@
 
     python tests/soak.py --hours 8 --rate 5000 --figures soak.json      # --kafka: three real nodes instead
 
-Layer: test program. Log and reports are compared in rounds, so that hours fit into memory; the log is read by another client.
+Log and reports are compared in rounds, so that hours fit into memory; the log is read by another client.
 """
 import argparse
 import collections

@@ -1,6 +1,6 @@
 """What a soak does to its cluster, fault by fault: an embedded cluster in a process of its own, or three real nodes.
 
-Layer: test helper; it may not know kafkapp's producer. Each fault is over when its function returns, but for errors that
+Must not import kafkapp's producer. Each fault is over when its function returns, but for errors that
 wait for the next request. `name` begins with the number in docs/reliability.md.
 """
 import time

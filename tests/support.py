@@ -1,6 +1,6 @@
 """What the tests of behaviour share: a recording callback, a consumer of another make, Python in a subprocess.
 
-Layer: tests. Knows kafkapp only through objects that are handed in.
+Uses kafkapp's producers only through objects that are passed in.
 """
 import asyncio
 import ctypes

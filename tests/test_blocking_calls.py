@@ -1,6 +1,6 @@
 """Every call that can block, at the worst moment: over within the time that docs/blocking.md gives it, and by Ctrl-C.
 
-Layer: tests of the contract. Each situation is a process of its own, which makes every call that applies, by the side of
+Each situation is a process of its own, which makes every call that applies, by the side of
 a producer that is as the situation wants it. What a call returns or raises is not the matter here, only when.
 """
 import json

@@ -1,7 +1,4 @@
-"""Callbacks that raise, callbacks that call back into producers, and reports for failures only.
-
-Layer: tests of the contract.
-"""
+"""Callbacks that raise, callbacks that call back into producers, and reports for failures only."""
 import gc
 import sys
 import threading

@@ -1,7 +1,4 @@
-"""Closing while others are at work: every call ends, and every record has its outcome before any close() returns.
-
-Layer: tests of the contract.
-"""
+"""Closing while others are at work: every call ends, and every record has its outcome before any close() returns."""
 import threading
 
 import pytest

@@ -1,7 +1,4 @@
-"""What both producers share: construction, defaults, identity, properties with callbacks, metadata, and being closed.
-
-Layer: tests of the contract.
-"""
+"""What both producers share: construction, defaults, identity, properties with callbacks, metadata, and being closed."""
 import gc
 import json
 import logging

@@ -1,6 +1,6 @@
 """The code of the documents runs, and prints what they say that it prints.
 
-Layer: tests. The python blocks below a heading share a namespace, which has BOOTSTRAP; the text blocks below it are
+The python blocks below a heading share a namespace, which has BOOTSTRAP; the text blocks below it are
 what they print, where `...` stands for anything.
 """
 import re

@@ -1,6 +1,6 @@
 """The interpreter ends while a producer is open: status 0, in bounded time, every callback run, a warning and no more.
 
-Layer: tests of the contract. All programs start at once and each test awaits its own, since some of them take the
+All programs start at once and each test awaits its own, since some of them take the
 ten seconds that an open producer has at exit.
 """
 import re

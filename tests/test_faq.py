@@ -1,6 +1,6 @@
 """The questions that the quick start answers, each answer as a test; and each error of its tables, provoked.
 
-Layer: tests of the contract. docs/quickstart.md has the same questions in the same order.
+docs/quickstart.md has the same questions in the same order.
 """
 import json
 import threading

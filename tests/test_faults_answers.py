@@ -1,6 +1,6 @@
 """The broker's answers arrive damaged: a record is never told to have arrived that has not, and none is forgotten.
 
-Layer: fault test F42, its answers; a proxy flips bits, and nothing in Kafka's protocol guards an answer but TCP's own sum.
+Fault F42, responses; a proxy flips bits, and nothing in Kafka's protocol guards an answer but TCP's own sum.
 """
 import pytest
 from faultkit import make

@@ -1,6 +1,6 @@
 """The wall clock is set forward or back by an hour while records are in flight: nothing is lost, time-outs are true.
 
-Layer: fault test F47. stepped_clock.c stands before the clock of a process of its own; its waits behave as the kernel's.
+Fault F47. stepped_clock.c stands before the clock of a process of its own; its waits behave as the kernel's.
 """
 import json
 import os

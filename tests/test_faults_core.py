@@ -1,6 +1,6 @@
 """csrc/ alone, without Python: senders, batches, flushes and a serving thread against each other, and no lost wake-up.
 
-Layer: fault tests F24. The same program that `tests/sanitize.py tsan` runs, here without a sanitizer.
+Fault F24. The same program that `tests/sanitize.py tsan` runs, here without a sanitizer.
 """
 import shutil
 import subprocess

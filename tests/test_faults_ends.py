@@ -1,6 +1,6 @@
 """What is at the other end is wrong: names that do not resolve, servers that speak nonsense, retries that run out, a pause.
 
-Layer: fault tests F03, F16, F43, F47. Each tells its control apart: the same call with a broker that is well.
+Faults F03, F16, F43, F47. Each tells its control apart: the same call with a broker that is well.
 """
 import os
 import signal

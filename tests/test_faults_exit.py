@@ -1,6 +1,6 @@
 """The end of the interpreter, forks and signals at bad moments: status, time, and what stands on stderr.
 
-Layer: fault tests F23, F27-F30, the rest of the exit matrix. Each program runs in a process of its own.
+Faults F23 and F27 to F30, the rest of the exit matrix. Each program runs in a process of its own.
 """
 import os
 import signal

@@ -1,6 +1,6 @@
 """The ground fails: no memory at the n-th allocation, no file descriptors, no threads. A clean exception, and on it goes.
 
-Layer: fault tests F46, F52. Each program runs in a process of its own; _testcapi lets single allocations fail.
+Faults F46, F52. Each program runs in a process of its own; _testcapi lets single allocations fail.
 """
 import sysconfig
 

@@ -1,6 +1,6 @@
 """A payload is written to while it is in flight: no crash, one outcome, and bytes that somebody has written.
 
-Layer: fault test F34 against the embedded cluster, which takes any checksum. real_kafka/test_kafka_in_flight.py has a broker's word.
+Fault F34 against the embedded cluster, which accepts any checksum; real_kafka/test_kafka_in_flight.py has a real broker.
 """
 import pytest
 from in_flight import NEW, OLD, forms, written_to

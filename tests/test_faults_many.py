@@ -1,6 +1,6 @@
 """Two hundred producers at once: all deliver, and when they are closed nothing of them is left.
 
-Layer: fault test F48. What one producer may cost is counted: threads, descriptors.
+Fault F48. What one producer may cost is counted: threads, descriptors.
 """
 import time
 from pathlib import Path

@@ -1,6 +1,6 @@
 """What is held is let go of, once and in time: buffers, callbacks, memory, threads, descriptors, cycles.
 
-Layer: fault tests F22, F31, F35, F48, F49. Slopes are fitted over many points, so that a constant does not count.
+Faults F22, F31, F35, F48, F49. Slopes are fitted over many points, so that a constant does not count.
 """
 import ctypes
 import gc

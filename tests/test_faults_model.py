@@ -1,6 +1,6 @@
 """A producer, the embedded cluster and its faults as a state machine, against a simple model of what must hold.
 
-Layer: fault tests. The model: which records were accepted, which are reported; hypothesis looks for a sequence of
+The model: which records were accepted, which are reported; hypothesis looks for a sequence of
 calls after which the two part.
 """
 import time

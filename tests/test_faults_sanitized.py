@@ -1,6 +1,6 @@
 """A little of everything that touches native memory, for the sanitizers; quick, and alone with one librdkafka.
 
-Layer: fault tests. `tests/sanitize.py` runs it under AddressSanitizer and valgrind.
+`tests/sanitize.py` runs it under AddressSanitizer and valgrind.
 """
 import gc
 

@@ -1,6 +1,6 @@
 """docs/reliability.md tells the truth about the fault matrix: each fault has a test and a control that exist.
 
-Layer: tests; reads sources, runs nothing.
+Reads sources, runs nothing.
 """
 import re
 

@@ -1,6 +1,6 @@
 """Threads against each other and against close(): no crash, no hang, exactly one outcome for each accepted record.
 
-Layer: fault tests F22, F23, F24.
+Faults F22, F23, F24.
 """
 import gc
 import random

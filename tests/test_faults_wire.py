@@ -1,6 +1,6 @@
 """Packets are lost on the way to the broker, and back: TCP sends them again, and no record is lost, doubled or torn.
 
-Layer: fault test F41, against the embedded cluster in a network of its own, whose nft drops packets at random.
+Fault F41, against the embedded cluster in a network of its own, whose nft drops packets at random.
 """
 import json
 import os

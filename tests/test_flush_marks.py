@@ -1,6 +1,6 @@
 """Each flush waits for what was sent before it, and for no more, however many flushes gave up before it.
 
-Layer: tests of the contract. csrc's own books are in stress_delivery.c.
+csrc's own books are in stress_delivery.c.
 """
 import threading
 

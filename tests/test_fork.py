@@ -1,6 +1,6 @@
 """After a fork, the child is told so at once, the parent does not notice, and the child can make its own producer.
 
-Layer: tests of the contract. The fork happens in a process of its own, not in pytest.
+The fork happens in a process of its own, not in pytest.
 """
 import json
 

@@ -1,6 +1,6 @@
 """Producers that nobody calls: their logs, errors, statistics and tokens are told in time, or kept within a bound.
 
-Layer: tests of the contract. Nothing is sent here but where a test says so.
+Nothing is sent here but where a test says so.
 """
 import asyncio
 import os

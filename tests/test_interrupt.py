@@ -1,6 +1,6 @@
 """Ctrl-C ends every blocking call within half a second, and the producer goes on as if nothing had happened.
 
-Layer: tests of the contract. Each call blocks in a process of its own, which interrupts itself from a timer.
+Each call blocks in a process of its own, which interrupts itself from a timer.
 """
 import json
 import threading

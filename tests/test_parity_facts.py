@@ -1,6 +1,6 @@
 """What was seen when the modern C++ Kafka API was run, beyond its own tests: "extra facts" 1 to 10 of docs/parity.md.
 
-Layer: tests, on the embedded cluster. Each pins what kafkapp does in its place; most differ on purpose.
+On the embedded cluster. Each pins what kafkapp does in its place; most differ on purpose.
 """
 import gc
 import sys

@@ -1,6 +1,6 @@
 """docs/parity.md tells the truth: each row of the C++ API's list has a test that exists, and each file that it names.
 
-Layer: tests; reads sources, runs nothing.
+Reads sources, runs nothing.
 """
 import re
 

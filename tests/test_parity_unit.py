@@ -1,6 +1,6 @@
 """The modern C++ Kafka API's unit tests, one for each row U1 to U14 of its list; docs/parity.md maps them.
 
-Layer: tests. No broker. Each reads like the C++ test of its row; where kafkapp differs on purpose, the test says how.
+No broker. Each reads like the C++ test of its row; where kafkapp differs on purpose, the test says how.
 """
 import re
 from pathlib import Path

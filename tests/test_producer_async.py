@@ -1,6 +1,6 @@
 """KafkaAsyncProducer with Auto polling: send, try_send, flush, purge and close, and the thread behind them.
 
-Layer: tests of the contract. Callbacks that raise or call back are in test_callbacks.py, options of construction
+Callbacks that raise or call back are in test_callbacks.py, options of construction
 in test_construction.py.
 """
 import threading

@@ -1,7 +1,4 @@
-"""KafkaAsyncProducer with Manual polling: nothing runs but in poll_events, flush and close, and on their thread.
-
-Layer: tests of the contract.
-"""
+"""KafkaAsyncProducer with Manual polling: nothing runs but in poll_events, flush and close, and on their thread."""
 import threading
 from datetime import timedelta
 

@@ -1,7 +1,4 @@
-"""KafkaSyncProducer: send returns the metadata or raises, for many threads at once.
-
-Layer: tests of the contract.
-"""
+"""KafkaSyncProducer: send returns the metadata or raises, for many threads at once."""
 import threading
 from datetime import timedelta
 

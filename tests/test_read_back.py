@@ -1,7 +1,4 @@
-"""Bytes, keys, headers, timestamps, partitions and order, as a consumer of another make reads what each path wrote.
-
-Layer: tests of the contract.
-"""
+"""Bytes, keys, headers, timestamps, partitions and order, as a consumer of another make reads what each path wrote."""
 import asyncio
 import time
 from datetime import UTC, datetime

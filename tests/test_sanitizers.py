@@ -1,6 +1,6 @@
 """The sanitizers over the C of csrc/: clean, and each sees what is planted, in a program of its own and in csrc/ itself.
 
-Layer: fault tests. What is quick of tests/sanitize.py; that says what the machine lacks.
+The quick part of tests/sanitize.py, which says what the machine lacks.
 """
 import re
 import shutil

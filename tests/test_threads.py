@@ -1,6 +1,6 @@
 """Eight threads do anything at any time, and one of them closes: no crash, and one outcome for each accepted record.
 
-Layer: tests of the contract. In a process of its own, with an allocator that makes use after free end it.
+In a process of its own, with an allocator that makes use after free end it.
 """
 import json
 

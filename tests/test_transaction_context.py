@@ -1,6 +1,6 @@
 """`with producer.transaction():`, and Ctrl-C in the calls that it makes.
 
-Layer: tests, on the embedded cluster; what the context repeats and gives up is also played by a scripted producer.
+On the embedded cluster; a scripted producer shows what the context retries and when it stops retrying.
 """
 import json
 import time

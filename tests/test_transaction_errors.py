@@ -1,6 +1,6 @@
 """What the cluster refuses amid a transaction, and what the producer's user is told: retry, abort, or start anew.
 
-Layer: tests, on the embedded cluster; librdkafka's own test 0105 as far as a producer's user meets it.
+On the embedded cluster; librdkafka's own test 0105 as far as a producer's user meets it.
 """
 import threading
 

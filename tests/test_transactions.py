@@ -1,6 +1,6 @@
 """Transactions as their user sees them: the calls in and out of order, offsets, time-outs, several threads.
 
-Layer: tests, on the embedded cluster; librdkafka's own tests 0103 and 0105 as far as a producer's user meets them.
+On the embedded cluster; librdkafka's own tests 0103 and 0105 as far as a producer's user meets them.
 The context and Ctrl-C are in test_transaction_context.py, errors in test_transaction_errors.py, readers in real_kafka/.
 """
 import threading

@@ -1,6 +1,6 @@
 """Transactions go on while librdkafka's main thread hardly gets a turn: a commit has ended when it returns.
 
-Layer: tests of the contract. The thread is put below a busy process on the same processor, so that what takes it
+The thread is put below a busy process on the same processor, so that what takes it
 microseconds takes it tens of milliseconds. A commit made in short calls, each of which resumes, does not survive that: it
 takes the answer to one step for another's, and librdkafka 2.0.2 ends the process.
 """

@@ -1,6 +1,6 @@
 """Zero copy, proven from outside: bytes that change after send() and before the flush arrive changed.
 
-Layer: tests of the contract. Each kind of exporter is written through an alias of its own memory, while librdkafka
+Each kind of exporter is written through an alias of its own memory, while librdkafka
 still holds the record; with ToCopyRecordValue the old bytes arrive.
 """
 import array

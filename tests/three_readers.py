@@ -1,6 +1,6 @@
 """A whole topic as three independent clients read it: confluent-kafka, kafka-python, aiokafka. And what the log holds.
 
-Layer: test helper. All three give the same tuples, so that tests can compare them with what was sent, and each other.
+All three give the same tuples, so that tests can compare them with what was sent, and each other.
 """
 import asyncio
 import struct

@@ -1,6 +1,6 @@
 """Transactional producers of all three kinds on the embedded cluster, behind one set of calls.
 
-Layer: test helper. The embedded cluster keeps every record: it has the coordinator's answers, not its markers.
+The embedded cluster keeps every record: it has the coordinator's answers, not its markers.
 """
 import uuid
 from contextlib import contextmanager
