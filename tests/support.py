@@ -105,7 +105,7 @@ def run_in_loop(coroutine, timeout=20):
 
 # For programs that fork: `started(producer, topic)` returns when librdkafka's threads are all up and wait. While they
 # start, each seeds its random numbers, with a lock of OpenSSL's (librdkafka 2.13 and later); a child that is forked in that
-# moment inherits it locked, and no producer of its own can start. docs/reliability.md says so.
+# moment inherits it locked, and no producer of its own can start. docs/internals/reliability.md says so.
 STARTED = """
 def started(producer, topic):
     import os, threading, time

@@ -1,4 +1,4 @@
-"""Every call that can block, at the worst moment: over within the time that docs/blocking.md gives it, and by Ctrl-C.
+"""Every call that can block, at the worst moment: over within the time that docs/guide/blocking.md gives it, and by Ctrl-C.
 
 Each situation is a process of its own, which makes every call that applies, by the side of
 a producer that is as the situation wants it. What a call returns or raises is not the matter here, only when.
@@ -13,7 +13,7 @@ import kafkapp
 import kafkapp.aio
 import kafkapp.testing
 
-PAGE = (ROOT / "docs" / "blocking.md").read_text()
+PAGE = (ROOT / "docs" / "guide" / "blocking.md").read_text()
 TIMEOUT = 0.3
 SLACK = 3           # seconds for a machine that is busy
 PRODUCERS = {kafkapp.KafkaAsyncProducer, kafkapp.KafkaSyncProducer}

@@ -1,6 +1,6 @@
 """How long the user waits: for close, for a callback after its acknowledgement, for the first record after a broker's return.
 
-Faults F11, F22. `--faults=thorough --faults-figures=FILE` takes the figures that docs/reliability.md publishes.
+Faults F11, F22. `--faults=thorough --faults-figures=FILE` takes the figures that docs/internals/reliability.md publishes.
 """
 import threading
 import time

@@ -1,4 +1,4 @@
-"""docs/reliability.md tells the truth about the fault matrix: each fault has a test and a control that exist.
+"""docs/internals/reliability.md tells the truth about the fault matrix: each fault has a test and a control that exist.
 
 Reads sources, runs nothing.
 """
@@ -7,7 +7,7 @@ import re
 import pytest
 from support import ROOT
 
-TEXT = (ROOT / "docs" / "reliability.md").read_text()
+TEXT = (ROOT / "docs" / "internals" / "reliability.md").read_text()
 FAULTS = [f"F{number:02}" for number in range(1, 56)]
 TEST = re.compile(r"`(?:real_kafka/)?(test_\w+\.py)::(test_\w+)`")
 

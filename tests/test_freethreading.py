@@ -1,7 +1,7 @@
 """Without the GIL: it stays off, and threads that share producers, records, lists and batches meet no crash, no lost report.
 
 Fault F53. All but the first run on a Python with a GIL too; `PYTHON_GIL=0` where a package would switch it on.
-docs/reliability.md says how to run the others on a free-threaded Python.
+docs/internals/reliability.md says how to run the others on a free-threaded Python.
 """
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""docs/parity.md tells the truth: each row of the C++ API's list has a test that exists, and each file that it names.
+"""docs/internals/parity.md tells the truth: each row of the C++ API's list has a test that exists, and each file that it names.
 
 Reads sources, runs nothing.
 """
@@ -7,7 +7,7 @@ import re
 import pytest
 from support import ROOT
 
-TEXT = (ROOT / "docs" / "parity.md").read_text()
+TEXT = (ROOT / "docs" / "internals" / "parity.md").read_text()
 ROWS = ([f"U{n}" for n in range(1, 15)] + [f"I{n}" for n in range(1, 18)] + [f"R{n}" for n in range(1, 10)]
         + [f"T{n}" for n in range(1, 5)] + [f"X{n}" for n in range(1, 11)])
 

@@ -1,4 +1,4 @@
-"""The modern C++ Kafka API's unit tests, one for each row U1 to U14 of its list; docs/parity.md maps them.
+"""The modern C++ Kafka API's unit tests, one for each row U1 to U14 of its list; docs/internals/parity.md maps them.
 
 No broker. Each reads like the C++ test of its row; where kafkapp differs on purpose, the test says how.
 """
@@ -183,7 +183,7 @@ def test_u14_broker_metadata_prints_as_in_cpp():
 
 def test_the_table_of_rows_names_every_row_and_only_tests_that_are_there():
     root = Path(__file__).resolve().parent.parent
-    table = (root / "docs" / "parity.md").read_text()
+    table = (root / "docs" / "internals" / "parity.md").read_text()
     named = re.findall(r"`(test_[uirtx]\d\w+)` \| (\S+) \|", table)
     for test, file in named:
         assert f"def {test}(" in (root / file).read_text(), test

@@ -1,6 +1,6 @@
 """Closing while somebody does not answer: a name server, a callback, a thread with a lock. Each record has its one outcome.
 
-docs/blocking.md says what each call may take; test_blocking_calls.py measures all of them.
+docs/guide/blocking.md says what each call may take; test_blocking_calls.py measures all of them.
 """
 import importlib.util
 import json
