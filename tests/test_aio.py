@@ -190,7 +190,7 @@ def test_flush_waits_for_what_waits_and_not_for_what_comes_later(cluster, topic,
     run_in_loop(go())
 
 
-def test_purge_gives_up_what_waits_too():
+def test_purge_also_fails_what_waits_for_room():
     async def go():
         async with KafkaProducer(properties(NOWHERE, QUIET, queue_buffering_max_messages=2)) as producer:
             futures = [producer.send(ProducerRecord("t", 0, None, b"v")) for _ in range(5)]
@@ -282,7 +282,7 @@ def test_exceptions_that_nobody_handles_go_to_the_loop(broker, topic):
     run_in_loop(go())
 
 
-def test_more_reports_than_a_round_takes_are_all_served(broker, topic):
+def test_more_reports_than_fit_into_a_round_are_all_dispatched(broker, topic):
     async def go():
         async with KafkaProducer(properties(broker)) as producer:
             futures = [producer.send(ProducerRecord(topic, 0, None, b"v")) for _ in range(50_000)]

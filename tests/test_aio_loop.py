@@ -57,7 +57,7 @@ def test_the_loop_goes_on_and_no_thread_is_ours(cluster, topic):
     run_in_loop(go())
 
 
-def test_another_thread_is_told(cluster, topic):
+def test_a_call_from_another_thread_is_refused(cluster, topic):
     async def go():
         async with KafkaProducer(properties(cluster)) as producer:
             def elsewhere():
@@ -70,7 +70,7 @@ def test_another_thread_is_told(cluster, topic):
     run_in_loop(go())
 
 
-def test_descriptors_are_given_back(cluster):
+def test_descriptors_are_released(cluster):
     def count():
         return len(os.listdir("/proc/self/fd"))
 
@@ -104,7 +104,7 @@ def test_a_producer_that_outlives_its_loop_warns_and_loses_no_report(monkeypatch
     assert unraisable == []
 
 
-def test_a_producer_dropped_in_its_loop_warns_reports_and_gives_its_descriptors_back(broker, topic):
+def test_a_producer_dropped_in_its_loop_warns_reports_and_releases_its_descriptors(broker, topic):
     async def go():
         async def drop():
             producer = KafkaProducer(properties(broker, linger_ms=0))
@@ -123,7 +123,7 @@ def test_a_producer_dropped_in_its_loop_warns_reports_and_gives_its_descriptors_
     run_in_loop(go())
 
 
-def test_what_came_before_the_loop_is_served(broker, topic):
+def test_reports_from_before_the_loop_are_dispatched(broker, topic):
     """librdkafka writes to the descriptor for the first thing in an empty queue, so not once something is in there."""
     producer = KafkaProducer(properties(broker, linger_ms=0))
     producer._producer.send(ProducerRecord(topic, 0, None, b"v"))       # stands for logs and errors

@@ -205,7 +205,7 @@ def test_a_close_that_is_cancelled_at_its_end_ends_all_the_same(broker, topic, s
     run_in_loop(go())
 
 
-def test_a_close_that_fails_says_so_to_who_waits_and_to_nobody_else(broker, monkeypatch):
+def test_a_close_that_fails_raises_in_its_awaiter_only(broker, monkeypatch):
     leave = threading.Event()
 
     def fail(future, function, args, run=aio._run):
@@ -351,7 +351,7 @@ except KeyboardInterrupt:
 """, broker.bootstrap_servers).strip() == "10 True"
 
 
-def test_what_comes_back_to_the_queue_after_a_fatal_error_is_told_of_at_once(topic):
+def test_records_requeued_after_a_fatal_error_fail_at_once(topic):
     """librdkafka sends it no more, and says nothing of it before its message.timeout.ms is over."""
     async def go(cluster):
         producer = KafkaProducer(properties(cluster, QUIET, enable_idempotence=True, message_timeout_ms=60000, linger_ms=0))

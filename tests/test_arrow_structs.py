@@ -207,7 +207,7 @@ def test_an_array_is_released_once_whatever_becomes_of_the_call(producer):
     assert batch.wait(10) and exporter.released == 1
 
 
-def test_a_release_that_is_null_is_never_called():
+def test_an_arrow_release_that_is_null_is_never_called():
     exporter = Exporter()
     exporter.array.release = RELEASE_ARRAY()
     with offline("manual") as producer, pytest.raises(ValueError, match="the Arrow array was consumed"):

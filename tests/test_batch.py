@@ -365,7 +365,7 @@ def test_only_errors_means_callbacks_for_failures_only(kind, cluster, topic):
 
 
 @pytest.mark.parametrize("end", ["purge", "close"])
-def test_purge_and_close_settle_batches(kind, end):
+def test_purge_and_close_complete_batches(kind, end):
     calls = Calls()
     with offline(kind) as producer:
         batches = [producer.send_batch("t", VALUES, callback=calls, timeout=0) for _ in range(3)]

@@ -175,7 +175,7 @@ def test_what_was_tampered_with_ends_the_build_at_once(builder, served, tmp_path
     assert names(tmp_path / "build") == []
 
 
-def test_a_proxy_that_is_none_is_told_of(builder, served, tmp_path, monkeypatch):
+def test_a_broken_proxy_is_reported(builder, served, tmp_path, monkeypatch):
     served("whole")
     monkeypatch.delenv("no_proxy")
     monkeypatch.delenv("NO_PROXY", raising=False)

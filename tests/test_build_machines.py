@@ -83,7 +83,7 @@ def test_every_value_ends_with_its_line(load, text, values):
     assert load("makefile_config").parse(text) == values
 
 
-def test_flags_that_no_shell_could_read_are_told_of(load):
+def test_flags_that_no_shell_can_parse_are_reported(load):
     with pytest.raises(load("build_tools").BuildError, match="LIBS in Makefile.config cannot be read .No closing quotation.: -l'z"):
         load("build_tools").words("-l'z", "LIBS in Makefile.config")
 
@@ -194,7 +194,7 @@ def test_other_flags_are_another_library_and_an_interrupted_one_is_made_again(sm
     ("{}/folder", "is needed to build kafkapp and is missing"),
     ("gcc --no-such-option", "^gcc --no-such-option makes no program(?s:.*)unrecognized"),
 ])
-def test_a_compiler_that_is_none_is_told_of_before_anything_is_built(load, tmp_path, monkeypatch, command, why):
+def test_a_broken_compiler_is_reported_before_anything_is_built(load, tmp_path, monkeypatch, command, why):
     (tmp_path / "folder").mkdir()
     monkeypatch.setenv("CC", command.format(tmp_path))
     with pytest.raises(load("build_tools").BuildError, match=why):
@@ -246,7 +246,7 @@ def test_what_pkg_config_says_is_read_by_a_shells_rules(builder, installed, monk
 
 
 @pytest.mark.parametrize("keywords", [{"cflags": "-include no-such-header.h"}, {"libs": "-lno-such-library"}, {"libs": "-L'x"}])
-def test_an_installed_one_that_is_a_ruin_is_passed_over_or_told_of(load, builder, installed, monkeypatch, capfd, keywords):
+def test_an_installed_one_that_is_broken_is_skipped_or_reported(load, builder, installed, monkeypatch, capfd, keywords):
     installed(**keywords)
     assert load("library").usable_system() is None
     assert "the installed librdkafka is passed over: " in capfd.readouterr().err
@@ -263,7 +263,7 @@ def test_a_pkg_config_that_is_none_finds_none(load, tmp_path, monkeypatch, tool,
     assert load("library").have_system() is False
 
 
-def test_a_prefix_without_a_version_is_told_of(builder, tmp_path, monkeypatch):
+def test_a_prefix_without_a_version_is_reported(builder, tmp_path, monkeypatch):
     for name in ("include/librdkafka/rdkafka.h", "lib/librdkafka.so"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()

@@ -245,7 +245,7 @@ def test_nothing_is_written_over_where_it_would_be_seen_twice_or_by_nobody(argum
     assert seen in shown
 
 
-def test_lines_tell_of_every_tenth_and_never_go_back(load, capfd):
+def test_progress_lines_report_every_tenth_and_never_go_back(load, capfd):
     progress = load("progress").Progress()
     progress.expect("a", 50, 1)
     for _ in range(20):

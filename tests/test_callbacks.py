@@ -45,7 +45,7 @@ def raising(reports, *exceptions):
 
 
 @pytest.mark.parametrize("end", ["poll_events", "flush", "close"])
-def test_manual_raises_what_a_callback_raised_after_serving_all(broker, topic, end):
+def test_manual_raises_what_a_callback_raised_after_running_all(broker, topic, end):
     reports, mine = Reports(), ZeroDivisionError("mine")
     producer = KafkaAsyncProducer(properties(broker, HELD), Manual)
     callback = raising(reports, mine)
@@ -282,7 +282,7 @@ def test_reports_for_failures_only_do_not_starve_a_synchronous_producer(broker, 
         assert producer.send(ProducerRecord(topic, 0, value=b"v"), 10).offset == 0
 
 
-def test_callback_record_id_and_value_are_let_go_after_the_report(broker, topic):
+def test_callback_record_id_and_value_are_released_after_the_report(broker, topic):
     class Thing(bytearray):
         pass
 

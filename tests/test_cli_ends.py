@@ -106,7 +106,7 @@ def test_a_loss_says_where(servers, file):
     assert ended(["produce", "-b", servers, "-t", "t", file], full=(1,)) == (2, ["kafkapp: standard output: No space left on device"])
 
 
-def test_records_that_were_not_delivered_are_told_all_the_same(servers, tmp_path):
+def test_undelivered_records_are_reported_with_standard_output_closed(servers, tmp_path):
     large = tmp_path / "large"
     large.write_bytes(b"x" * 5000 + b"\n")
     status, lines = ended(["produce", "-b", servers, "-t", "t", "-X", "message.max.bytes=2000", large], gone=(1,))
@@ -248,7 +248,7 @@ def test_another_module_that_is_missing_is_called_by_its_name():
     assert done.stderr.count("\n") == 1
 
 
-def test_nobody_pays_for_what_he_does_not_use():
+def test_importing_kafkapp_imports_no_dependency():
     loaded = []
     for code in ("", "import kafkapp"):
         code += "\nimport sys; print(*sorted({name.partition('.')[0] for name in sys.modules}))"

@@ -125,7 +125,7 @@ def test_the_position_moves_on(tmp_path, monkeypatch):
     assert [record.id for record in recorder.sent] == list(range(1, 26))
 
 
-def test_a_refused_line_is_told_and_the_rest_goes_on():
+def test_a_refused_line_is_reported_and_the_rest_goes_on():
     error = Error(ErrorCode.RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
     recorder = Recorder({2: error})
     send_text(recorder.job, b"a\nb\nc")

@@ -189,7 +189,7 @@ def test_what_a_broker_says_is_one_line_and_moves_no_cursor():
     assert tally.as_dict()["first_failures"][0]["message"] == WORDS     # for a machine, as it is
 
 
-def test_neither_does_it_where_it_ends_the_run(monkeypatch, capsys):
+def test_a_broker_text_that_ends_the_run_is_one_line_and_moves_no_cursor(monkeypatch, capsys):
     def refuse(self):
         raise Misuse(WORDS)
 

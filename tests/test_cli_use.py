@@ -77,7 +77,7 @@ def test_versions():
                     result.stdout)
 
 
-def test_help_tells_of_commands_and_completion():
+def test_help_names_commands_and_completion():
     for arguments in ((), ("--help",), ("-h",)):
         result = run(*arguments)
         assert (result.returncode, result.stderr) == (0, "")

@@ -58,7 +58,7 @@ def test_several_threads_close_at_once(polling):
 
 
 @both
-def test_a_close_with_a_time_out_ends_one_without(polling):
+def test_a_close_with_a_timeout_ends_one_without(polling):
     reports = Reports()
     producer = away(polling, reports)
     patient = Call(producer.close)

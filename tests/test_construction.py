@@ -216,7 +216,7 @@ def test_log_cb_takes_the_logs_over(caplog):
     assert any(facility == "FAIL" and "127.0.0.1:1" in message for _, facility, message in seen)
 
 
-def test_error_cb_is_told_that_all_brokers_are_down():
+def test_error_cb_reports_that_all_brokers_are_down():
     seen = []
     with KafkaAsyncProducer(properties(NOWHERE, {"error_cb": seen.append, "log_cb": lambda *args: None})):
         wait_for(lambda: ErrorCode.RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN in [error.code for error in seen])
@@ -265,7 +265,7 @@ def test_the_token_callback_is_given_its_configuration():
 
 
 @needs("sasl_oauthbearer")
-def test_a_token_callback_that_fails_is_told_to_error_cb(monkeypatch):
+def test_a_token_callback_that_fails_is_reported_to_error_cb(monkeypatch):
     errors = []
     monkeypatch.setattr(sys, "unraisablehook", lambda args: None)
 
@@ -331,7 +331,7 @@ def test_a_dropped_producer_warns_delivers_and_runs_its_callbacks(broker, topic,
     assert reports.ids == list(range(100)) and reports.codes == [None] * 100
 
 
-def test_a_dropped_producer_is_bounded_by_its_records_time_out(topic):
+def test_a_dropped_producer_is_bounded_by_its_message_timeout(topic):
     reports = Reports()
     producer = KafkaAsyncProducer(properties(NOWHERE, {"log_cb": lambda *args: None}, message_timeout_ms=300))
     producer.send(ProducerRecord(topic, value=b"v"), reports)

@@ -159,7 +159,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("kind", OTHERS)
 @pytest.mark.parametrize("way", [*DEEP, "copy"])
-def test_the_others(kind, way):
+def test_copies_of_the_other_classes(kind, way):
     if kind in ("nodes", "Properties") and way in ("pickle 0", "pickle 1"):
         return      # classes with slots: Python's protocols 0 and 1 have none of them
     for one in OTHERS[kind]:

@@ -125,7 +125,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("kind", ["Auto", "Manual"])
 @pytest.mark.parametrize("what", OTHERS)
-def test_others(tmp_path, what, kind):
+def test_misbehaving_arguments(tmp_path, what, kind):
     run_case(tmp_path, "producer = new(kind, message_timeout_ms=300)\n" + textwrap.dedent(OTHERS[what]) + "\nend(producer)", kind)
 
 

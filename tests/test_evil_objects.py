@@ -247,7 +247,7 @@ def test_logs_errors_statistics_and_tokens(tmp_path, what, where):
     ''')
 
 
-def test_control_a_crash_a_failure_and_an_early_end_are_told_of(tmp_path):
+def test_control_a_crash_a_failure_and_an_early_end_are_detected(tmp_path):
     for code, said in (("os.kill(os.getpid(), 11)", "Segmentation"), ("assert not 'held'", "AssertionError"), ("os._exit(0)", "^$")):
         with pytest.raises(AssertionError, match=said):
             run_case(tmp_path, "import os\n" + code)

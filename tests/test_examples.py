@@ -127,7 +127,7 @@ EVERY = [
 
 
 @pytest.mark.parametrize(("name", "file", "more"), EVERY, ids=lambda part: str(part))
-def test_failures_are_told(broker, files, name, file, more):
+def test_failures_are_reported(broker, files, name, file, more):
     """Nobody takes the records: all of them are counted, and the exit status says so."""
     result = run(
         name,
@@ -147,7 +147,7 @@ def test_failures_are_told(broker, files, name, file, more):
 
 
 @pytest.mark.parametrize(("name", "file", "more"), EVERY, ids=lambda part: str(part))
-def test_a_bad_property_or_file_is_told(files, name, file, more):
+def test_a_bad_property_or_file_is_reported(files, name, file, more):
     result = run(name, "-b", NOBODY, "-t", "t", "-X", "nix=1", *more, files / file)
     assert result.returncode == 2 and "cannot make a producer" in result.stderr and "nix" in result.stderr
     result = run(name, "-b", NOBODY, "-t", "t", *more, files / "nowhere.csv")

@@ -163,7 +163,7 @@ producer.send(ProducerRecord(topic, 0, value=b"v"), callback)
 """
 
 
-def test_a_callback_that_raises_at_exit_is_told_and_does_no_harm(broker, topic):
+def test_a_callback_that_raises_at_exit_is_reported_and_does_no_harm(broker, topic):
     process = start_python(RAISING, broker.bootstrap_servers, topic)
     _, err = finish(process)
     assert process.returncode == 0

@@ -50,7 +50,7 @@ each_kind = pytest.mark.parametrize("kind", MAKERS)
 
 
 @each_kind
-def test_a_broker_that_is_away_ends_in_a_time_out_of_the_message(topic, kind):
+def test_a_broker_that_is_away_ends_in_a_message_timeout(topic, kind):
     with Stopwatch() as watch:
         metadata, error = outcome(kind, properties(NOWHERE, SHORT), ProducerRecord(topic, 0, b"k", b"v", 7))
     assert error.code == ErrorCode.RD_KAFKA_RESP_ERR__MSG_TIMED_OUT
@@ -60,7 +60,7 @@ def test_a_broker_that_is_away_ends_in_a_time_out_of_the_message(topic, kind):
 
 
 @each_kind
-def test_an_acknowledgement_that_never_comes_ends_in_a_time_out_of_the_message(topic, kind):
+def test_an_acknowledgement_that_never_comes_ends_in_a_message_timeout(topic, kind):
     with MockCluster() as cluster:
         cluster.create_topic(topic)
         cluster.push_request_errors("Produce", *[ErrorCode.RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS] * 100)
@@ -68,7 +68,7 @@ def test_an_acknowledgement_that_never_comes_ends_in_a_time_out_of_the_message(t
     assert error.code == ErrorCode.RD_KAFKA_RESP_ERR__MSG_TIMED_OUT
 
 
-def test_the_time_out_of_a_synchronous_send_is_a_python_timeout_error(topic):
+def test_the_timeout_of_a_synchronous_send_is_a_python_timeout_error(topic):
     with KafkaSyncProducer(properties(NOWHERE, SHORT)) as producer, pytest.raises(TimeoutError) as caught:
         producer.send(ProducerRecord(topic, value=b"v"))
     assert caught.value.error.code == ErrorCode.RD_KAFKA_RESP_ERR__MSG_TIMED_OUT

@@ -66,7 +66,7 @@ def test_a_damaged_answer_is_never_a_wrong_success(broker, faults, damage, api):
     faults.figure(damaged_answers=verdict.sent // 3, records=verdict.sent, failed=verdict.failed)
 
 
-def test_control_a_wrong_success_is_told_of(cluster, topic):
+def test_control_a_wrong_success_is_detected(cluster, topic):
     # The broker refuses by code 4, and one bit makes that 0; where it stands depends on the version of the answer.
     with Front(cluster.bootstrap_servers) as front:
         damage = Damage(front, topic)

@@ -18,11 +18,11 @@ def build(folder, csrc=CSRC):
     return sanitize.build_stress(None, folder, csrc=csrc)
 
 
-def test_the_books_balance_and_no_wake_up_is_lost(tmp_path):
+def test_the_c_stress_balances_and_loses_no_wake_up(tmp_path):
     assert subprocess.run([build(tmp_path)], timeout=100, check=False).returncode == 0
 
 
-def test_control_a_wait_for_a_round_that_has_ended_is_told_of(tmp_path):
+def test_control_a_wait_for_a_round_that_has_ended_is_detected(tmp_path):
     # As if the caller had seen the last round, whatever it has seen.
     csrc = shutil.copytree(CSRC, tmp_path / "csrc", ignore=shutil.ignore_patterns("__pycache__"))
     source = (csrc / "delivery.c").read_text()
@@ -32,7 +32,7 @@ def test_control_a_wait_for_a_round_that_has_ended_is_told_of(tmp_path):
     assert subprocess.run([build(tmp_path, csrc)], timeout=100, check=False).returncode == 3
 
 
-def test_a_client_that_is_over_before_it_is_destroyed_is_told_of(tmp_path):
+def test_a_client_reported_destroyed_too_early_is_detected(tmp_path):
     csrc = shutil.copytree(CSRC, tmp_path / "csrc", ignore=shutil.ignore_patterns("__pycache__"))
     source = (csrc / "destroy.c").read_text()
     assert source.count("    rd_kafka_destroy(end->rk);\n") == 1

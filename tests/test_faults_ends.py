@@ -38,7 +38,7 @@ def well(cluster):
 
 
 @pytest.mark.parametrize("kind", ["Auto", "Manual"])
-def test_a_name_that_does_not_resolve_ends_in_a_time_out(kind):
+def test_a_name_that_does_not_resolve_ends_in_a_timeout(kind):
     said = []
     books, seconds = outcome(NO_NAME, kind, {"error_cb": said.append})
     assert set(books.codes) == {ErrorCode.RD_KAFKA_RESP_ERR__MSG_TIMED_OUT} and seconds < 4

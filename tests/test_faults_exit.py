@@ -316,7 +316,7 @@ def test_control_callbacks_that_did_not_run_are_missed(broker, topic):
     assert len(run_python(program, "Auto", broker.bootstrap_servers, topic)) < 100
 
 
-def test_control_a_child_that_is_not_told_is_a_failure(broker, topic, monkeypatch):
+def test_control_a_child_that_does_not_notice_the_fork_is_a_failure(broker, topic, monkeypatch):
     monkeypatch.setenv("FORKS", "1")
     program = FORKS.replace("producer.flush(1)", "producer.name")       # which answers in the child too
     assert run_python(program, "Auto", broker.bootstrap_servers, topic, timeout=60) == "{256} {None} True\n"

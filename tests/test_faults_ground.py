@@ -259,11 +259,11 @@ def test_a_topic_without_memory_is_made_by_the_next_send(kind):
     assert run_python(TOPICS, kind, timeout=90) == "ok\n"
 
 
-def test_a_report_without_memory_is_settled_nevertheless():
+def test_a_report_without_memory_is_completed_later():
     assert run_python(REPORTS, "Manual", timeout=90) == "ok\n"
 
 
-def test_a_report_that_never_finds_memory_is_given_up():
+def test_a_report_that_never_finds_memory_is_dropped_and_counted():
     assert run_python(NEVER, "Manual", timeout=60) == "ok\n"
 
 
@@ -282,7 +282,7 @@ def test_without_file_descriptors():
     assert run_python(DESCRIPTORS, "Auto", timeout=60).endswith("ok\n")
 
 
-def test_control_a_producer_that_is_left_is_told_of():
+def test_control_a_producer_left_open_is_detected():
     program = MAKES.replace("        made.close()\n", "        kept.append(made)\n").replace("range(0, 2100,", "range(0, 2100, 70 *")
     program = program.replace("def attempt(", "kept = []\ndef attempt(").replace("+ 10\n", "+ 1\n")
     with pytest.raises(AssertionError, match=r"AssertionError: \(\d\d+, \d+\)"):

@@ -29,7 +29,7 @@ def test_control_a_copy_is_what_it_was_at_the_call(broker, topic):
     assert forms(log(broker, topic, 15), 300_000) == {"old": 15, "new": 0, "mixed": 0}
 
 
-def test_control_bytes_that_nobody_wrote_are_told_of():
+def test_control_bytes_that_nobody_wrote_are_detected():
     assert forms([bytes([OLD, NEW])], 2) == {"old": 0, "new": 0, "mixed": 1}
     for value in (b"onx", b"on"):
         with pytest.raises(AssertionError):

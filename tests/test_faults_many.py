@@ -60,5 +60,5 @@ producers[0].close(0)
 """
 
 
-def test_control_one_producer_that_is_left_is_told_of(broker):
+def test_control_one_producer_left_open_is_detected(broker):
     assert run_python(LEFT, Path(__file__).parent, broker.bootstrap_servers).split() == ["True", "True"]

@@ -243,7 +243,7 @@ def test_after_a_fatal_error_sends_say_why_and_a_new_producer_works(cluster, top
 
 
 @pytest.mark.parametrize("kind", ["Auto", "Manual", "sync"])
-def test_what_comes_back_to_the_queue_after_a_fatal_error_is_told_of_at_once(topic, kind):
+def test_records_requeued_after_a_fatal_error_fail_at_once(topic, kind):
     """librdkafka sends it no more, and would tell of it when its message.timeout.ms is over: by default five minutes later."""
     codes = []
 
@@ -319,7 +319,7 @@ def test_logs_at_full_rate_whose_handler_raises_sends_and_closes(broker, topic):
     assert len(seen) >= 30 and {RuntimeError, LookupError} <= set(told)
 
 
-def test_control_the_verdict_tells_of_a_lost_record(broker, topic):
+def test_control_the_verdict_reports_a_lost_record(broker, topic):
     ledger = Ledger()
     with make("Auto", broker) as producer:
         for number in range(10):

@@ -67,7 +67,7 @@ def lossy(percent, kind, count):
 
 
 @pytest.mark.parametrize("kind, percent", [("Auto", 10), ("Manual", 10)])
-def test_packets_are_lost(faults, kind, percent):
+def test_lost_packets_lose_no_record(faults, kind, percent):
     if not can_lose():
         pytest.skip("needs unshare, ip and nft, and the right to a network of one's own")
     (sent, delivered, wrong), dropped = lossy(percent, kind, count := faults.rounds(150, 10_000))

@@ -32,7 +32,7 @@ def give_up(producer):
 
 
 @pytest.mark.parametrize("kind", ["Auto", "Manual"])
-def test_a_flush_after_many_that_gave_up_waits_for_no_more(kind, two_brokers):
+def test_a_flush_after_many_that_timed_out_waits_only_for_its_own_records(kind, two_brokers):
     reports = Reports()
     producer = make(kind, two_brokers, {"linger.ms": 0, "reconnect.backoff.max.ms": 100, "message.timeout.ms": 60000})
     producer.fetch_broker_metadata("t")
@@ -56,7 +56,7 @@ def test_a_flush_after_many_that_gave_up_waits_for_no_more(kind, two_brokers):
 
 
 @pytest.mark.parametrize("what", ["callback", "plain", "batch"])
-def test_what_is_sent_after_a_mark_is_not_part_of_it(what):
+def test_a_flush_does_not_wait_for_what_is_sent_after_it(what):
     producer = make("Manual", NOWHERE, HELD)
     marks = []
     for number in range(FLUSHES):

@@ -90,7 +90,7 @@ print(json.dumps({"child": json.loads(text or "{}"), "status": status, "calls": 
 
 
 @pytest.mark.parametrize("kind", ["Auto", "Manual", "sync"])
-def test_the_child_is_told_and_the_parent_goes_on(broker, topic, kind):
+def test_the_child_is_refused_and_the_parent_goes_on(broker, topic, kind):
     seen = json.loads(run_python(PROGRAM, kind, broker.bootstrap_servers, topic))
     assert seen["status"] == 0
     child = seen["child"]

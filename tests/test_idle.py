@@ -68,7 +68,7 @@ def test_statistics_that_are_not_read_make_room_for_newer_ones():
     assert int(second.split('"ts":')[1].split(",")[0]) > int(newest.split('"ts":')[1].split(",")[0]) + 500_000
 
 
-def test_a_manual_producer_keeps_the_newest_statistics_for_whoever_polls():
+def test_a_manual_producer_keeps_the_newest_statistics_for_the_next_poll():
     seen = []
     with manual(properties(NOWHERE, QUIET, {"stats_cb": seen.append}, statistics_interval_ms=1)) as producer:
         time.sleep(2)           # 2000 of them

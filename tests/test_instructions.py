@@ -67,7 +67,7 @@ def instructions(servers, count, how, out):
 @pytest.mark.timeout(240)
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the budgets are instructions of x86_64")
 @pytest.mark.parametrize("how", BUDGET)
-def test_a_record_costs_what_it_did(servers, tmp_path, how):
+def test_a_record_stays_within_its_instruction_budget(servers, tmp_path, how):
     if not shutil.which("valgrind"):
         if os.environ.get("CI"):
             pytest.fail("valgrind is not installed")

@@ -228,7 +228,7 @@ def test_ctrl_c_at_the_start_of_the_thread_of_lines_loses_no_line(monkeypatch, b
     assert said == [1, 2] and not log_lines.running
 
 
-def test_control_a_call_that_holds_signals_up_is_told_of(topic):
+def test_control_a_call_that_holds_signals_up_is_detected(topic):
     # It computes in C for a second or more and looks at no signal meanwhile.
     program = PROGRAM.replace("lambda: producer.flush()",
                               "lambda: __import__('hashlib').pbkdf2_hmac('sha256', b'', b'', 4_000_000)")

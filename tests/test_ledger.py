@@ -158,7 +158,7 @@ def test_a_payload_says_who_it_is():
     assert len(pack(7, 1, 2, size=0)) == len(pack(7, 1, 2, size=28))
 
 
-def test_the_journal_gives_back_the_ledger(tmp_path):
+def test_the_ledger_is_restored_from_its_journal(tmp_path):
     path = tmp_path / "journal"
     ledger = Ledger(path)
     kinds = [ledger.stamp() for _ in range(4)]

@@ -40,7 +40,7 @@ def test_the_notice_names_everything_that_a_wheel_carries(monkeypatch):
     assert [part.name for part in (native_table.LIBRDKAFKA, *native_table.PARTS) if part.name not in told] == []
 
 
-def test_who_where_and_for_what(installed):
+def test_metadata_names_author_addresses_and_summary(installed):
     told = installed.metadata
     assert told["Author"] == "the kafkapp authors"
     assert told["Summary"] == PROJECT["description"] and told["Keywords"].startswith("kafka,")

@@ -114,7 +114,7 @@ def test_the_bill_names_the_source_that_was_used(load, name, kind, address):
                                            "hashes": [{"alg": "SHA-256", "content": source.sha256}]}]
 
 
-def test_the_documents_tell_the_versions_of_the_table(load):
+def test_the_documents_state_the_versions_of_the_table(load):
     table = load("native_table")
     newest = (ROOT / "CHANGELOG.md").read_text().split("\n## ")[1]
     for part in (table.LIBRDKAFKA, *table.PARTS):

@@ -148,7 +148,7 @@ def test_a_datetime_with_arithmetic_of_its_own():
             ProducerRecord("t", timestamp=evil)
 
 
-def test_time_outs_of_pandas_and_numpy(producer):
+def test_timeouts_of_pandas_and_numpy(producer):
     for timeout in (pd.Timedelta(0), pd.Timedelta("1ms"), np.float64(0.001), np.int64(0), timedelta(0), 1e300, float("inf"), 10**18):
         seconds("flush")(producer, timeout)
     for timeout in (pd.Timedelta("-1s"), timedelta(-1), np.float64("nan"), float("-inf")):

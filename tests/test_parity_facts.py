@@ -59,7 +59,7 @@ def test_x02_a_send_inside_a_callback_with_a_full_queue_is_refused_and_not_a_dea
 
 
 @BOTH
-def test_x03_an_unknown_partition_is_told_in_the_callback_and_once_known_at_the_call(cluster, topic, polling):
+def test_x03_an_unknown_partition_fails_in_the_callback_and_once_known_at_the_call(cluster, topic, polling):
     reports = Reports()
     cluster.broker_down(1)
     with kafkapp.KafkaAsyncProducer(properties(cluster), polling) as producer:
@@ -145,7 +145,7 @@ def test_x08_an_exception_of_a_callback_ends_nothing(cluster, topic, monkeypatch
     assert reports.ids == ["next", "next"] and len(told) == 1
 
 
-def test_x09_waiting_calls_serve_themselves_where_no_thread_does(cluster, topic):
+def test_x09_blocking_calls_dispatch_where_no_thread_does(cluster, topic):
     reports = Reports()
     with kafkapp.KafkaSyncProducer(properties(cluster)) as producer:
         assert producer.send(ProducerRecord(topic, 0, value=b"v"), timeout=10).offset == 0

@@ -65,7 +65,7 @@ def crlf(text):
     (GONE, BEFORE, {}),
     (GONE + NEW, BEFORE, {"src/new.c": b"one\ntwo\n"}),
 ], ids=lambda value: None)
-def test_what_fits_is_applied(load, tmp_path, diff, before, after):
+def test_a_patch_that_fits_is_applied(load, tmp_path, diff, before, after):
     patches, tree = load("patches"), tree_of(tmp_path, before)
     patches.apply(patches.load(folder_of(tmp_path, diff)), tree)
     assert contents(tree) == after
@@ -99,7 +99,7 @@ def test_what_fits_is_applied(load, tmp_path, diff, before, after):
     ("--- a/src/x.c\n+++ b/src/x.c\n@@ broken\n", BEFORE, "belongs to no hunk"),
     ("", BEFORE, "there is no change in it"),
 ], ids=lambda value: None)
-def test_what_does_not_fit_ends_the_build_and_changes_nothing(load, tmp_path, diff, before, why):
+def test_a_patch_that_does_not_fit_ends_the_build_and_changes_nothing(load, tmp_path, diff, before, why):
     patches, tree = load("patches"), tree_of(tmp_path, before)
     with pytest.raises(load("build_tools").BuildError, match=rf"^0\.patch does not fit .*{why}"):
         patches.apply(patches.load(folder_of(tmp_path, NEW.replace("new.c", "other.c") + diff if diff else "")), tree)
@@ -185,7 +185,7 @@ def prefix(tmp_path):
 
 
 @pytest.mark.parametrize(("bundled", "diffs", "patched"), [(True, [FOUR], True), (True, [], False), (False, [FOUR], False)])
-def test_modules_and_people_are_told_only_of_a_librdkafka_with_our_patches(load, tmp_path, monkeypatch, bundled, diffs, patched):
+def test_patches_are_announced_only_for_a_librdkafka_that_has_them(load, tmp_path, monkeypatch, bundled, diffs, patched):
     builder = load("build_librdkafka")
     monkeypatch.setattr(load("patches"), "FOLDER", folder_of(tmp_path, *diffs))
     library = builder.from_prefix(prefix(tmp_path), "built here", bundled=bundled)

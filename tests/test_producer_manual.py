@@ -63,7 +63,7 @@ def test_poll_events_counts_records_with_and_without_a_callback(broker, topic):
         assert served == 10
 
 
-def test_poll_events_waits_no_longer_than_it_was_told(broker, topic):
+def test_poll_events_waits_no_longer_than_its_timeout(broker, topic):
     with manual(broker, HELD) as producer:
         with Stopwatch() as watch:
             assert producer.poll_events() == 0
@@ -135,7 +135,7 @@ def test_flush_runs_the_callbacks_on_its_own_thread(broker, topic):
     assert set(reports.threads) == {threading.get_ident()}
 
 
-def test_flush_that_times_out_has_served_what_was_reported(cluster, topic):
+def test_flush_that_times_out_has_run_the_callbacks_of_what_was_reported(cluster, topic):
     done, stuck = Reports(), Reports()
     producer = manual(cluster, message_send_max_retries=0)
     producer.send(ProducerRecord(topic, 0, value=b"v"), done)
@@ -153,7 +153,7 @@ def test_flush_that_times_out_has_served_what_was_reported(cluster, topic):
     assert len(done) == 1 and len(stuck) == 1
 
 
-def test_close_serves_every_callback_on_its_own_thread(broker, topic):
+def test_close_runs_every_callback_on_its_own_thread(broker, topic):
     reports = Reports()
     producer = manual(broker, HELD)
     for number in range(100):
@@ -163,7 +163,7 @@ def test_close_serves_every_callback_on_its_own_thread(broker, topic):
     assert set(reports.threads) == {threading.get_ident()}
 
 
-def test_close_that_times_out_purges_and_serves_every_callback(topic):
+def test_close_that_times_out_purges_and_runs_every_callback(topic):
     reports = Reports()
     producer = manual(NOWHERE)
     for number in range(1000):
@@ -187,7 +187,7 @@ def test_purge_leaves_the_reports_to_the_next_poll(topic):
     assert set(reports.codes) == {ErrorCode.RD_KAFKA_RESP_ERR__PURGE_QUEUE}
 
 
-def test_several_threads_may_poll_at_once_and_each_report_is_served_once(broker, topic):
+def test_several_threads_may_poll_at_once_and_each_report_is_dispatched_once(broker, topic):
     reports, served, stop = Reports(), [], threading.Event()
 
     def poll():
@@ -210,7 +210,7 @@ def test_several_threads_may_poll_at_once_and_each_report_is_served_once(broker,
     assert sorted(reports.ids) == list(range(2000))
 
 
-def test_events_of_the_client_are_served_by_the_poll(broker):
+def test_poll_events_dispatches_the_events_of_the_client(broker):
     seen = []
     with manual(broker, {"stats_cb": lambda json: seen.append(threading.get_ident())},
                 statistics_interval_ms=50) as producer, Stopwatch() as watch:

@@ -70,7 +70,7 @@ def test_thread_sanitizer_names_a_race_in_csrc(file, careful, careless, function
     pytest.fail(text)
 
 
-def test_csrc_tells_a_machine_of_32_bits(tmp_path):
+def test_csrc_refuses_to_compile_for_32_bits(tmp_path):
     needs("asan")
     source = tmp_path / "small.c"
     for more, words in [("", None), ("#undef UINTPTR_MAX\n#define UINTPTR_MAX 0xffffffffu\n", "needs a machine with 64-bit pointers")]:

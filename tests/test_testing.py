@@ -132,7 +132,7 @@ def test_a_leader_moves_and_goes():
 
 
 @pytest.mark.parametrize("seconds", [0.3, timedelta(milliseconds=300)])
-def test_a_round_trip_takes_as_long_as_it_was_told(cluster, topic, seconds):
+def test_a_round_trip_takes_as_long_as_it_was_set(cluster, topic, seconds):
     producer = new_producer(cluster)
     producer.list_topics(topic, 5)      # connects
     assert seconds_of(producer.list_topics, topic, 5) < 0.3
@@ -319,7 +319,7 @@ def test_init_cannot_be_called_twice(broker, closed):
     assert broker.bootstrap_servers in repr(broker)
 
 
-def test_close_gives_back_threads_and_descriptors_and_port():
+def test_close_releases_threads_and_descriptors_and_port():
     def count():
         return len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
 

@@ -102,7 +102,7 @@ def test_a_full_queue_is_not_waited_for(kind, way):
 @pytest.mark.parametrize("kind", ["auto", "manual", "sync"])
 @pytest.mark.parametrize("more", [{}, {"headers": {"h": b"h"}}, {"partition": array("i", [0, 0, 0, 0, 0, 0, 0])}],
                          ids=["runs", "one by one", "partitions"])
-def test_those_of_a_batch_are_refused_alone(broker, topic, kind, more):
+def test_oversized_items_of_a_batch_are_refused_alone(broker, topic, kind, more):
     values = [b"a", LARGE, LARGE, SMALL, LARGE, b"b", LARGE]
     with new_producer(kind, broker.bootstrap_servers, queue_buffering_max_kbytes=1, linger_ms=0) as producer:
         start, failed = 0, []
@@ -138,7 +138,7 @@ def test_headers_count_for_message_max_bytes_and_are_named(broker, topic, kind):
         assert error_of(sent).message == error.message
 
 
-def test_in_a_transaction(cluster, topic):
+def test_an_oversized_record_in_a_transaction(cluster, topic):
     with open_producer("auto", cluster, queue_buffering_max_kbytes=1) as producer:
         producer.init_transactions(SECONDS)
         with producer.transaction():
@@ -148,7 +148,7 @@ def test_in_a_transaction(cluster, topic):
 
 
 @pytest.mark.parametrize("mode", [(), ("--manual",), ("--sync",)], ids=["async", "manual", "sync"])
-def test_a_line(broker, topic, mode):
+def test_an_oversized_line_of_the_cli(broker, topic, mode):
     result = run("produce", "-b", broker.bootstrap_servers, "-t", topic, "-p", "0", *mode, "-X", "queue.buffering.max.kbytes=1",
                  stdin=b"a\n" + LARGE + b"\nb\n")
     assert (result.returncode, "2 delivered, 1 failed" in result.stdout) == (1, True), result.stdout + result.stderr
@@ -220,7 +220,7 @@ def waiting(kind, servers, send, **more):
 
 @pytest.mark.parametrize("send", ["send", "list", "list, one by one"])
 @pytest.mark.parametrize("kind", ["auto", "sync"])
-def test_a_close_ends_the_wait(kind, send):
+def test_a_close_ends_the_wait_of_an_oversized_record(kind, send):
     producer, end = waiting(kind, NOWHERE, send)
     producer.close(0)
     outcome = end()
@@ -250,7 +250,7 @@ def test_a_purge_makes_the_room(kind, send):
 
 @pytest.mark.parametrize("send", ["send", "list"])
 @pytest.mark.parametrize("kind", ["auto", "sync"])
-def test_a_fatal_error_ends_the_wait(cluster, kind, send):
+def test_a_fatal_error_ends_the_wait_of_an_oversized_record(cluster, kind, send):
     cluster.broker_down(1)
     producer, end = waiting(kind, cluster.bootstrap_servers, send, enable_idempotence=True)
     cluster.push_request_errors("InitProducerId", *[ErrorCode.RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED] * 3)
@@ -287,7 +287,7 @@ def warnings_of(caplog, made, make=KafkaAsyncProducer):
     return [record.getMessage() for record in caplog.records if "queue.buffering.max.kbytes" in record.getMessage()]
 
 
-def test_a_pair_of_properties_that_refuses_is_told_of(caplog):
+def test_a_pair_of_properties_that_refuses_records_is_warned_about(caplog):
     nowhere = properties(NOWHERE, {"error_cb": lambda error: None})
     assert warnings_of(caplog, nowhere) == []
     assert warnings_of(caplog, nowhere | {"message.max.bytes": 1024, "queue.buffering.max.kbytes": 1}) == []
@@ -298,7 +298,7 @@ def test_a_pair_of_properties_that_refuses_is_told_of(caplog):
         assert f"({pair['queue.buffering.max.kbytes']})" in told and str(pair["queue.buffering.max.kbytes"] * 1024) in told
 
 
-def test_a_handler_that_makes_such_a_producer_does_not_make_them_for_ever():
+def test_a_handler_that_makes_such_a_producer_does_not_recurse_forever():
     made = properties(NOWHERE, {"error_cb": lambda error: None, "log_cb": lambda *log: None}, queue_buffering_max_kbytes=1)
     seen = []
 

@@ -311,7 +311,7 @@ def check_fatal(producer, topic, code):
                                        ("FindCoordinator", "CLUSTER_AUTHORIZATION_FAILED"),
                                        ("FindCoordinator", "TRANSACTIONAL_ID_AUTHORIZATION_FAILED")])
 @ALL
-def test_one_who_may_not_is_told_so_by_init(cluster, topic, kind, api, code):
+def test_init_transactions_reports_a_principal_without_permission(cluster, topic, kind, api, code):
     push(cluster, api, *[code] * 5)
     with open_producer(kind, cluster) as producer:
         with Stopwatch() as watch:

@@ -52,9 +52,9 @@ def transactions(how):
 
 
 @pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="needs Linux")
-def test_commits_have_ended_when_they_return():
+def test_a_commit_has_ended_when_it_returns():
     assert transactions("starved") == "ended"
 
 
-def test_with_a_thread_that_gets_its_turn_they_have():
+def test_a_commit_has_ended_also_when_the_thread_is_not_starved():
     assert transactions("free") == "ended"

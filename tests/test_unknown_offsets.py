@@ -36,7 +36,7 @@ def offsets(told):
 
 @pytest.mark.parametrize("kind", ["Auto", "Manual"])
 @pytest.mark.parametrize("offset", [-1, 0, 700])
-def test_of_a_refused_request_no_offset_is_known(kind, offset):
+def test_offsets_of_a_refused_request_are_unknown(kind, offset):
     with ScriptedBroker(lambda asked: answer(POLICY_VIOLATION, offset, 5)) as broker, make(kind, broker, HELD) as producer:
         told, batch = send_some(producer)
     assert [asked.count for asked in broker.requests] == [5, 5]
@@ -46,7 +46,7 @@ def test_of_a_refused_request_no_offset_is_known(kind, offset):
     assert {error.code for *_, error in told} == {ErrorCode(code) for code in batch.errors} == {POLICY_VIOLATION}
 
 
-def test_of_a_taken_one_each_is():
+def test_offsets_of_an_accepted_request_are_known():
     with ScriptedBroker(lambda asked: answer(0, 700 + 10 * asked.number, 5)) as broker, make("Auto", broker, HELD) as producer:
         told, batch = send_some(producer)
     assert offsets(told) == [700, 701, 702, 703, 704] and list(batch.offsets) == [710, 711, 712, 713, 714]
@@ -77,7 +77,7 @@ def test_partitions_that_are_answered_differently(kind):
 
 
 @pytest.mark.parametrize("kind", ["Auto", "Manual"])
-def test_a_duplicate_is_delivered_to_nobody_knows_where(kind):
+def test_a_duplicate_is_delivered_at_an_unknown_offset(kind):
     # An idempotent producer takes it for the answer that it had missed: delivered, and nobody knows at which offset.
     with ScriptedBroker(lambda asked: answer(DUPLICATE_SEQUENCE_NUMBER)) as broker, \
             make(kind, broker, HELD, {"enable.idempotence": True}) as producer:
@@ -88,7 +88,7 @@ def test_a_duplicate_is_delivered_to_nobody_knows_where(kind):
 
 
 @pytest.mark.parametrize("indexes", [(2,), (0, 2, 4)])
-def test_records_that_spoil_their_request(indexes):
+def test_offsets_beside_records_that_fail_their_request_are_unknown(indexes):
     if LIBRDKAFKA < (2, 4):
         pytest.skip("before 2.4.0 librdkafka reads no errors of single records")
     errors = tuple((index, f"record {index} is bad") for index in indexes)
@@ -118,7 +118,7 @@ def test_without_acks_no_offset_is_known(kind, cluster, topic):
 
 
 @pytest.mark.parametrize("kind", ["Auto", "Manual"])
-def test_answers_that_never_come(kind, cluster, topic):
+def test_offsets_of_records_whose_answer_never_comes_are_unknown(kind, cluster, topic):
     with make(kind, cluster, {"linger.ms": 300, "message.timeout.ms": 9000, "request.timeout.ms": 1000, "retries": 0}) as producer:
         producer.send(ProducerRecord(topic, 0, value=b"v"))
         producer.flush(10)

@@ -144,7 +144,7 @@ each_exporter = pytest.mark.parametrize("make", EXPORTERS, ids=lambda make: make
 
 @each_exporter
 @pytest.mark.parametrize("option, expected", [(NO_COPY, NEW), (COPY, OLD)], ids=["no copy", "copy"])
-def test_librdkafka_reads_the_exporters_own_memory_unless_told_to_copy(broker, topic, make, option, expected):
+def test_librdkafka_reads_the_exporters_own_memory_unless_asked_to_copy(broker, topic, make, option, expected):
     reports = Reports()
     for value, overwrite in make():
         with KafkaAsyncProducer(properties(broker, HELD)) as producer:
@@ -251,7 +251,7 @@ def test_manual_frees_buffers_in_poll_events_without_a_callback_too(broker, topi
         value.append(0)
 
 
-def test_the_exporter_is_kept_alive_and_let_go(broker, topic):
+def test_the_exporter_is_kept_alive_and_then_released(broker, topic):
     value = Bytes(bytearray(OLD))
     class Array(array.array):
         pass
@@ -272,7 +272,7 @@ def test_the_exporter_is_kept_alive_and_let_go(broker, topic):
     assert consume(broker, topic, 11)[10].value() == OLD
 
 
-def test_a_view_lets_go_of_what_it_wraps_as_often_as_it_took_hold(broker, topic):
+def test_a_view_releases_what_it_wraps_as_often_as_it_acquired_it(broker, topic):
     for inner in (bytes(bytearray(OLD)), bytearray(OLD).decode(), array.array("B", OLD)):
         view = Value(inner)
         before = sys.getrefcount(inner), sys.getrefcount(view)

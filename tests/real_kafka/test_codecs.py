@@ -75,7 +75,7 @@ def test_every_codec_is_read_equal_by_every_client(codec, kafka_nodes, make_topi
     assert in_log[-1][0] == codec
 
 
-def test_log_append_time_is_the_brokers_for_every_codec_and_told_alike(codec, kafka_nodes, make_topic):
+def test_log_append_time_is_the_brokers_for_every_codec_and_every_client(codec, kafka_nodes, make_topic):
     topic = make_topic(assignment=[[1]], config={"message.timestamp.type": "LogAppendTime"})
     before = time.time() * 1000
     with kafkapp.KafkaSyncProducer(properties(kafka_nodes, codec, linger_ms=0)) as producer:

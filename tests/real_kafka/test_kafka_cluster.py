@@ -74,7 +74,7 @@ def test_a_killed_run_leaves_no_process(inner_run):
     wait_until(lambda: gone(inner_run.node_pid), 10, "the node's end")
 
 
-def test_logs_are_kept_and_told_of_when_a_test_fails(inner_run):
+def test_logs_are_kept_and_shown_when_a_test_fails(inner_run):
     inner_run.fifo.write_text("badly")
     said = inner_run.communicate(timeout=30)[0]
     assert gone(inner_run.node_pid)

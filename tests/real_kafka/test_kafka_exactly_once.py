@@ -86,7 +86,7 @@ def test_responses_are_cut_at_every_byte(behind, verdict_of):
     check(sender, verdict_of, topic)
 
 
-def test_responses_come_after_the_client_gave_up_waiting(behind, verdict_of):
+def test_responses_come_after_the_request_timeout(behind, verdict_of):
     sender, topic, proxy = behind(socket_timeout_ms=300)
     rule = proxy.delay_responses(0.6, times=3, api=PRODUCE, skip=2)
     with Load(sender, topic, partitions=[0]):

@@ -59,7 +59,7 @@ def test_i1_i2_sync_sends_arrive_with_keys_and_values_in_order(acks, properties,
     assert [(m.key(), m.value()) for m in read(topic)] == sent
 
 
-def test_i3_too_few_replicas_for_acks_all_fail_by_time_out(kafka_nodes, properties, make_topic, read):
+def test_i3_too_few_replicas_for_acks_all_fail_by_timeout(kafka_nodes, properties, make_topic, read):
     # A topic of one replica will not do any more: Kafka 4 asks for no more in-sync replicas than there are replicas.
     topic = make_topic(assignment=[[1, 2]], config={"min.insync.replicas": "2"})
     with kafka_nodes.paused([2]):
@@ -74,7 +74,7 @@ def test_i3_too_few_replicas_for_acks_all_fail_by_time_out(kafka_nodes, properti
     assert read(topic) == []
 
 
-def test_i4_a_request_time_out_of_1_ms_either_delivers_or_times_out(properties, topic, read):
+def test_i4_a_request_timeout_of_1_ms_either_delivers_or_times_out(properties, topic, read):
     value, delivered, failed = b"v" * 100_000, 0, 0
     impatient = properties(acks="all", message_timeout_ms=500, request_timeout_ms=1)
     with kafkapp.KafkaSyncProducer(impatient) as producer:
@@ -130,7 +130,7 @@ def test_i6_an_unknown_partitioner_raises_at_construction(properties):
         (b"", "consistent", False),
     ],
 )
-def test_i7_null_and_empty_are_told_apart_by_partitioners_and_readers(
+def test_i7_null_and_empty_are_distinguished_by_partitioners_and_readers(
     key, partitioner, spread, properties, make_topic, read
 ):
     topic = make_topic(partitions=5)

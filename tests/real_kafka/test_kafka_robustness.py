@@ -109,7 +109,7 @@ def test_r3_records_in_flight_are_purged_as_such_and_their_fate_is_open(kafka_no
     assert reports.by_id[1][0][0].persisted_status == kafkapp.PersistedStatus.Possibly
 
 
-def test_r4_brokers_that_stop_for_less_than_the_time_out_lose_nothing(kafka_nodes, topic, properties):
+def test_r4_brokers_that_stop_for_less_than_the_timeout_lose_nothing(kafka_nodes, topic, properties):
     reports = Reports()
     with kafkapp.KafkaAsyncProducer(properties(message_timeout_ms=30000)) as producer:
         producer.fetch_broker_metadata(topic)
@@ -134,7 +134,7 @@ def test_r5_records_time_out_while_the_brokers_are_stopped(connected, kafka_node
     assert reports.codes() == {number: [MSG_TIMED_OUT] for number in range(3)}
 
 
-def test_r6_so_they_do_when_polled_by_hand(kafka_nodes, topic, properties):
+def test_r6_records_time_out_while_the_brokers_are_stopped_when_polled_by_hand(kafka_nodes, topic, properties):
     reports = Reports()
     manual = EventsPollingOption.Manual
     with kafkapp.KafkaAsyncProducer(properties(message_timeout_ms=1500), manual) as producer, kafka_nodes.paused():

@@ -306,7 +306,7 @@ def test_a_token_of_the_refresh_callback_which_is_asked_again_in_time(world, ope
     assert set(asked) == {"as=given"}
 
 
-def test_by_hand_the_token_is_asked_for_by_who_waits_and_synchronously_by_a_thread_of_its_own(world, topic):
+def test_a_manual_producer_refreshes_its_token_in_the_polling_thread_and_a_synchronous_one_in_its_own(world, topic):
     for mine, make in ((False, lambda p: kafkapp.KafkaSyncProducer(p)), (True, lambda p: kafkapp.KafkaAsyncProducer(p, EventsPollingOption.Manual))):
         threads = set()
 
@@ -323,7 +323,7 @@ def test_by_hand_the_token_is_asked_for_by_who_waits_and_synchronously_by_a_thre
     assert len(read_messages(world.cluster.bootstrap_servers, topic)) == 2
 
 
-def test_a_refresh_that_fails_is_told_and_repeated(world, open_producer, topic, unraisable):
+def test_a_token_refresh_that_fails_is_reported_and_repeated(world, open_producer, topic, unraisable):
     token, asked = token_for("bob", 60), []
 
     def refresh(config):
