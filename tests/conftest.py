@@ -128,7 +128,7 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    # A control is a planted bug that the check has to tell of: how many did, of how many that ran.
+    # A control is a planted bug that the check has to report: how many did, of how many that ran.
     report = yield
     if report.when == "call" and "test_control_" in item.nodeid and not report.skipped:
         fired, ran = item.config.stash.get(CONTROLS, (0, 0))

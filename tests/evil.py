@@ -72,7 +72,7 @@ def end(producer):
     attempt(lambda: producer.flush(10))
     attempt(lambda: producer.close(5))
     assert "closed" in repr(producer), producer
-    deadline = time.monotonic() + 20        # the last thread that used the handle lets go of it, maybe after this one
+    deadline = time.monotonic() + 20        # the last thread that used the handle releases it, maybe after this one
     while any(producer._ledger().values()) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not any(producer._ledger().values()), producer._ledger()

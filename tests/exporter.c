@@ -1,4 +1,4 @@
-/* A Python type whose objects run Python code while their buffer is taken and given back, as PEP 688 lets classes do
+/* A Python type whose objects run Python code while their buffer is acquired and released, as PEP 688 lets classes do
  * from Python 3.12 on. For test_evil_objects.py on older ones; knows nothing of kafkapp. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>

@@ -124,7 +124,7 @@ def rss():
 
 
 def trim():
-    """Collect cycles, and give back what the allocator only keeps at hand, where it can be told to (glibc)."""
+    """Collect cycles, and return to the system what the allocator only keeps at hand, where it can (glibc)."""
     gc.collect()
     getattr(ctypes.CDLL(None), "malloc_trim", int)(0)
 

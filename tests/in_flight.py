@@ -1,4 +1,4 @@
-"""Payloads that a thread writes to while they are in flight (F34): what is told of them, and what other clients then read."""
+"""Payloads that a thread writes to while they are in flight (F34): what is reported, and what other clients then read."""
 import threading
 import time
 
@@ -38,7 +38,7 @@ class Writer:
 
 
 def written_to(bootstrap, topic, count, size, option=SendOption.NoCopyRecordValue, **properties):
-    """The errors (or None) of `count` records of one request each, whose values were written to until the last was told of."""
+    """The errors (or None) of `count` records of one request each, whose values were written to until the last report."""
     outcomes = []
     limits = {"linger.ms": 0, "batch.num.messages": 1, "message.timeout.ms": 2500, "retry.backoff.ms": 5,
               "message.max.bytes": 1_000_000, "socket.send.buffer.bytes": 8192}

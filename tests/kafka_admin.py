@@ -40,7 +40,7 @@ def in_sync(partitions):
 
 
 class ClusterAdmin:
-    """What tests ask of a cluster, whoever runs it."""
+    """What tests ask of a cluster, ours or an existing one."""
 
     def __init__(self, bootstrap_servers):
         self.bootstrap_servers = bootstrap_servers

@@ -44,7 +44,7 @@ appender.out.layout.type = PatternLayout
 appender.out.layout.pattern = %d %p %m (%c{1})%n
 """
 
-# kafka.md's recipe, with time-outs short enough for tests: a dead broker is noticed in four seconds, not nine.
+# kafka.md's recipe, with timeouts short enough for tests: a dead broker is noticed in four seconds, not nine.
 CONFIG = {
     "process.roles": "broker,controller",
     "controller.listener.names": "CONTROLLER",
@@ -115,7 +115,7 @@ def class_archive(java, jars):
 
 @dataclasses.dataclass
 class Listener:
-    """One way into a node: where it listens, and the port that it tells its clients to use (a proxy's, perhaps)."""
+    """One way into a node: where it listens, and the port that it advertises to its clients (a proxy's, perhaps)."""
 
     protocol: str
     port: int
@@ -148,7 +148,7 @@ class Node:
         return self.process is not None and self.process.poll() is None
 
     def start(self):
-        """Start the process and return at once; the cluster's wait_ready() tells when it serves."""
+        """Start the process and return at once; the cluster's wait_ready() returns when it serves."""
         _launcher.submit(self._launch).result()
 
     def _launch(self):

@@ -69,7 +69,7 @@ class SmallDisk:
 
     def wait_dead(self, timeout=60):
         """Kafka ends when its only folder of logs fails."""
-        wait_until(lambda: not self.node.running, timeout, f"node {self.node.id} to give up")
+        wait_until(lambda: not self.node.running, timeout, f"node {self.node.id} to exit")
 
     def left(self):
         """Bytes that are free."""

@@ -11,7 +11,7 @@ import time
 import confluent_kafka
 from ledger import NOT_PERSISTED, UNKNOWN
 
-# What exactly-once asks for, with time-outs that let a test see retries: socket.timeout.ms bounds the wait for one answer.
+# What exactly-once asks for, with timeouts that let a test see retries: socket.timeout.ms bounds the wait for one answer.
 EXACTLY_ONCE = {
     "enable.idempotence": True,
     "linger.ms": 5,
@@ -25,7 +25,7 @@ EXACTLY_ONCE = {
 
 
 class ProducerIsFatal(AssertionError):
-    """The producer has given up for good."""
+    """The producer has failed for good."""
 
 
 class Sender:

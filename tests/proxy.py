@@ -1,8 +1,8 @@
 """A TCP proxy in front of a broker that misbehaves on purpose: swallows, cuts at any byte, delays, throttles, flips bits.
 
 Standard library only: must not import kafkapp or any Kafka client. It knows Kafka's framing (length, API key, correlation
-ID), so that a rule can name "the next Produce response". Brokers stand behind it by the listener
-PROXY of kafka_cluster, whose advertised address is this proxy's, or by Front: so clients never get around it.
+ID), so that a rule can name "the next Produce response". Brokers stand behind it by the
+PROXY listener of kafka_cluster, whose advertised address is this proxy's, or by Front: so clients never bypass it.
 """
 
 import asyncio
@@ -74,7 +74,7 @@ class Proxy:
         self._thread = None
         self._open = None  # cleared while hold() is on
 
-    # Rules. Each returns the Rule, whose `fired` and `spent` tell the test what has happened.
+    # Rules. Each returns the Rule, whose `fired` and `spent` show the test what has happened.
 
     def swallow_responses(self, times=1, *, api=PRODUCE, skip=0):
         """The broker has done the work and its answer never comes; the connection stays."""

@@ -244,7 +244,7 @@ def before(kind, cache, python):
     """What stands before a command that is to be watched."""
     if not kind.startswith("valgrind"):
         return []
-    # In Python all that comes from os.urandom() counts as undefined for ever, and much is there until the end.
+    # In Python all that comes from os.urandom() counts as undefined forever, and much is there until the end.
     much = ["--undef-value-errors=no", "--leak-check=no"] if python else ["--leak-check=full", "--show-leak-kinds=definite"]
     return ["valgrind", "-q", "--error-exitcode=9", "--trace-children=no", "--num-callers=30", "--fair-sched=try",
             "--errors-for-leak-kinds=definite", f"--suppressions={cache / 'invalid.txt'}", *much]

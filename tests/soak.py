@@ -253,7 +253,7 @@ def main(arguments=None):
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     parser.add_argument("--kafka", action="store_true", help="three nodes of Apache Kafka in place of the embedded cluster")
     parser.add_argument("--figures", type=Path, help="a file for what was counted, as JSON")
-    parser.add_argument("--plant", choices=("lost", "unreported"), help="a fault that has to be told of")
+    parser.add_argument("--plant", choices=("lost", "unreported"), help="a fault that has to be reported")
     parser.add_argument("--quiet", action="store_true", help="no line for each round")
     options = parser.parse_args(arguments)
     where = environment(options.seed)       # now: after hours the commit may be another one

@@ -92,7 +92,7 @@ class Embedded:
             "F17 the topic is unknown": self.topic_error,
             "F20 no broker for too long": lambda dice: self.down(dice, 6, [1, 2, 3]),
         }
-        # From 2.4 on librdkafka's embedded cluster tells who asks to read where the leader is, and crashes where there is none.
+        # From 2.4 on librdkafka's embedded cluster answers a fetch with the leader, and crashes where there is none.
         if LIBRDKAFKA >= (2, 4):
             del faults["F13 no leader"]
         return faults

@@ -1,7 +1,7 @@
 /* C11's locks as POSIX's. ThreadSanitizer knows only those, and librdkafka is often built with C11's: without this it
  * would see none of librdkafka's locks, and a race wherever they guard something.
  *
- * Layer: fault tests; linked into the C stress, whose symbols librdkafka finds before the C library's. For glibc, whose
+ * Linked into the C stress, whose symbols librdkafka finds before the C library's. For glibc, whose
  * types are the same underneath.
  */
 #include <errno.h>

@@ -1,7 +1,7 @@
-/* csrc/ under sanitizers: senders, batches of every kind, serving threads, those that keep or tell of what an idle client
- * has, and flushes against each other, without Python.
+/* Stress of csrc/ under sanitizers, without Python: senders, batches of every kind, dispatcher threads, threads that
+ * keep or report the events of an idle client, and flushes against each other.
  *
- * Layer: fault tests; tests/sanitize.py builds and runs it: `stress-KIND [seed [rounds]]`. A mutex stands for the GIL, so
+ * tests/sanitize.py builds and runs it: `stress-KIND [seed [rounds]]`. A mutex stands for the GIL, so
  * that what the GIL guards is guarded here too, and all that runs without it is seen; stress_nogil.h takes that away.
  * Ends with 0 when every accepted record and batch had exactly one outcome and nothing is held.
  */
@@ -481,7 +481,7 @@ static int without_memory(void) {
     return good && d.made == d.pooled;
 }
 
-/* A thousand flushes that have given up: each knows its own records, and the next does not wait for what is sent after it.
+/* A thousand flushes that have timed out: each knows its own records, and the next does not wait for what is sent after it.
  * Then as many for one record that is never reported, of others that are: epochs are used again. */
 #define FLUSHES 1000
 static int epochs(void) {

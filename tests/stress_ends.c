@@ -1,7 +1,7 @@
-/* csrc/destroy.c under sanitizers: ends of clients, each waited for by several threads of which any may be the last owner.
+/* Stress of csrc/destroy.c under sanitizers: several threads wait for the end of each client, and any may be its last owner.
  *
- * Layer: fault tests; part of the C stress, stress_delivery.c calls it. The clients are made up: what destroys one takes
- * some time, frees its memory, and says so in plain memory, which whoever was told that it is over may read.
+ * Part of the C stress; stress_delivery.c calls it. The clients are made up: destroying one takes some time, frees its
+ * memory, and says so in plain memory, which may be read by any thread to which the end was reported.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -16,7 +16,7 @@ typedef struct {
     char *memory;
     int lasts; /* microseconds */
     int destroyed;
-    int gone; /* atomic: for who has no share of the end any more */
+    int gone; /* atomic: for a thread that holds no share of the end any more */
 } client;
 
 static client clients[CLOSERS];
@@ -85,7 +85,7 @@ static void close_one(client *made_up, unsigned *seed) {
         waiters[i] = (waiter){kp_end_share(end), made_up, rand_r(seed)};
         pthread_create(&threads[i], NULL, wait, &waiters[i]);
     }
-    if (rand_r(seed) % 2) /* who has closed waits until it is over; or does not wait at all */
+    if (rand_r(seed) % 2) /* the closer waits until it is over, or does not wait at all */
         while (!kp_end_wait(end, 1 + rand_r(seed) % 50))
             ;
     kp_end_drop(end);
@@ -105,7 +105,7 @@ static void *close_all(void *given) {
     return NULL;
 }
 
-/* Whether each client was destroyed once, and nobody was told so before. */
+/* Whether each client was destroyed once, and never reported destroyed before. */
 int ends(unsigned seed, int count) {
     pthread_t closers[CLOSERS];
     int i;

@@ -1,5 +1,5 @@
 /* Included before the C stress and csrc/: both as a free-threaded CPython compiles them, where no GIL guards anything.
- * Layer: fault tests; a POSIX mutex stands for CPython's, so that no such CPython has to be there. */
+ * A POSIX mutex stands for CPython's, so that no such CPython has to be there. */
 #include <Python.h>
 #include <pthread.h>
 #ifndef Py_GIL_DISABLED

@@ -90,7 +90,7 @@ def properties(bootstrap, *more, **named):
 
 
 def run_in_loop(coroutine, timeout=20):
-    """As asyncio.run in debug mode, which tells of calls from a wrong thread; but what hangs is not waited for."""
+    """As asyncio.run in debug mode, which reports calls from a wrong thread; but what hangs is not waited for."""
     loop = asyncio.new_event_loop()
     loop.set_debug(True)
     try:

@@ -1,4 +1,4 @@
-"""How a producer of the asyncio front is made: twice, not at all, in a loop that cannot drive it, where no thread can be had."""
+"""Construction of an asyncio producer: twice, not at all, in a loop that cannot drive it, where no thread can be started."""
 import asyncio
 import os
 

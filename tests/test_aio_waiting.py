@@ -103,7 +103,7 @@ def test_the_executors_thread_waits_for_a_flush():
 
 
 def test_a_flush_ends_as_soon_as_the_last_report_is_there(broker, topic):
-    """It is told of it, and looks at no clock."""
+    """The last report wakes it: it polls no clock."""
     async def go():
         async with KafkaProducer(properties(broker, linger_ms=0)) as producer:
             await producer.send(ProducerRecord(topic, 0, value=b"v"))

@@ -95,7 +95,7 @@ def test_buffers_of_nothing_may_be_missing(producer):
 
 
 def test_offsets_and_views_need_not_be_aligned(broker, topic):
-    """Whoever reads a file with a header of odd size has such; AddressSanitizer's build says whether they are read rightly."""
+    """As in a file that is mapped behind a header of odd size; AddressSanitizer's build says whether they are read rightly."""
     for kind, place in ((LARGE, 1), ({}, 1), (VIEWS, 1)):
         exporter = Exporter(**kind)
         size = ctypes.sizeof(exporter.memory[place])

@@ -1,4 +1,4 @@
-"""Every bad input of the numbered fault list that concerns callbacks, options, a producer's life and time-outs.
+"""Every bad input of the numbered fault list that concerns callbacks, options, a producer's life and timeouts.
 
 The ids are the list's numbers. Refused by the call, which says why; nothing is queued, and the producer is as it was.
 """
@@ -108,7 +108,7 @@ def test_104_no_callback():
         producer.close(0)
 
 
-# -- time-outs ---------------------------------------------------------------------------------------------------------
+# -- timeouts ----------------------------------------------------------------------------------------------------------
 
 TIMEOUTS = {
     "111": (-5, ValueError, "timeout|at least 0|-5"), "111-small": (-1e-9, ValueError, "timeout|-1e-09"),

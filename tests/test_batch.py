@@ -184,7 +184,7 @@ def test_nothing_accepted_means_no_callback_and_done_at_once(kind):
         large = bytearray(2000)
         batch = producer.send_batch("t", [large, large], callback=calls)
         assert batch.done and batch.accepted == 0 and batch.next_index == 2 and list(batch.errors) == [TOO_LARGE] * 2
-        large.append(0)  # let go of
+        large.append(0)  # released
         assert batch.wait(0) and len(producer) == 0
         producer.flush(10)
         assert not calls

@@ -198,7 +198,7 @@ def test_batches_and_single_records_of_many_threads(kind, broker, topic):
                         break
                     except BufferError:
                         producer.poll_events(0.05)
-        except BaseException as exc:  # noqa: BLE001 - told by the test
+        except BaseException as exc:  # noqa: BLE001 - the test reports it
             problems.append(exc)
 
     lock = threading.Lock()
@@ -267,7 +267,7 @@ def test_batches_leave_no_memory_behind(kind, far_broker):
             assert batch.done
 
     def grown(turns):
-        """Bytes that so many turns add; what the allocator only keeps at hand is given back first."""
+        """Bytes that so many turns add; what the allocator only keeps at hand is released first."""
         sizes = []
         for count in (0, turns):
             for turn in range(count):

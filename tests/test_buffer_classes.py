@@ -14,7 +14,7 @@ OWN = b"%032d" % 7 * 8
 
 def derived(base, log):
     class Odd(base):
-        """Each time it is asked it gives memory that nobody else has, and notes when it is given back."""
+        """Each time it is asked it exports memory of its own, and notes when that is released."""
 
         def __buffer__(self, flags):
             log.append(1)

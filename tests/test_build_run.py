@@ -1,4 +1,4 @@
-"""How a build runs: one at a time in a folder, taken up again, on disks that are full or read-only, seen by who waits."""
+"""How a build runs: one at a time in a folder, resumed, on disks that are full or read-only, with progress on the terminal."""
 import os
 import pty
 import re
@@ -181,7 +181,7 @@ def test_a_build_that_fails_is_taken_up_where_it_failed(package):
     assert imported(tree, "import kafkapp.two") == ""
 
 
-# -- who waits sees it -------------------------------------------------------------------------------------------------
+# -- progress ----------------------------------------------------------------------------------------------------------
 
 CHILD = """import progress
 progress.begin()
@@ -250,7 +250,7 @@ def test_progress_lines_report_every_tenth_and_never_go_back(load, capfd):
     progress.expect("a", 50, 1)
     for _ in range(20):
         progress.step("a")
-    progress.expect("b", 50, 1)     # told of later: what was built stays built
+    progress.expect("b", 50, 1)     # expected only now: what was built stays built
     for _ in range(30):
         progress.step("a")
     for _ in range(50):

@@ -128,7 +128,7 @@ def test_a_fatal_error_ends_it(cluster, topic, to, mode):
             return True
         return False
 
-    until(ended)  # although its input would go on for ever
+    until(ended)  # although its input would go on forever
     status, out, err = finish(process)
     assert status == 1
     assert re.match(r"0 delivered, [1-9]\d* failed", out)

@@ -190,7 +190,7 @@ def test_views_copied_are_themselves_and_pickled_have_their_own_memory():
 
 
 def test_pickled_properties_have_their_secrets():
-    """They are for a process that connects; whoever must not see them must not have the pickle."""
+    """They are for a process that connects; a pickle is as secret as what it holds."""
     properties = pickle.loads(pickle.dumps(Properties({"sasl.password": "secret"})))
     assert properties["sasl.password"] == "secret" and "secret" not in repr(properties)
     with pytest.raises((AttributeError, pickle.PicklingError), match="lambda"):

@@ -1,4 +1,4 @@
-"""Errors, tokens and texts that come from librdkafka: what callbacks and calls are told, as librdkafka knows it."""
+"""Errors, tokens and texts that come from librdkafka: what callbacks and calls get, as librdkafka knows it."""
 import ctypes
 import decimal
 import gc

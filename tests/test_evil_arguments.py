@@ -1,4 +1,4 @@
-"""Arguments that misbehave: mappings, numbers, topics, time-outs, references, and the buffers that other packages make.
+"""Arguments that misbehave: mappings, numbers, topics, timeouts, references, and the buffers that other packages make.
 
 As in test_evil_objects.py: no crash, no hang, nothing held.
 """
@@ -55,7 +55,7 @@ OTHERS = {
         attempt(lambda: producer.send(ProducerRecord(Evil("t"), value=b"v"), callback),
                 lambda: producer.fetch_broker_metadata(Evil("t"), 0.1), lambda: producer.get_property(Evil("acks")),
                 lambda: producer.send_batch(Evil("u"), [b"v"]))""",
-    "time-out": """
+    "timeout": """
         class Evil:
             def total_seconds(self):
                 evil(producer, close=True)

@@ -1,6 +1,6 @@
 """Objects that misbehave wherever a producer runs Python code: buffers, headers, mappings, callbacks, logs, finalizers.
 
-They raise, send, flush, close, change what is read and let go of what is held. Each case runs in a Python of its own,
+They raise, send, flush, close, change what is read and release what is held. Each case runs in a Python of its own,
 which must end by itself, in time, with the outcome that the case expects: no crash, no hang, nothing held.
 """
 import importlib.machinery
@@ -41,7 +41,7 @@ BUFFERS = {
     "re-enters": "def act(): evil(producer)",
     "closes": "def act(): evil(producer, close=True)",
     "changes the record": "def act(): record.value = record.key = None; record.headers = [('x', b'y')]; record.partition = 3",
-    "lets go of itself": "def act(): record.value = None; gc.collect()",
+    "releases itself": "def act(): record.value = None; gc.collect()",
     "resizes": "def act(): attempt(lambda: memory.extend(bytes(10**6)))",
     "sends itself": "def act():\n    global depth\n    if depth < 5:\n        depth += 1\n        attempt(lambda: producer.send(record, callback))\n        depth -= 1",
     "closes in another thread": "def act():\n    t = threading.Thread(target=lambda: producer.close(0)); t.start(); t.join(2)",
@@ -49,7 +49,7 @@ BUFFERS = {
 
 
 @pytest.mark.parametrize("kind", ["Auto", "Manual", "sync"])
-@pytest.mark.parametrize("when", ["taken", "given back"])
+@pytest.mark.parametrize("when", ["acquired", "released"])
 @pytest.mark.parametrize("what", BUFFERS)
 def test_buffers(exporter, what, when, kind):
     run_case(exporter, f'''
@@ -58,12 +58,12 @@ def test_buffers(exporter, what, when, kind):
     memory = bytearray(100)
     class Evil(Exporter):
         def __buffer__(self, flags):
-            if armed and {when == "taken"}:
+            if armed and {when == "acquired"}:
                 act()
             return memoryview(memory)
         def __release_buffer__(self, view):
             view.release()
-            if armed and {when != "taken"}:
+            if armed and {when != "acquired"}:
                 act()
     producer = new(kind, message_timeout_ms=300)
     for place in ("value", "key", "header"):
@@ -127,7 +127,7 @@ def test_headers(tmp_path, what, kind):
 
 CALLBACKS = {
     "re-enters": "evil(producer)", "closes": "evil(producer, close=True)", "raises": "raise OSError('mine')",
-    "exits": "sys.exit(3)", "interrupts": "raise KeyboardInterrupt", "lets go of the producer": "box.clear(); gc.collect()",
+    "exits": "sys.exit(3)", "interrupts": "raise KeyboardInterrupt", "releases the producer": "box.clear(); gc.collect()",
     "replaces itself": "Evil.__call__ = lambda *_: None; gc.collect()", "sends itself": "producer.send(metadata.record_id, self) if len(calls) < 50 else None",
     "closes in a thread": "threading.Thread(target=producer.close, args=(0,)).start()",
     "recurses": "self(metadata, error)",

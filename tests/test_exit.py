@@ -111,7 +111,7 @@ def test_several_open_producers_share_the_last_ten_seconds(programs, kind):
     out, err = finish(started[kind], max(1, moment + 20 - time.monotonic()))
     assert started[kind].returncode == 0, err
     assert out == "xxx"
-    assert err.count("LookupError: from a callback") == 3      # each is told, and told once
+    assert err.count("LookupError: from a callback") == 3      # each is reported, and once
 
 
 BOUNDED = """

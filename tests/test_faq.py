@@ -278,7 +278,7 @@ def test_unknown_partition_of_a_topic_that_is_not_known_yet(broker, topic, kind)
     record = ProducerRecord(topic, 99, value=b"v", headers=[("h", b"v")])
     metadata, error = outcome(kind, properties(broker), record)
     assert error.code == ErrorCode.RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION
-    if metadata is not None:        # None: the answer of the broker was faster than the hand-over, and send() raised
+    if metadata is not None:        # None: the broker answered before send() had enqueued, and send() raised
         assert metadata.partition == 99
 
 

@@ -1,4 +1,4 @@
-"""The broker's answers arrive damaged: a record is never told to have arrived that has not, and none is forgotten.
+"""The broker's answers arrive damaged: a record that has not arrived is never reported as delivered, and none is forgotten.
 
 Fault F42, responses; a proxy flips bits, and nothing in Kafka's protocol guards an answer but TCP's own sum.
 """

@@ -1,4 +1,4 @@
-"""The wall clock is set forward or back by an hour while records are in flight: nothing is lost, time-outs are true.
+"""The wall clock is set forward or back by an hour while records are in flight: nothing is lost, timeouts hold.
 
 Fault F47. stepped_clock.c stands before the clock of a process of its own; its waits behave as the kernel's.
 """
@@ -82,7 +82,7 @@ def test_a_step_of_the_clock_loses_nothing(broker, topic, faults, clock, kind, s
         (took, said), (closed, failed), stepped = json.loads(out)
         assert [round(seconds / 3600) for seconds in stepped] == [step // 3600, -step // 3600, step // 3600], "the clock was not set"
         assert said == ["delivered"] and took < 5
-        # Set back, librdkafka looks at the time-outs of records without a broker only when the clock has caught up: close purges.
+        # Set back, librdkafka looks at the timeouts of records without a broker only when the clock has caught up: close purges.
         assert set(failed) <= {"RD_KAFKA_RESP_ERR__MSG_TIMED_OUT", *([] if step > 0 else ["RD_KAFKA_RESP_ERR__PURGE_QUEUE"])}
         assert closed < 5
     faults.figure(steps=3 * faults.rounds(1, 50), hours=step // 3600)

@@ -1,6 +1,6 @@
-"""What is at the other end is wrong: names that do not resolve, servers that speak nonsense, retries that run out, a pause.
+"""Bad endpoints: names that do not resolve, servers that speak nonsense, retries that run out, a pause.
 
-Faults F03, F16, F43, F47. Each tells its control apart: the same call with a broker that is well.
+Faults F03, F16, F43, F47. Each has its control: the same call with a healthy broker.
 """
 import os
 import signal

@@ -22,7 +22,7 @@ def filled(producer, topic, count, books):
         books.accept(number)
 
 
-CLOSES = {      # name -> (a broker is there, records in flight, close's time-out, the longest it may take)
+CLOSES = {      # name -> (a broker is there, records in flight, close's timeout, the longest it may take)
     "nothing in flight": (True, 0, 10, 0.5),
     "a thousand in flight": (True, 1000, 10, 2),
     "no broker": (False, 0, 10, 0.5),

@@ -1,4 +1,4 @@
-"""The ground fails: no memory at the n-th allocation, no file descriptors, no threads. A clean exception, and on it goes.
+"""Resources run out: no memory at the n-th allocation, no file descriptors, no threads. A clean exception, and on it goes.
 
 Faults F46, F52. Each program runs in a process of its own; _testcapi lets single allocations fail.
 """
@@ -84,7 +84,7 @@ print("ok", unraisable)
 """
 
 REPORTS = START + """
-# Manual: the report is settled by poll_events, in this thread, where allocations fail.
+# Manual: poll_events completes the record, in this thread, where allocations fail.
 cluster = MockCluster()
 cluster.create_topic("t")
 producer = make(cluster.bootstrap_servers, **{"linger.ms": 0})
@@ -112,7 +112,7 @@ for number in range(60):
     while len(producer) or producer._ledger()["states"]:
         if isinstance(failing(number, number + 1, poll), MemoryError):
             raised += 1
-# Where the callback itself was refused memory it has run, and its MemoryError was raised or told.
+# Where the callback itself was refused memory it has run, and its MemoryError was raised or reported.
 assert len({number for number, _ in calls}) + raised + len(unraisable) >= 60, (len(calls), raised, unraisable)
 assert len(calls) > 50
 payload.append(1)
@@ -125,7 +125,7 @@ print("ok")
 """
 
 NEVER = START + """
-# No memory at all for a report: it is given up after a while, counted, and told; nobody waits for ever.
+# No memory at all for a report: it is dropped after a while, counted and reported; nothing blocks forever.
 cluster = MockCluster()
 cluster.create_topic("t")
 producer = make(cluster.bootstrap_servers, **{"linger.ms": 0})

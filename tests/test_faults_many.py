@@ -12,7 +12,7 @@ from kafkapp import ProducerRecord
 
 
 def settled(count, most, timeout=10):
-    """What `count()` gives when it is no more than `most`, or after the time-out."""
+    """What `count()` gives when it is no more than `most`, or after the timeout."""
     end = time.monotonic() + timeout
     while (now := count()) > most and time.monotonic() < end:
         time.sleep(0.01)

@@ -244,7 +244,7 @@ def test_after_a_fatal_error_sends_say_why_and_a_new_producer_works(cluster, top
 
 @pytest.mark.parametrize("kind", ["Auto", "Manual", "sync"])
 def test_records_requeued_after_a_fatal_error_fail_at_once(topic, kind):
-    """librdkafka sends it no more, and would tell of it when its message.timeout.ms is over: by default five minutes later."""
+    """librdkafka sends it no more, and would report it when its message.timeout.ms expires: by default five minutes later."""
     codes = []
 
     def send_to_the_slow_one():

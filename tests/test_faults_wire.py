@@ -51,7 +51,7 @@ def in_private(script, *arguments, timeout=150):
 
 @cache
 def can_lose():
-    """Whether a network of its own that drops packets can be had here."""
+    """Whether a network of its own that drops packets can be set up here."""
     return all(map(shutil.which, ("unshare", "ip", "nft"))) and in_private(LOSS % 1).returncode == 0
 
 

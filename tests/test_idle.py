@@ -1,4 +1,4 @@
-"""Producers that nobody calls: their logs, errors, statistics and tokens are told in time, or kept within a bound.
+"""Idle producers: their logs, errors, statistics and tokens are dispatched in time, or kept within a bound.
 
 Nothing is sent here but where a test says so.
 """

@@ -1,4 +1,4 @@
-"""What an installer, an index and `pip show` are told: the licence, who, where, for which Pythons and systems."""
+"""The package's metadata as an installer, an index and `pip show` have it: licence, authors, addresses, Pythons, systems."""
 import importlib.metadata
 import re
 import subprocess

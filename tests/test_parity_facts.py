@@ -42,7 +42,7 @@ def test_x02_a_send_inside_a_callback_with_a_full_queue_is_refused_and_not_a_dea
     errors, refused = [], threading.Event()
 
     def again(metadata, error):
-        # This record still fills the queue of one: C++ waits here for ever.
+        # This record still fills the queue of one: C++ blocks here forever.
         try:
             producer.send(ProducerRecord(topic, 0, value=b"second"), timeout=10)
         except BufferError as failure:
@@ -113,7 +113,7 @@ def test_x06_reports_of_errors_only_come_and_nothing_leaks(cluster, topic, polli
         assert len(producer) == 0
     assert (reports.ids, reports.codes) == (["failed"], [ErrorCode.RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED])
     with kafkapp.KafkaSyncProducer(properties(cluster, delivery_report_only_error=True)) as producer:
-        assert producer.send(ProducerRecord(topic, 1, value=b"v"), timeout=10).partition == 1   # C++ waits for ever
+        assert producer.send(ProducerRecord(topic, 1, value=b"v"), timeout=10).partition == 1   # C++ blocks forever
 
 
 @BOTH

@@ -1,4 +1,4 @@
-"""The soak that runs for hours (tests/soak.py, F54) runs for seconds here, and tells of what it has to tell of."""
+"""The soak that runs for hours (tests/soak.py, F54) runs for seconds here, and reports the losses that are planted."""
 import json
 import os
 import subprocess

@@ -95,7 +95,7 @@ def one_round(seed):
     closed.set()
     for thread in threads:
         thread.join(20)
-    # A request that was given up has a thread that uses the handle until librdkafka answers; nothing is destroyed before.
+    # A request that timed out has a thread that uses the handle until librdkafka answers; nothing is destroyed before.
     end = time.monotonic() + 20
     while any(producer._ledger().values()) and time.monotonic() < end:
         time.sleep(0.01)

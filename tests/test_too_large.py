@@ -1,7 +1,7 @@
-"""Records that no room is ever made for: larger than the whole queue, or than a message may be. Refused at the call, alone.
+"""Oversized records: larger than the whole queue, or than a message may be. Refused at the call, alone.
 
 librdkafka counts values against queue.buffering.max.kbytes, and nothing else of a record; for one that is larger than that it
-says that the queue is full, for ever. Each way of sending is tried with the queue empty and with the queue full.
+says that the queue is full, forever. Each way of sending is tried with the queue empty and with the queue full.
 """
 import asyncio
 import logging
@@ -41,7 +41,7 @@ def within(call, *arguments):
 
 
 def error_of(outcome):
-    """The one Error that a call told of, by whatever means."""
+    """The one Error of a call, raised, returned or reported."""
     if isinstance(outcome, KafkaException):
         return outcome.error
     if hasattr(outcome, "failures"):

@@ -1,4 +1,4 @@
-"""What the cluster refuses amid a transaction, and what the producer's user is told: retry, abort, or start anew.
+"""Refusals of the cluster amid a transaction, and what the caller must do: retry, abort, or start anew.
 
 On the embedded cluster; librdkafka's own test 0105 as far as a producer's user meets it.
 """

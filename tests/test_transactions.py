@@ -1,4 +1,4 @@
-"""Transactions as their user sees them: the calls in and out of order, offsets, time-outs, several threads.
+"""Transactions as their user sees them: the calls in and out of order, offsets, timeouts, several threads.
 
 On the embedded cluster; librdkafka's own tests 0103 and 0105 as far as a producer's user meets them.
 The context and Ctrl-C are in test_transaction_context.py, errors in test_transaction_errors.py, readers in real_kafka/.
@@ -201,7 +201,7 @@ def test_bad_offsets_raise_and_leave_the_transaction_as_it_is(broker, offsets, g
         producer.commit_transaction(10)
 
 
-# -- time-outs and other threads ---------------------------------------------------------------------------------------
+# -- timeouts and other threads ----------------------------------------------------------------------------------------
 
 def test_init_that_timed_out_is_resumed(cluster):
     with open_producer("auto", cluster) as producer:

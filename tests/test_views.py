@@ -134,7 +134,7 @@ def test_views_print_as_in_cpp():
 def test_a_view_of_many_dimensions_is_flat():
     grid = numpy.arange(6, dtype="<i4").reshape(2, 3)
     assert len(Value(grid)) == 24 and memoryview(Value(grid)).shape == (24,) and Value(grid) == grid.tobytes()
-    assert Value(numpy.array(["2020-01-01"], "M8[ms]")).size == 8       # a type that no buffer format can tell
+    assert Value(numpy.array(["2020-01-01"], "M8[ms]")).size == 8       # a type that no buffer format can express
     assert Value(numpy.zeros(1, [("O", "i8")])).size == 8               # a name, not objects
 
 

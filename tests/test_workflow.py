@@ -136,7 +136,7 @@ def test_actionlint_has_nothing_to_say():
     checked = subprocess.run([*command, "-no-color", "-shellcheck=", ".github/workflows/wheels.yml"], cwd=ROOT,
                              check=False, text=True, capture_output=True, timeout=390)
     if checked.returncode not in (0, 1) or "module" in checked.stderr:
-        pytest.skip(f"actionlint cannot be had here: {checked.stderr[-300:]}")
+        pytest.skip(f"actionlint cannot be installed here: {checked.stderr[-300:]}")
     assert (checked.returncode, checked.stdout) == (0, "")
 
 

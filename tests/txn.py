@@ -69,7 +69,7 @@ def err(name):
 
 @contextmanager
 def counted(kind, cluster):
-    """A producer, and a function that tells how many requests of an API it has made: a proxy counts, for librdkafka 2.0.2
+    """A producer, and a function that returns how many requests of an API it has made: a proxy counts, for librdkafka 2.0.2
     cannot."""
     with Front(cluster.bootstrap_servers) as front, open_producer(kind, front) as producer:
         yield producer, lambda api: front.count("request", int(api))

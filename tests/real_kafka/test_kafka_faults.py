@@ -36,7 +36,7 @@ def sender(kafka_nodes, ledger):
 def leaders_moving(sender):
     """While in the block leaders change, which an old librdkafka does not always survive.
 
-    Before 2.4.0 it believes a returning broker's old metadata, goes back to that leader, and is told that its sequence is
+    Before 2.4.0 it believes a returning broker's old metadata, goes back to that leader, and learns that its sequence is
     out of order: a fatal error that ends the producer, and must still not lie of any record (check() sees to that).
     """
     try:
@@ -116,7 +116,7 @@ def test_too_few_replicas_refuse_and_recover(kafka_nodes, make_topic, sender, ve
         kafka_nodes.nodes[2].kill()
         kafka_nodes.wait_isr(topic, 0, {1})
         delivered = sender.delivered
-        # With its own short time: the record that nobody may take is told to have failed, and is nowhere.
+        # With its own short time: the record that no broker accepts is reported as failed, and is nowhere.
         with open_sender(sender.ledger, kafka_nodes.bootstrap_servers, message_timeout_ms=1500) as impatient:
             for _ in range(20):
                 impatient.send(topic, 0, producer=1)

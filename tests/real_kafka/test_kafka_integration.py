@@ -30,7 +30,7 @@ def read(kafka):
 
 
 class Reports:
-    """A callback that keeps what it was told, and on which thread."""
+    """A delivery callback that keeps each report with its thread."""
 
     def __init__(self):
         self.all = []

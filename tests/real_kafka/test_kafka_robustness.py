@@ -22,7 +22,7 @@ def properties(kafka_nodes):
 
 
 class Reports:
-    """A callback that keeps what it was told, by id, and when, and on which thread."""
+    """A delivery callback that keeps each report by ID, with its time and thread."""
 
     def __init__(self):
         self.by_id = {}

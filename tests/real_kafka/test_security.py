@@ -1,6 +1,6 @@
 """TLS and SASL on a real broker: who is let in, who is refused, what the error says, and that no secret is in any text.
 
-The refused are told by `error_cb` and the log, as by librdkafka itself; their records time out.
+A refusal is reported by `error_cb` and the log, as by librdkafka itself; the records time out.
 """
 
 import base64
@@ -122,7 +122,7 @@ class Producer(kafkapp.KafkaAsyncProducer):
 
 @pytest.fixture
 def open_producer(world, capfd):
-    """Opens a producer that tells everything to its `said`; in the end no text may hold a secret."""
+    """Opens a producer that collects everything in its `said`; in the end no text may hold a secret."""
     opened, secrets = [], {PASSWORD, KEY_PASSWORD}
 
     def open_producer(listener, *more_secrets, **more):
@@ -155,7 +155,7 @@ def check_let_in(world, producer, topic):
 
 
 def check_refused(world, producer, topic, codes, *reasons):
-    """Told with the reason, and nothing gets through; the producer closes in time."""
+    """Reported with the reason, and nothing gets through; the producer closes in time."""
     batch = producer.send_batch(topic, [b"refused"], partition=0)
     error = producer.said.wait_error(*codes)
     assert any(reason in error.message for reason in reasons), error.message
@@ -271,7 +271,7 @@ def test_a_mechanism_that_the_broker_does_not_have(world, open_producer, topic):
 
 @pytest.fixture
 def unraisable(monkeypatch):
-    """What was told to sys.unraisablehook."""
+    """What sys.unraisablehook was called with."""
     told = []
     monkeypatch.setattr(sys, "unraisablehook", lambda seen: told.append(seen.exc_value))
     return told
