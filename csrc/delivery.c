@@ -20,9 +20,9 @@ int kp_deliveries_init(kp_deliveries *d) {
     pthread_condattr_t attr;
     int err;
     memset(d, 0, sizeof(*d));
-    if (!(d->first = d->now = unused_epoch(d)))
+    if (!(d->oldest_epoch = d->current_epoch = unused_epoch(d)))
         return ENOMEM;
-    d->epoch = d->now->number = 1;
+    d->epoch_number = d->current_epoch->number = 1;
     if ((err = pthread_mutex_init(&d->lock, NULL)))
         return err;
     /* Monotonic: a step of the clock must not lengthen a wait. */
@@ -30,9 +30,9 @@ int kp_deliveries_init(kp_deliveries *d) {
 #ifndef __APPLE__
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 #endif
-    err = pthread_cond_init(&d->moved, &attr);
-    if (!err && (err = pthread_cond_init(&d->keeper, &attr)))
-        pthread_cond_destroy(&d->moved);
+    err = pthread_cond_init(&d->round_ended, &attr);
+    if (!err && (err = pthread_cond_init(&d->keeper_wakeup, &attr)))
+        pthread_cond_destroy(&d->round_ended);
     pthread_condattr_destroy(&attr);
     if (err)
         pthread_mutex_destroy(&d->lock);
@@ -40,7 +40,7 @@ int kp_deliveries_init(kp_deliveries *d) {
 }
 
 void kp_deliveries_free(kp_deliveries *d) {
-    kp_block *block = d->blocks;
+    kp_block *block = d->state_blocks;
     int i;
     while (block) {
         kp_block *next = block->next;
@@ -50,13 +50,13 @@ void kp_deliveries_free(kp_deliveries *d) {
     for (i = 0; i < KP_SLOTS && d->slots[i]; i++)
         free(d->slots[i]);
     for (i = 0; i < KP_EPOCH_CHUNKS; i++)
-        free(d->chunks[i]);
+        free(d->epoch_chunks[i]);
     free(d->free_slots);
     free(d->reports);
     free(d->events);
-    free(d->others);
-    pthread_cond_destroy(&d->keeper);
-    pthread_cond_destroy(&d->moved);
+    free(d->other_events);
+    pthread_cond_destroy(&d->keeper_wakeup);
+    pthread_cond_destroy(&d->round_ended);
     pthread_mutex_destroy(&d->lock);
     memset(d, 0, sizeof(*d));
 }
@@ -72,35 +72,35 @@ void kp_deliveries_free(kp_deliveries *d) {
 #endif
 
 /* Add a block and take a state of it. The pool is locked, or the GIL held. */
-kp_delivery *kp_delivery_more(kp_deliveries *d) {
+kp_delivery *kp_delivery_grow(kp_deliveries *d) {
     kp_block *block = malloc(sizeof(*block));
     int i;
     if (!block)
         return NULL;
-    block->next = d->blocks;
-    d->blocks = block;
+    block->next = d->state_blocks;
+    d->state_blocks = block;
     /* Slot 0 goes out now; the rest into the pool, lowest address first. */
     for (i = BLOCK - 1; i >= 0; i--) {
         block->slots[i].in_use = 0;
         if (i) {
-            block->slots[i].next = d->free;
-            d->free = &block->slots[i];
+            block->slots[i].next = d->free_states;
+            d->free_states = &block->slots[i];
         }
     }
-    d->made += BLOCK;
-    d->pooled += BLOCK - 1;
+    d->states_allocated += BLOCK;
+    d->states_free += BLOCK - 1;
     return &block->slots[0];
 }
 
 kp_delivery *kp_delivery_new(kp_deliveries *d) {
     kp_delivery *delivery;
     POOL_LOCK(d);
-    delivery = d->free;
+    delivery = d->free_states;
     if (delivery) {
-        d->free = delivery->next;
-        d->pooled--;
+        d->free_states = delivery->next;
+        d->states_free--;
     } else {
-        delivery = kp_delivery_more(d);
+        delivery = kp_delivery_grow(d);
     }
     POOL_UNLOCK(d);
     if (!delivery)
@@ -115,12 +115,12 @@ kp_delivery *kp_delivery_new(kp_deliveries *d) {
 }
 
 /* The state's references are already given away. */
-void kp_delivery_back(kp_deliveries *d, kp_delivery *delivery) {
+void kp_delivery_release(kp_deliveries *d, kp_delivery *delivery) {
     POOL_LOCK(d);
     delivery->in_use = 0;
-    delivery->next = d->free;
-    d->free = delivery;
-    d->pooled++;
+    delivery->next = d->free_states;
+    d->free_states = delivery;
+    d->states_free++;
     POOL_UNLOCK(d);
 }
 
@@ -128,14 +128,14 @@ void kp_delivery_back(kp_deliveries *d, kp_delivery *delivery) {
 int64_t kp_in_use(kp_deliveries *d) {
     int64_t n;
     POOL_LOCK(d);
-    n = d->made - d->pooled;
+    n = d->states_allocated - d->states_free;
     POOL_UNLOCK(d);
     return n;
 }
 
 /* -- batches ------------------------------------------------------------------------------------ */
 
-int kp_slot_take(kp_deliveries *d, kp_batch *batch, PyObject *owner) {
+int kp_slot_acquire(kp_deliveries *d, kp_batch *batch, PyObject *owner) {
     int taken = 1;
     POOL_LOCK(d);
     if (d->free_count) {
@@ -170,7 +170,7 @@ int kp_slot_take(kp_deliveries *d, kp_batch *batch, PyObject *owner) {
 }
 
 /* The reference that the slot had is the caller's now. */
-void kp_slot_back(kp_deliveries *d, kp_batch *batch) {
+void kp_slot_release(kp_deliveries *d, kp_batch *batch) {
     POOL_LOCK(d);
     *kp_slot_at(d, batch->slot) = NULL;
     d->free_slots[d->free_count++] = batch->slot;
@@ -206,9 +206,9 @@ int kp_deliveries_visit(kp_deliveries *d, visitproc visit, void *arg) {
         if (batch)
             Py_VISIT(batch->owner);
     }
-    if (d->made == d->pooled)
+    if (d->states_allocated == d->states_free)
         return 0;
-    for (block = d->blocks; block; block = block->next)
+    for (block = d->state_blocks; block; block = block->next)
         for (i = 0; i < BLOCK; i++) {
             kp_delivery *delivery = &block->slots[i];
             if (!delivery->in_use)
@@ -234,7 +234,7 @@ static int client_traverse(PyObject *self, visitproc visit, void *arg) {
     return err ? err : kp_deliveries_visit((kp_deliveries *)((char *)self + deliveries_offset), visit, arg);
 }
 
-void kp_show_deliveries(PyObject *client, kp_deliveries *d) {
+void kp_install_traverse(PyObject *client, kp_deliveries *d) {
     deliveries_offset = (char *)d - (char *)client;
     fields_traverse = Py_TYPE(client)->tp_traverse;
     Py_TYPE(client)->tp_traverse = client_traverse;
@@ -242,7 +242,7 @@ void kp_show_deliveries(PyObject *client, kp_deliveries *d) {
 
 /* The next state that nobody will report any more, as the client is destroyed; NULL: there is none. */
 kp_delivery *kp_delivery_in_use(kp_deliveries *d, kp_cursor *from) {
-    kp_block *block = from->block ? from->block : d->blocks;
+    kp_block *block = from->block ? from->block : d->state_blocks;
     for (; block; block = block->next, from->slot = 0) {
         from->block = block;
         while (from->slot < BLOCK)
@@ -264,12 +264,12 @@ static int all_done(const kp_epoch *epoch) {
 /* What is done is read first, then the tokens, then what was sent, and counting goes the other way: what is sent or
  * reported meanwhile must not make the result negative. Needs no lock: a forked child may ask. */
 static int64_t outstanding(kp_deliveries *d, int tokens) {
-    uint32_t made = KP_FIRST_EPOCHS + KP_READ(d->epochs), i;
+    uint32_t made = KP_FIRST_EPOCHS + KP_READ(d->epoch_count), i;
     int64_t n = 0;
     for (i = KP_FIRST_EPOCHS; i < made; i++)
         n -= KP_READ(kp_epoch_at(d, i)->done);
     if (tokens)
-        n -= KP_READ(d->tokens);
+        n -= KP_READ(d->open_batches);
     for (i = KP_FIRST_EPOCHS; i < made; i++)
         n += KP_READ(kp_epoch_at(d, i)->sent) + KP_READ(kp_epoch_at(d, i)->batched);
     return n;
@@ -286,9 +286,9 @@ int64_t kp_outstanding_records(kp_deliveries *d) {
 }
 
 /* Count as reported what leaves nothing to settle and will not be reported: nobody sends or serves any more. */
-void kp_epochs_complete(kp_deliveries *d) {
+void kp_epochs_mark_done(kp_deliveries *d) {
     uint32_t i;
-    for (i = KP_FIRST_EPOCHS; i < KP_FIRST_EPOCHS + d->epochs; i++) {
+    for (i = KP_FIRST_EPOCHS; i < KP_FIRST_EPOCHS + d->epoch_count; i++) {
         kp_epoch *epoch = kp_epoch_at(d, i);
         KP_SET(epoch->done, KP_READ(epoch->sent) + KP_READ(epoch->batched));
     }
@@ -296,10 +296,10 @@ void kp_epochs_complete(kp_deliveries *d) {
 
 /* An epoch that counts nothing, or NULL without memory. With the lock, or before there are other threads. */
 static kp_epoch *unused_epoch(kp_deliveries *d) {
-    kp_epoch *epoch = d->unused;
-    uint32_t index = KP_FIRST_EPOCHS + d->epochs;
+    kp_epoch *epoch = d->unused_epochs;
+    uint32_t index = KP_FIRST_EPOCHS + d->epoch_count;
     if (epoch) {
-        d->unused = epoch->next;
+        d->unused_epochs = epoch->next;
         return epoch;
     }
     if (index >> KP_EPOCH_BITS)
@@ -308,26 +308,26 @@ static kp_epoch *unused_epoch(kp_deliveries *d) {
         kp_epoch *chunk = calloc(index, sizeof(*chunk));
         if (!chunk)
             return NULL;
-        d->chunks[__builtin_ctz(index) - __builtin_ctz(KP_FIRST_EPOCHS)] = chunk;
+        d->epoch_chunks[__builtin_ctz(index) - __builtin_ctz(KP_FIRST_EPOCHS)] = chunk;
     }
     epoch = kp_epoch_at(d, index);
     epoch->index = index;
-    KP_SET(d->epochs, d->epochs + 1);
+    KP_SET(d->epoch_count, d->epoch_count + 1);
     return epoch;
 }
 
 static void reuse(kp_deliveries *d, kp_epoch *epoch) {
-    epoch->next = d->unused;
-    d->unused = epoch;
+    epoch->next = d->unused_epochs;
+    d->unused_epochs = epoch;
 }
 
 /* Have the oldest epoch first that is not all reported. */
 static void find_first(kp_deliveries *d) {
-    while (d->first != d->now && all_done(d->first)) {
-        kp_epoch *epoch = d->first;
-        if (d->looked == epoch)
-            d->looked = NULL;
-        d->first = epoch->next;
+    while (d->oldest_epoch != d->current_epoch && all_done(d->oldest_epoch)) {
+        kp_epoch *epoch = d->oldest_epoch;
+        if (d->sweep_position == epoch)
+            d->sweep_position = NULL;
+        d->oldest_epoch = epoch->next;
         reuse(d, epoch);
     }
 }
@@ -337,17 +337,17 @@ static void find_first(kp_deliveries *d) {
 static void take_out(kp_deliveries *d) {
     int i;
     for (i = 0; i < 2; i++) {
-        kp_epoch *before = d->looked ? d->looked : d->first, *epoch = before->next;
-        if (!epoch || epoch == d->now) {
-            d->looked = NULL;
+        kp_epoch *before = d->sweep_position ? d->sweep_position : d->oldest_epoch, *epoch = before->next;
+        if (!epoch || epoch == d->current_epoch) {
+            d->sweep_position = NULL;
             return;
         }
-        d->looked = before;
+        d->sweep_position = before;
         if (all_done(epoch)) {
             before->next = epoch->next;
             reuse(d, epoch);
         } else {
-            d->looked = epoch;
+            d->sweep_position = epoch;
         }
     }
 }
@@ -359,17 +359,17 @@ int64_t kp_epoch_close(kp_deliveries *d) {
     kp_epoch *next;
     int64_t epoch;
     pthread_mutex_lock(&d->lock);
-    epoch = d->epoch;
+    epoch = d->epoch_number;
     find_first(d);
     take_out(d);
-    if (all_done(d->now)) {
+    if (all_done(d->current_epoch)) {
         epoch--;
     } else if ((next = unused_epoch(d))) {
         next->number = epoch + 1;
         next->next = NULL;
-        d->now->next = next;
-        KP_SET(d->now, next);
-        KP_SET(d->epoch, epoch + 1);
+        d->current_epoch->next = next;
+        KP_SET(d->current_epoch, next);
+        KP_SET(d->epoch_number, epoch + 1);
     }
     pthread_mutex_unlock(&d->lock);
     return epoch;
@@ -380,7 +380,7 @@ int kp_epoch_done(kp_deliveries *d, int64_t epoch) {
     int done;
     pthread_mutex_lock(&d->lock);
     find_first(d);
-    done = d->first->number > epoch || (d->first == d->now && all_done(d->now));
+    done = d->oldest_epoch->number > epoch || (d->oldest_epoch == d->current_epoch && all_done(d->current_epoch));
     pthread_mutex_unlock(&d->lock);
     return done;
 }
@@ -410,7 +410,7 @@ void kp_wait_round(kp_deliveries *d, int64_t seen, int timeout_ms) {
     struct timespec until;
     kp_deadline_in(&until, timeout_ms);
     pthread_mutex_lock(&d->lock);
-    while (d->rounds == seen && pthread_cond_timedwait(&d->moved, &d->lock, &until) != ETIMEDOUT)
+    while (d->rounds == seen && pthread_cond_timedwait(&d->round_ended, &d->lock, &until) != ETIMEDOUT)
         ;
     pthread_mutex_unlock(&d->lock);
 }
@@ -418,7 +418,7 @@ void kp_wait_round(kp_deliveries *d, int64_t seen, int timeout_ms) {
 void kp_wake(kp_deliveries *d) {
     pthread_mutex_lock(&d->lock);
     __atomic_store_n(&d->rounds, d->rounds + 1, __ATOMIC_SEQ_CST);
-    pthread_cond_broadcast(&d->moved);
+    pthread_cond_broadcast(&d->round_ended);
     pthread_mutex_unlock(&d->lock);
 }
 
@@ -429,17 +429,17 @@ int kp_round_begin(kp_deliveries *d, int64_t seen, int timeout_ms) {
     pthread_mutex_lock(&d->lock);
     if (timeout_ms > 0 && d->rounds != seen) {
         mine = 0;
-    } else if (d->serving) {
+    } else if (d->round_open) {
         mine = 0;
         if (timeout_ms > 0) {
             struct timespec until;
             kp_deadline_in(&until, timeout_ms);
-            while (d->rounds == seen && d->serving &&
-                   pthread_cond_timedwait(&d->moved, &d->lock, &until) != ETIMEDOUT)
+            while (d->rounds == seen && d->round_open &&
+                   pthread_cond_timedwait(&d->round_ended, &d->lock, &until) != ETIMEDOUT)
                 ;
         }
     } else {
-        d->serving = 1;
+        d->round_open = 1;
     }
     pthread_mutex_unlock(&d->lock);
     return mine;

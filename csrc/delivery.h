@@ -55,7 +55,7 @@ static inline int kp_claim(unsigned long *place, unsigned long me) {
 enum {
     KP_CALLBACK, /* a Python callable or NULL: called with (metadata, error) */
     KP_WAITER,   /* a kafkapp.delivery.Waiter: a synchronous send */
-    KP_RESOLVED, /* a kafkapp.delivery.Resolved: told in C, whatever the outcome */
+    KP_FUTURE, /* a kafkapp.delivery.FutureTarget: told in C, whatever the outcome */
 };
 
 /* The records that were sent between two flushes. A flush closes the one that counts new records, and waits for it and
@@ -68,9 +68,9 @@ struct kp_epoch {
     uint32_t index;  /* what a kp_delivery has of it */
     int64_t number;  /* guarded by lock: 1, 2, 3... in the order of the flushes */
     kp_epoch *next;  /* guarded by lock: the one closed after it; or, of those that count nothing, any other */
-    char apart[64];
+    char own_cache_line[64];
     int64_t done; /* records whose report is settled; written by the serving thread */
-    char apart_from_the_next[56];
+    char rest_of_cache_line[56];
 };
 
 #define KP_EPOCH_BITS 24
@@ -134,7 +134,7 @@ struct kp_batch {
 #define KP_IS_ITEM(opaque) (((uintptr_t)(opaque) & 3) == 2)
 #define KP_ITEM_SLOT(opaque) ((uint32_t)((uintptr_t)(opaque) >> 34))
 #define KP_ITEM_INDEX(opaque) ((uint32_t)((uintptr_t)(opaque) >> 2))
-#define KP_MOST_ITEMS UINT32_MAX
+#define KP_MAX_ITEMS UINT32_MAX
 
 /* What a report says, read off librdkafka's message without the GIL. 64 bytes, in the order of the reports. */
 typedef struct {
@@ -169,14 +169,14 @@ typedef struct {
     size_t max_value;        /* bytes; a larger value does not fit into the queue, not even into an empty one */
 
     /* -- written by senders ------------------------------------------------------------------- */
-    kp_epoch *now;           /* the one that counts new records */
-    int64_t tokens;          /* batches: each counts as a record more until its callback has returned */
-    int users;               /* threads inside a call that uses the handle: it is not destroyed under them */
+    kp_epoch *current_epoch;           /* the one that counts new records */
+    int64_t open_batches;          /* batches: each counts as a record more until its callback has returned */
+    int senders;               /* threads inside a call that uses the handle: it is not destroyed under them */
     int only_errors;         /* delivery.report.only.error: callbacks for failures only */
-    kp_delivery *free;       /* the pool */
-    void *blocks;            /* all memory of the pool: how the states in use are found */
-    int64_t made;            /* states in all blocks */
-    int64_t pooled;          /* those of them that are free */
+    kp_delivery *free_states;       /* the pool */
+    void *state_blocks;            /* all memory of the pool: how the states in use are found */
+    int64_t states_allocated;            /* states in all blocks */
+    int64_t states_free;          /* those of them that are free */
     int64_t views;           /* buffers held */
     kp_batch **slots[KP_SLOTS];
     uint32_t slot_count;     /* slots ever given */
@@ -187,63 +187,63 @@ typedef struct {
 #endif
 
     /* -- written by the serving thread, of which there is one at a time ------------------------ */
-    char apart[64];
-    unsigned long server;    /* ident of the thread that runs callbacks now, 0: none */
+    char own_cache_line[64];
+    unsigned long callback_thread;    /* ident of the thread that runs callbacks now, 0: none */
     kp_report *reports;
     size_t report_count, report_room;
     rd_kafka_event_t **events; /* the round's delivery events: destroyed when it ends */
     size_t event_count, event_room;
-    rd_kafka_event_t **others; /* logs, errors, statistics: for the client */
-    size_t other_count, other_room;
+    rd_kafka_event_t **other_events; /* logs, errors, statistics: for the client */
+    size_t other_event_count, other_event_room;
 
     /* -- guarded by lock ----------------------------------------------------------------------- */
     pthread_mutex_t lock;
-    pthread_cond_t moved; /* a round has ended, or the client's state has changed */
+    pthread_cond_t round_ended; /* a round has ended, or the client's state has changed */
     int64_t rounds;       /* how many have ended */
     kp_batch *finished; /* by their senders: all reports were there before the last item was handed over */
-    int64_t epoch;      /* the number of the one that counts new records; a flush starts the next */
-    kp_epoch *first;    /* the oldest that is not all reported, or now */
-    kp_epoch *looked;   /* up to this one they were looked at */
-    kp_epoch *unused;   /* those that count nothing */
-    kp_epoch *chunks[KP_EPOCH_CHUNKS]; /* of all of them: a chunk never moves, and goes with the client */
-    uint32_t epochs;    /* made so far */
-    int serving;
+    int64_t epoch_number; /* the number of the one that counts new records; a flush starts the next */
+    kp_epoch *oldest_epoch; /* the oldest that is not all reported, or now */
+    kp_epoch *sweep_position; /* up to this one they were looked at */
+    kp_epoch *unused_epochs; /* those that count nothing */
+    kp_epoch *epoch_chunks[KP_EPOCH_CHUNKS]; /* of all of them: a chunk never moves, and goes with the client */
+    uint32_t epoch_count; /* made so far */
+    int round_open;
     int stopping; /* the client's thread has to end */
 
     /* -- guarded by lock: events that no call has fetched yet, see kept.c ----------------------- */
-    kp_ring late_reports, lines, statistics, refreshes; /* lines: logs and errors */
+    kp_ring late_reports, log_events, statistics, token_refreshes; /* lines: logs and errors */
     int64_t kept;            /* in all of them */
-    int64_t lost_lines;      /* that had to make room */
-    pthread_cond_t keeper;   /* something is kept, or the thread has to end */
-    int teller;              /* a thread of Python's tells of what is kept; else the calls that serve fetch it */
-    int teller_waits;        /* it is inside kp_serve_idle */
-    unsigned long telling;   /* its ident while it runs callbacks, else 0 */
+    int64_t dropped_lines;      /* that had to make room */
+    pthread_cond_t keeper_wakeup;   /* something is kept, or the thread has to end */
+    int has_event_thread;              /* a thread of Python's tells of what is kept; else the calls that serve fetch it */
+    int event_thread_waits;        /* it is inside kp_drain_when_idle */
+    unsigned long event_callback_thread;   /* its ident while it runs callbacks, else 0 */
     int keeper_runs;         /* the thread that only keeps */
     pthread_t keeper_thread;
 } kp_deliveries;
 
 static inline void kp_enter(kp_deliveries *d) {
-    KP_ADD(d->users, 1);
+    KP_ADD(d->senders, 1);
 }
 
 /* Returns how many users are left. */
 static inline int kp_leave(kp_deliveries *d) {
 #ifdef Py_GIL_DISABLED
-    return __atomic_sub_fetch(&d->users, 1, __ATOMIC_SEQ_CST);
+    return __atomic_sub_fetch(&d->senders, 1, __ATOMIC_SEQ_CST);
 #else
-    return --d->users;
+    return --d->senders;
 #endif
 }
 
 /* Count a record that is about to be sent, in the epoch that is returned. Whoever counts looks again afterwards: a flush
  * may have closed it meanwhile, and without a GIL wait for it no more. */
 static inline kp_epoch *kp_epoch_count(kp_deliveries *d) {
-    kp_epoch *epoch = KP_READ(d->now);
+    kp_epoch *epoch = KP_READ(d->current_epoch);
     KP_ADD(epoch->sent, 1);
 #ifdef Py_GIL_DISABLED
-    while (epoch != KP_READ(d->now)) {
+    while (epoch != KP_READ(d->current_epoch)) {
         KP_ADD(epoch->sent, -1);
-        epoch = KP_READ(d->now);
+        epoch = KP_READ(d->current_epoch);
         KP_ADD(epoch->sent, 1);
     }
 #endif
@@ -252,19 +252,19 @@ static inline kp_epoch *kp_epoch_count(kp_deliveries *d) {
 
 static inline kp_epoch *kp_epoch_at(kp_deliveries *d, uint32_t index) {
     int chunk = 31 - __builtin_clz(index);
-    return &d->chunks[chunk - __builtin_ctz(KP_FIRST_EPOCHS)][index ^ (1u << chunk)];
+    return &d->epoch_chunks[chunk - __builtin_ctz(KP_FIRST_EPOCHS)][index ^ (1u << chunk)];
 }
 
 int kp_deliveries_init(kp_deliveries *d);
 void kp_deliveries_free(kp_deliveries *d);
 
 /* The pool. With the GIL (or thread state). kp_delivery_new: NULL without memory, no exception set. */
-kp_delivery *kp_delivery_more(kp_deliveries *d);
+kp_delivery *kp_delivery_grow(kp_deliveries *d);
 kp_delivery *kp_delivery_new(kp_deliveries *d);
-void kp_delivery_back(kp_deliveries *d, kp_delivery *delivery);
+void kp_delivery_release(kp_deliveries *d, kp_delivery *delivery);
 int64_t kp_in_use(kp_deliveries *d);
 int kp_deliveries_visit(kp_deliveries *d, visitproc visit, void *arg);
-void kp_show_deliveries(PyObject *client, kp_deliveries *d);
+void kp_install_traverse(PyObject *client, kp_deliveries *d);
 /* Where one is who goes through all states. From {NULL, 0} on. */
 typedef struct {
     void *block;
@@ -277,15 +277,15 @@ static inline kp_batch **kp_slot_at(kp_deliveries *d, uint32_t slot) {
 }
 
 /* A batch's slot, which takes a reference to its owner. With the GIL. Returns 0 without memory. */
-int kp_slot_take(kp_deliveries *d, kp_batch *batch, PyObject *owner);
-void kp_slot_back(kp_deliveries *d, kp_batch *batch);
+int kp_slot_acquire(kp_deliveries *d, kp_batch *batch, PyObject *owner);
+void kp_slot_release(kp_deliveries *d, kp_batch *batch);
 kp_batch *kp_slot_in_use(kp_deliveries *d, uint32_t *from);
 void kp_finish(kp_deliveries *d, kp_batch *batch);
 
 /* Counters. */
 int64_t kp_outstanding(kp_deliveries *d);
 int64_t kp_outstanding_records(kp_deliveries *d);
-void kp_epochs_complete(kp_deliveries *d);
+void kp_epochs_mark_done(kp_deliveries *d);
 int64_t kp_epoch_close(kp_deliveries *d);
 int kp_epoch_done(kp_deliveries *d, int64_t epoch);
 
@@ -294,21 +294,21 @@ int64_t kp_rounds(kp_deliveries *d);
 void kp_wait_round(kp_deliveries *d, int64_t seen, int timeout_ms);
 void kp_wake(kp_deliveries *d);
 int kp_round_begin(kp_deliveries *d, int64_t seen, int timeout_ms);
-int kp_serve(kp_deliveries *d, int64_t seen, int timeout_ms, size_t most, int64_t *reported);
-int kp_serve_background(kp_deliveries *d, size_t most);
+int kp_drain_round(kp_deliveries *d, int64_t seen, int timeout_ms, size_t most, int64_t *reported);
+int kp_drain_rounds(kp_deliveries *d, size_t most);
 void kp_stop(kp_deliveries *d);
 void kp_round_end(kp_deliveries *d);
 void kp_name_thread(const char *client);
 void kp_deadline_in(struct timespec *when, int timeout_ms);
 
-/* What kp_serve_idle has found. */
-enum { KP_SETTLE = 1, KP_TELL = 2 };
+/* What kp_drain_when_idle has found. */
+enum { KP_ROUND_DRAINED = 1, KP_EVENTS_KEPT = 2 };
 
 /* Events that no call has fetched yet, kept within a bound. Without the GIL. */
 void kp_keep(kp_deliveries *d, rd_kafka_event_t *event);
 rd_kafka_event_t *kp_kept_next(kp_deliveries *d);
-int64_t kp_lost_lines(kp_deliveries *d);
-int kp_serve_idle(kp_deliveries *d, size_t most);
+int64_t kp_dropped_lines(kp_deliveries *d);
+int kp_drain_when_idle(kp_deliveries *d, size_t most);
 int kp_keeper_start(kp_deliveries *d);
 void kp_kept_free(kp_deliveries *d);
 

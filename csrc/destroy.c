@@ -16,7 +16,7 @@
 #define CLOCK CLOCK_MONOTONIC
 #endif
 
-struct kp_end {
+struct kp_destruction {
     rd_kafka_t *rk; /* the thread's */
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -25,7 +25,7 @@ struct kp_end {
 };
 
 static void *destroy(void *arg) {
-    kp_end *end = arg;
+    kp_destruction *end = arg;
 #ifdef __APPLE__
     pthread_setname_np("kafkapp end");
 #else
@@ -36,13 +36,13 @@ static void *destroy(void *arg) {
     end->over = 1;
     pthread_cond_broadcast(&end->changed);
     pthread_mutex_unlock(&end->lock);
-    kp_end_drop(end);
+    kp_destruction_release(end);
     return NULL;
 }
 
-static kp_end *kp_end_new(rd_kafka_t *rk) {
+static kp_destruction *kp_destruction_new(rd_kafka_t *rk) {
     pthread_condattr_t attr;
-    kp_end *end = calloc(1, sizeof(*end));
+    kp_destruction *end = calloc(1, sizeof(*end));
     if (!end)
         return NULL;
     end->rk = rk;
@@ -57,8 +57,8 @@ static kp_end *kp_end_new(rd_kafka_t *rk) {
     return end;
 }
 
-kp_end *kp_end_start(rd_kafka_t *rk) {
-    kp_end *end = kp_end_new(rk);
+kp_destruction *kp_destruction_start(rd_kafka_t *rk) {
+    kp_destruction *end = kp_destruction_new(rk);
     pthread_t thread;
     pthread_attr_t attr;
     sigset_t all, before;
@@ -77,13 +77,13 @@ kp_end *kp_end_start(rd_kafka_t *rk) {
         return end;
     if (end) {
         end->owners = 1;
-        kp_end_drop(end);
+        kp_destruction_release(end);
     }
     rd_kafka_destroy(rk);
     return NULL;
 }
 
-int kp_end_wait(kp_end *end, int timeout_ms) {
+int kp_destruction_wait(kp_destruction *end, int timeout_ms) {
     struct timespec until;
     int over;
     clock_gettime(CLOCK, &until);
@@ -101,14 +101,14 @@ int kp_end_wait(kp_end *end, int timeout_ms) {
     return over;
 }
 
-kp_end *kp_end_share(kp_end *end) {
+kp_destruction *kp_destruction_share(kp_destruction *end) {
     pthread_mutex_lock(&end->lock);
     end->owners++;
     pthread_mutex_unlock(&end->lock);
     return end;
 }
 
-void kp_end_drop(kp_end *end) {
+void kp_destruction_release(kp_destruction *end) {
     int left;
     pthread_mutex_lock(&end->lock);
     left = --end->owners;

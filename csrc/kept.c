@@ -59,21 +59,21 @@ void kp_keep(kp_deliveries *d, rd_kafka_event_t *event) {
         break;
     case RD_KAFKA_EVENT_STATS:
         /* Each takes the place of the one before where a thread tells of them as they come. */
-        put(d, &d->statistics, d->teller ? 1 : KEPT_STATISTICS, event);
+        put(d, &d->statistics, d->has_event_thread ? 1 : KEPT_STATISTICS, event);
         break;
     case RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH:
-        put(d, &d->refreshes, 1, event);
+        put(d, &d->token_refreshes, 1, event);
         break;
     default:
-        d->lost_lines += put(d, &d->lines, KEPT_LINES, event);
+        d->dropped_lines += put(d, &d->log_events, KEPT_LINES, event);
     }
-    pthread_cond_signal(&d->keeper);
+    pthread_cond_signal(&d->keeper_wakeup);
     pthread_mutex_unlock(&d->lock);
 }
 
 /* The next event that is kept, the caller's from here on; NULL: none is. */
 rd_kafka_event_t *kp_kept_next(kp_deliveries *d) {
-    kp_ring *rings[] = {&d->refreshes, &d->late_reports, &d->lines, &d->statistics};
+    kp_ring *rings[] = {&d->token_refreshes, &d->late_reports, &d->log_events, &d->statistics};
     rd_kafka_event_t *event = NULL;
     size_t i;
     pthread_mutex_lock(&d->lock);
@@ -87,11 +87,11 @@ rd_kafka_event_t *kp_kept_next(kp_deliveries *d) {
 }
 
 /* How many logs and errors were lost since the last call. */
-int64_t kp_lost_lines(kp_deliveries *d) {
+int64_t kp_dropped_lines(kp_deliveries *d) {
     int64_t lost;
     pthread_mutex_lock(&d->lock);
-    lost = d->lost_lines;
-    d->lost_lines = 0;
+    lost = d->dropped_lines;
+    d->dropped_lines = 0;
     pthread_mutex_unlock(&d->lock);
     return lost;
 }
@@ -104,9 +104,9 @@ static int wait_idle(kp_deliveries *d) {
     int idle = 0;
     kp_deadline_in(&until, IDLE_MS);
     pthread_mutex_lock(&d->lock);
-    while (!d->stopping && !(d->teller && d->kept))
-        if (pthread_cond_timedwait(&d->keeper, &d->lock, &until) == ETIMEDOUT) {
-            idle = d->rounds == seen && !d->serving;
+    while (!d->stopping && !(d->has_event_thread && d->kept))
+        if (pthread_cond_timedwait(&d->keeper_wakeup, &d->lock, &until) == ETIMEDOUT) {
+            idle = d->rounds == seen && !d->round_open;
             break;
         }
     pthread_mutex_unlock(&d->lock);
@@ -114,21 +114,21 @@ static int wait_idle(kp_deliveries *d) {
 }
 
 /* The thread of a client whose calls serve, and whose callbacks are to be told in time: serves a round where nobody has
- * for a while. Returns KP_SETTLE for a round to be settled, KP_TELL for what is kept, 0 to end. */
-int kp_serve_idle(kp_deliveries *d, size_t most) {
+ * for a while. Returns KP_ROUND_DRAINED for a round to be settled, KP_EVENTS_KEPT for what is kept, 0 to end. */
+int kp_drain_when_idle(kp_deliveries *d, size_t most) {
     int64_t reported = 0;
     int what = -1;
-    KP_SET(d->teller_waits, 1);
+    KP_SET(d->event_thread_waits, 1);
     while (what < 0) {
         int idle = wait_idle(d);
         if (KP_READ(d->kept))
-            what = KP_TELL;
+            what = KP_EVENTS_KEPT;
         else if (KP_READ(d->stopping))
             what = 0;
-        else if (idle && kp_serve(d, 0, 0, most, &reported))
-            what = KP_SETTLE;
+        else if (idle && kp_drain_round(d, 0, 0, most, &reported))
+            what = KP_ROUND_DRAINED;
     }
-    KP_SET(d->teller_waits, 0);
+    KP_SET(d->event_thread_waits, 0);
     return what;
 }
 
@@ -163,7 +163,7 @@ int kp_keeper_start(kp_deliveries *d) {
 
 /* End the keeping, and let go of what is kept. Nobody uses the client any more. */
 void kp_kept_free(kp_deliveries *d) {
-    kp_ring *rings[] = {&d->refreshes, &d->late_reports, &d->lines, &d->statistics};
+    kp_ring *rings[] = {&d->token_refreshes, &d->late_reports, &d->log_events, &d->statistics};
     rd_kafka_event_t *event;
     size_t i;
     if (d->keeper_runs) {

@@ -9,13 +9,13 @@
 #include <xlocale.h>
 #endif
 
-/* Gives what kp_own_numbers() takes; without memory for a locale everything stays as it is. */
-static inline locale_t kp_plain_numbers(void) {
+/* Gives what kp_c_numbers_end() takes; without memory for a locale everything stays as it is. */
+static inline locale_t kp_c_numbers_begin(void) {
     locale_t plain = newlocale(LC_NUMERIC_MASK, "C", (locale_t)0);
     return plain ? uselocale(plain) : (locale_t)0;
 }
 
-static inline void kp_own_numbers(locale_t own) {
+static inline void kp_c_numbers_end(locale_t own) {
     if (own)
         freelocale(uselocale(own));
 }

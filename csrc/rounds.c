@@ -184,7 +184,7 @@ static void read_finished(kp_deliveries *d) {
  * each of them, and before its event is read, so that a batch ends before what was sent after it. */
 static rd_kafka_event_t *next_event(kp_deliveries *d, int timeout_ms) {
     rd_kafka_event_t *event = NULL;
-    if (KP_READ(d->kept) && !d->teller)
+    if (KP_READ(d->kept) && !d->has_event_thread)
         event = kp_kept_next(d);
     if (!event)
         event = rd_kafka_queue_poll(d->queue, KP_READ(d->finished) ? 0 : timeout_ms);
@@ -215,7 +215,7 @@ static int64_t round_drain(kp_deliveries *d, int timeout_ms, size_t most) {
                 continue;
             }
             list = &d->events, count = &d->event_count, room = &d->event_room;
-        } else if (d->teller) {
+        } else if (d->has_event_thread) {
             /* Not under the round: a log handler may hold a lock that another thread has while it sends. */
             kp_keep(d, event);
             if (++told >= most)
@@ -223,14 +223,14 @@ static int64_t round_drain(kp_deliveries *d, int timeout_ms, size_t most) {
             event = next_event(d, 0);
             continue;
         } else {
-            list = &d->others, count = &d->other_count, room = &d->other_room;
+            list = &d->other_events, count = &d->other_event_count, room = &d->other_event_room;
         }
         while (!make_room((void **)list, *count, room, 1, sizeof(**list))) {
             struct timespec pause = {0, 10000000L};
             nanosleep(&pause, NULL);
         }
         (*list)[(*count)++] = event;
-        if (d->report_count >= most || d->event_count + d->other_count >= most)
+        if (d->report_count >= most || d->event_count + d->other_event_count >= most)
             break;
         event = next_event(d, 0);
     }
@@ -242,13 +242,13 @@ void kp_round_end(kp_deliveries *d) {
     size_t i;
     for (i = 0; i < d->event_count; i++)
         rd_kafka_event_destroy(d->events[i]);
-    for (i = 0; i < d->other_count; i++)
-        rd_kafka_event_destroy(d->others[i]);
-    d->event_count = d->other_count = d->report_count = 0;
+    for (i = 0; i < d->other_event_count; i++)
+        rd_kafka_event_destroy(d->other_events[i]);
+    d->event_count = d->other_event_count = d->report_count = 0;
     pthread_mutex_lock(&d->lock);
-    d->serving = 0;
+    d->round_open = 0;
     __atomic_store_n(&d->rounds, d->rounds + 1, __ATOMIC_SEQ_CST);
-    pthread_cond_broadcast(&d->moved);
+    pthread_cond_broadcast(&d->round_ended);
     pthread_mutex_unlock(&d->lock);
 }
 
@@ -262,22 +262,22 @@ static void give_up_if_fatal(kp_deliveries *d) {
 /* Serve one round. Returns 1 when Python has to settle it: the caller then ends it; 0 when that was all, also when
  * another thread serves. `seen`: kp_rounds before what is waited for was found missing. Adds the number of records
  * reported to *reported. */
-int kp_serve(kp_deliveries *d, int64_t seen, int timeout_ms, size_t most, int64_t *reported) {
+int kp_drain_round(kp_deliveries *d, int64_t seen, int timeout_ms, size_t most, int64_t *reported) {
     if (!kp_round_begin(d, seen, timeout_ms))
         return 0;
     give_up_if_fatal(d);
     *reported += round_drain(d, timeout_ms, most);
-    if (d->report_count || d->other_count)
+    if (d->report_count || d->other_event_count)
         return 1;
     kp_round_end(d);
     return 0;
 }
 
 /* The background thread: the same, again and again until there is something to settle, or kp_stop. */
-int kp_serve_background(kp_deliveries *d, size_t most) {
+int kp_drain_rounds(kp_deliveries *d, size_t most) {
     int64_t reported = 0;
     while (!KP_READ(d->stopping))
-        if (kp_serve(d, kp_rounds(d), 1000, most, &reported))
+        if (kp_drain_round(d, kp_rounds(d), 1000, most, &reported))
             return 1;
     return 0;
 }
@@ -285,7 +285,7 @@ int kp_serve_background(kp_deliveries *d, size_t most) {
 void kp_stop(kp_deliveries *d) {
     pthread_mutex_lock(&d->lock);
     __atomic_store_n(&d->stopping, 1, __ATOMIC_SEQ_CST);
-    pthread_cond_signal(&d->keeper);
+    pthread_cond_signal(&d->keeper_wakeup);
     pthread_mutex_unlock(&d->lock);
     rd_kafka_queue_yield(d->queue);
     kp_wake(d);

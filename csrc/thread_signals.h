@@ -25,7 +25,7 @@ static rd_kafka_resp_err_t kp_on_new(rd_kafka_t *rk, const rd_kafka_conf_t *conf
 
 /* Have the threads of a client let them through. Before 2.13 an interceptor is freed twice when rd_kafka_new() fails; and
  * later its list is lost then, which is little, but not for a library to lose: for programs of their own. */
-static inline void kp_let_faults_through(rd_kafka_conf_t *conf) {
+static inline void kp_unblock_fault_signals(rd_kafka_conf_t *conf) {
     if (rd_kafka_version() >= 0x020d00ff)
         rd_kafka_conf_interceptor_add_on_new(conf, "kafkapp", kp_on_new, NULL);
 }

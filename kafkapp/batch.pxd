@@ -5,7 +5,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from kafkapp.client cimport Client
 from kafkapp.columns cimport Column, kp_column
-from kafkapp.delivery cimport Settled, kp_batch, kp_deliveries
+from kafkapp.delivery cimport BatchTarget, kp_batch, kp_deliveries
 from kafkapp.librdkafka cimport rd_kafka_headers_t, rd_kafka_t, rd_kafka_topic_t
 
 
@@ -30,7 +30,7 @@ cdef extern from "batch.h" nogil:
 
 
 @cython.final
-cdef class Batch(Settled):
+cdef class Batch(BatchTarget):
     cdef kp_batch *batch            # the columns of outcomes
     cdef Client client
     cdef readonly str topic

@@ -2,11 +2,11 @@ import sys
 from datetime import timedelta
 from typing import Any, final
 
-from kafkapp.delivery import Settled
+from kafkapp.delivery import BatchTarget
 from kafkapp.errors import Error
 
 @final
-class Batch(Settled):
+class Batch(BatchTarget):
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     @property
     def topic(self) -> str: ...

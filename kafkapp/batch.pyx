@@ -14,17 +14,17 @@ from kafkapp.delivery cimport (
     KP_READ,
     KP_SET,
     Topic,
-    call_one,
+    run_callback_1,
     kp_epoch_count,
     kp_enter,
     kp_epoch,
     kp_finish,
     kp_rounds,
-    kp_slot_back,
-    kp_slot_take,
+    kp_slot_release,
+    kp_slot_acquire,
     kp_too_large,
     raise_all,
-    report_all,
+    report_all_unraisable,
 )
 from kafkapp.handle cimport OPEN
 from kafkapp.librdkafka cimport (
@@ -36,7 +36,7 @@ from kafkapp.librdkafka cimport (
 )
 from kafkapp.records cimport ProducerRecord, new_headers
 from kafkapp.room cimport kp_headers_size, too_large
-from kafkapp.timeouts cimport deadline_of, passed
+from kafkapp.timeouts cimport deadline_of, expired
 
 
 cdef kp_batch NONE      # of a Batch that no send_batch made
@@ -63,7 +63,7 @@ cdef class Outcomes:
 
 @cython.final
 @cython.no_gc_clear     # reports are written into it; fixed when it is made, so that others end each cycle
-cdef class Batch(Settled):
+cdef class Batch(BatchTarget):
     """What became of the records of one `send_batch`. Made by that only.
 
     `topic` is the topic's name (str), `accepted` how many records were queued, `next_index` the first that was refused
@@ -169,7 +169,7 @@ cdef class Batch(Settled):
         try:
             client.wait_for(&self.called, deadline, raised)
         except BaseException:
-            report_all(raised)
+            report_all_unraisable(raised)
             raise
         raise_all(raised)
         return KP_READ(self.reported) != 0
@@ -180,7 +180,7 @@ cdef class Batch(Settled):
                      f"{self.next_index}, were handed to librdkafka and may still be delivered")
         return 0
 
-    cdef int settle(self, kp_deliveries *d, list holds, list raised) except -1:
+    cdef int complete(self, kp_deliveries *d, list holds, list raised) except -1:
         """The last report is there: exporters released, then the callback. `holds` takes them where librdkafka may read
         them yet."""
         cdef kp_epoch *epoch = self.batch.epoch
@@ -191,16 +191,16 @@ cdef class Batch(Settled):
             nothing = Column.__new__(Column)    # first: it may find no memory
             holds += [self.values, self.keys]
             self.values = self.keys = nothing
-        kp_slot_back(d, self.batch)
+        kp_slot_release(d, self.batch)
         Py_DECREF(kept)         # the slot's reference
         self.callback = None
         self.values.release()
         self.keys.release()
         KP_SET(self.reported, True)
         if callback is not None and not (d.only_errors and not self.failed()):
-            call_one(callback, self, raised)
+            run_callback_1(callback, self, raised)
         KP_SET(self.called, True)
-        KP_ADD(d.tokens, -1)
+        KP_ADD(d.open_batches, -1)
         KP_ADD(epoch.done, 1)       # the batch's own token
         return 0
 
@@ -280,13 +280,13 @@ cdef Batch send_batch(Client client, topic, values, offsets, keys, key_offsets, 
         # 2. Entered, with one token for the batch: a flush and close() wait for its callback too. Then found open.
         kp_enter(d)
         outcomes.epoch = kp_epoch_count(d)
-        KP_ADD(d.tokens, 1)
+        KP_ADD(d.open_batches, 1)
         try:
             client.check_open()
-            if not kp_slot_take(d, outcomes, <PyObject *>batch):
+            if not kp_slot_acquire(d, outcomes, <PyObject *>batch):
                 raise MemoryError()
         except:
-            KP_ADD(d.tokens, -1)
+            KP_ADD(d.open_batches, -1)
             KP_ADD(outcomes.epoch.sent, -1)
             client.leave_sender()
             raise
@@ -299,7 +299,7 @@ cdef Batch send_batch(Client client, topic, values, offsets, keys, key_offsets, 
                 seen = kp_rounds(d)
                 with nogil:
                     index = kp_batch_send(rk, rkt, d, outcomes, &records, index, &accepted)
-                if index == count or not block or passed(deadline):
+                if index == count or not block or expired(deadline):
                     break
                 if KP_READ(client.state) == OPEN:
                     client.wait_for_room(seen, deadline)
@@ -337,13 +337,13 @@ cdef int end_sending(Client client, Batch batch) except -1:
         kp_finish(d, batch.batch)           # they have come already
         return 0
     # Nothing was accepted: nobody is told, and there was nothing to wait for.
-    kp_slot_back(d, batch.batch)
+    kp_slot_release(d, batch.batch)
     Py_DECREF(batch)
     batch.callback = None
     batch.values.release()
     batch.keys.release()
     batch.reported = batch.called = True
-    KP_ADD(d.tokens, -1)
+    KP_ADD(d.open_batches, -1)
     KP_ADD(batch.batch.epoch.sent, -1)
     return 0
 

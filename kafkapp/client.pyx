@@ -7,7 +7,7 @@ import os
 from _weakrefset import WeakSet     # without the rest of weakref, which an import of kafkapp does not need
 
 from kafkapp.config import Properties, one_line, redact, snapshot
-from kafkapp.visible import hide, show, start_thread
+from kafkapp.visible import register_thread, start_thread, unregister_thread
 
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
@@ -20,19 +20,19 @@ from kafkapp.errors cimport new_exception, take_error
 from kafkapp.events cimport EventHandlers
 from kafkapp.handle cimport CLOSED, OPEN
 from kafkapp.librdkafka cimport *
-from kafkapp.timeouts cimport passed, remaining
+from kafkapp.timeouts cimport expired, remaining_ms
 
 
 cdef enum:
-    ROUND = 24576       # records a round, under one hand-over of the GIL; callbacks keep as much of the queue full
+    MAX_REPORTS_PER_ROUND = 24576       # completed under one acquisition of the GIL; their memory fills the queue
 
 clients = WeakSet()
-cdef object at_drop = None      # kafkapp.ending's: what becomes of a client that nobody closed
+cdef object close_dropped_client = None      # kafkapp.ending's: what becomes of a client that nobody closed
 
 
 def on_drop(function):
-    global at_drop
-    at_drop = function
+    global close_dropped_client
+    close_dropped_client = function
     return function
 
 
@@ -46,8 +46,8 @@ cdef class Client(Handle):
         cdef int events = RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS
         if self.conf is not NULL or self.rk is not NULL:
             raise RuntimeError("Client.__init__() was called already")
-        self.background, self.unsaid, self.batching = thread == SERVES, 1, []
-        self.deliveries.teller = thread == TELLS
+        self.background, self.warns_if_open, self.batch_waiters = thread == DISPATCHES_ALL, 1, []
+        self.deliveries.has_event_thread = thread == DISPATCHES_EVENTS
         given = snapshot(properties)
         for name, value in defaults.items():
             if name != "linger.ms" or "queue.buffering.max.ms" not in given:     # its other name
@@ -84,26 +84,26 @@ cdef class Client(Handle):
         self.client_id = given["client.id"]
         self.handlers = EventHandlers(self.name, given)
         self.properties = Properties(given)
-        if thread == KEEPS:
+        if thread == KEEPS_EVENTS:
             failure = kp_keeper_start(&self.deliveries)     # ended with the handle
             if failure:
                 raise new_exception(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE,
                                     f"no background thread: {os.strerror(failure)}")
         KP_SET(self.state, OPEN)
         clients.add(self)       # before its thread runs: afterwards nothing may fail
-        if thread != KEEPS:
-            self.start_poller()
+        if thread != KEEPS_EVENTS:
+            self.start_dispatcher()
 
-    cdef int start_poller(self) except -1:
-        KP_SET(self.polls, True)
-        KP_ADD(self.guests, 1)          # left by the thread, at its end
+    cdef int start_dispatcher(self) except -1:
+        KP_SET(self.thread_runs, True)
+        KP_ADD(self.users, 1)          # left by the thread, at its end
         try:
             __import__("threading")     # what the thread shows itself in is there before it
             # Not a threading.Thread, whose start() waits for a word that a thread without memory never gives.
-            start_thread(self.poll)
+            start_thread(self.run_thread)
         except RuntimeError as exc:
-            self.polls = False
-            self.guests = 0
+            self.thread_runs = False
+            self.users = 0
             KP_SET(self.state, CLOSED)
             raise new_exception(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, f"no background thread: {exc}") from exc
         except:
@@ -116,19 +116,19 @@ cdef class Client(Handle):
     def __del__(self):
         # Its producer has closed it, unless a subclass has a __del__ that does not; or both are in a cycle: without a
         # GIL the garbage collector may come here first.
-        if at_drop is not None and KP_READ(self.state) != CLOSED:
-            at_drop(self)
+        if close_dropped_client is not None and KP_READ(self.state) != CLOSED:
+            close_dropped_client(self)
 
     cdef bint warn_open(self) except -1:
         """Whether it was left open; says so, once."""
-        if KP_READ(self.state) != OPEN or self.foreign() or not KP_TAKE_FLAG(self.unsaid):
+        if KP_READ(self.state) != OPEN or self.foreign() or not KP_TAKE_FLAG(self.warns_if_open):
             return False
         # That it is said is noted before: the warning may run the garbage collector, and that a producer's __del__.
         import warnings
         try:
             warnings.warn(f"producer {self.name} was never closed", ResourceWarning, stacklevel=2, source=self)
         except ResourceWarning as exc:
-            report(exc)
+            report_unraisable(exc)
         return True
 
     cdef int check_blocking(self, str what) except -1:
@@ -141,7 +141,7 @@ cdef class Client(Handle):
 
     cdef int check_batching(self, str what) except -1:
         """A signal's handler may interrupt a send_batch, whose end it must not wait for."""
-        if self.batching and PyThread_get_thread_ident() in self.batching:
+        if self.batch_waiters and PyThread_get_thread_ident() in self.batch_waiters:
             raise RuntimeError(f"{what} would wait for the send_batch that this signal's handler interrupts: "
                                f"raise an exception in the handler, and call it where that is caught")
         return 0
@@ -149,87 +149,88 @@ cdef class Client(Handle):
     cdef bint in_callback(self) noexcept:
         """Whether this thread serves, or has to: on the background thread finalizers run between callbacks too."""
         cdef unsigned long me = PyThread_get_thread_ident()
-        return KP_THREAD(self.deliveries.server) == me or KP_THREAD(self.poller) == me
+        return KP_THREAD(self.deliveries.callback_thread) == me or KP_THREAD(self.dispatcher) == me
 
     # -- serving and waiting --------------------------------------------------------------------
 
-    def poll(self):
+    def run_thread(self):
         """The client's thread: serves, or tells, until it is stopped."""
         cdef kp_deliveries *d = &self.deliveries
         cdef int what
-        if not KP_READ(self.polls):
-            raise RuntimeError("poll() is the client's own thread's")
-        KP_SET(self.poller, PyThread_get_thread_ident())
-        call_one(show, self.name, None)     # does not raise: without memory for a name it serves nevertheless
+        if not KP_READ(self.thread_runs):
+            raise RuntimeError("run_thread() is the client's own thread's")
+        KP_SET(self.dispatcher, PyThread_get_thread_ident())
+        run_callback_1(register_thread, self.name, None)    # does not raise: without memory it runs without a name
         kp_name_thread(rd_kafka_name(self.rk))
         while True:
             with nogil:
-                what = kp_serve_idle(d, ROUND) if d.teller else kp_serve_background(d, ROUND)
+                what = (kp_drain_when_idle(d, MAX_REPORTS_PER_ROUND) if d.has_event_thread
+                        else kp_drain_rounds(d, MAX_REPORTS_PER_ROUND))
             if not what:
                 break
             try:
-                if what == KP_SETTLE:
-                    self.settle(None)
-                elif not self.tell() and not self.foreign():
+                if what == KP_ROUND_DRAINED:
+                    self.dispatch_round(None)
+                elif not self.dispatch_kept() and not self.foreign():
                     break
             except BaseException as exc:
                 if not self.foreign():
-                    report(exc)     # this thread goes on: without it nothing would ever be reported
+                    report_unraisable(exc)     # this thread goes on: without it nothing would ever be reported
             if self.foreign():
                 return      # the child of a callback that forked: this thread, its only one, ends
         try:
-            self.serve_rest()
+            self.dispatch_remaining()
             self.leave()
         except BaseException as exc:
-            report(exc)
+            report_unraisable(exc)
         if self.foreign():
             return
-        call_one(hide, self.name, None)
+        run_callback_1(unregister_thread, self.name, None)
         if KP_READ(self.state) == CLOSED:
             clients.discard(self)
-        KP_SET(self.poller, 0)
-        KP_SET(self.polls, False)
+        KP_SET(self.dispatcher, 0)
+        KP_SET(self.thread_runs, False)
         kp_wake(d)
 
-    cdef int stop_poller(self) noexcept nogil:
+    cdef int stop_dispatcher(self) noexcept nogil:
         kp_stop(&self.deliveries)
         return 0
 
-    cdef int serve_rest(self) except -1:
+    cdef int dispatch_remaining(self) except -1:
         """The background thread's last: close() has not waited for what is in flight now."""
         cdef int64_t seen
-        while kp_outstanding(&self.deliveries) and self.serve(0, 0, None):
+        while kp_outstanding(&self.deliveries) and self.dispatch(0, 0, None):
             pass
-        while kp_outstanding(&self.deliveries) and not self.complete_rest(None):
+        while kp_outstanding(&self.deliveries) and not self.complete_remaining(None):
             seen = kp_rounds(&self.deliveries)      # a thread still sends: it finds the client closing
             with nogil:
-                kp_wait_round(&self.deliveries, seen, FLUSH_SLICE)
+                kp_wait_round(&self.deliveries, seen, FLUSH_CHECK_MS)
         return 0
 
-    cdef int settle(self, list raised) except -1:
+    cdef int dispatch_round(self, list raised) except -1:
         """Settle the round that was drained, and end it."""
         cdef kp_deliveries *d = &self.deliveries
         cdef size_t i
         cdef object interrupt = None
         try:
             if d.report_count:
-                settle(d, raised)
-            if d.other_count:
-                KP_SET(d.server, PyThread_get_thread_ident())
-                for i in range(d.other_count):
+                complete_reports(d, raised)
+            if d.other_event_count:
+                KP_SET(d.callback_thread, PyThread_get_thread_ident())
+                for i in range(d.other_event_count):
                     if self.foreign():
                         break
                     try:
-                        self.handlers.serve(self.rk, d.others[i])
+                        self.handlers.dispatch(self.rk, d.other_events[i])
                     except KeyboardInterrupt as exc:
                         if interrupt is not None:
-                            report(interrupt)
+                            report_unraisable(interrupt)
                         interrupt = exc     # it is meant for the call that serves, not for a logger
                     except BaseException as exc:
-                        report(exc)
-                self.handlers.lost(kp_lost_lines(d))
+                        report_unraisable(exc)
+                self.handlers.report_dropped(kp_dropped_lines(d))
         finally:
-            KP_SET(d.server, 0)
+            KP_SET(d.callback_thread, 0)
             if not self.foreign():
                 with nogil:
                     kp_round_end(d)
@@ -245,61 +246,61 @@ cdef class Client(Handle):
             raise interrupt
         return 0
 
-    cdef bint tell(self) except -1:
-        """Tell of what is kept, in the thread that TELLS. False when the client is closed meanwhile."""
+    cdef bint dispatch_kept(self) except -1:
+        """Tell of what is kept, in the thread that DISPATCHES_EVENTS. False when the client is closed meanwhile."""
         cdef kp_deliveries *d = &self.deliveries
         cdef rd_kafka_event_t *event
         if not self.enter_unless_closed():
             return False
-        KP_SET(d.telling, PyThread_get_thread_ident())
+        KP_SET(d.event_callback_thread, PyThread_get_thread_ident())
         try:
             while not self.foreign():       # a callback may fork: the rest is the parent's to tell
                 event = kp_kept_next(d)
                 if event is NULL:
                     return True
                 try:
-                    self.handlers.serve(self.rk, event)
+                    self.handlers.dispatch(self.rk, event)
                 except BaseException as exc:
-                    report(exc)
+                    report_unraisable(exc)
                 finally:
                     if not self.foreign():
                         with nogil:
                             rd_kafka_event_destroy(event)
-                self.handlers.lost(kp_lost_lines(d))
+                self.handlers.report_dropped(kp_dropped_lines(d))
             return False
         finally:
-            KP_SET(d.telling, 0)
+            KP_SET(d.event_callback_thread, 0)
             self.leave()
 
-    cdef int64_t serve(self, int64_t seen, int timeout_ms, list raised) except -1:
+    cdef int64_t dispatch(self, int64_t seen, int timeout_ms, list raised) except -1:
         """Serve one round, or wait for one that was not seen. Returns how many records it reported."""
         cdef int64_t reported = 0
         cdef bint busy
         with nogil:
-            busy = kp_serve(&self.deliveries, seen, timeout_ms, ROUND, &reported)
+            busy = kp_drain_round(&self.deliveries, seen, timeout_ms, MAX_REPORTS_PER_ROUND, &reported)
         if busy:
-            self.settle(raised)
+            self.dispatch_round(raised)
         return reported
 
     cdef int wait(self, int64_t seen, int64_t deadline, list raised) except -1:
         """Wait one slice for a round (`seen`: kp_rounds before what is waited for was found missing)."""
-        cdef int ms = remaining(deadline, SLICE)
+        cdef int ms = remaining_ms(deadline, SIGNAL_CHECK_MS)
         if self.background:
             with nogil:
                 kp_wait_round(&self.deliveries, seen, ms)
         else:
-            self.serve(seen, ms, raised)
+            self.dispatch(seen, ms, raised)
         PyErr_CheckSignals()
         return 0
 
     cdef int wait_for_room(self, int64_t seen, int64_t deadline) except -1:
         """As wait(), of a send_batch."""
         cdef object me = PyThread_get_thread_ident()
-        self.batching.append(me)
+        self.batch_waiters.append(me)
         try:
             self.wait(seen, deadline, None)
         finally:
-            self.batching.remove(me)
+            self.batch_waiters.remove(me)
         return 0
 
     cdef bint wait_for(self, const int *flag, int64_t deadline, list raised) except -1:
@@ -311,7 +312,7 @@ cdef class Client(Handle):
                 seen = kp_rounds(&self.deliveries)
                 if KP_READ(flag[0]):
                     return True
-                if passed(deadline):
+                if expired(deadline):
                     return False
                 if inside and KP_READ(self.state) != CLOSED:
                     self.wait(seen, deadline, raised)
@@ -320,7 +321,7 @@ cdef class Client(Handle):
                     inside = False
                     self.leave()    # the last one out reports what nobody else will
                 with nogil:
-                    kp_wait_round(&self.deliveries, seen, FLUSH_SLICE)
+                    kp_wait_round(&self.deliveries, seen, FLUSH_CHECK_MS)
                 PyErr_CheckSignals()
         finally:
             if inside:
@@ -332,9 +333,9 @@ cdef class Client(Handle):
         cdef int ms
         cdef rd_kafka_resp_err_t err
         while not kp_epoch_done(&self.deliveries, epoch):
-            if passed(deadline):
+            if expired(deadline):
                 return False
-            ms = remaining(deadline, FLUSH_SLICE)
+            ms = remaining_ms(deadline, FLUSH_CHECK_MS)
             # rd_kafka_flush() ends lingering for as long as it waits. It serves nothing: reports are events here.
             if self.background:
                 with nogil:
@@ -347,7 +348,7 @@ cdef class Client(Handle):
                     seen = kp_rounds(&self.deliveries)
                     rd_kafka_flush(self.rk, min(ms, 1))
                 if not kp_epoch_done(&self.deliveries, epoch):
-                    self.serve(seen, ms, raised)
+                    self.dispatch(seen, ms, raised)
             PyErr_CheckSignals()
         return True
 
@@ -362,7 +363,7 @@ cdef class Client(Handle):
         try:
             done = self.wait_reported(kp_epoch_close(&self.deliveries), deadline, raised)
         except:
-            report_all(raised)
+            report_all_unraisable(raised)
             raise
         finally:
             self.leave()
@@ -384,5 +385,5 @@ cdef class Client(Handle):
 
 
 cdef Client specimen = Client.__new__(Client)
-kp_show_deliveries(<PyObject *>specimen, &specimen.deliveries)
+kp_install_traverse(<PyObject *>specimen, &specimen.deliveries)
 specimen = None

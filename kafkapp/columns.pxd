@@ -33,7 +33,7 @@ cdef extern from "batch.h" nogil:
         int64_t valid_offset
 
     int64_t kp_column_check(const kp_column *column, int64_t count)
-    int64_t KP_MOST_ITEMS
+    int64_t KP_MAX_ITEMS
 
 
 cdef extern from "arrow.h" nogil:

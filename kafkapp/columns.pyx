@@ -159,8 +159,8 @@ cdef class Column:
         return 0
 
     cdef int set_count(self, int64_t count, str what) except -1:
-        if count > KP_MOST_ITEMS:
-            raise ValueError(f"{what}: {count} of them are too many for one batch, which takes up to {KP_MOST_ITEMS}")
+        if count > KP_MAX_ITEMS:
+            raise ValueError(f"{what}: {count} of them are too many for one batch, which takes up to {KP_MAX_ITEMS}")
         self.count = count
         return 0
 

@@ -17,11 +17,11 @@ cdef extern from "verify.h" nogil:
 cdef extern from "numbers.h" nogil:
     ctypedef struct locale_t:       # a pointer, in truth
         pass
-    locale_t kp_plain_numbers()
-    void kp_own_numbers(locale_t own)
+    locale_t kp_c_numbers_begin()
+    void kp_c_numbers_end(locale_t own)
 
 cdef extern from "thread_signals.h" nogil:
-    void kp_let_faults_through(rd_kafka_conf_t *conf)
+    void kp_unblock_fault_signals(rd_kafka_conf_t *conf)
 
 cdef extern from "<stdio.h>" nogil:
     ctypedef struct FILE:
@@ -184,17 +184,17 @@ cdef int check_servers(const rd_kafka_conf_t *conf, dict properties) except -1:
 cdef rd_kafka_conf_res_t set_value(rd_kafka_conf_t *conf, const char *name, const char *value, char *errstr,
                                    size_t size) noexcept:
     """rd_kafka_conf_set(), the same in every locale."""
-    cdef locale_t own = kp_plain_numbers()
+    cdef locale_t own = kp_c_numbers_begin()
     cdef rd_kafka_conf_res_t result = rd_kafka_conf_set(conf, name, value, errstr, size)
-    kp_own_numbers(own)
+    kp_c_numbers_end(own)
     return result
 
 
 cdef rd_kafka_conf_t *duplicate(const rd_kafka_conf_t *conf) noexcept:
     """rd_kafka_conf_dup(), which prints and reads numbers, the same in every locale."""
-    cdef locale_t own = kp_plain_numbers()
+    cdef locale_t own = kp_c_numbers_begin()
     cdef rd_kafka_conf_t *copy = rd_kafka_conf_dup(conf)
-    kp_own_numbers(own)
+    kp_c_numbers_end(own)
     return copy
 
 
@@ -284,7 +284,7 @@ cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
         if conf_value(conf, "enable.ssl.certificate.verification") == "true":
             kp_verify_certificates(conf)
         if faults_come_through:
-            kp_let_faults_through(conf)
+            kp_unblock_fault_signals(conf)
         # All that librdkafka has to say comes through the queue: none of its threads enters Python.
         rd_kafka_conf_set(conf, "log.queue", "true", errstr, sizeof(errstr))
         return conf
@@ -295,9 +295,9 @@ cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
 
 cdef rd_kafka_t *new_client(rd_kafka_conf_t *conf, char *errstr, size_t size) noexcept nogil:
     """rd_kafka_new(), the same in every locale: it prints the configuration, and the first of its unsecured tokens."""
-    cdef locale_t own = kp_plain_numbers()
+    cdef locale_t own = kp_c_numbers_begin()
     cdef rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, errstr, size)
-    kp_own_numbers(own)
+    kp_c_numbers_end(own)
     return rk
 
 
@@ -326,14 +326,14 @@ cdef object conf_value(const rd_kafka_conf_t *conf, str name):
     cdef bytes text
     if b"\0" in key:
         return None
-    cdef locale_t own = kp_plain_numbers()
+    cdef locale_t own = kp_c_numbers_begin()
     try:
         if rd_kafka_conf_get(conf, key, NULL, &size) != RD_KAFKA_CONF_OK:
             return None
         text = PyBytes_FromStringAndSize(NULL, size)
         rd_kafka_conf_get(conf, key, text, &size)
     finally:
-        kp_own_numbers(own)
+        kp_c_numbers_end(own)
     return (<const char *>text).decode("utf-8", "replace")
 
 

@@ -11,7 +11,7 @@ from kafkapp.records cimport RecordMetadata
 cdef extern from "delivery.h" nogil:
     int KP_CALLBACK
     int KP_WAITER
-    int KP_RESOLVED
+    int KP_FUTURE
 
     ctypedef struct kp_view:
         Py_buffer view
@@ -68,24 +68,24 @@ cdef extern from "delivery.h" nogil:
         rd_kafka_t *rk
         rd_kafka_queue_t *queue
         size_t max_value
-        int64_t tokens
-        int64_t epoch
-        int users
+        int64_t open_batches
+        int64_t epoch_number
+        int senders
         int only_errors
-        int64_t made
-        int64_t pooled
+        int64_t states_allocated
+        int64_t states_free
         int64_t views
-        unsigned long server
+        unsigned long callback_thread
         int stopping
         int64_t kept
-        int teller
-        int teller_waits
-        unsigned long telling
-        int serving
+        int has_event_thread
+        int event_thread_waits
+        unsigned long event_callback_thread
+        int round_open
         kp_report *reports
         size_t report_count
-        rd_kafka_event_t **others
-        size_t other_count
+        rd_kafka_event_t **other_events
+        size_t other_event_count
 
     void *KP_PLAIN(kp_epoch *epoch)
     void KP_ADD(int64_t place, int64_t n)
@@ -108,38 +108,38 @@ cdef extern from "delivery.h" nogil:
     int kp_deliveries_init(kp_deliveries *d)
     void kp_deliveries_free(kp_deliveries *d)
     kp_delivery *kp_delivery_new(kp_deliveries *d)
-    void kp_delivery_back(kp_deliveries *d, kp_delivery *delivery)
-    void kp_show_deliveries(PyObject *client, kp_deliveries *d)
+    void kp_delivery_release(kp_deliveries *d, kp_delivery *delivery)
+    void kp_install_traverse(PyObject *client, kp_deliveries *d)
     int64_t kp_in_use(kp_deliveries *d)
     ctypedef struct kp_cursor:
         void *block
         int slot
     kp_delivery *kp_delivery_in_use(kp_deliveries *d, kp_cursor *start)
-    bint kp_slot_take(kp_deliveries *d, kp_batch *batch, PyObject *owner)
-    void kp_slot_back(kp_deliveries *d, kp_batch *batch)
+    bint kp_slot_acquire(kp_deliveries *d, kp_batch *batch, PyObject *owner)
+    void kp_slot_release(kp_deliveries *d, kp_batch *batch)
     kp_batch *kp_slot_in_use(kp_deliveries *d, uint32_t *start)
     void kp_finish(kp_deliveries *d, kp_batch *batch)
     kp_epoch *kp_epoch_count(kp_deliveries *d)
     kp_epoch *kp_epoch_at(kp_deliveries *d, uint32_t index)
     int64_t kp_outstanding(kp_deliveries *d)
     int64_t kp_outstanding_records(kp_deliveries *d)
-    void kp_epochs_complete(kp_deliveries *d)
+    void kp_epochs_mark_done(kp_deliveries *d)
     int64_t kp_epoch_close(kp_deliveries *d)
     bint kp_epoch_done(kp_deliveries *d, int64_t epoch)
     int64_t kp_rounds(kp_deliveries *d)
     void kp_wait_round(kp_deliveries *d, int64_t seen, int timeout_ms)
     void kp_wake(kp_deliveries *d)
     bint kp_round_begin(kp_deliveries *d, int64_t seen, int timeout_ms)
-    bint kp_serve(kp_deliveries *d, int64_t seen, int timeout_ms, size_t most, int64_t *reported)
-    bint kp_serve_background(kp_deliveries *d, size_t most)
+    bint kp_drain_round(kp_deliveries *d, int64_t seen, int timeout_ms, size_t most, int64_t *reported)
+    bint kp_drain_rounds(kp_deliveries *d, size_t most)
     void kp_stop(kp_deliveries *d)
     void kp_round_end(kp_deliveries *d)
     void kp_name_thread(const char *client)
-    int KP_SETTLE
-    int KP_TELL
+    int KP_ROUND_DRAINED
+    int KP_EVENTS_KEPT
     rd_kafka_event_t *kp_kept_next(kp_deliveries *d)
-    int64_t kp_lost_lines(kp_deliveries *d)
-    int kp_serve_idle(kp_deliveries *d, size_t most)
+    int64_t kp_dropped_lines(kp_deliveries *d)
+    int kp_drain_when_idle(kp_deliveries *d, size_t most)
     int kp_keeper_start(kp_deliveries *d)
     void kp_kept_free(kp_deliveries *d)
 
@@ -158,22 +158,22 @@ cdef class Waiter:
     cdef int done                   # set last, and read first: without the GIL that is what the other two wait for
 
 
-cdef class Resolved:
+cdef class FutureTarget:
     """What is told of one record's outcome, with its metadata and its Error or None: an asyncio future. Both are None
     when there was no memory to say how it went."""
     cdef int resolve(self, RecordMetadata metadata, object error) noexcept
 
 
-cdef class Settled:
+cdef class BatchTarget:
     """What is settled as a whole when its last record is reported: a Batch."""
-    cdef int settle(self, kp_deliveries *d, list holds, list raised) except -1
+    cdef int complete(self, kp_deliveries *d, list holds, list raised) except -1
 
 
-cdef int call(object callback, tuple args, list raised) except -1
-cdef int call_one(object callback, object arg, list raised) except -1
-cdef int settle(kp_deliveries *d, list raised) except -1
-cdef int settle_lost(kp_deliveries *d, list topics, list holds, list raised) except -1
-cdef int release(kp_deliveries *d, kp_delivery *delivery) except -1
+cdef int run_callback(object callback, tuple args, list raised) except -1
+cdef int run_callback_1(object callback, object arg, list raised) except -1
+cdef int complete_reports(kp_deliveries *d, list raised) except -1
+cdef int complete_unreported(kp_deliveries *d, list topics, list holds, list raised) except -1
+cdef int release_delivery(kp_deliveries *d, kp_delivery *delivery) except -1
 cdef int raise_all(list raised) except -1      # what callbacks raised, as it is or as a group
-cdef int report_all(list raised) except -1     # the same, to sys.unraisablehook
-cdef void report(exc) noexcept                 # one of them
+cdef int report_all_unraisable(list raised) except -1     # the same, to sys.unraisablehook
+cdef void report_unraisable(exc) noexcept                 # one of them

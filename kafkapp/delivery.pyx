@@ -92,7 +92,7 @@ cdef extern from "time.h" nogil:
     int nanosleep(const timespec *pause, timespec *left)
 
 cdef enum:
-    PATIENCE = 100      # times 10 ms that a report waits for memory
+    MEMORY_ATTEMPTS = 100      # times 10 ms that a report waits for memory
 
 
 @cython.final
@@ -105,13 +105,13 @@ cdef class Waiter:
     """What a synchronous send waits for."""
 
 
-cdef class Resolved:
+cdef class FutureTarget:
     cdef int resolve(self, RecordMetadata metadata, object error) noexcept:
         return 0
 
 
-cdef class Settled:
-    cdef int settle(self, kp_deliveries *d, list holds, list raised) except -1:
+cdef class BatchTarget:
+    cdef int complete(self, kp_deliveries *d, list holds, list raised) except -1:
         raise NotImplementedError
 
 
@@ -126,7 +126,7 @@ cdef class Hold:
             free(self.view)
 
 
-cdef int release(kp_deliveries *d, kp_delivery *delivery) except -1:
+cdef int release_delivery(kp_deliveries *d, kp_delivery *delivery) except -1:
     """Let go of what a state holds, and give it back to the pool. Runs user code (finalizers) last of all."""
     cdef PyObject *target = delivery.target
     cdef PyObject *record_id = delivery.record_id
@@ -136,7 +136,7 @@ cdef int release(kp_deliveries *d, kp_delivery *delivery) except -1:
         view = delivery.view
     else:
         value = delivery.value
-    kp_delivery_back(d, delivery)
+    kp_delivery_release(d, delivery)
     if view is not NULL:
         drop_view(d, view)
     Py_XDECREF(value)
@@ -160,22 +160,22 @@ cdef inline str error_text(const kp_report *report):
     return None if text is NULL or text[0] == 0 else text.decode("utf-8", "replace")
 
 
-cdef inline int settle_one(kp_deliveries *d, const kp_report *report, list raised) except -1:
+cdef inline int complete_one(kp_deliveries *d, const kp_report *report, list raised) except -1:
     """One record's outcome: buffer released, then the callback, then the rest of what was held.
 
     It can only fail, for lack of memory, before it has changed anything.
     """
     cdef kp_delivery *delivery = report.delivery
-    cdef Settled settled
+    cdef BatchTarget target
     if delivery is NULL:
-        settled = <Settled>report.batch.owner       # kept: its own reference goes
-        return settled.settle(d, None, raised)
+        target = <BatchTarget>report.batch.owner       # kept: its own reference goes
+        return target.complete(d, None, raised)
     cdef kp_epoch *epoch = kp_epoch_at(d, delivery.epoch)
     cdef RecordMetadata metadata
     cdef Waiter waiter
     cdef object callback, error = None
     if delivery.target is NULL or (d.only_errors and not report.err and delivery.kind == KP_CALLBACK):
-        release(d, delivery)
+        release_delivery(d, delivery)
         KP_ADD(epoch.done, 1)
         return 0
     metadata = new_metadata((<Topic>report.topic).name if report.topic is not NULL else "", None)
@@ -198,7 +198,7 @@ cdef inline int settle_one(kp_deliveries *d, const kp_report *report, list raise
         view = delivery.view
     else:
         value = delivery.value
-    kp_delivery_back(d, delivery)
+    kp_delivery_release(d, delivery)
     # The exporter is free before the callback runs: it may resize its buffer, or send it again.
     if view is not NULL:
         drop_view(d, view)
@@ -218,8 +218,8 @@ cdef inline int settle_one(kp_deliveries *d, const kp_report *report, list raise
         waiter.metadata = metadata
         waiter.error = error
         KP_SET(waiter.done, True)
-    elif kind == KP_RESOLVED:
-        (<Resolved>callback).resolve(metadata, error)
+    elif kind == KP_FUTURE:
+        (<FutureTarget>callback).resolve(metadata, error)
     else:
         # All are served, whatever one of them raises.
         kp_call(callback, metadata, error, None, 2, raised)
@@ -227,7 +227,7 @@ cdef inline int settle_one(kp_deliveries *d, const kp_report *report, list raise
     return 0
 
 
-cdef int give_up(kp_deliveries *d, const kp_report *report) except -1:
+cdef int complete_without_memory(kp_deliveries *d, const kp_report *report) except -1:
     """There is no memory to tell of a record: it is let go of and counted, so that nobody waits for it for ever."""
     cdef kp_delivery *delivery = report.delivery
     if delivery is NULL:
@@ -235,27 +235,27 @@ cdef int give_up(kp_deliveries *d, const kp_report *report) except -1:
     cdef kp_epoch *epoch = kp_epoch_at(d, delivery.epoch)
     if delivery.target is not NULL and delivery.kind == KP_WAITER:
         KP_SET((<Waiter>delivery.target).done, True)    # without metadata: the send raises MemoryError
-    elif delivery.target is not NULL and delivery.kind == KP_RESOLVED:
-        (<Resolved>delivery.target).resolve(None, None)
-    release(d, delivery)
+    elif delivery.target is not NULL and delivery.kind == KP_FUTURE:
+        (<FutureTarget>delivery.target).resolve(None, None)
+    release_delivery(d, delivery)
     KP_ADD(epoch.done, 1)
     return 0
 
 
-cdef int call(object callback, tuple args, list raised) except -1:
+cdef int run_callback(object callback, tuple args, list raised) except -1:
     """Call any other callback of the user, with one to three arguments."""
     cdef Py_ssize_t n = len(args)
     kp_call(callback, args[0], args[1] if n > 1 else None, args[2] if n > 2 else None, n, raised)
     return 0
 
 
-cdef int call_one(object callback, object arg, list raised) except -1:
+cdef int run_callback_1(object callback, object arg, list raised) except -1:
     """The same with one argument. It makes no object, and so cannot fail."""
     kp_call(callback, arg, None, None, 1, raised)
     return 0
 
 
-cdef int settle(kp_deliveries *d, list raised) except -1:
+cdef int complete_reports(kp_deliveries *d, list raised) except -1:
     """Settle the round's reports in their order.
 
     Exceptions of callbacks go to `raised`, or, where that is None, to sys.unraisablehook. In the child of a callback
@@ -266,33 +266,33 @@ cdef int settle(kp_deliveries *d, list raised) except -1:
     cdef const int *forks = fork_count()
     cdef int before = forks[0]
     cdef timespec pause
-    KP_SET(d.server, PyThread_get_thread_ident())
+    KP_SET(d.callback_thread, PyThread_get_thread_ident())
     try:
         while i < d.report_count:
             try:
                 while i < d.report_count:
-                    settle_one(d, &d.reports[i], raised)
+                    complete_one(d, &d.reports[i], raised)
                     if forks[0] != before:
                         return 0
                     i += 1
             except BaseException as exc:
                 # No memory, and a report cannot be given back: wait for some, for a while.
                 failures += 1
-                if failures < PATIENCE:
+                if failures < MEMORY_ATTEMPTS:
                     pause.tv_sec, pause.tv_nsec = 0, 10000000
                     with nogil:
                         nanosleep(&pause, NULL)
                     continue
-                report(exc)
-                give_up(d, &d.reports[i])
+                report_unraisable(exc)
+                complete_without_memory(d, &d.reports[i])
                 failures = 0
                 i += 1
     finally:
-        KP_SET(d.server, 0)
+        KP_SET(d.callback_thread, 0)
     return 0
 
 
-cdef int settle_lost(kp_deliveries *d, list topics, list holds, list raised) except -1:
+cdef int complete_unreported(kp_deliveries *d, list topics, list holds, list raised) except -1:
     """Complete what is in flight and will not be reported, in a round that never ends: see handle.pyx.
 
     Such a record may have reached the broker, and librdkafka may still read its memory, which goes to `holds`.
@@ -300,13 +300,13 @@ cdef int settle_lost(kp_deliveries *d, list topics, list holds, list raised) exc
     cdef kp_report report
     cdef kp_delivery *delivery
     cdef kp_batch *batch
-    cdef Settled settled
+    cdef BatchTarget target
     cdef kp_cursor cursor
     cdef uint32_t slot = 0
     cdef int64_t i
     cdef const int *forks = fork_count()
     cdef int before = forks[0]
-    KP_SET(d.server, PyThread_get_thread_ident())
+    KP_SET(d.callback_thread, PyThread_get_thread_ident())
     try:
         while forks[0] == before:
             batch = kp_slot_in_use(d, &slot)
@@ -316,8 +316,8 @@ cdef int settle_lost(kp_deliveries *d, list topics, list holds, list raised) exc
                 if batch.errors[i] == RD_KAFKA_RESP_ERR__IN_PROGRESS:
                     batch.errors[i] = RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
                     KP_ADD(batch.epoch.done, 1)
-            settled = <Settled>batch.owner
-            settled.settle(d, holds, raised)
+            target = <BatchTarget>batch.owner
+            target.complete(d, holds, raised)
         cursor.block, cursor.slot = NULL, 0
         while forks[0] == before:
             delivery = kp_delivery_in_use(d, &cursor)
@@ -335,10 +335,10 @@ cdef int settle_lost(kp_deliveries *d, list topics, list holds, list raised) exc
             report.status = RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED
             report.latency = -1
             report.key_size = report.value_size = 0
-            settle_one(d, &report, raised)
-        kp_epochs_complete(d)       # the records that leave nothing to settle
+            complete_one(d, &report, raised)
+        kp_epochs_mark_done(d)       # the records that leave nothing to settle
     finally:
-        KP_SET(d.server, 0)
+        KP_SET(d.callback_thread, 0)
     return 0
 
 
@@ -365,12 +365,12 @@ cdef int raise_all(list raised) except -1:
     return 0
 
 
-cdef int report_all(list raised) except -1:
+cdef int report_all_unraisable(list raised) except -1:
     """The same where another exception is on its way already: none is swallowed."""
     for exc in raised or ():
-        report(exc)
+        report_unraisable(exc)
     return 0
 
 
-cdef void report(exc) noexcept:
+cdef void report_unraisable(exc) noexcept:
     kp_report_exception(exc)

@@ -12,11 +12,11 @@ cdef class EventHandlers:
     cdef str name                                       # the client's
     cdef dict secrets                                   # the sensitive properties: no text shows their values
     cdef str refusal                                    # the last log line about a certificate that was refused
-    cdef int serve(self, rd_kafka_t *rk, rd_kafka_event_t *event) except -1
-    cdef int lost(self, int64_t lines) except -1
-    cdef str said(self, const char *string)
+    cdef int dispatch(self, rd_kafka_t *rk, rd_kafka_event_t *event) except -1
+    cdef int report_dropped(self, int64_t lines) except -1
+    cdef str redacted_text(self, const char *string)
     cdef int on_log(self, rd_kafka_event_t *event) except -1
     cdef int on_error(self, rd_kafka_t *rk, rd_kafka_event_t *event) except -1
     cdef str with_refusal(self, str message)
-    cdef int no_token(self, rd_kafka_t *rk, str reason, exc) except -1
+    cdef int fail_token_refresh(self, rd_kafka_t *rk, str reason, exc) except -1
     cdef int on_token_refresh(self, rd_kafka_t *rk, rd_kafka_event_t *event) except -1

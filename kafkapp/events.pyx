@@ -10,9 +10,9 @@ from time import time
 cimport cython
 
 from kafkapp.config import is_sensitive, one_line, redact
-from kafkapp.log_lines import logger, say
+from kafkapp.log_lines import log_later, logger
 
-from kafkapp.delivery cimport call, report, report_all
+from kafkapp.delivery cimport report_all_unraisable, report_unraisable, run_callback
 from kafkapp.errors cimport new_error
 from kafkapp.forks cimport forks
 from kafkapp.librdkafka cimport *
@@ -31,7 +31,7 @@ cdef class EventHandlers:
         self.stats_cb = properties.get("stats_cb")
         self.token_cb = properties.get("oauthbearer_token_refresh_cb")
 
-    cdef int serve(self, rd_kafka_t *rk, rd_kafka_event_t *event) except -1:
+    cdef int dispatch(self, rd_kafka_t *rk, rd_kafka_event_t *event) except -1:
         cdef int type = rd_kafka_event_type(event)
         if type == RD_KAFKA_EVENT_LOG:
             self.on_log(event)
@@ -39,21 +39,21 @@ cdef class EventHandlers:
             self.on_error(rk, event)
         elif type == RD_KAFKA_EVENT_STATS:
             if self.stats_cb is not None:
-                tell(self.stats_cb, (text(rd_kafka_event_stats(event)),))
+                notify(self.stats_cb, (text(rd_kafka_event_stats(event)),))
         elif type == RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH:
             self.on_token_refresh(rk, event)
         return 0
 
-    cdef int lost(self, int64_t lines) except -1:
+    cdef int report_dropped(self, int64_t lines) except -1:
         """Say of lines that had to make room for newer ones, as nobody has served for long."""
         if not lines:
             return 0
         message = f"{lines} logs and errors were dropped: nobody has fetched or handled them for too long"
         if self.log_cb is not None:
-            return tell(self.log_cb, (4, "DROPPED", message))       # 4: a warning
-        return tell(self.to_logging, (30, "DROPPED", message))
+            return notify(self.log_cb, (4, "DROPPED", message))       # 4: a warning
+        return notify(self.to_logging, (30, "DROPPED", message))
 
-    cdef str said(self, const char *string):
+    cdef str redacted_text(self, const char *string):
         """What librdkafka says, without the secrets that it was given: it quotes what it cannot read."""
         return redact(text(string), self.secrets) if self.secrets else text(string)
 
@@ -63,36 +63,36 @@ cdef class EventHandlers:
         cdef int level = 0
         if rd_kafka_event_log(event, &facility, &message, &level):
             return 0
-        said = self.said(message)
+        said = self.redacted_text(message)
         if facility is not NULL and facility == b"SSLCERTVRFY":
             self.refusal = said
         if self.log_cb is not None:
-            return tell(self.log_cb, (level, one_line(text(facility)), one_line(said)))
-        return tell(self.to_logging, (LOGGING_LEVELS[min(max(level, 0), 7)], text(facility), said))
+            return notify(self.log_cb, (level, one_line(text(facility)), one_line(said)))
+        return notify(self.to_logging, (LOGGING_LEVELS[min(max(level, 0), 7)], text(facility), said))
 
     def to_logging(self, int level, str facility, str message):
-        say(self.log, level, facility, message)
+        log_later(self.log, level, facility, message)
 
     def log(self, int level, str facility, str message):
         """The thread's of log_lines."""
         try:
             logger().log(level, "%s %s %s", one_line(self.name), one_line(facility), one_line(message))
         except BaseException as exc:
-            report(exc)
+            report_unraisable(exc)
 
     cdef int on_error(self, rd_kafka_t *rk, rd_kafka_event_t *event) except -1:
         cdef rd_kafka_resp_err_t err = rd_kafka_event_error(event)
-        message = self.said(rd_kafka_event_error_string(event))
+        message = self.redacted_text(rd_kafka_event_error_string(event))
         if err == RD_KAFKA_RESP_ERR__FATAL or rd_kafka_event_error_is_fatal(event):
             # Of a fatal error librdkafka makes the underlying one before it is seen here.
             error = new_error(err, message, True)
         else:
             error = new_error(err, self.with_refusal(message))
         if self.error_cb is not None:
-            return tell(self.error_cb, (error,))
+            return notify(self.error_cb, (error,))
         if self.log_cb is not None:
-            return tell(self.log_cb, (3, "ERROR", one_line(str(error))))    # 3: an error, among syslog's levels
-        return tell(self.to_logging, (40, "ERROR", str(error)))
+            return notify(self.log_cb, (3, "ERROR", one_line(str(error))))    # 3: an error, among syslog's levels
+        return notify(self.to_logging, (40, "ERROR", str(error)))
 
     cdef str with_refusal(self, str message):
         """The message with the reason why this broker's certificate was refused, logged just before: csrc/verify.c."""
@@ -111,32 +111,32 @@ cdef class EventHandlers:
                 return 0        # the child of a callback that forked: librdkafka's locks are as other threads held them
         except BaseException as exc:
             if forks() != before:
-                return pass_on([exc])
+                return raise_or_report([exc])
             # The reason goes to librdkafka's log and error event: the type alone, for the text may hold a secret.
-            return self.no_token(rk, f"oauthbearer_token_refresh_cb raised {type(exc).__name__}", exc)
+            return self.fail_token_refresh(rk, f"oauthbearer_token_refresh_cb raised {type(exc).__name__}", exc)
         try:
             set_token(rk, answer)
         except BaseException as exc:
-            return self.no_token(rk, str(exc) if type(exc) is BadToken else type(exc).__name__, exc)
+            return self.fail_token_refresh(rk, str(exc) if type(exc) is BadToken else type(exc).__name__, exc)
         return 0
 
-    cdef int no_token(self, rd_kafka_t *rk, str reason, exc) except -1:
+    cdef int fail_token_refresh(self, rd_kafka_t *rk, str reason, exc) except -1:
         cdef bytes encoded = reason.encode("utf-8", "replace")
         rd_kafka_oauthbearer_set_token_failure(rk, encoded)
-        return pass_on([exc])
+        return raise_or_report([exc])
 
-cdef int tell(object callback, tuple args) except -1:
+cdef int notify(object callback, tuple args) except -1:
     cdef list raised = []
-    call(callback, args, raised)
-    return pass_on(raised)
+    run_callback(callback, args, raised)
+    return raise_or_report(raised)
 
 
-cdef int pass_on(list raised) except -1:
+cdef int raise_or_report(list raised) except -1:
     """To sys.unraisablehook; but Ctrl-C is for the call that serves, not for the callback that it happened to hit."""
     for exc in raised:
         if isinstance(exc, KeyboardInterrupt):
             raise exc
-    return report_all(raised)
+    return report_all_unraisable(raised)
 
 
 cdef str text(const char *string):

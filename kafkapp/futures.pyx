@@ -14,7 +14,7 @@ cimport cython
 from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
 from libc.stdint cimport int64_t
 
-from kafkapp.delivery cimport KP_RESOLVED, Resolved, report
+from kafkapp.delivery cimport KP_FUTURE, FutureTarget, report_unraisable
 from kafkapp.errors cimport new_error
 from kafkapp.librdkafka cimport RD_KAFKA_RESP_ERR__PURGE_QUEUE, RD_KAFKA_RESP_ERR__QUEUE_FULL, rd_kafka_resp_err_t
 from kafkapp.records cimport ProducerRecord, RecordMetadata
@@ -100,7 +100,7 @@ cdef class Outcomes:
         except (SystemExit, KeyboardInterrupt) as exc:
             if raised is None:
                 return exc
-            report(exc)         # the loop ends by one only
+            report_unraisable(exc)         # the loop ends by one only
         except BaseException as exc:
             try:
                 self.loop.call_exception_handler({"message": f"Exception in callback {callback!r}", "exception": exc,
@@ -108,13 +108,13 @@ cdef class Outcomes:
             except BaseException as other:
                 if raised is None:
                     return other        # the callbacks of the others are due all the same
-                report(other)
+                report_unraisable(other)
         return raised
 
 
 @cython.final
 @cython.trashcan(True)      # as a list, it may be the last to hold another one, and that the next
-cdef class SendFuture(Resolved):
+cdef class SendFuture(FutureTarget):
     """The outcome of a record, to be awaited: its RecordMetadata, or a KafkaException.
 
     It has the methods of asyncio.Future but those that set an outcome, and goes wherever such a future may go
@@ -349,7 +349,7 @@ cdef class Outbox:
         """Whether there was room. What librdkafka refuses for another reason is the future's outcome."""
         cdef rd_kafka_resp_err_t err
         try:
-            err = self.sender.hand_over(record, future, KP_RESOLVED, option, False, 0)
+            err = self.sender.hand_over(record, future, KP_FUTURE, option, False, 0)
         except KafkaException as exc:
             future.resolve(None, exc.error)
             return True

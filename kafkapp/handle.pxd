@@ -8,7 +8,7 @@ from kafkapp.librdkafka cimport rd_kafka_t
 
 
 cdef extern from "destroy.h" nogil:
-    ctypedef struct kp_end:
+    ctypedef struct kp_destruction:
         pass
 
 
@@ -25,9 +25,9 @@ cdef class Handle:
     cdef object fatal               # the fatal error that it had when it was destroyed, or None
     cdef int state                  # OPEN again after a close() that was interrupted
     cdef int forks                  # forks() of the process that made it
-    cdef int guests                 # threads inside a call that uses the handle and sends nothing: those are d.users
-    cdef bint lost                  # records were completed without librdkafka's report
-    cdef kp_end *end                # owned; its destruction under way, or done
+    cdef int users                 # threads inside a call that uses the handle and sends nothing: those are d.senders
+    cdef bint reports_lost                  # records were completed without librdkafka's report
+    cdef kp_destruction *destruction                # owned; its destruction under way, or done
     cdef list holds                 # the memory of those records
     cdef dict topics                # str -> Topic, for the life of the handle
     cdef list topic_list            # the same, by Topic.index
@@ -40,10 +40,10 @@ cdef class Handle:
     cdef bint enter_unless_closed(self) except -1
     cdef int leave(self) except -1
     cdef int leave_sender(self) except -1
-    cdef bint complete_rest(self, list raised) except -1
+    cdef bint complete_remaining(self, list raised) except -1
     cdef int destroy(self) except -1
-    cdef int leave_holds(self) except -1
-    cdef int start_end(self, rd_kafka_t *rk) noexcept
+    cdef int release_holds_later(self) except -1
+    cdef int start_destruction(self, rd_kafka_t *rk) noexcept
     cdef bint destroyed(self, int timeout_ms) noexcept nogil
     cdef int64_t outstanding(self) noexcept
     cdef object fatal_error(self)

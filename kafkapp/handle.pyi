@@ -3,7 +3,7 @@ from typing import final
 from typing_extensions import disjoint_base
 
 @final
-class Remains:
+class DeferredRelease:
     def release(self) -> None: ...
 
 @disjoint_base

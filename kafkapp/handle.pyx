@@ -6,11 +6,12 @@ The end of a handle. librdkafka reports each record, and rd_kafka_destroy() retu
 their turn; while one of them is within getaddrinfo() that is not before the name server answers. So, when close() has
 no more time, three things are done in this order, each once:
 
-1. complete_rest(): the records without a report are completed as purged ones are, in the last round that there is: it
-   never ends, so no thread reads a report of theirs that comes after all. What librdkafka may still read of them goes
-   to `holds`.
+1. complete_remaining(): the records without a report are completed as purged ones are, in the last round that there is:
+   it never ends, so no thread reads a report of theirs that comes after all. What librdkafka may still read of them
+   goes to `holds`.
 2. destroy(), by whoever is the last to use the handle: csrc/destroy.c's thread has the rd_kafka_t from here on.
-3. Remains: a thread waits for that one, and releases the holds. At the end of the process nobody waits for either.
+3. DeferredRelease: a thread waits for that one, and releases the holds. At the end of the process nobody waits for
+   either.
 """
 from _thread import RLock
 
@@ -30,30 +31,30 @@ cdef extern from "Python.h":
     void PyObject_GC_UnTrack(object thing)
 
 cdef extern from "destroy.h" nogil:
-    kp_end *kp_end_start(rd_kafka_t *rk)
-    bint kp_end_wait(kp_end *end, int timeout_ms)
-    kp_end *kp_end_share(kp_end *end)
-    void kp_end_drop(kp_end *end)
+    kp_destruction *kp_destruction_start(rd_kafka_t *rk)
+    bint kp_destruction_wait(kp_destruction *destruction, int timeout_ms)
+    kp_destruction *kp_destruction_share(kp_destruction *end)
+    void kp_destruction_release(kp_destruction *end)
 
 cdef enum:
-    DEALLOC_WAIT = 1000     # ms for librdkafka's threads to end, where nobody has closed the client
+    DEALLOC_WAIT_MS = 1000     # ms for librdkafka's threads to end, where nobody has closed the client
     TRIES = 100             # to complete records without memory, 10 ms apart
 
 
 @cython.final
-cdef class Remains:
+cdef class DeferredRelease:
     """What librdkafka may read until it is destroyed."""
-    cdef kp_end *end
+    cdef kp_destruction *destruction
     cdef list holds
 
     def __dealloc__(self):
-        if self.end is not NULL:
-            kp_end_drop(self.end)
+        if self.destruction is not NULL:
+            kp_destruction_release(self.destruction)
 
     def release(self):
         """A thread's: it enters the interpreter again only when there is something to release."""
         with nogil:
-            while self.end is not NULL and not kp_end_wait(self.end, 1000):
+            while self.destruction is not NULL and not kp_destruction_wait(self.destruction, 1000):
                 pass
         self.holds = None
 
@@ -78,14 +79,14 @@ cdef class Handle:
         if self.foreign():
             return
         if self.rk is not NULL:
-            self.start_end(self.rk)
-            if self.end is not NULL:
+            self.start_destruction(self.rk)
+            if self.destruction is not NULL:
                 with nogil:
-                    over = kp_end_wait(self.end, DEALLOC_WAIT)
+                    over = kp_destruction_wait(self.destruction, DEALLOC_WAIT_MS)
                 if not over and self.holds:
                     Py_INCREF(self.holds)       # librdkafka may read them yet, and nobody is there to wait for it
-        if self.end is not NULL:
-            kp_end_drop(self.end)
+        if self.destruction is not NULL:
+            kp_destruction_release(self.destruction)
         if self.conf is not NULL:
             rd_kafka_conf_destroy(<rd_kafka_conf_t *>self.conf)
         kp_deliveries_free(&self.deliveries)
@@ -106,7 +107,7 @@ cdef class Handle:
     cdef int enter(self) except -1:
         """The begin of a call that uses the handle of an open client. First counted, then looked: see delivery.h."""
         self.check_open()
-        KP_ADD(self.guests, 1)
+        KP_ADD(self.users, 1)
         try:
             self.check_open()
         except:
@@ -116,7 +117,7 @@ cdef class Handle:
 
     cdef bint enter_unless_closed(self) except -1:
         """The same while it may be closing. False, and nothing to leave, when the handle is gone or will be."""
-        KP_ADD(self.guests, 1)
+        KP_ADD(self.users, 1)
         if KP_READ(self.state) != CLOSED:
             return True
         self.leave()
@@ -124,7 +125,7 @@ cdef class Handle:
 
     cdef int leave(self) except -1:
         """The end of a call that used the handle: the last one out after close() destroys it."""
-        KP_ADD(self.guests, -1)
+        KP_ADD(self.users, -1)
         if KP_READ(self.state) == CLOSED:
             self.destroy()
         return 0
@@ -135,15 +136,15 @@ cdef class Handle:
             self.destroy()
         return 0
 
-    cdef bint complete_rest(self, list raised) except -1:
+    cdef bint complete_remaining(self, list raised) except -1:
         """Complete what librdkafka has not reported, when nothing is accepted any more. False while a thread sends or
         serves."""
-        if KP_READ(self.deliveries.users) or not kp_round_begin(&self.deliveries, 0, 0):
+        if KP_READ(self.deliveries.senders) or not kp_round_begin(&self.deliveries, 0, 0):
             return False
-        self.lost = True
+        self.reports_lost = True
         for left in reversed(range(TRIES)):
             try:
-                settle_lost(&self.deliveries, self.topic_list, self.holds, raised)
+                complete_unreported(&self.deliveries, self.topic_list, self.holds, raised)
                 break
             except MemoryError:
                 if not left:
@@ -157,7 +158,7 @@ cdef class Handle:
     cdef int destroy(self) except -1:
         """Nobody uses the handle of a closed client any more."""
         cdef rd_kafka_t *rk
-        if self.foreign() or KP_READ(self.deliveries.users) or KP_READ(self.guests):
+        if self.foreign() or KP_READ(self.deliveries.senders) or KP_READ(self.users):
             return 0
         rk = KP_TAKE(self.rk)      # the last one out and who closes may both come here
         if rk is NULL:
@@ -168,19 +169,19 @@ cdef class Handle:
         finally:
             try:
                 if kp_outstanding(&self.deliveries):
-                    self.complete_rest(None)
+                    self.complete_remaining(None)
             finally:
-                self.start_end(rk)
-                if self.holds and self.end is not NULL:
-                    self.leave_holds()
+                self.start_destruction(rk)
+                if self.holds and self.destruction is not NULL:
+                    self.release_holds_later()
         return 0
 
-    cdef int leave_holds(self) except -1:
+    cdef int release_holds_later(self) except -1:
         """To a thread that releases them when librdkafka is destroyed."""
-        cdef Remains remains = None
+        cdef DeferredRelease remains = None
         try:
-            remains = Remains.__new__(Remains)
-            remains.end, remains.holds = kp_end_share(self.end), self.holds
+            remains = DeferredRelease.__new__(DeferredRelease)
+            remains.destruction, remains.holds = kp_destruction_share(self.destruction), self.holds
             start_thread(remains.release)
             self.holds = []
         except BaseException as exc:
@@ -191,7 +192,7 @@ cdef class Handle:
                 raise
         return 0
 
-    cdef int start_end(self, rd_kafka_t *rk) noexcept:
+    cdef int start_destruction(self, rd_kafka_t *rk) noexcept:
         cdef Topic topic
         for topic in self.topic_list or ():
             if topic.rkt is not NULL:
@@ -200,7 +201,7 @@ cdef class Handle:
         with nogil:
             kp_kept_free(&self.deliveries)      # ends the thread that polls the queue
             rd_kafka_queue_destroy(self.deliveries.queue)
-            self.end = kp_end_start(rk)
+            self.destruction = kp_destruction_start(rk)
         return 0
 
     cdef int64_t outstanding(self) noexcept:
@@ -209,7 +210,7 @@ cdef class Handle:
 
     cdef bint destroyed(self, int timeout_ms) noexcept nogil:
         """Whether librdkafka's threads have ended; waits for that."""
-        return self.end is NULL or kp_end_wait(self.end, timeout_ms)
+        return self.destruction is NULL or kp_destruction_wait(self.destruction, timeout_ms)
 
     cdef object fatal_error(self):
         return self.error(RD_KAFKA_RESP_ERR__FATAL)
@@ -268,7 +269,7 @@ cdef class Handle:
 
     def ledger(self):
         """What is held now, for tests."""
-        return {"states": kp_in_use(&self.deliveries) + KP_READ(self.deliveries.tokens),
+        return {"states": kp_in_use(&self.deliveries) + KP_READ(self.deliveries.open_batches),
                 "buffers": KP_READ(self.deliveries.views), "outstanding": self.outstanding(),
                 "kept": KP_READ(self.deliveries.kept),
                 "topics": len(self.topics) if KP_HANDLE(self.rk) is not NULL else 0}

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from time import monotonic, sleep
 from typing import Any
 
-from kafkapp.visible import hide, show, start_thread
+from kafkapp.visible import register_thread, start_thread, unregister_thread
 
 MAX_LINES = 10_000  # that wait for a handler; what comes then is dropped, and counted
 
@@ -24,7 +24,7 @@ running = IDLE  # the thread; DUE: it is being started
 dropped = 0
 
 
-def say(function, *args):
+def log_later(function, *args):
     """Have the thread call `function(*args)`, which says one line and does not raise."""
     global running, dropped
     if len(lines) >= MAX_LINES:
@@ -55,7 +55,7 @@ def run():
             return  # its start was given up
         running = RUNNING
     try:
-        show("logs")
+        register_thread("logs")
         while True:
             while lines:
                 function, args = lines.popleft()
@@ -71,7 +71,7 @@ def run():
         running = IDLE
         raise
     finally:
-        hide("logs")
+        unregister_thread("logs")
 
 
 def logger():

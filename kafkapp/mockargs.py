@@ -84,7 +84,7 @@ def check_late_error(error: object) -> tuple[int, int]:
         return check_code(error), 0
     if len(error) != 2:
         raise ValueError(f"errors must be codes or pairs (code, seconds), not {error!r}")
-    return check_code(error[0]), to_ms(error[1], "seconds")
+    return check_code(error[0]), delay_to_ms(error[1], "seconds")
 
 
 def check_some(values: Sequence[object], name: str) -> None:
@@ -105,7 +105,7 @@ def encode_topic(topic: object, name: str) -> bytes:
         raise ValueError(f"{name} must not have a lone surrogate: {topic!r}") from None
 
 
-def to_ms(seconds: object, name: str) -> int:
+def delay_to_ms(seconds: object, name: str) -> int:
     if isinstance(seconds, timedelta):
         seconds = seconds.total_seconds()
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):

@@ -3,7 +3,7 @@
 from libc.stdint cimport int32_t, int64_t
 
 # The int that a number is, exactly; `wanted` begins the TypeError for what is none.
-cdef object index_of(object number, str wanted)
+cdef object exact_int(object number, str wanted)
 
 # What a message shows of an int, which may have thousands of digits.
 cdef str short_int(object number)

@@ -11,7 +11,7 @@ from kafkapp.librdkafka cimport RD_KAFKA_PARTITION_UA
 from kafkapp.timestamp import to_ms
 
 
-cdef object index_of(object number, str wanted):
+cdef object exact_int(object number, str wanted):
     """The int that it is, exactly: none of a float, of a bool or of an array."""
     reason = ""
     if not isinstance(number, bool) and PyIndex_Check(number):
@@ -28,7 +28,7 @@ cdef int32_t checked_partition(object partition) except -2:
     if partition is None:
         return RD_KAFKA_PARTITION_UA
     if not PyLong_CheckExact(partition):
-        partition = index_of(partition, f"partition must be None or an int from 0 to {INT32_MAX}")
+        partition = exact_int(partition, f"partition must be None or an int from 0 to {INT32_MAX}")
     number = PyLong_AsLongLongAndOverflow(partition, &overflow)
     if overflow or not 0 <= number <= INT32_MAX:
         raise ValueError(f"partition must be from 0 to {INT32_MAX}, or None: the partitioner chooses; "
@@ -45,8 +45,8 @@ cdef int64_t checked_timestamp(object timestamp) except -1:
     if not PyLong_CheckExact(timestamp):
         timestamp = to_ms(timestamp)
         if timestamp is None:
-            timestamp = given = index_of(given, "timestamp must be an int of milliseconds since the epoch, an aware "
-                                                "datetime or None")
+            timestamp = given = exact_int(given, "timestamp must be an int of milliseconds since the epoch, an aware "
+                                                 "datetime or None")
     number = PyLong_AsLongLongAndOverflow(timestamp, &overflow)
     if overflow or number <= 0:
         raise ValueError(f"timestamp must be from 1 to {INT64_MAX} milliseconds since the epoch, or None: now; "

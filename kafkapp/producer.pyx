@@ -10,8 +10,8 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t
 
 from kafkapp.batch cimport Batch, send_batch
-from kafkapp.client cimport KEEPS, SERVES, TELLS, Client
-from kafkapp.delivery cimport KP_CALLBACK, KP_READ, KP_WAITER, Waiter, kp_rounds, raise_all, report_all
+from kafkapp.client cimport DISPATCHES_ALL, DISPATCHES_EVENTS, KEEPS_EVENTS, Client
+from kafkapp.delivery cimport KP_CALLBACK, KP_READ, KP_WAITER, Waiter, kp_rounds, raise_all, report_all_unraisable
 from kafkapp.ending cimport abandon, close
 from kafkapp.errors cimport new_exception
 from kafkapp.handle cimport OPEN
@@ -19,7 +19,7 @@ from kafkapp.librdkafka cimport RD_KAFKA_RESP_ERR__TIMED_OUT, rd_kafka_resp_err_
 from kafkapp.records cimport ProducerRecord
 from kafkapp.requests cimport fetch_metadata, purge
 from kafkapp.sender cimport copies
-from kafkapp.timeouts cimport deadline_of, passed, remaining
+from kafkapp.timeouts cimport deadline_of, expired, remaining_ms
 from kafkapp.transactions cimport Transactional
 
 cdef extern from "Python.h":
@@ -199,7 +199,7 @@ cdef class KafkaAsyncProducer(Producer):
         if polling is None:
             raise TypeError(f"events_polling must be an EventsPollingOption, not {events_polling!r}")
         self.auto = polling is EventsPollingOption.Auto
-        self.start(properties, SERVES if self.auto else KEEPS, {})
+        self.start(properties, DISPATCHES_ALL if self.auto else KEEPS_EVENTS, {})
 
     def send(self, record, callback=None, option=NO_COPY, *, action=None, timeout=None):
         """Hand a record to librdkafka and return.
@@ -338,14 +338,14 @@ cdef class KafkaAsyncProducer(Producer):
         client.enter()
         try:
             while True:
-                served = client.serve(kp_rounds(&client.deliveries), remaining(deadline, 100), raised)
+                served = client.dispatch(kp_rounds(&client.deliveries), remaining_ms(deadline, 100), raised)
                 if raised:
                     break
                 PyErr_CheckSignals()
-                if served or passed(deadline) or KP_READ(client.state) != OPEN:
+                if served or expired(deadline) or KP_READ(client.state) != OPEN:
                     break
         except:
-            report_all(raised)
+            report_all_unraisable(raised)
             raise
         finally:
             client.leave()
@@ -368,7 +368,7 @@ cdef class KafkaSyncProducer(Producer):
     """
 
     def __init__(self, properties):
-        self.start(properties, TELLS, {"linger.ms": "0"})
+        self.start(properties, DISPATCHES_EVENTS, {"linger.ms": "0"})
 
     def send(self, record, timeout=None):
         """Send a record and wait until it is delivered.

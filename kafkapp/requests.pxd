@@ -5,10 +5,10 @@ from libc.stdint cimport int64_t
 from kafkapp.client cimport Client
 from kafkapp.librdkafka cimport rd_kafka_error_t, rd_kafka_t
 
-ctypedef rd_kafka_error_t *(*TransactionCall)(rd_kafka_t *, int) noexcept nogil
+ctypedef rd_kafka_error_t *(*TransactionFunction)(rd_kafka_t *, int) noexcept nogil
 
 
 cdef object fetch_metadata(Client client, str topic, int64_t deadline)
 cdef object send_offsets(Client client, list offsets, str group_id, int64_t deadline)
-cdef object call_transaction(Client client, TransactionCall call, int64_t deadline, list raised)
+cdef object call_transaction(Client client, TransactionFunction call, int64_t deadline, list raised)
 cdef int purge(Client client) except -1

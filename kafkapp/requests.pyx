@@ -10,18 +10,18 @@ cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport INT32_MAX, int64_t
 
-from kafkapp.client cimport SILENCE, Client
+from kafkapp.client cimport UNRESPONSIVE_MS, Client
 from kafkapp.delivery cimport KP_ADD, KP_READ, KP_SET, KP_TAKE_FLAG, Topic, kp_rounds
 from kafkapp.errors cimport new_exception, take_error
 from kafkapp.librdkafka cimport *
-from kafkapp.timeouts cimport now, passed, remaining
+from kafkapp.timeouts cimport expired, now_ms, remaining_ms
 
-cdef double SLICE = 0.1     # seconds; the longest wait without a look at signals
-cdef double LAST = 0.001    # seconds between the end of the request and the word of it
-cdef int SERVING_SLICE = 10     # ms; a turn of a thread that serves meanwhile, which the end of the request ends
+cdef double SIGNAL_CHECK_SECONDS = 0.1     # seconds; the longest wait without a look at signals
+cdef double DONE_EVENT_SECONDS = 0.001    # seconds between the end of the request and the word of it
+cdef int DISPATCH_SLICE_MS = 10     # ms; a turn of a thread that serves meanwhile, which the end of the request ends
 
 
-cdef class Request:
+cdef class BlockingCall:
     """One such call, and its answer."""
     cdef Client client
     cdef int timeout_ms
@@ -31,7 +31,7 @@ cdef class Request:
     cdef int over           # it has its answer; `done`, which needs memory, only says so sooner
     cdef object failure     # what call() raised, for the thread that waits
 
-    cdef int call(self) except -1:
+    cdef int perform(self) except -1:
         raise NotImplementedError
 
     def run(self):
@@ -40,7 +40,7 @@ cdef class Request:
         if not KP_TAKE_FLAG(self.due):
             return      # its start was given up
         try:
-            self.call()
+            self.perform()
         except BaseException as exc:
             self.failure = exc
         finally:
@@ -53,10 +53,10 @@ cdef class Request:
     cdef int start(self, Client client, int64_t deadline) except -1:
         from threading import Event
         self.client = client
-        self.timeout_ms = remaining(deadline, INT32_MAX) if deadline >= 0 else -1
+        self.timeout_ms = remaining_ms(deadline, INT32_MAX) if deadline >= 0 else -1
         self.done = Event()
         self.due = True
-        KP_ADD(client.guests, 1)        # left by the request's thread, which may outlive this call
+        KP_ADD(client.users, 1)        # left by the request's thread, which may outlive this call
         try:
             start_thread(self.run)
             self.begun = True
@@ -74,15 +74,15 @@ cdef class Request:
         cdef int64_t seen
         cdef Client client = self.client
         while not KP_READ(self.over):
-            if passed(deadline):
+            if expired(deadline):
                 return False
-            if client.background or KP_READ(client.driven):
-                self.done.wait(SLICE)
+            if client.background or KP_READ(client.loop_dispatches):
+                self.done.wait(SIGNAL_CHECK_SECONDS)
             else:
                 seen = kp_rounds(&client.deliveries)
-                client.serve(seen, SERVING_SLICE, raised)
+                client.dispatch(seen, DISPATCH_SLICE_MS, raised)
                 PyErr_CheckSignals()
-                self.done.wait(LAST)
+                self.done.wait(DONE_EVENT_SECONDS)
             client.check_open()
         if self.failure is not None:
             raise self.failure
@@ -90,12 +90,12 @@ cdef class Request:
 
 
 @cython.final
-cdef class MetadataRequest(Request):
+cdef class BlockingMetadataCall(BlockingCall):
     cdef Topic topic
     cdef rd_kafka_resp_err_t err
     cdef object result
 
-    cdef int call(self) except -1:
+    cdef int perform(self) except -1:
         cdef const rd_kafka_metadata_t *metadata = NULL
         cdef rd_kafka_t *rk = self.client.rk
         cdef rd_kafka_topic_t *rkt = <rd_kafka_topic_t *>self.topic.rkt
@@ -112,7 +112,7 @@ cdef class MetadataRequest(Request):
 
 cdef int64_t beyond(int64_t deadline) noexcept:
     """librdkafka keeps the time, and knows best how it went; unless a broker thread that it waits for has no turn."""
-    return deadline if deadline < 0 else max(deadline, now()) + SILENCE
+    return deadline if deadline < 0 else max(deadline, now_ms()) + UNRESPONSIVE_MS
 
 
 cdef object under_way():
@@ -120,7 +120,7 @@ cdef object under_way():
 
 
 cdef object fetch_metadata(Client client, str topic, int64_t deadline):
-    cdef MetadataRequest request = MetadataRequest.__new__(MetadataRequest)
+    cdef BlockingMetadataCall request = BlockingMetadataCall.__new__(BlockingMetadataCall)
     client.check_blocking("fetch_broker_metadata")
     client.enter()      # this thread serves: a close() on another one must not destroy the handle meanwhile
     try:
@@ -136,12 +136,12 @@ cdef object fetch_metadata(Client client, str topic, int64_t deadline):
 
 
 @cython.final
-cdef class OffsetsRequest(Request):
+cdef class BlockingOffsetsCall(BlockingCall):
     cdef list offsets
     cdef str group_id
     cdef object error
 
-    cdef int call(self) except -1:
+    cdef int perform(self) except -1:
         cdef rd_kafka_topic_partition_list_t *c = rd_kafka_topic_partition_list_new(<int>len(self.offsets))
         cdef rd_kafka_consumer_group_metadata_t *group
         cdef rd_kafka_error_t *error
@@ -160,7 +160,7 @@ cdef class OffsetsRequest(Request):
 
 cdef object send_offsets(Client client, list offsets, str group_id, int64_t deadline):
     """Returns the Error, or None. The offsets are (bytes, int, int), checked."""
-    cdef OffsetsRequest request = OffsetsRequest.__new__(OffsetsRequest)
+    cdef BlockingOffsetsCall request = BlockingOffsetsCall.__new__(BlockingOffsetsCall)
     client.check_blocking("send_offsets_to_transaction")
     request.offsets = offsets
     request.group_id = group_id
@@ -175,11 +175,11 @@ cdef object send_offsets(Client client, list offsets, str group_id, int64_t dead
 
 
 @cython.final
-cdef class TransactionRequest(Request):
-    cdef TransactionCall make
+cdef class BlockingTransactionCall(BlockingCall):
+    cdef TransactionFunction make
     cdef object error
 
-    cdef int call(self) except -1:
+    cdef int perform(self) except -1:
         cdef rd_kafka_error_t *error
         cdef rd_kafka_t *rk = self.client.rk
         with nogil:
@@ -194,39 +194,39 @@ cdef class TransactionRequest(Request):
         finally:
             if KP_READ(self.over):
                 with cython.critical_section(self.client):
-                    if self.client.request is self:
-                        self.client.request = None
+                    if self.client.transaction_call is self:
+                        self.client.transaction_call = None
 
 
-cdef object call_transaction(Client client, TransactionCall call, int64_t deadline, list raised):
+cdef object call_transaction(Client client, TransactionFunction call, int64_t deadline, list raised):
     """Returns the Error, or None. What an interrupted call left under way is waited for: the same call is taken up, and
     of another nobody asks any more how it ended."""
-    cdef TransactionRequest request
-    cdef TransactionCall made
+    cdef BlockingTransactionCall request
+    cdef TransactionFunction made
     with cython.critical_section(client):
-        request = client.request
+        request = client.transaction_call
     if request is not None:
         made = request.make
         if not request.ended(deadline, raised):
             return under_way()
         if made == call:
             return request.error
-    request = TransactionRequest.__new__(TransactionRequest)
+    request = BlockingTransactionCall.__new__(BlockingTransactionCall)
     request.make = call
     try:
         request.start(client, deadline)
     finally:
         if request.begun:       # interrupted or not
             with cython.critical_section(client):
-                client.request = request
+                client.transaction_call = request
     if not request.ended(beyond(deadline), raised):
         return under_way()
     return request.error
 
 
 @cython.final
-cdef class PurgeRequest(Request):
-    cdef int call(self) except -1:
+cdef class BlockingPurgeCall(BlockingCall):
+    cdef int perform(self) except -1:
         cdef rd_kafka_t *rk = self.client.rk
         with nogil:
             rd_kafka_purge(rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT)
@@ -235,14 +235,14 @@ cdef class PurgeRequest(Request):
 
 cdef int purge(Client client) except -1:
     """Purge, and wait until the broker threads have, which those do not that wait for a name server: within a bound."""
-    cdef PurgeRequest request = PurgeRequest.__new__(PurgeRequest)
-    cdef int64_t deadline = now() + SILENCE
+    cdef BlockingPurgeCall request = BlockingPurgeCall.__new__(BlockingPurgeCall)
+    cdef int64_t deadline = now_ms() + UNRESPONSIVE_MS
     client.check_blocking("purge")
     client.enter()
     try:
         request.start(client, deadline)
-        while not KP_READ(request.over) and not passed(deadline):
-            request.done.wait(SLICE)    # and nothing is served: callbacks are not due in here
+        while not KP_READ(request.over) and not expired(deadline):
+            request.done.wait(SIGNAL_CHECK_SECONDS)    # and nothing is served: callbacks are not due in here
     finally:
         client.leave()
     if request.failure is not None:

@@ -4,12 +4,12 @@ Layer L5, above the client: knows records and their sizes, and sends none.
 """
 from _thread import _local
 
-from kafkapp.log_lines import logger, say, wait
+from kafkapp.log_lines import log_later, logger, wait
 from kafkapp.views import Header
 
 from cpython.bytes cimport PyBytes_CheckExact
 
-from kafkapp.delivery cimport report
+from kafkapp.delivery cimport report_unraisable
 from kafkapp.errors cimport new_error
 from kafkapp.librdkafka cimport RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, rd_kafka_headers_destroy
 from kafkapp.records cimport new_headers, taken
@@ -23,9 +23,9 @@ cdef int limit_room(Client client) except -1:
     # rdkafka_int.h, rd_kafka_curr_msgs_add(): of a record the value alone counts.
     cdef int64_t room = int(client.get_property("queue.buffering.max.kbytes")) * 1024
     client.deliveries.max_value = room
-    client.max_message = int(client.get_property("message.max.bytes"))
-    if client.max_message > room and not getattr(warning, "here", False):
-        say(warn, client.name, client.max_message, client.get_property("queue.buffering.max.kbytes"), room)
+    client.max_message_bytes = int(client.get_property("message.max.bytes"))
+    if client.max_message_bytes > room and not getattr(warning, "here", False):
+        log_later(warn, client.name, client.max_message_bytes, client.get_property("queue.buffering.max.kbytes"), room)
         wait(SAID)
     return 0
 
@@ -37,7 +37,7 @@ def warn(name, message, kbytes, room):
         logger().warning("%s message.max.bytes (%s) is more than queue.buffering.max.kbytes (%s) has room for: "
                          "a value of more than %s bytes is refused", name, message, kbytes, room)
     except BaseException as exc:
-        report(exc)
+        report_unraisable(exc)
     finally:
         warning.here = False
 
@@ -47,7 +47,7 @@ cdef object too_large(Client client, int64_t key_size, int64_t value_size, int64
     return new_error(
         RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
         f"too large to be sent: a key of {key_size}{headers} and a value of {value_size} bytes; message.max.bytes is "
-        f"{client.max_message}, queue.buffering.max.kbytes {client.get_property('queue.buffering.max.kbytes')} "
+        f"{client.max_message_bytes}, queue.buffering.max.kbytes {client.get_property('queue.buffering.max.kbytes')} "
         f"(for values of up to {client.deliveries.max_value} bytes)")
 
 
@@ -58,7 +58,7 @@ cdef object never_fits(Client client, ProducerRecord record):
     headers_size = kp_headers_size(headers)
     if headers is not NULL:
         rd_kafka_headers_destroy(headers)
-    if value <= <int64_t>client.deliveries.max_value and key + value + headers_size <= client.max_message:
+    if value <= <int64_t>client.deliveries.max_value and key + value + headers_size <= client.max_message_bytes:
         return None
     return too_large(client, key, value, headers_size)
 

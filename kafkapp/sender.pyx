@@ -34,7 +34,7 @@ from kafkapp.delivery cimport (
     kp_section_begin,
     kp_section_end,
     kp_view,
-    release,
+    release_delivery,
 )
 from kafkapp.ending cimport close
 from kafkapp.errors cimport new_error
@@ -62,7 +62,7 @@ from kafkapp.librdkafka cimport (
 )
 from kafkapp.records cimport ProducerRecord, taken
 from kafkapp.room cimport kp_headers_size, limit_room, too_large
-from kafkapp.timeouts cimport passed, to_ms
+from kafkapp.timeouts cimport expired, timeout_to_ms
 from kafkapp.views cimport View, get_view, new_headers
 
 
@@ -261,7 +261,7 @@ cdef class Sender:
                     delivery.epoch = epoch.index
                     delivery.kind = kind
                     delivery.topic = (<Topic>topic).index
-                    # The state takes its references; settle_one() or, when the record is refused, release() drops them.
+                    # The state owns its references: complete_one() drops them or, when refused, release_delivery().
                     if target is not None:
                         Py_INCREF(target)
                         delivery.target = <PyObject *>target
@@ -294,7 +294,7 @@ cdef class Sender:
                             err == RD_KAFKA_RESP_ERR__QUEUE_FULL and c.size > d.max_value):
                         # Not even an empty queue has room for it: none that is waited for comes.
                         raise KafkaException(too_large(client, c.key_size, c.size, kp_headers_size(c.headers)))
-                    if err != RD_KAFKA_RESP_ERR__QUEUE_FULL or not block or passed(deadline):
+                    if err != RD_KAFKA_RESP_ERR__QUEUE_FULL or not block or expired(deadline):
                         return err
                     KP_ADD(epoch.sent, -1)          # a flush meanwhile does not wait for it
                     counted = False
@@ -310,7 +310,7 @@ cdef class Sender:
                 if counted:
                     KP_ADD(epoch.sent, -1)
                 if delivery is not NULL:
-                    release(d, delivery)
+                    release_delivery(d, delivery)
                 client.leave_sender()
         finally:
             if c.headers is not NULL:
@@ -344,7 +344,7 @@ cdef class Sender:
         cdef const char *data = payload
         cdef size_t size = len(payload)
         client.enter()
-        KP_SET(client.driven, fd >= 0)
+        KP_SET(client.loop_dispatches, fd >= 0)
         try:
             with nogil:
                 rd_kafka_queue_io_event_enable(client.deliveries.queue, fd, data, size)
@@ -362,7 +362,7 @@ cdef class Sender:
         finally:
             client.leave()
         # What is kept now, or is on its way there, has left the queue.
-        return length > 0 or KP_READ(client.deliveries.kept) > 0 or KP_READ(client.deliveries.serving) != 0
+        return length > 0 or KP_READ(client.deliveries.kept) > 0 or KP_READ(client.deliveries.round_open) != 0
 
     def _push(self, timeout):
         """End lingering for a while, or until nothing is in flight. Blocks, and serves nothing.
@@ -370,7 +370,7 @@ cdef class Sender:
         Returns whether something is in flight.
         """
         cdef Client client = self.opened()
-        cdef int ms = <int>min(<int64_t>1000, max(<int64_t>0, to_ms(timeout)))
+        cdef int ms = <int>min(<int64_t>1000, max(<int64_t>0, timeout_to_ms(timeout)))
         cdef rd_kafka_resp_err_t err
         client.enter()
         try:

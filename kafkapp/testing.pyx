@@ -28,7 +28,7 @@ from threading import Lock
 
 from kafkapp.mockargs import (
     INT32_MAX, MAX_BROKERS, MAX_PARTITIONS, ApiKey, Request, check_api, check_broker, check_code, check_descriptors,
-    check_int, check_late_error, check_some, encode_topic, to_ms)
+    check_int, check_late_error, check_some, encode_topic, delay_to_ms)
 
 __all__ = ["ApiKey", "MockCluster", "Request"]
 
@@ -323,7 +323,7 @@ cdef class MockCluster:
             KafkaException: RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE, the cluster has no such broker.
         Source: rd_kafka_mock_broker_set_rtt().
         """
-        self.obey(SET_RTT, NULL, check_broker(id, "id"), to_ms(seconds, "seconds"))
+        self.obey(SET_RTT, NULL, check_broker(id, "id"), delay_to_ms(seconds, "seconds"))
 
     def push_request_errors(self, api, *codes):
         """Let the next requests of a kind fail, one for each code, whichever broker gets them.

@@ -18,29 +18,29 @@ cdef extern from "time.h" nogil:
     int CLOCK_MONOTONIC
 
 
-cdef double LONGEST = 1e12      # seconds; above that is for ever
+cdef double MAX_SECONDS = 1e12      # seconds; above that is for ever
 
 
-cdef int64_t now() noexcept nogil:
+cdef int64_t now_ms() noexcept nogil:
     cdef timespec when
     clock_gettime(CLOCK_MONOTONIC, &when)
     return when.tv_sec * 1000 + when.tv_nsec // 1000000
 
 
-cdef int64_t to_ms(object timeout, str what="timeout") except -2:
+cdef int64_t timeout_to_ms(object timeout, str what="timeout") except -2:
     """Seconds to milliseconds, rounded up; None, which waits for ever, to -1."""
     cdef double seconds
     if timeout is None:
         return -1
-    seconds = checked(timeout, what)
-    return -1 if seconds > LONGEST else <int64_t>ceil(seconds * 1000)
+    seconds = checked_seconds(timeout, what)
+    return -1 if seconds > MAX_SECONDS else <int64_t>ceil(seconds * 1000)
 
 
 class TimeoutRangeError(ValueError, OverflowError):
     """An int that no float can hold: a wrong value, and what Python itself raises."""
 
 
-cdef double checked(object timeout, str what) except -1:
+cdef double checked_seconds(object timeout, str what) except -1:
     """The seconds. NumPy's integers are no int, and have __index__."""
     cdef double seconds
     number = timeout
@@ -69,24 +69,24 @@ def seconds_of(timeout):
     cdef double seconds
     if timeout is None:
         return None
-    seconds = checked(timeout, "timeout")
-    return None if seconds > LONGEST else seconds
+    seconds = checked_seconds(timeout, "timeout")
+    return None if seconds > MAX_SECONDS else seconds
 
 
 cdef int64_t deadline_of(object timeout) except -2:
     """The moment when a time-out is over; -1: never."""
-    cdef int64_t ms = to_ms(timeout)
+    cdef int64_t ms = timeout_to_ms(timeout)
     # The clock is read in whole milliseconds: one more, so that a wait is never shorter than what was asked for.
-    return ms if ms <= 0 else now() + ms + 1
+    return ms if ms <= 0 else now_ms() + ms + 1
 
 
-cdef int remaining(int64_t deadline, int most) noexcept:
+cdef int remaining_ms(int64_t deadline, int limit_ms) noexcept:
     cdef int64_t left
     if deadline < 0:
-        return most
-    left = deadline - now()
-    return 0 if left < 0 else <int>min(left, <int64_t>most)
+        return limit_ms
+    left = deadline - now_ms()
+    return 0 if left < 0 else <int>min(left, <int64_t>limit_ms)
 
 
-cdef bint passed(int64_t deadline) noexcept:
-    return deadline >= 0 and now() >= deadline
+cdef bint expired(int64_t deadline) noexcept:
+    return deadline >= 0 and now_ms() >= deadline

@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t
 from posix.unistd cimport usleep
 
 from kafkapp.client cimport Client
-from kafkapp.delivery cimport KP_SET, KP_TAKE_FLAG, raise_all, report, report_all
+from kafkapp.delivery cimport KP_SET, KP_TAKE_FLAG, raise_all, report_all_unraisable, report_unraisable
 from kafkapp.errors cimport take_error
 from kafkapp.librdkafka cimport (
     RD_KAFKA_RESP_ERR__CONFLICT,
@@ -23,9 +23,9 @@ from kafkapp.librdkafka cimport (
     rd_kafka_error_t,
     rd_kafka_init_transactions,
 )
-from kafkapp.numbers cimport index_of, short_int
-from kafkapp.requests cimport TransactionCall, call_transaction, send_offsets
-from kafkapp.timeouts cimport deadline_of, passed
+from kafkapp.numbers cimport exact_int, short_int
+from kafkapp.requests cimport TransactionFunction, call_transaction, send_offsets
+from kafkapp.timeouts cimport deadline_of, expired
 
 # A call that resumes as its end comes in takes the end for its own step's, and returns a step too early: the next
 # begin_transaction would too, and a send find no transaction. librdkafka's thread needs microseconds for that step.
@@ -166,7 +166,7 @@ class Transaction:
                     except KafkaException:
                         raise           # it says more: the producer has to be replaced
                     except Exception as raised:
-                        report(raised)  # by callbacks
+                        report_unraisable(raised)  # by callbacks
                     raise
                 sleep(PAUSE)
 
@@ -179,7 +179,7 @@ class Transaction:
         except KafkaException as failure:
             exc.add_note(f"the transaction could not be aborted: {failure}")
         except Exception as raised:
-            report(raised)      # by callbacks
+            report_unraisable(raised)      # by callbacks
 
     def abort(self):
         while True:
@@ -191,7 +191,7 @@ class Transaction:
                 sleep(PAUSE)
 
 
-cdef int run(Client client, TransactionCall call, str what, int64_t deadline) except -1:
+cdef int run(Client client, TransactionFunction call, str what, int64_t deadline) except -1:
     """Make a call that librdkafka ends when it thinks fit, and resumes: when no time-out of the user's is over."""
     cdef list raised = None if client.background else []
     cdef object error, reason = None
@@ -202,34 +202,34 @@ cdef int run(Client client, TransactionCall call, str what, int64_t deadline) ex
             error = call_transaction(client, call, deadline, raised)
             if error is None or not goes_on(call, error):
                 break
-            KP_SET(client.resumes, True)
+            KP_SET(client.resumes_call, True)
             if error.code != RD_KAFKA_RESP_ERR__TIMED_OUT:
                 reason = error
-            if passed(deadline):
+            if expired(deadline):
                 error = reason or error     # librdkafka forgets the reason from call to call
                 break
-        if error is None and KP_TAKE_FLAG(client.resumes):
+        if error is None and KP_TAKE_FLAG(client.resumes_call):
             with nogil:
                 usleep(ACKNOWLEDGED)
         if not client.background:
-            client.serve(0, 0, raised)     # reports that came with the end of the call
+            client.dispatch(0, 0, raised)     # reports that came with the end of the call
     except:
-        report_all(raised)
+        report_all_unraisable(raised)
         raise
     finally:
         client.leave()
     if error is not None:
-        report_all(raised)
+        report_all_unraisable(raised)
         raise_error(error)
     raise_all(raised)
     return 0
 
 
-cdef bint goes_on(TransactionCall call, error):
+cdef bint goes_on(TransactionFunction call, error):
     """Whether the call is still under way, and only its time was over."""
     if not error.is_retriable:
         return False
-    if call == <TransactionCall>rd_kafka_init_transactions:
+    if call == <TransactionFunction>rd_kafka_init_transactions:
         # At the end of its time it gives, if it can, the error that it is retrying in place of the time-out.
         return error.code not in (RD_KAFKA_RESP_ERR__CONFLICT, RD_KAFKA_RESP_ERR__PREV_IN_PROGRESS)
     return error.code == RD_KAFKA_RESP_ERR__TIMED_OUT
@@ -259,7 +259,7 @@ cdef tuple check_offset(item):
     topic, partition, offset = item
     numbers = []
     for name, number, most in (("partition", partition, 2**31 - 1), ("offset", offset, 2**63 - 1)):
-        number = index_of(number, f"offsets: {name} must be an int")
+        number = exact_int(number, f"offsets: {name} must be an int")
         if not 0 <= number <= most:
             raise ValueError(f"offsets: {name} must be from 0 to {most}, not {short_int(number)}")
         numbers.append(number)

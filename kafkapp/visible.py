@@ -5,18 +5,18 @@ Layer L0: knows nothing of kafkapp. threading is imported when there is such a t
 import _thread
 
 # Their monkey patching makes a greenlet of each thread. One that waits in C, as all of ours do, would stop all others.
-GREEN = {"gevent", "eventlet"}
+GREENLET_PACKAGES = {"gevent", "eventlet"}
 
 
 def start_thread(function):
     """Call `function()` in a thread of the system's, without waiting for its start."""
     start = _thread.start_new_thread
-    if (getattr(start, "__module__", None) or "").partition(".")[0] in GREEN:
-        start = unpatched().start_new_thread
+    if (getattr(start, "__module__", None) or "").partition(".")[0] in GREENLET_PACKAGES:
+        start = unpatched_thread_module().start_new_thread
     start(function, ())
 
 
-def unpatched():
+def unpatched_thread_module():
     """A new _thread, with what the interpreter was built with."""
     from importlib.machinery import BuiltinImporter
     from importlib.util import module_from_spec
@@ -26,7 +26,7 @@ def unpatched():
     return module
 
 
-def show(client):
+def register_thread(client):
     """Give this thread a name after the client's and what `threading.settrace` and `setprofile` ask for."""
     import sys
     import threading
@@ -37,7 +37,7 @@ def show(client):
         sys.setprofile(threading.getprofile())
 
 
-def hide(client):
+def unregister_thread(client):
     """Take this thread, which ends, off threading's list: before Python 3.13 nobody else does."""
     import threading
     getattr(threading, "_active", {}).pop(threading.get_ident(), None)

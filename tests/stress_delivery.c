@@ -52,8 +52,8 @@ static void settle_batch(kp_batch *batch) {
         COUNT(books.wrong, batch->errors[i] == RD_KAFKA_RESP_ERR__IN_PROGRESS);
         COUNT(books.wrong, batch->errors[i] == 0 && batch->partitions[i] < 0);
     }
-    kp_slot_back(&d, batch);
-    KP_ADD(d.tokens, -1);
+    kp_slot_release(&d, batch);
+    KP_ADD(d.open_batches, -1);
     KP_ADD(epoch->done, 1);
     kp_batch_free(batch);
     COUNT(books.batches, 1);
@@ -69,20 +69,20 @@ static void settle(void) {
             kp_epoch *epoch = kp_epoch_at(&d, delivery->epoch);
             COUNT(books.wrong, delivery->target != &target || !delivery->in_use);
             COUNT(books.wrong, report->topic != &topic || report->message->_private != delivery);
-            kp_delivery_back(&d, delivery);
+            kp_delivery_release(&d, delivery);
             KP_ADD(epoch->done, 1);
             COUNT(books.settled, 1);
         } else {
             settle_batch(report->batch);
         }
     }
-    COUNT(books.others, (int64_t)d.other_count);
+    COUNT(books.others, (int64_t)d.other_event_count);
     GIL_GIVE();
     kp_round_end(&d);
 }
 
 static void *serve(void *unused) {
-    while (kp_serve_background(&d, 1000))
+    while (kp_drain_rounds(&d, 1000))
         settle();
     return unused;
 }
@@ -90,14 +90,14 @@ static void *serve(void *unused) {
 static void *tell(void *unused) {
     rd_kafka_event_t *event;
     int what;
-    while ((what = kp_serve_idle(&d, 1000))) {
-        if (what == KP_SETTLE)
+    while ((what = kp_drain_when_idle(&d, 1000))) {
+        if (what == KP_ROUND_DRAINED)
             settle();
         else
             while ((event = kp_kept_next(&d)))
                 rd_kafka_event_destroy(event);
         GIL_TAKE();
-        COUNT(books.wrong, kp_lost_lines(&d) != 0);
+        COUNT(books.wrong, kp_dropped_lines(&d) != 0);
         GIL_GIVE();
     }
     return unused;
@@ -110,7 +110,7 @@ static void *poll(void *number) {
     int64_t reported = 0, seen;
     while (__atomic_load_n(&polling, __ATOMIC_SEQ_CST)) {
         seen = kp_rounds(&d);
-        if (kp_serve(&d, seen, 5, 20, &reported))
+        if (kp_drain_round(&d, seen, 5, 20, &reported))
             settle();
         else
             kp_wait_round(&d, seen, 1);
@@ -171,7 +171,7 @@ static void send_record(unsigned *seed) {
         if (record.headers)
             rd_kafka_headers_destroy(record.headers);
         if (delivery)
-            kp_delivery_back(&d, delivery);
+            kp_delivery_release(&d, delivery);
         COUNT(books.refused, 1);
     } else if (plain) {
         COUNT(books.plain, 1);
@@ -241,8 +241,8 @@ static void end_sending(kp_batch *batch, int64_t accepted) {
         kp_finish(&d, batch);
         return;
     }
-    kp_slot_back(&d, batch);
-    KP_ADD(d.tokens, -1);
+    kp_slot_release(&d, batch);
+    KP_ADD(d.open_batches, -1);
     KP_ADD(batch->epoch->sent, -1);
     kp_batch_free(batch);
     COUNT(books.empty, 1);
@@ -263,10 +263,10 @@ static void send_batch(PyObject *owner, unsigned *seed) {
     records.timestamps = rand_r(seed) % 6 ? NULL : &uneven.timestamps;
     records.headers = rand_r(seed) % 6 ? NULL : some_headers();
     batch->epoch = kp_epoch_count(&d);
-    kp_slot_take(&d, batch, owner);
+    kp_slot_acquire(&d, batch, owner);
     COUNT(books.begun, 1);
     kp_enter(&d);
-    KP_ADD(d.tokens, 1);
+    KP_ADD(d.open_batches, 1);
     GIL_GIVE();
     for (;;) {
         seen = kp_rounds(&d);
@@ -298,12 +298,12 @@ static void many_batches(PyObject *owner) {
     GIL_TAKE();
     for (i = 0; i < MANY; i++) {
         mine[i] = kp_batch_new(1);
-        kp_slot_take(&d, mine[i], owner);
+        kp_slot_acquire(&d, mine[i], owner);
     }
     GIL_GIVE();
     GIL_TAKE();
     for (i = 0; i < MANY; i++) {
-        kp_slot_back(&d, mine[i]);
+        kp_slot_release(&d, mine[i]);
         kp_batch_free(mine[i]);
     }
     GIL_GIVE();
@@ -349,7 +349,7 @@ static void visit(void) {
     int64_t count = 0;
     GIL_TAKE();
     kp_deliveries_visit(&d, count_object, &count);
-    books.wrong += count < d.made - d.pooled;
+    books.wrong += count < d.states_allocated - d.states_free;
     GIL_GIVE();
 #else
     (void)count_object;
@@ -395,11 +395,11 @@ static void *run(void *number) {
 static int wakes(void) {
     struct timespec from, to;
     int64_t reported = 0, seen = kp_rounds(&d);
-    d.serving = 1;
+    d.round_open = 1;
     kp_wake(&d);
     clock_gettime(CLOCK_MONOTONIC, &from);
-    kp_serve(&d, seen, 1000, 1000, &reported);
-    d.serving = 0;
+    kp_drain_round(&d, seen, 1000, 1000, &reported);
+    d.round_open = 0;
     clock_gettime(CLOCK_MONOTONIC, &to);
     return (to.tv_sec - from.tv_sec) * 1000 + (to.tv_nsec - from.tv_nsec) / 1000000 < 500;
 }
@@ -423,7 +423,7 @@ static int finishes(void) {
     int ended;
     to_finish = &batch;
     while (to_finish) {
-        kp_serve(&d, kp_rounds(&d), 1000, 1000, &reported);
+        kp_drain_round(&d, kp_rounds(&d), 1000, 1000, &reported);
         if (to_finish)
             kp_round_end(&d);
     }
@@ -453,7 +453,7 @@ static int without_memory(void) {
     kp_epoch *sent[2 * KP_FIRST_EPOCHS];
     kp_delivery *delivery;
     kp_batch *batch;
-    int64_t mark, epoch = d.epoch;
+    int64_t mark, epoch = d.epoch_number;
     uint32_t slot = 0;
     int i, good;
     no_memory = 1;
@@ -461,24 +461,24 @@ static int without_memory(void) {
     for (i = 0; i < 2 * KP_FIRST_EPOCHS; i++) {
         sent[i] = kp_epoch_count(&d);
         mark = kp_epoch_close(&d);
-        good &= mark == (d.epoch > epoch ? d.epoch - 1 : d.epoch) && !kp_epoch_done(&d, mark); /* waits for all, if not for less */
-        epoch = d.epoch;
+        good &= mark == (d.epoch_number > epoch ? d.epoch_number - 1 : d.epoch_number) && !kp_epoch_done(&d, mark); /* waits for all, if not for less */
+        epoch = d.epoch_number;
     }
     no_memory = 0;
-    good &= kp_epoch_close(&d) == epoch && d.epoch == epoch + 1;
+    good &= kp_epoch_close(&d) == epoch && d.epoch_number == epoch + 1;
     for (i = 0; i < 2 * KP_FIRST_EPOCHS; i++)
         KP_ADD(sent[i]->done, 1);
-    good &= kp_epoch_done(&d, d.epoch) && kp_outstanding(&d) == 0;
+    good &= kp_epoch_done(&d, d.epoch_number) && kp_outstanding(&d) == 0;
     batch = kp_batch_new(5);
     no_memory = 1;
-    good &= !kp_slot_take(&d, batch, &owner) && owner.ob_refcnt == 1 && !kp_slot_in_use(&d, &slot);
+    good &= !kp_slot_acquire(&d, batch, &owner) && owner.ob_refcnt == 1 && !kp_slot_in_use(&d, &slot);
     no_memory = 0;
-    good &= kp_slot_take(&d, batch, &owner) && kp_slot_in_use(&d, &slot) == batch;
-    kp_slot_back(&d, batch);
+    good &= kp_slot_acquire(&d, batch, &owner) && kp_slot_in_use(&d, &slot) == batch;
+    kp_slot_release(&d, batch);
     kp_batch_free(batch);
     delivery = kp_delivery_new(&d);
-    kp_delivery_back(&d, delivery);
-    return good && d.made == d.pooled;
+    kp_delivery_release(&d, delivery);
+    return good && d.states_allocated == d.states_free;
 }
 
 /* A thousand flushes that have timed out: each knows its own records, and the next does not wait for what is sent after it.
@@ -501,13 +501,13 @@ static int epochs(void) {
     if (kp_epoch_done(&d, marks[0]) || kp_epoch_done(&d, marks[FLUSHES - 1]) || kp_outstanding(&d) != 2)
         return 0;
     KP_ADD(sent[0]->done, 1);
-    if (!kp_epoch_done(&d, marks[FLUSHES - 1]) || kp_epoch_done(&d, d.epoch))
+    if (!kp_epoch_done(&d, marks[FLUSHES - 1]) || kp_epoch_done(&d, d.epoch_number))
         return 0;
     KP_ADD(later->done, 1);
-    if (!kp_epoch_done(&d, d.epoch) || kp_outstanding(&d))
+    if (!kp_epoch_done(&d, d.epoch_number) || kp_outstanding(&d))
         return 0;
     stuck = kp_epoch_count(&d);
-    made = d.epochs;
+    made = d.epoch_count;
     for (i = 0; i < 100 * FLUSHES; i++) {
         kp_epoch *epoch;
         kp_epoch_close(&d);
@@ -517,7 +517,7 @@ static int epochs(void) {
         KP_ADD(epoch->done, 1);
     }
     KP_ADD(stuck->done, 1);
-    return d.epochs == made && kp_epoch_done(&d, d.epoch) && made < FLUSHES + 8;
+    return d.epoch_count == made && kp_epoch_done(&d, d.epoch_number) && made < FLUSHES + 8;
 }
 
 static void *grow(void *which) {
@@ -551,7 +551,7 @@ static int open_client(void) {
 static void run_all(unsigned seed) {
     pthread_t server, pollers[POLLERS], senders[SENDERS], growing[2];
     int i;
-    d.teller = how_served == TELLS;
+    d.has_event_thread = how_served == TELLS;
     d.stopping = 0;
     polling = 1;
     if (how_served == KEEPS)
@@ -581,7 +581,7 @@ static void run_all(unsigned seed) {
 int main(int n, char **arguments) {
     unsigned seed = n > 1 ? (unsigned)strtoul(arguments[1], NULL, 0) : 1;
     uint32_t slot = 0;
-    kp_end *end;
+    kp_destruction *end;
     int i, bad;
     rounds = n > 2 ? atoi(arguments[2]) : rounds;
     if (!open_client())
@@ -599,15 +599,15 @@ int main(int n, char **arguments) {
            "before they were sent, %lld empty; %lld other events, %lld kept; outstanding %lld, states %lld, users %d, wrong %lld\n",
            seed, (long long)books.settled, (long long)books.plain, (long long)books.refused, (long long)books.batches,
            (long long)books.items, (long long)books.finished, (long long)books.empty, (long long)books.others, (long long)books.kept,
-           (long long)kp_outstanding(&d), (long long)(d.made - d.pooled), d.users, (long long)books.wrong);
-    bad = kp_outstanding(&d) != 0 || d.made != d.pooled || d.tokens != 0 || d.users != 0 || books.wrong != 0 ||
+           (long long)kp_outstanding(&d), (long long)(d.states_allocated - d.states_free), d.senders, (long long)books.wrong);
+    bad = kp_outstanding(&d) != 0 || d.states_allocated != d.states_free || d.open_batches != 0 || d.senders != 0 || books.wrong != 0 ||
           kp_slot_in_use(&d, &slot) != NULL || books.settled != books.accepted || books.begun != books.batches + books.empty;
     rd_kafka_topic_destroy(rkt);
     rd_kafka_queue_destroy(d.queue);
-    end = kp_end_start(rk);
-    while (!kp_end_wait(end, 1000))
+    end = kp_destruction_start(rk);
+    while (!kp_destruction_wait(end, 1000))
         ;
-    kp_end_drop(end);
+    kp_destruction_release(end);
     kp_deliveries_free(&d);
     return bad || !ends(seed, 10 * rounds);
 }

@@ -47,7 +47,7 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(
 }
 
 typedef struct {
-    kp_end *end; /* a share of it */
+    kp_destruction *end; /* a share of it */
     client *of;
     unsigned seed;
 } waiter;
@@ -55,40 +55,40 @@ typedef struct {
 static void *wait(void *given) {
     waiter *me = given;
     int tries = rand_r(&me->seed) % 4, over = 0;
-    kp_end *shared;
+    kp_destruction *shared;
     while (tries-- && !over) {
-        over = kp_end_wait(me->end, rand_r(&me->seed) % 3);
+        over = kp_destruction_wait(me->end, rand_r(&me->seed) % 3);
         count_wrong(over && me->of->destroyed != 1);
-        shared = kp_end_share(me->end);
-        kp_end_drop(me->end);
+        shared = kp_destruction_share(me->end);
+        kp_destruction_release(me->end);
         me->end = shared;
     }
-    kp_end_drop(me->end);
+    kp_destruction_release(me->end);
     return NULL;
 }
 
 static void close_one(client *made_up, unsigned *seed) {
     pthread_t threads[WAITERS];
     waiter waiters[WAITERS];
-    kp_end *end;
+    kp_destruction *end;
     int i;
     made_up->memory = malloc(100);
     made_up->lasts = rand_r(seed) % 4 ? rand_r(seed) % 3000 : 0;
     made_up->destroyed = made_up->gone = 0;
     no_thread = rand_r(seed) % 10 == 0;
-    end = kp_end_start((rd_kafka_t *)(void *)made_up);
+    end = kp_destruction_start((rd_kafka_t *)(void *)made_up);
     count_wrong(no_thread ? end || made_up->destroyed != 1 : !end);
     no_thread = 0;
     if (!end)
         return;
     for (i = 0; i < WAITERS; i++) {
-        waiters[i] = (waiter){kp_end_share(end), made_up, rand_r(seed)};
+        waiters[i] = (waiter){kp_destruction_share(end), made_up, rand_r(seed)};
         pthread_create(&threads[i], NULL, wait, &waiters[i]);
     }
     if (rand_r(seed) % 2) /* the closer waits until it is over, or does not wait at all */
-        while (!kp_end_wait(end, 1 + rand_r(seed) % 50))
+        while (!kp_destruction_wait(end, 1 + rand_r(seed) % 50))
             ;
-    kp_end_drop(end);
+    kp_destruction_release(end);
     for (i = 0; i < WAITERS; i++)
         pthread_join(threads[i], NULL);
     while (!__atomic_load_n(&made_up->gone, __ATOMIC_SEQ_CST))

@@ -220,8 +220,8 @@ def test_ctrl_c_at_the_start_of_the_thread_of_lines_loses_no_line(monkeypatch, b
     with monkeypatch.context() as patched:
         patched.setattr(log_lines, "start_thread", interrupting(log_lines.start_thread, begun, late))
         with pytest.raises(KeyboardInterrupt):
-            log_lines.say(said.append, 1)
-    log_lines.say(said.append, 2)
+            log_lines.log_later(said.append, 1)
+    log_lines.log_later(said.append, 2)
     wait_for(lambda: said == [1, 2] and not log_lines.running)
     for run in late:
         run()
