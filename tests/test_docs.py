@@ -1,67 +1,211 @@
-"""The code of the documents runs, and prints what they say that it prints.
+"""The code of the quick start and of the guide runs, and prints what they say that it prints.
 
-The python blocks below a heading share a namespace, which has BOOTSTRAP; the text blocks below it are
-what they print, where `...` stands for anything.
+The python blocks below a heading share a namespace, which has BOOTSTRAP; the text blocks below it are what they print,
+where `...` stands for anything. Words after `python` say what else is done with a block: `no-run`, it needs what no test
+has (a real cluster, AWS, a web server) and is compiled, and its names looked up; `program`, it is a file of its own; `pytest`, a file of tests.
+Blocks in other languages are for the reader.
 """
+import ast
+import importlib
 import re
+import subprocess
+import sys
 
 import pytest
 from support import ROOT
 
+import kafkapp
 from kafkapp import ErrorCode
 
-DOCUMENT = ROOT / "docs" / "quickstart.md"
-FENCE = re.compile(r"^```(\w*)$")
+FENCE = re.compile(r"^```(\w*)( [\w-]+)?$")
+PAGES = [ROOT / "docs" / "quickstart.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
+FRONT = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES, *sorted((ROOT / "docs").rglob("*.md"))]
+LINK = re.compile(r"\]\(([^)\s#]+)?(#[\w-]+)?\)")
 
 
-def sections():
-    """(heading, [(first line, code)], expected output) of each heading that has code."""
-    found, heading, kind, start, lines = [], "", None, 0, []
-    for number, line in enumerate(DOCUMENT.read_text().splitlines(), 1):
+class Section:
+    """A heading of a page, with its blocks: (first line, code) each."""
+
+    def __init__(self, page, heading):
+        self.page, self.name = page, f"{page.stem}: {heading}"
+        self.blocks = {"run": [], "no-run": [], "program": [], "pytest": [], "text": []}
+
+    @property
+    def code(self):
+        return self.blocks["run"]
+
+    @property
+    def output(self):
+        return "".join(text for _, text in self.blocks["text"])
+
+
+def sections(page):
+    found, kind, start, lines = [], None, 0, []
+    for number, line in enumerate(page.read_text().splitlines(), 1):
         fence = FENCE.match(line)
         if kind is None and line.startswith("#"):
-            heading = line.lstrip("# ")
-            found.append((heading, [], []))
+            found.append(Section(page, line.lstrip("# ")))
         elif kind is None and fence:
-            kind, start, lines = fence[1], number + 1, []
-        elif fence:
-            {"python": found[-1][1], "text": found[-1][2]}[kind].append((start, "\n".join(lines) + "\n"))
+            language, how = fence[1], (fence[2] or " run").strip()
+            kind, start, lines = how if language == "python" else language, number + 1, []
+        elif line == "```":
+            if kind in found[-1].blocks:
+                found[-1].blocks[kind].append((start, "\n".join(lines) + "\n"))
             kind = None
         else:
             lines.append(line)
-    assert kind is None, f"the block at line {start} has no end"
-    return [(heading, code, "".join(text for _, text in output)) for heading, code, output in found if code]
+    assert kind is None, f"{page.name}: the block at line {start} has no end"
+    return found
 
 
-SECTIONS = sections()
+SECTIONS = [section for page in PAGES for section in sections(page)]
 
 
-@pytest.mark.parametrize("code, output", [section[1:] for section in SECTIONS], ids=[name for name, *_ in SECTIONS])
-def test_the_quick_start_runs_and_prints_what_it_says(broker, capsys, code, output):
+def of(*kinds):
+    return pytest.mark.parametrize("section", [section for section in SECTIONS if any(section.blocks[kind] for kind in kinds)],
+                                   ids=lambda section: section.name)
+
+
+def as_it_stands(start, text):
+    """With the lines of its page, for tracebacks."""
+    return "\n" * (start - 1) + text
+
+
+@of("run")
+def test_the_code_runs_and_prints_what_the_page_says(broker, capsys, section):
     namespace = {"BOOTSTRAP": broker.bootstrap_servers, "__name__": "__main__"}
-    for start, text in code:
-        exec(compile("\n" * (start - 1) + text, str(DOCUMENT), "exec"), namespace)      # noqa: S102 - it is ours
-    printed = capsys.readouterr().out
-    assert re.fullmatch(re.escape(output).replace(r"\.\.\.", ".*?"), printed, re.DOTALL), printed
+    for start, text in section.code:
+        exec(compile(as_it_stands(start, text), str(section.page), "exec"), namespace)      # noqa: S102 - it is ours
+    assert_printed(section, capsys.readouterr().out)
 
 
-def test_every_heading_of_the_quick_start_with_code_is_found():
-    text = DOCUMENT.read_text()
-    assert sum(len(code) for _, code, _ in SECTIONS) == text.count("```python") >= 14
+def assert_printed(section, printed):
+    assert re.fullmatch(re.escape(section.output).replace(r"\.\.\.", ".*?"), printed, re.DOTALL), printed
 
 
-def test_every_error_that_the_quick_start_names_exists():
-    names = set(re.findall(r"RD_KAFKA_RESP_ERR\w*", DOCUMENT.read_text()))
-    assert len(names) > 15
-    assert names <= set(ErrorCode.__members__)
+@of("program")
+def test_the_programs_print_what_the_page_says(broker, tmp_path, section):
+    [(_, text)] = section.blocks["program"]
+    (tmp_path / "program.py").write_text(f"BOOTSTRAP = {broker.bootstrap_servers!r}\n{text}")
+    result = subprocess.run([sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert "Traceback" not in result.stderr, result.stderr
+    assert_printed(section, result.stdout)
 
 
-def test_every_property_that_the_quick_start_names_exists(broker):
-    from kafkapp import KafkaSyncProducer
+@of("pytest")
+def test_the_tests_of_the_guide_pass(tmp_path, section):
+    for number, (_, text) in enumerate(section.blocks["pytest"]):
+        (tmp_path / f"test_of_the_guide_{number}.py").write_text(text)
+    result = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path], cwd=tmp_path,
+                            capture_output=True, text=True, timeout=100, check=False)
+    assert result.returncode == 0 and " passed" in result.stdout, result.stdout + result.stderr
 
-    of_brokers = {"auto.create.topics.enable", "min.insync.replicas"}
-    with KafkaSyncProducer({"bootstrap.servers": broker.bootstrap_servers}) as producer:
-        names = set(re.findall(r"`([a-z]+(?:\.[a-z]+)+)(?:=\w+)?`", DOCUMENT.read_text())) - of_brokers
-        names = {name for name in names if not name.startswith(("sys.", "batch.wait"))}
-        assert len(names) > 10
-        assert [name for name in names if producer.get_property(name) is None] == []
+
+# -- what is not run ---------------------------------------------------------------------------------------------------
+
+def unknown(tree):
+    """The names of kafkapp's that a program uses and that are not there, or not as it uses them."""
+    known = {"kafkapp": kafkapp}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "kafkapp":
+            module = importlib.import_module(node.module)
+            for name in node.names:
+                if hasattr(module, name.name):
+                    known[name.asname or name.name] = getattr(module, name.name)
+                else:
+                    yield f"{node.module}.{name.name}"
+        elif isinstance(node, ast.Import):
+            for name in node.names:
+                if name.name.split(".")[0] == "kafkapp":
+                    importlib.import_module(name.name)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in known:
+            if not hasattr(known[node.value.id], node.attr):
+                yield f"{node.value.id}.{node.attr}"
+
+
+def undefined(text):
+    """What the linter says of names that nobody has defined."""
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F821,F811,E9", "--output-format", "concise", "-"]
+    return subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, check=False)
+
+
+@of("no-run")
+def test_the_code_that_is_not_run_compiles_and_its_names_exist(section):
+    text = "".join(text for kind in ("run", "no-run") for _, text in section.blocks[kind])
+    assert list(unknown(ast.parse(text))) == []
+    pytest.importorskip("ruff")
+    result = undefined("BOOTSTRAP = ''\n" + text)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_a_name_that_is_not_there_is_found():
+    assert list(unknown(ast.parse("from kafkapp import Nobody"))) == ["kafkapp.Nobody"]
+    assert list(unknown(ast.parse("from kafkapp import ErrorCode\nErrorCode.NONE"))) == ["ErrorCode.NONE"]
+    assert list(unknown(ast.parse("import kafkapp.aio\nkafkapp.aio.KafkaProducer"))) == []
+    pytest.importorskip("ruff")
+    assert undefined("print(nobody)\n").returncode == 1
+
+
+# -- what the pages name -----------------------------------------------------------------------------------------------
+
+def test_every_block_of_python_is_found():
+    for page in PAGES:
+        of_page = [section for section in SECTIONS if section.page == page]
+        assert sum(len(section.blocks[kind]) for section in of_page for kind in ("run", "no-run", "program", "pytest")) \
+            == page.read_text().count("\n```python"), page.name
+    assert len([section for section in SECTIONS if section.code]) >= 14
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_error_that_is_named_exists(page):
+    assert set(re.findall(r"\bRD_KAFKA_RESP_ERR\w*", page.read_text())) <= {*ErrorCode.__members__, "RD_KAFKA_RESP_ERR_", "RD_KAFKA_RESP_ERR__"}
+
+
+OF_BROKERS = {"auto.create.topics.enable", "min.insync.replicas"}
+OF_OTHERS = {"enable.manual.events.poll", "sasl.jaas.config"}      # the C++ API's and Java's, which are refused
+PROPERTY = re.compile(r"`([a-z]+(?:\.[a-z]+)+)(?:=[^`]*)?`")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_property_that_is_named_exists(page):
+    named = {name for name in PROPERTY.findall(page.read_text()) if not named_elsewhere(name)} - OF_BROKERS - OF_OTHERS
+    assert [name for name in named if not is_property(name)] == []
+
+
+def is_property(name):
+    """Whether librdkafka knows the name: what it says of a value that suits hardly any."""
+    try:
+        kafkapp.KafkaSyncProducer({"bootstrap.servers": "127.0.0.1:1", "log_level": 0, name: "no value"}).close(0)
+    except kafkapp.KafkaException as exc:
+        return "No such configuration property" not in exc.error.message
+    return True
+
+
+def test_a_property_that_is_not_there_is_found():
+    assert is_property("transactional.id") and is_property("acks") and not is_property("batch.sise")
+
+
+def named_elsewhere(name):
+    """Whether it is no property, but an object's or a file: `batch.wait`, `sys.unraisablehook`, `kafkapp.aio`."""
+    return name.split(".")[0] in OBJECTS or name.rpartition(".")[2] in SUFFIXES
+
+
+OBJECTS = {"sys", "kafkapp", "batch", "asyncio", "logging", "os", "producer", "record", "metadata", "error", "future", "exc", "cluster"}
+SUFFIXES = {"py", "md", "toml", "c", "h"}
+
+
+@pytest.mark.parametrize("page", sorted(set(FRONT)), ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_to_a_file(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    for target, anchor in LINK.findall(text):
+        if not target.startswith(("http:", "https:")):
+            file = page.parent / target if target else page
+            assert file.exists(), target
+            assert not anchor or anchor in anchors(file), target + anchor
+
+
+def anchors(file):
+    """Of the headings, as GitHub and MyST name them."""
+    headings = re.findall(r"^#+ (.*)", file.read_text(), re.MULTILINE)
+    return {"#" + re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}

@@ -1,6 +1,6 @@
 """The questions that the quick start answers, each answer as a test; and each error of its tables, provoked.
 
-docs/quickstart.md has the same questions in the same order.
+docs/guide/sending.md and errors.md answer the same.
 """
 import json
 import threading
