@@ -1,4 +1,4 @@
-"""The extension modules. Everything else about the package stands in pyproject.toml."""
+"""Extension modules: their C sources, directives and flags. Everything else about the package is in pyproject.toml."""
 import os
 import sys
 
@@ -39,10 +39,10 @@ DIRECTIVES = {
     "autotestdict": False,
     "embedsignature": True,
     "embedsignature.format": "python",
-    "freethreading_compatible": True,       # csrc/delivery.h says what takes the GIL's place
+    "freethreading_compatible": True,       # csrc/delivery.h says what replaces the GIL
 }
 CFLAGS = ["-Wall", "-Wextra", "-fvisibility=hidden"]
-# What no record goes through is compiled soon and not for speed.
+# Modules that no record passes through: compiled for a short build, not for speed.
 COLD = {"errors", "timeouts", "forks", "conf", "requests", "ending", "transactions", "testing"}
 
 

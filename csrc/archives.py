@@ -1,6 +1,6 @@
-"""What was fetched: whether it is what was pinned, and what is taken out of it.
+"""Downloaded archives: verifies them against the pinned checksums and extracts them.
 
-Used by the builds of librdkafka and of what it stands on. Knows no source and no network.
+Used by the builds of librdkafka and of its dependencies. Knows no source and no network.
 """
 import gzip
 import hashlib
@@ -16,7 +16,7 @@ def matches(file, source):
 
 
 def checked(file, source):
-    """The file, when it is what the table says; else it is removed and nothing goes on."""
+    """The file, if it has the pinned checksum; otherwise it is removed and an error raised."""
     found = hashlib.sha256(file.read_bytes()).hexdigest()
     if found == source.sha256:
         return file
@@ -29,12 +29,12 @@ def checked(file, source):
 
 
 def incomplete(file):
-    """Why a file cannot be the archive that was asked for, where nobody needs to have tampered with it."""
+    """Why a file is not the requested archive, if an interrupted or redirected download explains it; else empty."""
     with open(file, "rb") as opened:
         begin = opened.read(6)
     unpack = {b"\x1f\x8b": gzip.open, b"\xfd7": lzma.open}.get(begin[:2])
     if unpack is None:
-        return "gave something else in its place, as a proxy does, or nothing"
+        return "returned something else, as a proxy may, or nothing"
     try:
         with unpack(file) as inside:
             while inside.read(1 << 20):
@@ -47,7 +47,7 @@ def incomplete(file):
 
 
 def extract(source, file, to, only=("",)):
-    """The source's own folder within the archive, without its name; of that what begins so."""
+    """Extracts what lies below the source's own folder in the archive and begins with one of `only`."""
     options = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
     with tarfile.open(file) as tar:
         for member in tar:

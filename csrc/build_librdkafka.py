@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """librdkafka for kafkapp: the installed one, or our own build of the pinned release as a shared library.
 
-Used by the build of the package and by that of the wheels; a command of its own too (--help). Knows nothing of
-kafkapp's modules and needs a C compiler and bash: no make, no C++ compiler, no pkg-config, no module beyond Python's.
+Used by the builds of the package and of the wheels; also a command (--help). Knows nothing of kafkapp's modules and
+needs a C compiler and bash: no make, no C++ compiler, no pkg-config, no module outside the standard library.
 """
 import argparse
 import concurrent.futures
@@ -50,11 +50,11 @@ __all__ = ["OLDEST", "ORIGIN", "BuildError", "Library", "Unreachable", "locate",
 VERSION = native_table.LIBRDKAFKA.version   # the release we build
 SOURCES = native_table.LIBRDKAFKA.sources
 UNREACHABLE_AFTER = 8   # seconds until an address that does not answer counts as unreachable
-ATTEMPTS = 3            # at a download that breaks off; each goes on where the last one ended
-NPM_WITHIN = 240        # seconds; it has time-outs and attempts of its own
+ATTEMPTS = 3            # of a download that breaks off; each resumes where the last one ended
+NPM_WITHIN = 240        # seconds; npm has timeouts and retries of its own
 UNPACKED = ("src/", "mklove/", "configure", "lds-gen.py", "LICENSE")    # what the build needs of it
-SECONDS = 0.8           # that a file takes to compile, about: for saying how far the build is
-# What every record goes through, and is compiled for speed whoever waits for it; the rest is compiled soon.
+SECONDS = 0.8           # to compile one file, estimated: for the progress line
+# The files that every record passes through are compiled for speed (-O3); the rest for a short build (-O1).
 HOT = re.compile(r"rdkafka(_(broker|buf|event|header|idempotence|lz4|msg|msgset_\w+|op|partition|queue|request|timer|"
                  r"topic|transport|zstd))?\.c|(rd(avl|buf|crc32|fnv1a|gz|hdrhistogram|list|map|murmur2|rand|string|"
                  r"varint|xxhash)|crc32c|lz4|lz4frame|lz4hc|snappy|tinycthread|tinycthread_extra)\.c")
@@ -67,7 +67,7 @@ def locate(build="build"):
 
 
 def prepare(build="build"):
-    """(what the compiler needs to know, what builds and gives the Library): modules are compiled while it is built.
+    """(flags for the compiler, a function that builds and returns the Library): modules are compiled while it is built.
 
     KAFKAPP_LIBRDKAFKA is system, bundled, pinned or a prefix. Bundled is our build with what the machine has; pinned
     with what native_table has, for wheels. Unset: the installed one, or bundled.
@@ -97,12 +97,12 @@ def prepare(build="build"):
 # -- fetching ----------------------------------------------------------------------------------------------------------
 
 def fetch_archive(source, to):
-    """Download by its address; one that breaks off is taken up again where it did, a few times."""
+    """Download from its address; a download that breaks off is resumed, a few times."""
     to.unlink(missing_ok=True)
     broken = ""
     for attempt in range(ATTEMPTS):
         if attempt:
-            say(f"{source.name} {broken}: once more")
+            say(f"{source.name} {broken}: resuming")
             time.sleep(attempt / 2)
         begin = to.stat().st_size if to.exists() else 0
         try:
@@ -110,7 +110,7 @@ def fetch_archive(source, to):
                 return copy(response, to)
         except Unreachable as error:
             if begin and getattr(error.__cause__, "code", None) == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
-                return None     # all was there already; its checksum will tell
+                return None     # it was complete already; the checksum decides
             raise
         except (OSError, http.client.HTTPException) as error:
             broken = f"broke off ({type(error).__name__}: {error})"
@@ -118,7 +118,7 @@ def fetch_archive(source, to):
 
 
 def opened(address, begin=0):
-    """An answer, from that byte on if it may be. A resolver or a firewall may keep silent for minutes: bounded."""
+    """A response, from that byte on if the server allows it. Bounded: a resolver or firewall may block for minutes."""
     answers = []
     request = urllib.request.Request(address, headers={"Range": f"bytes={begin}-"} if begin else {})
 
@@ -138,7 +138,7 @@ def opened(address, begin=0):
 
 
 def copy(response, to):
-    """The body of an answer, behind what is there where the answer says so."""
+    """Write the body of a response, appended if the response is partial content."""
     goes_on = getattr(response, "status", None) == http.client.PARTIAL_CONTENT
     with open(to, "ab" if goes_on else "wb") as file:
         begin = file.tell()
@@ -153,7 +153,7 @@ def copy(response, to):
 
 
 def npm_command():
-    """How the npm client is started: the installed one, else a Python package's, verified; None where there is none."""
+    """The command of the npm client: the installed one, else a verified Python package's; None if there is none."""
     if shutil.which("npm"):
         return ["npm"]
     place = node_client.folder()
@@ -163,17 +163,17 @@ def npm_command():
 def fetch_npm(source, to):
     npm = npm_command()
     if npm is None:
-        raise Unreachable(f"the npm package {source.name}: there is no npm client (Debian: apt-get install npm; "
-                          f"or pip install {node_client.REQUIREMENT})")
+        raise Unreachable(f"the npm package {source.name}: there is no npm client: install one (Debian: "
+                          f"apt-get install npm; or pip install {node_client.REQUIREMENT})")
     folder = to.with_suffix(".npm")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
-        told = run(*npm, "pack", "--ignore-scripts", "--cache", str(folder / "cache"), source.name, cwd=folder,
-                   timeout=NPM_WITHIN)
+        output = run(*npm, "pack", "--ignore-scripts", "--cache", str(folder / "cache"), source.name, cwd=folder,
+                     timeout=NPM_WITHIN)
         packed = next(folder.glob("*.tgz"), None)
         if packed is None:
-            raise Unreachable(f"npm has packed nothing:\n{told}")
+            raise Unreachable(f"npm pack wrote no archive:\n{output}")
         os.replace(packed, to)
     except BuildError as error:
         raise Unreachable(f"the npm package {source.name}: {error}") from error
@@ -182,7 +182,7 @@ def fetch_npm(source, to):
 
 
 def fetch(build, kinds=("archive", "npm")):
-    """The first source that can be had, as (Source, file), its checksum verified."""
+    """The first source that can be fetched, as (Source, file), its checksum verified."""
     if kept := kept_source(build, kinds):
         return kept
     refused = []
@@ -201,8 +201,9 @@ def fetch(build, kinds=("archive", "npm")):
             refused.append(str(error))
         finally:
             part.unlink(missing_ok=True)
-    raise BuildError(f"librdkafka {VERSION} is neither installed nor to be had:\n  " + "\n  ".join(refused) +
-                     "\nor install librdkafka itself (Debian: apt-get install librdkafka-dev pkg-config)")
+    raise BuildError(f"librdkafka {VERSION} is not installed and could not be fetched:\n  " + "\n  ".join(refused) +
+                     "\nmake one of these work, or install librdkafka itself (Debian: apt-get install librdkafka-dev "
+                     "pkg-config)")
 
 
 def kept_file(build, source):
@@ -210,7 +211,7 @@ def kept_file(build, source):
 
 
 def kept_source(build, kinds=("archive", "npm")):
-    """What an earlier build has fetched, from whichever source."""
+    """The archive that an earlier build fetched, from any source."""
     for source in SOURCES:
         file = kept_file(build, source)
         if source.kind in kinds and archives.matches(file, source):
@@ -219,11 +220,11 @@ def kept_source(build, kinds=("archive", "npm")):
 
 
 def needs_npm(build="build"):
-    """Whether a build here needs an npm client that the machine has not; fetches the archive where it can be had."""
+    """Whether a build here needs an npm client that is not installed; fetches the archive if that is reachable."""
     choice = os.environ.get("KAFKAPP_LIBRDKAFKA") or "auto"
     if choice not in ("auto", "bundled") or (choice == "auto" and usable_system()):
         return False
-    with contextlib.suppress(Unreachable):  # a client that is not what was pinned is none
+    with contextlib.suppress(Unreachable):  # a client that is not the pinned one does not count
         if npm_command():
             return False
     if patches.applied(patches.load(), source_tree(build)) or kept_source(build):
@@ -242,7 +243,7 @@ def source_tree(build):
 
 
 def unpack(source, file, to):
-    """Only what the build needs; renamed when whole, so that an interrupted one is not taken for the tree."""
+    """Extract only what the build needs; renamed once complete, so that an incomplete tree is never used."""
     part = to.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
     archives.extract(source, file, part, UNPACKED)
@@ -259,7 +260,7 @@ def check_platform():
 
 
 def ready_tree(build, kinds=("archive", "npm")):
-    """The unpacked and patched sources, fetched if they have to be; there when they are whole."""
+    """The unpacked and patched sources, fetched if needed; the folder exists only once it is complete."""
     tree = source_tree(build)
     if not patches.applied(patches.load(), tree):
         source, file = fetch(build, kinds)
@@ -267,7 +268,7 @@ def ready_tree(build, kinds=("archive", "npm")):
         unpack(source, file, fresh)
         (fresh / "kafkapp-source.txt").write_text(source.name)
         patches.apply(patches.load(), fresh)
-        headers = fresh / "include" / "librdkafka"      # what the modules are compiled with while the library is built
+        headers = fresh / "include" / "librdkafka"      # the modules are compiled with these while the library is built
         headers.mkdir(parents=True)
         for name in ("rdkafka.h", "rdkafka_mock.h"):
             shutil.copy(fresh / "src" / name, headers)
@@ -277,7 +278,7 @@ def ready_tree(build, kinds=("archive", "npm")):
 
 
 def make(build="build", prefix=None, kinds=("archive", "npm"), jobs=None, pinned=False):
-    """Build the pinned release into a prefix, unless it is there as this machine would build it; gives the prefix."""
+    """Build the pinned release into a prefix, unless the same build is there already; returns the prefix."""
     check_platform()
     compiler = build_tools.compiler()
     prefix = Path(prefix or Path(build) / f"librdkafka-{VERSION}{'-pinned' * pinned}").absolute()
@@ -293,7 +294,7 @@ def make(build="build", prefix=None, kinds=("archive", "npm"), jobs=None, pinned
     stamp = prefix / "librdkafka-build.key"
     if not stamp.exists() or stamp.read_text() != key:
         library = compile_and_link(tree, compiler, settings, jobs, parts)
-        stamp.unlink(missing_ok=True)   # until all is there, nothing is
+        stamp.unlink(missing_ok=True)   # without it an incomplete prefix does not count
         install(tree, library, prefix)
         if parts:
             shutil.copytree(parts / "licences", prefix / "licences", dirs_exist_ok=True)
@@ -305,21 +306,21 @@ def make(build="build", prefix=None, kinds=("archive", "npm"), jobs=None, pinned
 
 
 def build_parts():
-    """The module that builds what a wheel's librdkafka stands on; it needs this one."""
+    """The module that builds the dependencies of a wheel's librdkafka; it imports this one."""
     if __name__ == "__main__":
         sys.modules["build_librdkafka"] = sys.modules["__main__"]
     return importlib.import_module("build_parts")
 
 
 def configure(tree, compiler, parts=None):
-    """Let librdkafka's own configure look at the machine, or at the pinned parts only; gives the variables it found.
+    """Run librdkafka's own configure on the machine, or on the pinned parts only; returns the variables it found.
 
     It asks for a C++ compiler, for a part that we do not build: any compiler will do.
     """
     before, after = surroundings.own_flags(compiler, parts)
     (tree / "compiler.sh").write_text(surroundings.wrapper(before, after), **TEXT)
     options = ["--disable-lz4-ext"]
-    if parts:   # Kerberos is left out: it is the machine's own library that knows its tickets
+    if parts:   # no Kerberos: its tickets belong to the machine's own library
         options = ["--disable-gssapi"]
     run("bash", "./configure", "--disable-syslog", "--disable-debug-symbols", "--no-download", "--no-cache", *options,
         cwd=tree, env=surroundings.environment(parts))
@@ -362,23 +363,23 @@ def compile_and_link(tree, compiler, settings, jobs, parts=None):
         return str(target)
 
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        files.sort(key=lambda file: -(src / file).stat().st_size)   # none of the long ones comes last
+        files.sort(key=lambda file: -(src / file).stat().st_size)   # the longest first
         compiled = sorted(pool.map(compile_one, files))
-    # A name of its own, so that a librdkafka.so.1 that is already in the process is not taken for this one, and only
-    # the public symbols, so that its copy of lz4 and others' do not meet.
+    # A name of its own, so that the loader does not take a librdkafka.so.1 that is already in the process for this one;
+    # only the public symbols, so that its copy of lz4 does not clash with another.
     library = tree / f"librdkafka-{VERSION}{SUFFIX}"
     symbols = tree / "librdkafka.lds"
     headers = "".join((src / name).read_text(**TEXT) for name in ("rdkafka.h", "rdkafka_mock.h"))
     symbols.write_text(run_with_input(headers, sys.executable, str(tree / "lds-gen.py")))
     libs = found("LIBS")
-    if not parts:   # what stands where the loader does not look by itself
+    if not parts:   # folders that the loader does not search by itself
         folders = dict.fromkeys(word[2:] for word in (*ldflags, *libs) if word.startswith("-L/"))
         ldflags += [word for folder in folders for word in rpath(folder)]
     if MACOS:
         names = re.findall(r"^\s*(rd_\w+);", symbols.read_text(), re.MULTILINE)
         symbols.write_text("".join(f"_{name}\n" for name in names))
         flags = ["-dynamiclib", f"-Wl,-install_name,@rpath/{library.name}", "-Wl,-exported_symbols_list,librdkafka.lds"]
-    else:   # the parts are archives that need each other: a group
+    else:   # the parts are archives that refer to each other: a group
         flags = ["-shared", f"-Wl,-soname,{library.name}", "-Wl,-z,defs", "-Wl,-Bsymbolic-functions", "-Wl,-s",
                  "-Wl,--exclude-libs,ALL", "-Wl,--build-id=none", "-Wl,--version-script=librdkafka.lds",
                  *hardening.link_flags()]
@@ -400,7 +401,7 @@ def install(tree, library, prefix):
         shutil.copy(tree / "src" / name, prefix / "include" / "librdkafka")
     shutil.copy(tree / "LICENSES.txt", prefix / "librdkafka-LICENSES.txt")
     link = prefix / "lib" / f"librdkafka{SUFFIX}"
-    for old in (link, prefix / "lib" / library.name):   # a process that has it loaded keeps it: never written over
+    for old in (link, prefix / "lib" / library.name):   # never overwritten: a process may have it loaded
         old.unlink(missing_ok=True)
     shutil.copy(library, prefix / "lib")
     link.symlink_to(library.name)
@@ -411,7 +412,7 @@ def install(tree, library, prefix):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=f"Build librdkafka {VERSION} as a shared library and say what it has.")
+    parser = argparse.ArgumentParser(description=f"Build librdkafka {VERSION} as a shared library; print its features.")
     parser.add_argument("--prefix", help="where to install it (default: within the build folder)")
     parser.add_argument("--build", default="build", help="folder for downloads and objects (default: %(default)s)")
     parser.add_argument("--source", choices=[source.kind for source in SOURCES], help="use this source only")

@@ -1,4 +1,4 @@
-"""What librdkafka stands on in a wheel: the libraries of native_table.PARTS, each built as an archive, with our flags.
+"""Builds the dependencies of a wheel's librdkafka: the libraries of native_table.PARTS, as archives with our flags.
 
 Used by build_librdkafka for KAFKAPP_LIBRDKAFKA=pinned. Needs a C compiler, ar, make and perl (OpenSSL's and curl's own
 builds are used). `python csrc/build_parts.py` only fetches, so that a machine without a network can build.
@@ -26,7 +26,7 @@ from native_table import PARTS
 LEVEL = ["-O3", "-fPIC", "-fvisibility=hidden"]
 SUITES = ("trixie", "trixie-security", "sid")   # Debian's, in which to look for an archive
 OPENSSL_LEFT_OUT = ("shared", "module", "tests", "apps", "docs", "engine", "comp", "ssl3", "srp", "psk", "idea")
-# Neither curl's build nor OpenSSL's may look for the machine's libraries, and nothing may remember where it was built.
+# Neither build may use the machine's libraries, and no binary may hold the path that it was built in.
 CURL_OPTIONS = ("--disable-shared", "--disable-docs", "--disable-manual", "--disable-ldap", "--disable-ftp",
                 "--disable-file", "--disable-rtsp", "--disable-dict", "--disable-telnet", "--disable-tftp",
                 "--disable-pop3", "--disable-imap", "--disable-smb", "--disable-smtp", "--disable-gopher",
@@ -37,7 +37,7 @@ CURL_OPTIONS = ("--disable-shared", "--disable-docs", "--disable-manual", "--dis
 
 
 def make(build, compiler, jobs):
-    """Build all parts into a prefix, unless it holds them as this machine would build them; gives the prefix."""
+    """Build all parts into a prefix, unless the same build is there already; returns the prefix."""
     if not shutil.which("make") or not shutil.which("perl"):
         raise BuildError("make and perl are needed to build OpenSSL (Debian: apt-get install make perl)")
     prefix = Path(build).absolute() / "native-parts"
@@ -68,11 +68,11 @@ def make(build, compiler, jobs):
 # -- fetching ----------------------------------------------------------------------------------------------------------
 
 def fetch(part, build):
-    """The first archive that can be had, as (Source, file), its checksum verified."""
+    """The first archive that can be fetched, as (Source, file), its checksum verified."""
     folder = Path(build).absolute() / "archives"
     folder.mkdir(parents=True, exist_ok=True)
     refused = []
-    for source in part.sources:     # what is here already, from whichever source
+    for source in part.sources:     # fetched already, from any source
         file = folder / source.sha256
         if archives.matches(file, source):
             return source, file
@@ -85,7 +85,7 @@ def fetch(part, build):
         except Unreachable as error:
             say(str(error))
             refused.append(str(error))
-    raise Unreachable(f"{part.name} {part.version} is not to be had:\n  " + "\n  ".join(refused))
+    raise Unreachable(f"{part.name} {part.version} could not be fetched:\n  " + "\n  ".join(refused))
 
 
 def fetch_debian(source, to):
@@ -227,7 +227,7 @@ def main():
             ours.fetch(build)
         except Unreachable as error:
             say(str(error))
-            sys.exit(3)     # not to be had; anything else that goes wrong is 1
+            sys.exit(3)     # no source was reachable; any other error is 1
 
 
 if __name__ == "__main__":

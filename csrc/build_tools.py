@@ -1,6 +1,6 @@
-"""What the build's scripts share: the error that says what to do, a word to people, a command, a seat for a compiler.
+"""Tools of the build scripts: errors that say what to do, output, subprocesses, the compiler, locks.
 
-Knows nothing else of ours but progress.
+Imports only progress of ours.
 """
 import contextlib
 import os
@@ -21,17 +21,17 @@ except ImportError:     # Windows, where all that is built here is refused
 TEXT = {"encoding": "utf-8", "errors": "surrogateescape"}     # of files that name folders
 COMPILERS = "gcc libc6-dev"     # Debian's packages
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-SEATS = threading.BoundedSemaphore(CORES)   # for compilers, whichever part of the build has use for them
+SEATS = threading.BoundedSemaphore(CORES)   # one for each running compiler, whichever part of the build started it
 LOCKED = set()                  # by this process
-HALTED = threading.Event()      # another part of the build has failed: nothing more is begun
+HALTED = threading.Event()      # another part of the build has failed: start nothing more
 
 
 class BuildError(Exception):
-    """The build cannot go on; the text says what to do."""
+    """The build cannot continue; the text says what to do."""
 
 
 class Unreachable(BuildError):
-    """A source could not be fetched: another one may do."""
+    """A source could not be fetched; the next one may work."""
 
 
 def say(text):
@@ -40,22 +40,22 @@ def say(text):
 
 
 def run(*command, timeout=None, **options):
-    """The output of a command, of which nothing is shown unless it fails."""
+    """The output of a command; shown only if it fails."""
     if HALTED.is_set():
-        raise BuildError("stopped, as another part of the build has failed")
+        raise BuildError("stopped because another part of the build failed")
     try:
         return subprocess.run(command, check=True, encoding="utf-8", errors="replace", stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout, **options).stdout
     except OSError as error:
         raise BuildError(f"{command[0]} cannot be run: {error.strerror}") from error
     except subprocess.TimeoutExpired as error:
-        raise BuildError(f"{shlex.join(map(str, command[:6]))} was not done in {timeout} seconds") from error
+        raise BuildError(f"{shlex.join(map(str, command[:6]))} did not finish within {timeout} seconds") from error
     except subprocess.CalledProcessError as error:
         raise BuildError(f"{shlex.join(map(str, command[:6]))} failed:\n{error.stdout[-4000:]}") from error
 
 
 def words(text, where):
-    """The words of a text by a shell's rules."""
+    """The words of a text, split by a shell's rules."""
     try:
         return shlex.split(text)
     except ValueError as error:
@@ -68,7 +68,7 @@ def variable(name, default=""):
 
 
 def compiler():
-    """The C compiler with its arguments, from CC or as it is found; one that works."""
+    """The C compiler with its arguments, from CC or from PATH, after it has compiled a small program."""
     command = variable("CC", "gcc" if shutil.which("gcc") else "cc")
     if not shutil.which(command[0]):
         raise BuildError(f"{command[0]} is needed to build kafkapp and is missing "
@@ -79,14 +79,14 @@ def compiler():
         try:
             run(*command, str(file), "-o", str(Path(folder, "works")))
         except BuildError as error:
-            raise BuildError(f"{shlex.join(command)} makes no program of five words of C: is it whole? (Debian: "
-                             f"apt-get install {COMPILERS}; if there is room in {folder}?)\n{error}") from error
+            raise BuildError(f"{shlex.join(command)} cannot compile a small C program: install a working compiler "
+                             f"(Debian: apt-get install {COMPILERS}) and check the space in {folder}\n{error}") from error
     return command
 
 
 @contextlib.contextmanager
 def lock(folder):
-    """One build at a time in a folder. The folder itself is locked: nothing is left behind."""
+    """One build at a time in a folder. The folder itself is locked, so no lock file is left."""
     folder = Path(folder).absolute()
     if folder in LOCKED or fcntl is None:
         yield
@@ -97,7 +97,7 @@ def lock(folder):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"another build is at work in {folder}: waiting for it")
+            say(f"another build is running in {folder}: waiting for it")
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         except OSError:     # a file system without locks
             pass
@@ -109,7 +109,7 @@ def lock(folder):
 
 
 def have_room(folder):
-    """Temporary files go below this folder where the machine's own place for them has no room."""
+    """Put temporary files below this folder if the machine's own folder for them is full."""
     try:
         with tempfile.TemporaryFile() as file:
             file.write(bytes(1 << 20))
@@ -122,7 +122,7 @@ def have_room(folder):
 
 @contextlib.contextmanager
 def one_line():
-    """What a machine can be in the way of ends the build with one line that says so, instead of a traceback."""
+    """End the build with one line instead of a traceback for errors that the machine causes."""
     try:
         yield
     except BuildError as error:

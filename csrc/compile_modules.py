@@ -1,8 +1,8 @@
-"""The extension modules: Cython and the C compiler at once, each C file compiled once, nothing made twice.
+"""Builds the extension modules: Cython and the C compiler in parallel, each C file compiled once.
 
-Used by kafkapp_build's build_ext while librdkafka is built beside it. A file of csrc that several modules are linked
-with is one object, of which each has a copy. What was made is known by what it was made from, not by times: a build
-that was interrupted, or had other flags, is taken up again where it is right.
+Used by kafkapp_build's build_ext while librdkafka is built beside it. A file of csrc/ that several modules link is
+compiled to one object, and each module has a copy of it. Outputs are reused by a digest of their inputs, not by times,
+so that a build that was interrupted or had other flags redoes only what it must.
 """
 import concurrent.futures
 import hashlib
@@ -15,7 +15,7 @@ from Cython import __version__ as cython_version
 from Cython.Build import cythonize
 from progress import PROGRESS
 
-CYTHON, COMPILE, LINK = 0.5, 2.0, 0.1   # seconds each takes, about
+CYTHON, COMPILE, LINK = 0.5, 2.0, 0.1   # seconds each takes, estimated
 
 
 def digest(*facts):
@@ -23,7 +23,7 @@ def digest(*facts):
 
 
 class Made:
-    """The mark beside a file: it is whole, and what it was made from."""
+    """The mark beside an output file: it is complete, and a digest of its inputs."""
 
     def __init__(self, file):
         self.file, self.mark = Path(file), Path(f"{file}.made")
@@ -35,7 +35,7 @@ class Made:
             return False
 
     def begin(self):
-        """Neither half a file nor somebody else's stays: Cython would not write over that."""
+        """Remove the file, which may be incomplete or another user's: Cython would not overwrite that."""
         for file in (self.mark, self.file):
             file.unlink(missing_ok=True)
 
@@ -53,7 +53,7 @@ class Modules:
         self.objects = {}       # {source: the Future of (object, key)}
 
     def build(self, cflags, library):
-        """Make all; cflags: what librdkafka's headers ask for, library: the Future of the Library to link."""
+        """Build all; cflags: for librdkafka's headers, library: the Future of the Library to link."""
         extensions = self.command.extensions
         shared = {source for extension in extensions for source in extension.sources if source.endswith(".c")}
         PROGRESS.expect("Cython", len(extensions), CYTHON)
@@ -65,7 +65,7 @@ class Modules:
                 sources = [self.c_of(extension), *extension.sources[1:]]
                 made.append([self.object_of(extension, source, cflags) for source in sources])
                 if library.done():
-                    library.result()    # raises, where it failed
+                    library.result()    # raises if it failed
             linked = [self.pool.submit(self.link, extension, objects, library)
                       for extension, objects in zip(extensions, made, strict=True)]
             for future in concurrent.futures.as_completed([*linked, library]):
@@ -77,7 +77,7 @@ class Modules:
             self.pool.shutdown(cancel_futures=True)
 
     def c_of(self, extension):
-        """Cython's C of a module: anew where its source is younger, another Cython has made it, or it is not whole."""
+        """Cython's C of a module: anew if its source is newer, Cython's version differs, or the file is incomplete."""
         source = extension.sources[0]
         made = Made(Path("build", source).with_suffix(".c"))
         force = self.command.force or not made.is_from(self.key_of_c(made.file))
@@ -90,7 +90,7 @@ class Modules:
         return str(made.file)
 
     def key_of_c(self, file):
-        """With all of it: Cython goes by times, and may be interrupted while it writes over one that was right."""
+        """Includes the content: Cython goes by times, and may be interrupted while it overwrites a good file."""
         return digest(cython_version, sorted(self.directives.items()), file.read_bytes() if file.exists() else "")
 
     def object_of(self, extension, source, cflags):
@@ -100,7 +100,7 @@ class Modules:
 
     def compile(self, extension, source, cflags):
         if build_tools.HALTED.is_set():
-            raise build_tools.BuildError("stopped, as another part of the build has failed")
+            raise build_tools.BuildError("stopped because another part of the build failed")
         level = "-O2" if source.startswith("csrc") else extension.level
         arguments = [level, *extension.extra_compile_args, *cflags]
         (name,) = self.compiler.object_filenames([source], output_dir=self.command.build_temp)
@@ -137,11 +137,11 @@ class Modules:
 
 
 def source_only(extension):
-    """The module without its C files, which Cython would look at each time."""
+    """The module without its C files, which Cython would check each time."""
     return type(extension)(extension.name, extension.sources[:1], include_dirs=extension.include_dirs)
 
 
 def folder_key(flag):
-    """What librdkafka's headers say: a flag only names their folder."""
+    """A digest of librdkafka's headers: the flag only names their folder."""
     folder = Path(flag[2:], "librdkafka")
     return digest(*(file.read_bytes() for file in sorted(folder.glob("*.h")))) if flag.startswith("-I") else flag

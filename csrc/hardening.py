@@ -1,4 +1,4 @@
-"""The flags that harden what we compile: librdkafka, what it stands on, the extension modules.
+"""Hardening flags for everything that we compile: librdkafka, its dependencies, the extension modules.
 
 Read by setup.py and by the builds in this folder; tests/wheel reads their effect off the built wheel.
 """
@@ -7,7 +7,7 @@ import sys
 
 
 def compile_flags():
-    """Checked library calls, stack canaries and probes, and jumps only to where jumps may go."""
+    """Checked library calls, stack canaries and probes, control-flow protection."""
     flags = ["-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=3", "-fstack-protector-strong"]
     if sys.platform.startswith("linux"):
         flags += ["-fstack-clash-protection"]
@@ -17,5 +17,5 @@ def compile_flags():
 
 
 def link_flags():
-    """All symbols bound at the start and read-only from then on; no stack that can be run."""
+    """Symbols bound at load time and then read-only; no executable stack."""
     return ["-Wl,-z,relro,-z,now,-z,noexecstack"] if sys.platform.startswith("linux") else []

@@ -1,6 +1,6 @@
-"""The build backend: setuptools', plus what only the machine at hand can tell: which librdkafka, and with what tools.
+"""The build backend: setuptools' own, plus the choice of librdkafka and of the tools on this machine.
 
-Used by pip and build (pyproject.toml) and by setup.py. Decides where files go; how librdkafka is had is not its matter.
+Used by pip and build (pyproject.toml) and by setup.py. Decides where files go; build_librdkafka provides librdkafka.
 """
 import concurrent.futures
 import contextlib
@@ -30,7 +30,7 @@ from setuptools.command.build_ext import build_ext as setuptools_build_ext
 
 
 def hook(function):
-    """A hook that has its folder for itself and may write there, or works on a copy where it may not."""
+    """A hook that locks its folder, or works on a copy if the folder is not writable."""
     @functools.wraps(function)
     def wrapped(*arguments, **keywords):
         arguments = [os.path.abspath(argument) if isinstance(argument, str) else argument for argument in arguments]
@@ -44,16 +44,16 @@ def hook(function):
 
 @contextlib.contextmanager
 def writable_place(editable):
-    """A build writes beside the sources. They may be on a disk that is read-only, or hold what another user built."""
+    """A writable source folder: a build writes beside the sources, which may be read-only or another user's."""
     here = Path.cwd()
     if all(os.access(path, os.W_OK) for path in (here, *here.glob("build"), *here.glob("build/*"),
                                                  *here.glob("kafkapp.egg-info"), *here.glob("kafkapp.egg-info/*"))):
         yield
         return
     if editable:
-        raise build_tools.BuildError(f"{here} or its build folder cannot be written, and an editable installation "
-                                     "builds there")
-    build_tools.say(f"{here} or its build folder cannot be written: building in a copy")
+        raise build_tools.BuildError(f"{here} or its build folder is not writable, and an editable installation builds "
+                                     "there: make it writable, or install without -e")
+    build_tools.say(f"{here} or its build folder is not writable: building in a copy")
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "kafkapp")
         shutil.copytree(here, copy, ignore=shutil.ignore_patterns(
@@ -85,13 +85,13 @@ def get_requires_for_build_editable(config_settings=None):
 
 
 def npm_client():
-    """The npm client as a Python package, where librdkafka has to come from npm and there is no client."""
+    """The npm client as a Python package, if librdkafka must come from npm and there is no client."""
     return [node_client.REQUIREMENT] if build_librdkafka.needs_npm() else []
 
 
 @hook
 def build_sdist(sdist_directory, config_settings=None):
-    """Setuptools' archive without what git does not track, and the same bytes each time under SOURCE_DATE_EPOCH."""
+    """setuptools' archive without untracked files; reproducible under SOURCE_DATE_EPOCH."""
     name = build_meta.build_sdist(sdist_directory, config_settings)
     file = Path(sdist_directory, name)
     with tarfile.open(file) as tar:
@@ -116,7 +116,7 @@ def build_sdist(sdist_directory, config_settings=None):
 
 
 def git_files():
-    """What git tracks here; empty where there is no git or this is no checkout of its own."""
+    """The files that git tracks; empty without git or outside a checkout."""
     try:
         listed = subprocess.run(["git", "ls-files", "-z", "--full-name"], check=False, capture_output=True, text=True)
     except OSError:
@@ -129,7 +129,7 @@ def made_by_setuptools(name):
 
 
 class bdist_wheel(setuptools_bdist_wheel):
-    """Adds the bill of materials and the licences of what is linked in, when that is pinned."""
+    """Adds the bill of materials and the licences of the linked libraries, if those are pinned."""
 
     def write_wheelfile(self, wheelfile_base, *arguments, **keywords):
         super().write_wheelfile(wheelfile_base, *arguments, **keywords)
@@ -145,7 +145,7 @@ class bdist_wheel(setuptools_bdist_wheel):
 
 
 class build_ext(setuptools_build_ext):
-    """Builds the modules against one shared librdkafka, while that is built, and puts it beside them if it is ours."""
+    """Builds the modules in parallel with librdkafka, and puts that beside them if we built it."""
 
     directives = None   # Cython's
     library = None      # the librdkafka that was linked
@@ -169,35 +169,35 @@ class build_ext(setuptools_build_ext):
                 self.place(folder / "kafkapp")
 
     def find_compiler(self):
-        """The one that Python itself was built with need not be here."""
+        """Set CC if the compiler that Python was built with is not installed."""
         found = build_tools.compiler()
         if "CC" not in os.environ and not shutil.which(shlex.split(sysconfig.get_config_var("CC") or "cc")[0]):
             os.environ["CC"] = shlex.join(found)
 
     def compile_flags(self):
-        """No debugging unless it is asked for: it takes a quarter of the time. No warning is an error."""
+        """No debugging symbols unless CFLAGS asks for them: they take a quarter of the time. No warning is an error."""
         debugging = any(word.startswith("-g") for word in build_tools.variable("CFLAGS"))
         return [*hardening.compile_flags(), "-pipe", "-Wno-error", *(["-g0"] if not debugging else [])]
 
     def link_args(self, extension, library):
-        up = "/.." * (extension.name.count(".") - 1)    # to the package's own folder, where librdkafka stands
+        up = "/.." * (extension.name.count(".") - 1)    # to the package's own folder, where librdkafka is
         origin = build_librdkafka.ORIGIN
         flags = [flag.replace(origin, origin + up) for flag in library.ldflags] + hardening.link_flags()
-        if library.licences and not build_librdkafka.MACOS:     # for a wheel: no names of its own
+        if library.licences and not build_librdkafka.MACOS:     # for a wheel: no symbols beyond the exported ones
             flags += ["-Wl,-s", "-Wl,--build-id=none"]
         return flags
 
     def build_extensions(self):
         if os.environ.get("KAFKAPP_LIBRDKAFKA") == "pinned":
-            # Some Pythons add where they themselves were installed to what they link.
+            # Some Pythons add their own installation folder as an rpath.
             self.compiler.linker_so = [flag for flag in self.compiler.linker_so if not flag.startswith("-Wl,-rpath")]
-        import compile_modules  # needs Cython, which a hook that builds nothing does not
+        import compile_modules  # imports Cython, which hooks that build nothing do not need
         cflags, future = self.building
         compile_modules.Modules(self, self.directives).build(cflags, future)
         self.library = future.result()
 
     def place(self, folder):
-        """Whatever an earlier build has put there goes: it may have taken another librdkafka."""
+        """Replaces the files of an earlier build, which may have used another librdkafka."""
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob("librdkafka*"):
             if old.suffix != ".pxd":

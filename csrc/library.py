@@ -1,4 +1,4 @@
-"""A librdkafka to compile and link against: the installed one, or one in a prefix; what it has and what it lacks.
+"""A librdkafka to compile and link against: the installed one, or one in a prefix, with its features.
 
 Used by build_librdkafka, which chooses and builds.
 """
@@ -15,11 +15,11 @@ from pathlib import Path
 import patches
 from build_tools import BuildError, compiler, run, say, variable, words
 
-OLDEST = "2.0.2"    # the oldest installed librdkafka that will do: Debian 12's
+OLDEST = "2.0.2"    # the oldest supported librdkafka: Debian 12's
 MACOS = sys.platform == "darwin"
 SUFFIX, ORIGIN = (".dylib", "@loader_path") if MACOS else (".so", "$ORIGIN")
 
-# builtin.features that our build can lack: what was not found, and the Debian package that brings it.
+# builtin.features that our build may lack: the missing library, and the Debian package that provides it.
 OPTIONAL = {
     "gzip": ("zlib", "zlib1g-dev"),
     "zstd": ("libzstd", "libzstd-dev"),
@@ -35,17 +35,17 @@ OPTIONAL = {
 @dataclasses.dataclass(frozen=True)
 class Library:
     """A librdkafka to compile and link against."""
-    route: str                      # how it was chosen, for people
+    route: str                      # how it was chosen, in words for the user
     version: str
     features: tuple[str, ...]       # its builtin.features
     cflags: tuple[str, ...]
     ldflags: tuple[str, ...]
-    files: tuple[Path, ...] = ()    # what must stand beside the modules that link it
-    licences: tuple[Path, ...] = () # of what is linked into it, where that is pinned: a wheel's library
+    files: tuple[Path, ...] = ()    # to be installed beside the modules that link it
+    licences: tuple[Path, ...] = () # of the libraries linked into it, if pinned: a wheel's
     patched: bool = False           # with csrc/patches
 
     def verdict(self):
-        """What this library has, what it lacks and why, in lines for people."""
+        """What this library has, what it lacks and why, in lines for the user."""
         missing = [name for name in OPTIONAL if name not in self.features]
         how = self.route + (", with kafkapp's patches" if self.patched else "")
         lines = [f"librdkafka {self.version} ({how})", f"features: {', '.join(self.features) or 'unknown'}"]
@@ -63,13 +63,13 @@ class Library:
 # -- the installed one -------------------------------------------------------------------------------------------------
 
 def pkg_config():
-    """The command, with its arguments where PKG_CONFIG has any; None where there is none."""
+    """The pkg-config command, with the arguments from PKG_CONFIG; None if it is not installed."""
     command = variable("PKG_CONFIG", "pkg-config")
     return command if shutil.which(command[0]) else None
 
 
 def have_system():
-    """Whether pkg-config knows of a librdkafka that will do."""
+    """Whether pkg-config knows a supported librdkafka."""
     command = pkg_config()
     try:
         return command is not None and subprocess.run(
@@ -80,13 +80,13 @@ def have_system():
 
 
 def usable_system():
-    """The installed librdkafka, if something can be linked with it; a word to people and None where it is a ruin."""
+    """The installed librdkafka if it can be linked; None, and a message if it is broken."""
     if not have_system():
         return None
     try:
         return from_system()
     except BuildError as error:
-        say(f"the installed librdkafka is passed over: {error}")
+        say(f"the installed librdkafka is skipped: {error}")
         return None
 
 
@@ -109,7 +109,7 @@ def from_system():
 
 
 def check_links(cflags, ldflags):
-    """Its headers and the library itself are there: pkg-config knows the words of a file only."""
+    """Check that headers and library work: pkg-config only repeats the text of a file."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "links.c")
         file.write_text("#include <librdkafka/rdkafka.h>\n#include <librdkafka/rdkafka_mock.h>\n"
@@ -123,7 +123,7 @@ def check_links(cflags, ldflags):
 
 
 def rpath(folder):
-    """The linker's options: a comma would divide what stands behind -Wl."""
+    """The linker's options; a folder with a comma cannot follow -Wl."""
     return (f"-Wl,-rpath,{folder}",) if "," not in str(folder) else ("-Xlinker", "-rpath", "-Xlinker", str(folder))
 
 
@@ -159,7 +159,7 @@ def version_of(header):
 
 
 def features_of(*libraries):
-    """builtin.features of the first that can be loaded; empty when none can be here, as in a cross-build."""
+    """builtin.features of the first that can be loaded; empty if none can, as in a cross-build."""
     for library in libraries:
         with contextlib.suppress(OSError):
             return ask_features(ctypes.CDLL(str(library)))

@@ -1,6 +1,6 @@
 """Makefile.config, which librdkafka's configure writes: {name: value}, as make would have them.
 
-Knows nothing else of ours.
+Imports nothing of ours.
 """
 import re
 
@@ -9,7 +9,7 @@ REFERENCE = re.compile(r"\$(?:\((\w+)\)|\{(\w+)\}|(\$))")
 
 
 def parse(text):
-    """Every value stands on its own line, which ends where a line ends, be it empty; one may be added to another."""
+    """Parses one assignment a line; a value may be empty, continued by a backslash, or appended by +=."""
     values = {}
     for line in re.sub(r"[ \t]*\\\r?\n[ \t]*", " ", text).splitlines():
         if line.lstrip().startswith("#") or not (match := ASSIGNMENT.fullmatch(line)):
@@ -23,7 +23,7 @@ def parse(text):
 
 
 def expand(value, values, within):
-    """A value with those that it names; one that names itself, or nobody, is nothing."""
+    """A value with its references expanded; a reference to itself or to an unknown variable is empty."""
     def named(match):
         name = match[1] or match[2]
         if match[3]:

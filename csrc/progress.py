@@ -1,8 +1,8 @@
-"""How far the build is: a line at a time on standard error, and one that is written over on a terminal that hides it.
+"""Progress of the build: lines on standard error, and one line that is overwritten on a terminal where pip hides those.
 
-pip shows nothing of what a build says and waits with `Building wheel ... -` at the end of a line: that line is written
-over, and pip's next sign comes behind ours. Only where somebody looks: pip's own output is that terminal, pip was not
-asked to be verbose, and this is not CI; everywhere else the lines are enough. Knows nothing else of ours.
+pip shows no output of a build and leaves the cursor behind `Building wheel ... -`: that line is overwritten, and pip's
+next sign follows ours. Only if pip's own output is that terminal, pip was not asked to be verbose, and this is not CI;
+everywhere else the lines are enough. Imports nothing of ours.
 """
 import os
 import re
@@ -14,12 +14,12 @@ MOST_OFTEN = 0.2    # seconds
 
 
 class Progress:
-    """Counts steps of several kinds, each of which takes its share of the time."""
+    """Counts steps of several kinds, weighted by the time that each takes."""
 
     def __init__(self):
         self.lock = threading.Lock()
         self.kinds = {}         # {name: [done, of, seconds each]}
-        self.best = 0.0         # the part that is done, as it was told
+        self.best = 0.0         # the part that is done, as last reported
         self.shown = 0.0
         self.terminal = None
         self.width = 80
@@ -50,7 +50,7 @@ class Progress:
         return f"{int(100 * part)} % built: {counts}"
 
     def show(self, text):
-        """Over the line that is there; a blank stands where pip's next sign will be taken back."""
+        """Overwrite the current line; the last blank is where pip erases its next sign."""
         if foreground(self.terminal):
             write(self.terminal, "\r\x1b[K" + text[:self.width - 4] + "  ")
 
@@ -59,7 +59,7 @@ PROGRESS = Progress()
 
 
 def begin():
-    """Find the terminal on which somebody waits and sees nothing."""
+    """Find the terminal on which pip hides our output."""
     if PROGRESS.terminal is None and (terminal := hidden_terminal()) is not None:
         PROGRESS.terminal = terminal
         try:
@@ -86,7 +86,7 @@ def hidden_terminal():
 
 
 def quiet_parent():
-    """Whether the program that started this one shows what we say anyway, or writes to no terminal."""
+    """Whether the parent process shows our output itself, or writes to no terminal."""
     parent = f"/proc/{os.getppid()}"
     try:
         with open(f"{parent}/cmdline", "rb") as file:
@@ -94,7 +94,7 @@ def quiet_parent():
         if any(re.fullmatch(rb"--verbose|-\w*v\w*", word) for word in arguments):
             return True
         output = os.open(f"{parent}/fd/1", os.O_WRONLY | os.O_NOCTTY)
-    except OSError:     # no /proc: whoever has a terminal may look at it
+    except OSError:     # no /proc: assume that the terminal is visible
         return False
     try:
         return not os.isatty(output)
@@ -103,7 +103,7 @@ def quiet_parent():
 
 
 def foreground(terminal):
-    """A job in the background would be stopped for writing."""
+    """Whether we may write: a background job would be stopped."""
     try:
         return os.tcgetpgrp(terminal) == os.getpgrp()
     except OSError:

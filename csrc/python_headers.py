@@ -1,4 +1,4 @@
-"""Python.h for a Python that came without it, as Debian's does: the package that holds it, unpacked beside the build.
+"""Python.h for a Python without it, as Debian's: the package that holds it, unpacked beside the build.
 
 Used by the build of the package only. Needs apt-get, as Debian has it, and no rights: nothing is installed.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def include_dirs(build="build"):
-    """The folders to add to the compiler's search: none when this Python has its headers."""
+    """The include folders to add: none if this Python has its headers."""
     if (Path(sysconfig.get_path("include", vars=_base())) / "Python.h").exists():
         return []
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -29,7 +29,7 @@ def include_dirs(build="build"):
 
 
 def _base():
-    """Where the Python behind a virtual environment stands: its headers are there, if anywhere."""
+    """The prefix of the Python behind a virtual environment: its headers are there, if anywhere."""
     return {"base": sys.base_prefix, "installed_base": sys.base_prefix}
 
 

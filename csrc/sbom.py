@@ -9,7 +9,7 @@ from native_table import LIBRDKAFKA, PARTS, WITHIN_LIBRDKAFKA
 
 
 def component(part, used):
-    """One library, with the source that it was built from and its checksum; where that is not known, its archive."""
+    """One library, with the source that it was built from and its checksum; if that is not known, its archive."""
     version = {"version": part.version} if part.version else {}
     cpe = {"cpe": f"cpe:2.3:a:{part.cpe}:{part.version or '*'}:*:*:*:*:*:*:*"} if part.cpe else {}
     licence = {"name": "curl"} if part.licence == "curl" else {"id": part.licence}
@@ -28,7 +28,7 @@ def component(part, used):
 
 
 def address(source):
-    """Where a source can be had, as one address."""
+    """The address of a source."""
     name = source.name.replace("@", "%40", 1) if source.name.startswith("@") else source.name.split("/")[0]
     return {"archive": source.name, "npm": f"pkg:npm/{name}",
             "debian": f"pkg:deb/debian/{name}?arch=source"}[source.kind]

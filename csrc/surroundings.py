@@ -1,4 +1,4 @@
-"""What librdkafka's configure is shown of the machine that it looks at: a compiler, its flags, an environment.
+"""The environment of librdkafka's configure: a compiler, its flags, environment variables.
 
 Used by build_librdkafka. Knows no part and no release.
 """
@@ -10,14 +10,14 @@ from build_tools import variable
 from library import MACOS
 
 FRAMEWORKS = ["-framework", "CoreFoundation", "-framework", "SystemConfiguration"] if MACOS else []     # curl's
-# The parts' OpenSSL knows one folder of certificates; librdkafka, where it is told so, those of every system.
+# The parts' OpenSSL knows one folder of certificates; this makes librdkafka search those of every system.
 STATIC = ["-DWITH_STATIC_LIB_libcrypto=1"]
-# What would change configure's mind: flags, which its compiler knows already, and what make, bash and mklove heed.
+# Variables that would change configure's result: flags, which its compiler has already, and make's, bash's, mklove's.
 NOT_CONFIGURE_S = {"CFLAGS", "CPPFLAGS", "CXXFLAGS", "LDFLAGS", "ARFLAGS", "LIBS", "MBITS", "BASH_ENV", "ENV", "CDPATH",
                    "POSIXLY_CORRECT", "MAKEFLAGS", "prefix", "libdir"}
 
-# configure divides what it is given at blanks, whatever stands around them. So it gets a compiler of three words that
-# knows the rest, and puts together again what a backslash, which pkg-config writes, holds together.
+# configure splits its variables at blanks, quoted or not. So it gets a compiler of two words that adds the flags
+# itself, and joins words again whose blank pkg-config has escaped with a backslash.
 WRAPPER = """#!/bin/sh
 joined=
 for word in "$@"; do
@@ -32,9 +32,9 @@ exec {before} "$@" {after}
 
 
 def own_flags(compiler, parts=None):
-    """The compiler with its flags, in front and behind: the environment's, as configure must have them, and the parts'.
+    """The compiler with its flags, in front and behind: the environment's and the parts'.
 
-    Warnings are left out: configure takes every one for a refusal, and librdkafka's are not ours.
+    Warnings are left out: configure treats every one as a failed check, and librdkafka's are not ours.
     """
     def flags(*names):
         return [word for name in names for word in variable(name) if not re.match(r"-W(?![lpa],)", word)]

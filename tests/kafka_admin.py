@@ -97,18 +97,18 @@ class ClusterAdmin:
             topic = NewTopic(name, num_partitions=len(assignment), replica_assignment=assignment, config=config or {})
         else:
             topic = NewTopic(name, partitions, replicas or self.replica_count(), config=config or {})
-        self._settle(lambda: self.admin.create_topics([topic], operation_timeout=timeout)[name], timeout, "EXISTS")
+        self._retry(lambda: self.admin.create_topics([topic], operation_timeout=timeout)[name], timeout, "EXISTS")
         self.wait_in_sync(name, timeout=timeout)
         return name
 
     def delete_topic(self, name, timeout=30):
         # Of a topic that was there "unknown" says that it is gone: the client, too, asks again when an answer is lost.
         known = name in self.metadata(timeout=timeout).topics
-        self._settle(lambda: self.admin.delete_topics([name], operation_timeout=timeout)[name], timeout, "UNKNOWN", known)
+        self._retry(lambda: self.admin.delete_topics([name], operation_timeout=timeout)[name], timeout, "UNKNOWN", known)
 
     def add_partitions(self, name, total, timeout=30):
         request = NewPartitions(name, total)
-        self._settle(lambda: self.admin.create_partitions([request], operation_timeout=timeout)[name], timeout, None)
+        self._retry(lambda: self.admin.create_partitions([request], operation_timeout=timeout)[name], timeout, None)
         everywhere = [total] * max(1, sum(node.running for node in self.nodes.values()))
         wait_until(
             lambda: [len(view.topics.get(name, ())) for view in self.views(name)] == everywhere,
@@ -117,7 +117,7 @@ class ClusterAdmin:
         )
         self.wait_in_sync(name, timeout=timeout)
 
-    def _settle(self, request, timeout, already_done, at_first=False):
+    def _retry(self, request, timeout, already_done, at_first=False):
         # A cluster that has just lost its controller or a broker refuses for a moment; asked again, the work may prove
         # done already by the attempt that was not answered.
         deadline = time.monotonic() + timeout

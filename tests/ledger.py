@@ -198,8 +198,8 @@ class Ledger:
                 lost.append(identity)
             if NOT_PERSISTED in kinds and found:
                 contradicted.append((*identity, *found[0]))
-            told = [(p, o) for kind, p, o, _ in said if kind == DELIVERED and o is not None]
-            contradicted.extend((*identity, *place) for place in told if found and place not in found)
+            reported = [(p, o) for kind, p, o, _ in said if kind == DELIVERED and o is not None]
+            contradicted.extend((*identity, *place) for place in reported if found and place not in found)
         final = [said[-1][0] for said in outcomes.values() if said]
         return Verdict(
             sent=len(outcomes),

@@ -39,7 +39,7 @@ class Sender:
         self.fatal = False
         self._progress = threading.Condition()
 
-    def _settled(self, identity, kind, partition=None, offset=None, code=0):
+    def _completed(self, identity, kind, partition=None, offset=None, code=0):
         if kind is None:
             self.ledger.delivered(identity, partition, offset)
         else:
@@ -92,10 +92,10 @@ class KafkappSender(Sender):
 
         def callback(metadata, error):
             if error is None:
-                self._settled(identity, None, metadata.partition, metadata.offset)
+                self._completed(identity, None, metadata.partition, metadata.offset)
             else:
                 never = metadata.persisted_status == self._kafkapp.PersistedStatus.Not
-                self._settled(identity, NOT_PERSISTED if never else UNKNOWN, code=int(error.code))
+                self._completed(identity, NOT_PERSISTED if never else UNKNOWN, code=int(error.code))
 
         record = self._kafkapp.ProducerRecord(topic, partition, None, payload)
         try:
@@ -126,9 +126,9 @@ class ConfluentSender(Sender):
 
         def on_delivery(error, message):
             if error is None:
-                self._settled(identity, None, message.partition(), message.offset())
+                self._completed(identity, None, message.partition(), message.offset())
             else:
-                self._settled(identity, UNKNOWN, code=error.code())
+                self._completed(identity, UNKNOWN, code=error.code())
 
         try:
             self.producer.produce(

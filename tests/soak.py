@@ -204,7 +204,7 @@ class Soak:
             self.recoveries[name].append(arrived(self.sending, time.monotonic()))
             self.injected[name] += 1
             self.sending.stop.wait(max(0, min(round_end, start + self.options.every) - time.monotonic()))
-        self.world.settle()
+        self.world.undo()
         arrived(self.sending, time.monotonic())
         self.sending.end()
         producer.flush(60)

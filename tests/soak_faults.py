@@ -35,8 +35,8 @@ class Embedded:
     def __exit__(self, *failure):
         self.cluster.__exit__(*failure)
 
-    def settle(self):
-        """Errors that no request has met are taken back."""
+    def undo(self):
+        """Clear the errors that no request has met."""
         self.cluster.clear_request_errors("Produce")
 
     def push(self, count, *names):
@@ -119,7 +119,7 @@ class Real:
         self.proxies.__exit__(*failure)
         self.cluster.stop()
 
-    def settle(self):
+    def undo(self):
         self.proxies.clear()
         self.cluster.heal()
 

@@ -258,8 +258,8 @@ def test_the_future_goes_where_asyncios_own_go(broker, topic):
 
 def test_exceptions_that_nobody_handles_go_to_the_loop(broker, topic):
     async def go():
-        told = []
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+        contexts = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: contexts.append(context))
         async with KafkaProducer(properties(broker)) as producer:
             future = producer.send(ProducerRecord(topic, 0, None, b"v"))
             seen = []
@@ -267,17 +267,17 @@ def test_exceptions_that_nobody_handles_go_to_the_loop(broker, topic):
             future.add_done_callback(seen.append)
             await future
             await asyncio.sleep(0)
-            assert [type(context["exception"]) for context in told] == [ZeroDivisionError] and seen == [future]
-            told.clear()
+            assert [type(context["exception"]) for context in contexts] == [ZeroDivisionError] and seen == [future]
+            contexts.clear()
             producer.send(ProducerRecord("", 0, None, b"v"))            # dropped
             gc.collect()
-            assert [context["exception"].error.code for context in told] == [ErrorCode.RD_KAFKA_RESP_ERR__INVALID_ARG]
-            told.clear()
+            assert [context["exception"].error.code for context in contexts] == [ErrorCode.RD_KAFKA_RESP_ERR__INVALID_ARG]
+            contexts.clear()
             seen = producer.send(ProducerRecord("", 0, None, b"v"))
             assert isinstance(seen.exception(), ValueError)
             del seen
             gc.collect()
-            assert told == []
+            assert contexts == []
 
     run_in_loop(go())
 

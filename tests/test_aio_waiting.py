@@ -149,8 +149,8 @@ def test_cancelled_after_some_turns_of_the_loop(cluster, topic, call, steps):
         await CALLS[call](producer, topic)
 
     async def go():
-        told, tasks = [], asyncio.all_tasks()
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+        contexts, tasks = [], asyncio.all_tasks()
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: contexts.append(context))
         producer = KafkaProducer(properties(cluster, linger_ms=20))
         futures = [producer.send(ProducerRecord(topic, 0, value=b"v")) for _ in range(10)]
         task = asyncio.ensure_future(wait(producer))
@@ -165,7 +165,7 @@ def test_cancelled_after_some_turns_of_the_loop(cluster, topic, call, steps):
         assert [future.exception() for future in futures] == [None] * len(futures)
         del task
         gc.collect()
-        assert told == [] and asyncio.all_tasks() == tasks
+        assert contexts == [] and asyncio.all_tasks() == tasks
 
     run_in_loop(go())
 
@@ -219,8 +219,8 @@ def test_a_close_that_fails_raises_in_its_awaiter_only(broker, monkeypatch):
     monkeypatch.setattr(aio, "_run", fail)
 
     async def go():
-        told = []
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+        contexts = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: contexts.append(context))
         producer = KafkaProducer(properties(broker))
         task = asyncio.ensure_future(producer.close())
         await asyncio.sleep(0.1)
@@ -231,7 +231,7 @@ def test_a_close_that_fails_raises_in_its_awaiter_only(broker, monkeypatch):
         with pytest.raises(LookupError):
             await KafkaProducer(properties(broker)).close()
         gc.collect()
-        return told
+        return contexts
 
     assert run_in_loop(go()) == []
 
@@ -253,15 +253,15 @@ def test_a_close_that_has_less_time_than_the_one_under_way(cluster, topic):
 
 def test_a_metadata_request_that_is_cancelled_fails_in_silence():
     async def go():
-        told = []
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+        contexts = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: contexts.append(context))
         producer = KafkaProducer(properties(NOWHERE, QUIET))
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(producer.fetch_broker_metadata("t", 0.3), 0.05)
         await asyncio.sleep(0.5)
         await producer.close(0)
         gc.collect()
-        return told
+        return contexts
 
     assert run_in_loop(go()) == []
 

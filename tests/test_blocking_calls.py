@@ -141,10 +141,10 @@ if not interrupts:
     calls["Auto"]["__del__"] = lambda producer: producer._drop()
 
 def attempt(name, call):
-    producer, told = make(), []
+    producer, reported = make(), []
 
     def interrupt():
-        told.append(time.monotonic())
+        reported.append(time.monotonic())
         os.kill(os.getpid(), signal.SIGINT)
 
     timer = threading.Timer(timeout, interrupt)
@@ -166,8 +166,8 @@ def attempt(name, call):
     gc.set_threshold(700, 10, 10)
     if not interrupts:
         took[name] = ended[0] - begin
-    elif told and told[0] < ended[0]:
-        took[name] = ended[0] - told[0]
+    elif reported and reported[0] < ended[0]:
+        took[name] = ended[0] - reported[0]
 
 if situation == "a thread holds the locks of logging":
     handler, held = logging.StreamHandler(open(os.devnull, "w")), threading.Event()

@@ -27,27 +27,27 @@ def test_a_build_with_our_patches_keeps_them():
 ], ids=["of all", "of one", "of both"])
 @pytest.mark.parametrize("kind", ["Auto", "Manual", "sync"])
 def test_a_refusal_has_the_brokers_words_or_the_codes(kind, said):
-    told = []
+    outcomes = []
     with ScriptedBroker(lambda asked: said) as broker, make(kind, broker) as producer:
         for _ in range(ROUNDS):
             if kind == "sync":
                 with pytest.raises(KafkaException) as caught:
                     producer.send(ProducerRecord("t", 0, value=b"v"))
-                told.append(caught.value.error)
+                outcomes.append(caught.value.error)
             else:
-                producer.send(ProducerRecord("t", 0, value=b"v"), lambda metadata, error: told.append(error))
+                producer.send(ProducerRecord("t", 0, value=b"v"), lambda metadata, error: outcomes.append(error))
                 producer.flush(20)
-    assert [error.code for error in told] == [INVALID_RECORD] * ROUNDS
-    assert [error.message for error in told] == [WORDS if keeps_words() else CODE] * ROUNDS
+    assert [error.code for error in outcomes] == [INVALID_RECORD] * ROUNDS
+    assert [error.message for error in outcomes] == [WORDS if keeps_words() else CODE] * ROUNDS
 
 
 @pytest.mark.parametrize("words", ["", None, "ein Wort mit Umlauten: äöü €", "x" * 30_000], ids=["empty", "none", "letters", "long"])
 def test_words_of_any_kind(words):
-    told = Reports()
+    outcomes = Reports()
     with ScriptedBroker(lambda asked: answer(INVALID_RECORD, words=words)) as broker, make("Auto", broker) as producer:
-        producer.send(ProducerRecord("t", 0, value=b"v"), told)
+        producer.send(ProducerRecord("t", 0, value=b"v"), outcomes)
         producer.flush(20)
-    assert told.calls[0][1].message == (words if words and keeps_words() else CODE)
+    assert outcomes.calls[0][1].message == (words if words and keeps_words() else CODE)
 
 
 @pytest.mark.skipif(LIBRDKAFKA < (2, 4), reason="before 2.4.0 librdkafka reads no errors of single records")
@@ -55,14 +55,14 @@ def test_words_of_any_kind(words):
     {0: "zero", 3: "three"}, {1: "one", 2: None, 4: "four"}, {2: None, 3: "three"}, {0: "same", 1: "same", 2: "same", 3: "same", 4: "same"},
 ], ids=str)
 def test_each_record_has_its_own_words(said):
-    told = Reports()
+    outcomes = Reports()
     step = answer(INVALID_RECORD, errors=tuple(said.items()), words="not of any")
     with ScriptedBroker(lambda asked: step) as broker, make("Auto", broker, HELD) as producer:
         producer.fetch_broker_metadata("t")
         for number in range(5):
-            producer.send(ProducerRecord("t", 0, value=b"v", id=number), told)
+            producer.send(ProducerRecord("t", 0, value=b"v", id=number), outcomes)
         producer.flush(20)
-    found = {metadata.record_id: error.message for metadata, error in told.calls}
+    found = {metadata.record_id: error.message for metadata, error in outcomes.calls}
     if keeps_words():
         assert found == {number: said.get(number, OTHERS) or CODE for number in range(5)}
     else:

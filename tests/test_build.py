@@ -40,9 +40,9 @@ def package_folder():
 def test_the_version_stands_once():
     version = re.compile(rf"(?<![\d.]){re.escape(PROJECT['version'])}(?![\d.])")
     files = [ROOT / "setup.py", *(ROOT / "kafkapp").rglob("*.py*"), *(ROOT / "csrc").glob("*.*")]
-    told = [file.name for file in files if file.suffix in (".py", ".pyi", ".pyx", ".pxd", ".c", ".h")
+    listed = [file.name for file in files if file.suffix in (".py", ".pyi", ".pyx", ".pxd", ".c", ".h")
             and version.search(file.read_text())]
-    assert told == []
+    assert listed == []
 
 
 def test_the_quick_start_is_two_commands_that_ci_runs_to_the_letter():
@@ -89,9 +89,9 @@ def test_all_modules_share_one_librdkafka_and_ours_stands_in_the_package():
     if (folder / "librdkafka.txt").exists():
         library = ctypes.CDLL(loaded.pop())
         library.rd_kafka_version_str.restype = ctypes.c_char_p
-        told = (folder / "librdkafka.txt").read_text()
-        assert told.startswith(f"librdkafka {library.rd_kafka_version_str().decode()} (")
-        assert ("(built here" in told) == bool(ours)
+        listed = (folder / "librdkafka.txt").read_text()
+        assert listed.startswith(f"librdkafka {library.rd_kafka_version_str().decode()} (")
+        assert ("(built here" in listed) == bool(ours)
 
 
 def test_the_source_archive_builds_without_git_and_holds_no_binaries(tmp_path):
@@ -204,6 +204,6 @@ def test_a_librdkafka_that_is_too_old_is_refused(builder, tmp_path, monkeypatch)
 
 def test_the_verdict_names_what_is_missing_and_the_package_that_brings_it(builder, tmp_path):
     library = builder.Library("built here", "2.15.1", ("snappy", "gzip", "zstd", "http"), (), (), (tmp_path,))
-    told = library.verdict()
-    assert "missing: ssl (OpenSSL" in told and "missing: gzip" not in told
-    assert "apt-get install libcurl4-openssl-dev libsasl2-dev libssl-dev," in told
+    listed = library.verdict()
+    assert "missing: ssl (OpenSSL" in listed and "missing: gzip" not in listed
+    assert "apt-get install libcurl4-openssl-dev libsasl2-dev libssl-dev," in listed

@@ -153,13 +153,13 @@ def test_a_download_that_breaks_off_goes_on_where_it_did(builder, served, tmp_pa
 
 @pytest.mark.parametrize(("step", "why"), [
     ("half", "broke off"), ("half_chunked", "broke off"), ("half_without_a_length", "broke off: its end is missing"),
-    ("page", "gave something else in its place"), ("nothing", "gave something else in its place, as a proxy does, or nothing"),
+    ("page", "returned something else"), ("nothing", "returned something else, as a proxy may, or nothing"),
     ("missing", "cannot be reached .HTTP Error 404"), ("refused", "cannot be reached .HTTP Error 407"),
     ("dropped", "cannot be reached"), ("nonsense", "cannot be reached"),
 ])
 def test_what_is_not_to_be_had_is_not_called_tampered_with_and_the_next_source_is_asked(builder, served, tmp_path, monkeypatch, step, why):
     served(step)
-    with pytest.raises(builder.BuildError, match=f"(?s)neither installed nor to be had.*{why}.*npm.*or install librdkafka itself"):
+    with pytest.raises(builder.BuildError, match=f"(?s)not installed and could not be fetched.*{why}.*npm.*or install librdkafka itself"):
         builder.fetch(tmp_path / "build")
     assert names(tmp_path / "build") == []
     served("whole")
@@ -196,8 +196,8 @@ def test_what_one_source_gave_is_enough_for_the_next_build(builder, served, tmp_
 
 @pytest.mark.parametrize(("client", "why"), [
     ("import sys; sys.exit('no network')", "no network"),
-    ("pass", "npm has packed nothing"),
-    ("import time; time.sleep(60)", "was not done in 1 seconds"),
+    ("pass", "npm pack wrote no archive"),
+    ("import time; time.sleep(60)", "did not finish within 1 seconds"),
 ])
 def test_an_npm_client_that_brings_nothing_is_unreachable(builder, tmp_path, monkeypatch, client, why):
     monkeypatch.setattr(builder, "npm_command", lambda: [sys.executable, "-c", client])
@@ -263,8 +263,8 @@ def test_a_damaged_archive_is_not_unpacked_half(builder, tmp_path, monkeypatch):
 
 
 def test_the_script_says_in_one_line_what_it_could_not_do(tmp_path):
-    told = subprocess.run([sys.executable, build_scripts.FOLDER / "build_librdkafka.py", "--build", tmp_path / "build"], text=True,
+    result = subprocess.run([sys.executable, build_scripts.FOLDER / "build_librdkafka.py", "--build", tmp_path / "build"], text=True,
                           capture_output=True, check=False, env={"CC": "no-such-compiler", "PATH": "/usr/bin:/bin"})
-    assert (told.returncode, told.stdout) == (1, "")
-    assert told.stderr == ("kafkapp: no-such-compiler is needed to build kafkapp and is missing "
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == ("kafkapp: no-such-compiler is needed to build kafkapp and is missing "
                            "(Debian: apt-get install gcc libc6-dev)\n")

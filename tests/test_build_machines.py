@@ -163,8 +163,8 @@ def test_a_makefile_config_without_any_line_is_one_that_found_nothing(small):
 def test_configures_compiler_puts_together_what_a_backslash_holds_together(load, tmp_path):
     text = load("surroundings").wrapper(["printf", "[%s]"], ["-L/a b"])
     script(tmp_path / "compiler.sh", text.partition("\n")[2])
-    told = subprocess.run(["sh", tmp_path / "compiler.sh", "-I/opt/my\\", "libs\\", "x", "-c", "", "y"], text=True, capture_output=True, check=True)
-    assert told.stdout == "[-I/opt/my libs x][-c][][y][-L/a b]"
+    result = subprocess.run(["sh", tmp_path / "compiler.sh", "-I/opt/my\\", "libs\\", "x", "-c", "", "y"], text=True, capture_output=True, check=True)
+    assert result.stdout == "[-I/opt/my libs x][-c][][y][-L/a b]"
 
 
 def test_other_flags_are_another_library_and_an_interrupted_one_is_made_again(small, builder, tmp_path, monkeypatch):
@@ -190,9 +190,9 @@ def test_other_flags_are_another_library_and_an_interrupted_one_is_made_again(sm
 @pytest.mark.parametrize(("command", "why"), [
     ("no-such-compiler", "^no-such-compiler is needed to build kafkapp and is missing .Debian: apt-get install gcc libc6-dev.$"),
     ("'unbalanced", "^the environment variable CC cannot be read .No closing quotation."),
-    ("false", "^false makes no program .*apt-get install gcc libc6-dev"),
+    ("false", "^false cannot compile a small C program.*apt-get install gcc libc6-dev"),
     ("{}/folder", "is needed to build kafkapp and is missing"),
-    ("gcc --no-such-option", "^gcc --no-such-option makes no program(?s:.*)unrecognized"),
+    ("gcc --no-such-option", "^gcc --no-such-option cannot compile a small C program(?s:.*)unrecognized"),
 ])
 def test_a_broken_compiler_is_reported_before_anything_is_built(load, tmp_path, monkeypatch, command, why):
     (tmp_path / "folder").mkdir()
@@ -249,7 +249,7 @@ def test_what_pkg_config_says_is_read_by_a_shells_rules(builder, installed, monk
 def test_an_installed_one_that_is_broken_is_skipped_or_reported(load, builder, installed, monkeypatch, capfd, keywords):
     installed(**keywords)
     assert load("library").usable_system() is None
-    assert "the installed librdkafka is passed over: " in capfd.readouterr().err
+    assert "the installed librdkafka is skipped: " in capfd.readouterr().err
     monkeypatch.setenv("KAFKAPP_LIBRDKAFKA", "system")
     with pytest.raises(builder.BuildError, match="apt-get install --reinstall librdkafka-dev|cannot be read"):
         builder.locate()

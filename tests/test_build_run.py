@@ -29,7 +29,7 @@ def test_a_second_build_in_a_folder_waits_and_says_so(load, tmp_path):
     with load("build_tools").lock(tmp_path), load("build_tools").lock(tmp_path):    # the same process may again
         other = subprocess.Popen([sys.executable, "-c", code, tmp_path], env=environment, text=True, stdout=subprocess.PIPE,
                                  stderr=subprocess.PIPE)
-        assert "another build is at work in" in other.stderr.readline()
+        assert "another build is running in" in other.stderr.readline()
         assert select.select([other.stdout], [], [], 0.2)[0] == []
     assert other.communicate(timeout=60) == ("built\n", "")
     assert list(tmp_path.iterdir()) == []
@@ -48,15 +48,15 @@ def test_temporary_files_go_where_there_is_room(load, tmp_path, monkeypatch):
     assert tools.tempfile.gettempdir() == str(tmp_path / "build" / "tmp")
 
 
-@pytest.mark.parametrize(("error", "told"), [
+@pytest.mark.parametrize(("error", "expected"), [
     (OSError(28, "No space left on device", "build/x"), "kafkapp: build/x: No space left on device"),
     (PermissionError(13, "Permission denied", "build"), "kafkapp: build: Permission denied"),
     (OSError("plain"), "kafkapp: plain"),
 ])
-def test_what_a_machine_has_in_the_way_is_one_line(load, error, told):
+def test_what_a_machine_has_in_the_way_is_one_line(load, error, expected):
     with pytest.raises(SystemExit) as raised, load("build_tools").one_line():
         raise error
-    assert raised.value.code == told
+    assert raised.value.code == expected
 
 
 @pytest.mark.parametrize("refused", [".", "build", "kafkapp.egg-info"])
@@ -75,7 +75,7 @@ def test_sources_that_cannot_be_written_are_built_in_a_copy(load, tmp_path, monk
         assert sorted(str(file.relative_to(place)) for file in place.rglob("*") if file.is_file()) == ["README.md", "csrc/x.c"]
         assert (place / "README.md").stat().st_mode & 0o200
     assert Path.cwd() == tmp_path and not place.exists()
-    assert "cannot be written: building in a copy" in capfd.readouterr().err
+    assert "is not writable: building in a copy" in capfd.readouterr().err
     with pytest.raises(load("build_tools").BuildError, match="an editable installation builds there"), \
             backend.writable_place(editable=True):
         pass
@@ -155,8 +155,8 @@ def test_each_c_file_is_compiled_once_and_each_module_has_its_own_state(package)
     assert done.returncode == 0, done.stderr
     assert compiled == ["one.c", "shared.c", "two.c"]
     code = "from kafkapp import one, two; print(one.count(), one.count(), two.count())"
-    told = imported(tree, code)
-    assert told.split(") ") == [f"(1, {0x020f01ff}", f"(2, {0x020f01ff}", f"(1, {0x020f01ff})\n"]
+    expected = imported(tree, code)
+    assert expected.split(") ") == [f"(1, {0x020f01ff}", f"(2, {0x020f01ff}", f"(1, {0x020f01ff})\n"]
     assert package()[1] == []                                           # nothing to do
     assert package(CFLAGS="-DX")[1] == ["one.c", "shared.c", "two.c"]   # other flags, other objects
     (tree / "csrc" / "shared.h").write_text("int counted(void);\n#define MORE\n")
@@ -255,8 +255,8 @@ def test_progress_lines_report_every_tenth_and_never_go_back(load, capfd):
         progress.step("a")
     for _ in range(50):
         progress.step("b")
-    told = [int(line.split()[1]) for line in capfd.readouterr().err.splitlines()]
-    assert told == sorted(told) and told[-1] == 100 and len(told) <= 10
+    expected = [int(line.split()[1]) for line in capfd.readouterr().err.splitlines()]
+    assert expected == sorted(expected) and expected[-1] == 100 and len(expected) <= 10
     assert re.fullmatch(r"100 % built: a 50 of 50, b 50 of 50", progress.text(1))
 
 

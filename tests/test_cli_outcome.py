@@ -55,14 +55,14 @@ def test_json_for_a_machine(cluster, topic, to):
     began = time.monotonic()
     result = run(*to, "-K", "=", "--json", stdin=b"k=value\n" * 3)
     assert (result.returncode, result.stderr) == (0, "")
-    told = json.loads(result.stdout)
-    assert 0 < told["seconds"] < time.monotonic() - began
-    assert told.pop("records_per_second") == pytest.approx(3 / told["seconds"], rel=0.01)
-    assert told.pop("bytes_per_second") == pytest.approx(18 / told.pop("seconds"), rel=0.01)
-    (place,) = told.pop("partitions")
+    summary = json.loads(result.stdout)
+    assert 0 < summary["seconds"] < time.monotonic() - began
+    assert summary.pop("records_per_second") == pytest.approx(3 / summary["seconds"], rel=0.01)
+    assert summary.pop("bytes_per_second") == pytest.approx(18 / summary.pop("seconds"), rel=0.01)
+    (place,) = summary.pop("partitions")
     assert place.pop("partition") in range(4)
     assert place == {"topic": topic, "records": 3, "bytes": 18}
-    assert told == {"records": 3, "delivered": 3, "failed": 0, "unreported": 0, "bytes": 18, "failures": {},
+    assert summary == {"records": 3, "delivered": 3, "failed": 0, "unreported": 0, "bytes": 18, "failures": {},
                     "first_failures": [], "interrupted": False, "error": None, "embedded": False}
 
 
@@ -82,12 +82,12 @@ def test_failures_are_counted_by_code_and_shown_with_their_line(cluster, topic, 
 def test_failures_in_json(cluster, topic, to):
     push_errors(cluster, topic, to, INVALID, REFUSED)
     result = run(*to, *ONE_BY_ONE, "--json", stdin=b"a\nb\nc\n")
-    told = json.loads(result.stdout)
-    assert (result.returncode, told["records"], told["delivered"], told["failed"]) == (1, 3, 1, 2)
-    assert told["failures"] == {REFUSED.name: 1, INVALID.name: 1}
-    assert [(failure["file"], failure["line"], failure["code"]) for failure in told["first_failures"]] == [
+    summary = json.loads(result.stdout)
+    assert (result.returncode, summary["records"], summary["delivered"], summary["failed"]) == (1, 3, 1, 2)
+    assert summary["failures"] == {REFUSED.name: 1, INVALID.name: 1}
+    assert [(failure["file"], failure["line"], failure["code"]) for failure in summary["first_failures"]] == [
         ("standard input", 1, INVALID.name), ("standard input", 2, REFUSED.name)]
-    assert all(failure["message"] for failure in told["first_failures"])
+    assert all(failure["message"] for failure in summary["first_failures"])
 
 
 def test_only_the_first_failures_are_shown(cluster, topic, to):
@@ -162,12 +162,12 @@ def test_ctrl_c_while_nothing_can_be_delivered(cluster, topic, to, mode, number)
     process = start(*to, *mode, "--json")
     write_and_see_read(process, b"a\nb\nc\n")
     status, out, err = stopped(process, number)
-    told = json.loads(out)
-    assert (status, told["delivered"], told["interrupted"]) == (128 + number, 0, True)
+    summary = json.loads(out)
+    assert (status, summary["delivered"], summary["interrupted"]) == (128 + number, 0, True)
     if mode == ("--sync",):  # it waited for the first one, whose outcome nobody can know
-        assert (told["unreported"], told["failed"]) == (1, 1)
+        assert (summary["unreported"], summary["failed"]) == (1, 1)
     else:
-        assert (told["records"], told["failures"]) == (3, {"RD_KAFKA_RESP_ERR__PURGE_QUEUE": 3})
+        assert (summary["records"], summary["failures"]) == (3, {"RD_KAFKA_RESP_ERR__PURGE_QUEUE": 3})
     assert "Traceback" not in err
 
 
@@ -183,9 +183,9 @@ def test_ctrl_c_while_the_queue_is_full(cluster, topic, to, mode, tmp_path):
         fifo.write(b"first\n")
     time.sleep(0.5)  # whatever it is doing by then, the outcome has to be the same
     status, out, _ = stopped(process)
-    told = json.loads(out)
-    assert (status, told["delivered"]) == (130, 0)
-    assert told["records"] == (1 if mode == ("--sync",) else 100)
+    summary = json.loads(out)
+    assert (status, summary["delivered"]) == (130, 0)
+    assert summary["records"] == (1 if mode == ("--sync",) else 100)
 
 
 def test_ctrl_c_in_the_middle_counts_what_the_broker_has(cluster, topic, to):
@@ -193,9 +193,9 @@ def test_ctrl_c_in_the_middle_counts_what_the_broker_has(cluster, topic, to):
     process.stdin.write(b"line\n" * 100_000)
     process.stdin.flush()
     status, out, _ = stopped(process)
-    told = json.loads(out)
-    assert (status, told["failed"]) == (130, 0)
-    assert 0 < told["delivered"] == len(values(cluster.bootstrap_servers, topic))
+    summary = json.loads(out)
+    assert (status, summary["failed"]) == (130, 0)
+    assert 0 < summary["delivered"] == len(values(cluster.bootstrap_servers, topic))
 
 
 def test_a_reader_that_went_away_is_no_traceback(to):

@@ -204,6 +204,6 @@ def test_of_a_batch_the_command_says_what_the_code_means():
     with ScriptedBroker(lambda asked: answer(ErrorCode.RD_KAFKA_RESP_ERR_INVALID_RECORD, words=WORDS)) as broker:
         said = run("produce", "-b", broker.bootstrap_servers, "-t", "t", "-p", "0", stdin=b"v\n")
     assert said.returncode == 1
-    count, told = said.stderr.splitlines()
+    count, failure = said.stderr.splitlines()
     assert count == "1 x RD_KAFKA_RESP_ERR_INVALID_RECORD"
-    assert told == "  standard input:1: Broker: Broker failed to validate record"
+    assert failure == "  standard input:1: Broker: Broker failed to validate record"

@@ -34,8 +34,8 @@ def unraisable(monkeypatch):
 
 def test_a_fatal_error_is_fatal_on_every_way(cluster, topic):
     code = ErrorCode.RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER
-    told, reports = [], Reports()
-    made = properties(cluster, {"error_cb": told.append, "log_cb": lambda *args: None}, enable_idempotence=True, linger_ms=0)
+    reported, reports = [], Reports()
+    made = properties(cluster, {"error_cb": reported.append, "log_cb": lambda *args: None}, enable_idempotence=True, linger_ms=0)
     with KafkaAsyncProducer(made) as producer:
         producer.send(ProducerRecord(topic, 0, value=b"v"))
         producer.flush(10)
@@ -43,16 +43,16 @@ def test_a_fatal_error_is_fatal_on_every_way(cluster, topic):
         cluster.push_request_errors(ApiKey.Produce, code)
         producer.send(ProducerRecord(topic, 0, value=b"v"), reports)
         batch = producer.send_batch(topic, [b"v"] * 3, partition=0)
-        wait_for(lambda: told)
+        wait_for(lambda: reported)
         refused = producer.try_send(ProducerRecord(topic, 0, value=b"v"))
         with pytest.raises(KafkaException) as raised:
             producer.send(ProducerRecord(topic, 0, value=b"v"))
         producer.flush(10)
-        fatal = [error for error in told if error.code == code]
+        fatal = [error for error in reported if error.code == code]
         assert [error.is_fatal for error in fatal] == [True] and "sequence" in fatal[0].message
         for error in refused, raised.value.error:
             assert error.is_fatal and error.code == code and error.message == fatal[0].message
-        assert [error.is_fatal for error in told if error.code != code] == [False] * (len(told) - 1)
+        assert [error.is_fatal for error in reported if error.code != code] == [False] * (len(reported) - 1)
         (_metadata, error), = reports.calls
         assert error.is_fatal == (error.code == code), error
         failures = batch.failures()
@@ -81,11 +81,11 @@ def test_a_fatal_code_in_a_batch_is_the_fatal_error_after_close_too(cluster, top
 
 
 def test_an_ordinary_error_is_not_fatal(broker, topic):
-    told = []
-    with KafkaAsyncProducer(properties(NOWHERE, {"error_cb": told.append, "log_cb": lambda *args: None})) as producer:
-        wait_for(lambda: told)
+    reported = []
+    with KafkaAsyncProducer(properties(NOWHERE, {"error_cb": reported.append, "log_cb": lambda *args: None})) as producer:
+        wait_for(lambda: reported)
         producer.close(0)
-    assert not any(error.is_fatal for error in told)
+    assert not any(error.is_fatal for error in reported)
 
 
 # -- none is swallowed -------------------------------------------------------------------------------------------------
@@ -219,7 +219,7 @@ BAD = {
 }
 
 
-def told_of(answer, make=KafkaAsyncProducer):
+def error_text_of(answer, make=KafkaAsyncProducer):
     """What error_cb says of a token, None when librdkafka has taken it."""
     errors, asked = [], []
 
@@ -242,24 +242,24 @@ def told_of(answer, make=KafkaAsyncProducer):
 @needs("sasl_oauthbearer")
 @pytest.mark.parametrize("name", GOOD)
 def test_a_token_of_two_to_four_values(name, unraisable):
-    assert told_of(GOOD[name]) is None and unraisable == []
+    assert error_text_of(GOOD[name]) is None and unraisable == []
 
 
 @needs("sasl_oauthbearer")
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_token_says_what_is_wrong_and_what_is_right(name, unraisable):
     answer, reason = BAD[name]
-    told = told_of(answer)
+    reported = error_text_of(answer)
     exc, = unraisable
-    assert isinstance(exc, ValueError) and str(exc) in told
-    assert reason in told and "(token, expiry in seconds since the epoch[, principal[, extensions]])" in told
-    assert "token\\" not in told and "b\\x01" not in told, "the values are not shown"
+    assert isinstance(exc, ValueError) and str(exc) in reported
+    assert reason in reported and "(token, expiry in seconds since the epoch[, principal[, extensions]])" in reported
+    assert "token\\" not in reported and "b\\x01" not in reported, "the values are not shown"
 
 
 @needs("sasl_oauthbearer")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_token_reaches_every_producer(kind, unraisable):
-    assert told_of(("token", LATER), KINDS[kind]) is None and unraisable == []
+    assert error_text_of(("token", LATER), KINDS[kind]) is None and unraisable == []
 
 
 @needs("sasl_oauthbearer")

@@ -206,7 +206,7 @@ def names():
             pass        # it has ended meanwhile
     return found
 
-def settled(count, named):
+def once_started(count, named):
     # That many threads, of which that many have named themselves, which each does a moment after its start: until then
     # it has the name of the thread that started it.
     deadline = time.monotonic() + 5
@@ -223,10 +223,10 @@ made = {"bootstrap.servers": bootstrap, "client.id": "me"}
 producer = (KafkaSyncProducer(made) if kind == "sync" else KafkaAsyncProducer(made, EventsPollingOption[kind]))
 producer.send(ProducerRecord(topic, value=b"v"))
 producer.flush(10)
-while_open = settled(len(before) + int(expected), int(expected))
+while_open = once_started(len(before) + int(expected), int(expected))
 ours = [(thread.name, thread.daemon) for thread in threading.enumerate()[python_before:]]
 producer.close()
-after = settled(len(before), 0)
+after = once_started(len(before), 0)
 left = len(threading.enumerate()) - python_before
 for name in before:
     while_open.remove(name)

@@ -30,7 +30,7 @@ def send(producer, books):
         books.accept(number)
         producer.send(ProducerRecord(topic, 0, value=bytearray(9), id=number), books.report)
 
-def told(books, start):
+def outcome(books, start):
     books.check()
     return time.monotonic() - start, sorted({code.name if code else "delivered" for code in books.codes})
 
@@ -43,7 +43,7 @@ def there():
             timer.start()
             producer.flush(10)
             timer.join()
-    return told(books, start)
+    return outcome(books, start)
 
 def away():
     books = Books()
@@ -53,7 +53,7 @@ def away():
     set_clock(int(step))
     start = time.monotonic()
     producer.close(3)
-    return told(books, start)
+    return outcome(books, start)
 
 print(json.dumps([there(), away(), stepped]))
 """

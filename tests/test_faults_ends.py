@@ -107,16 +107,16 @@ def test_control_a_server_that_speaks_sense(well):
 @pytest.mark.parametrize("retries, error", [(1, "RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS"), (5, None)])
 def test_retries_run_out_with_the_last_code(cluster, topic, faults, retries, error):
     # Three refusals: with one retry the record fails, and is known not to be in the log; the control, with five, arrives.
-    told = []
+    reports = []
     with make("Auto", cluster, {"linger.ms": 0, "retries": retries, "retry.backoff.ms": 10}) as producer:
         for _ in range(faults.rounds(3, 100)):
             cluster.push_request_errors(0, *[ErrorCode.RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS] * 3)
-            producer.send(ProducerRecord(topic, 0, value=b"v"), lambda metadata, error: told.append((metadata, error)))
+            producer.send(ProducerRecord(topic, 0, value=b"v"), lambda metadata, error: reports.append((metadata, error)))
             producer.flush(10)
             cluster.clear_request_errors(0)
-    assert len(told) == faults.rounds(3, 100)
-    assert {said and said.code.name for _, said in told} == {error}
-    assert {metadata.persisted_status for metadata, _ in told} == {PersistedStatus.Not if error else PersistedStatus.Done}
+    assert len(reports) == faults.rounds(3, 100)
+    assert {said and said.code.name for _, said in reports} == {error}
+    assert {metadata.persisted_status for metadata, _ in reports} == {PersistedStatus.Not if error else PersistedStatus.Done}
 
 
 STOPPED = """

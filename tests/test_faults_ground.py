@@ -150,14 +150,14 @@ for name in ("t", "other"):
     cluster.create_topic(name)
 refused = 0
 for number in range(60):
-    told = []
+    reported = []
     producer = make(cluster.bootstrap_servers, **{"linger.ms": 0})
     refused += failing(number, number + 1, lambda: producer.send(ProducerRecord("t", 0))) is not None
     for name in ("other", "t"):
-        producer.send(ProducerRecord(name, 0), lambda metadata, error, name=name: told.append((name, metadata.topic)))
+        producer.send(ProducerRecord(name, 0), lambda metadata, error, name=name: reported.append((name, metadata.topic)))
     producer.flush()
     producer.close()
-    assert sorted(told) == [("other", "other"), ("t", "t")], (number, told)
+    assert sorted(reported) == [("other", "other"), ("t", "t")], (number, reported)
 assert refused > 2, refused
 print("ok")
 """

@@ -11,10 +11,10 @@ from support import run_python
 from kafkapp import ProducerRecord
 
 
-def settled(count, most, timeout=10):
-    """What `count()` gives when it is no more than `most`, or after the timeout."""
+def drops_to(count, limit, timeout=10):
+    """The result of `count()` once it is at most `limit`, or after the timeout."""
     end = time.monotonic() + timeout
-    while (now := count()) > most and time.monotonic() < end:
+    while (now := count()) > limit and time.monotonic() < end:
         time.sleep(0.01)
     return now
 
@@ -41,7 +41,7 @@ def test_two_hundred_producers_at_once(broker, topic, faults):
         together([lambda part=part: [producer.close(10) for producer in producers[part::8]] for part in range(8)], 120)
         books.check()
         assert set(books.codes) == {None} and len(books.reported) == 2000
-        assert settled(native_threads, threads) <= threads and settled(descriptors, files) <= files
+        assert drops_to(native_threads, threads) <= threads and drops_to(descriptors, files) <= files
     faults.figure(producers=200 * faults.rounds(1, 50), threads_each=many_threads / 200, descriptors_each=many_files / 200)
 
 
@@ -49,13 +49,13 @@ LEFT = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from faultkit import descriptors, make, native_threads
-from test_faults_many import settled
+from test_faults_many import drops_to
 
 threads, files = native_threads(), descriptors()
 producers = [make("Auto", sys.argv[2]) for _ in range(5)]
 for producer in producers[1:]:
     producer.close(0)
-print(settled(native_threads, threads, 1) > threads, settled(descriptors, files, 1) > files)
+print(drops_to(native_threads, threads, 1) > threads, drops_to(descriptors, files, 1) > files)
 producers[0].close(0)
 """
 

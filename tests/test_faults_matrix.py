@@ -156,8 +156,8 @@ def test_records_that_nobody_takes_time_out_each_once(faults, kind):
 
 @pytest.mark.parametrize("kind", ["Auto", "Manual"])
 def test_callbacks_that_raise_stop_no_other(broker, topic, faults, kind, monkeypatch):
-    told = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: told.append(unraisable.exc_type))
+    unraised = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: unraised.append(unraisable.exc_type))
     books = Books()
     raising = (LookupError, MemoryError, SystemExit, GeneratorExit, RecursionError)
 
@@ -182,8 +182,8 @@ def test_callbacks_that_raise_stop_no_other(broker, topic, faults, kind, monkeyp
             raised.append(exc)
     producer.close()
     books.check()
-    assert len(told) + len(raised) == count // 100
-    assert (kind == "Auto") == bool(told)
+    assert len(unraised) + len(raised) == count // 100
+    assert (kind == "Auto") == bool(unraised)
 
 
 def test_callbacks_that_send_again_do_not_recurse(broker, topic, faults):
@@ -282,8 +282,8 @@ def test_records_requeued_after_a_fatal_error_fail_at_once(topic, kind):
 
 
 def test_logs_at_full_rate_whose_handler_raises_sends_and_closes(broker, topic):
-    seen, told = [], []
-    hook, sys.unraisablehook = sys.unraisablehook, lambda unraisable: told.append(unraisable.exc_type)
+    seen, unraised = [], []
+    hook, sys.unraisablehook = sys.unraisablehook, lambda unraisable: unraised.append(unraisable.exc_type)
 
     class Handler(logging.Handler):
         def emit(self, entry):
@@ -316,7 +316,7 @@ def test_logs_at_full_rate_whose_handler_raises_sends_and_closes(broker, topic):
         logger.setLevel(level)
         logger.propagate = True
         sys.unraisablehook = hook
-    assert len(seen) >= 30 and {RuntimeError, LookupError} <= set(told)
+    assert len(seen) >= 30 and {RuntimeError, LookupError} <= set(unraised)
 
 
 def test_control_the_verdict_reports_a_lost_record(broker, topic):

@@ -106,9 +106,9 @@ class Model(RuleBasedStateMachine):
     def close(self, timeout):
         self.producer.close(timeout)
         self.closed = True
-        self.settled()
+        self.all_complete()
 
-    def settled(self):
+    def all_complete(self):
         assert sorted(self.reported) == sorted(self.accepted)
         assert len(self.producer) == 0 and all(batch.done for batch in self.batches)
         assert not any(self.producer._ledger().values())
@@ -131,7 +131,7 @@ class Model(RuleBasedStateMachine):
             start = time.monotonic()
             self.producer.close(0)
             assert time.monotonic() - start < 5
-            self.settled()
+            self.all_complete()
 
 
 def test_the_model_holds(faults):
@@ -151,7 +151,7 @@ def test_control_a_wrong_model_is_found():
     from hypothesis.stateful import run_state_machine_as_test
 
     class Wrong(Model):
-        def settled(self):
+        def all_complete(self):
             assert not self.accepted        # nothing is ever accepted
 
     try:

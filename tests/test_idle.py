@@ -208,7 +208,7 @@ import os, sys, threading, time, warnings
 warnings.simplefilter("ignore")
 from kafkapp import KafkaSyncProducer
 reader, writer = os.pipe()
-parent, child, told = os.getpid(), [], []
+parent, child, calls = os.getpid(), [], []
 def log_cb(*args):
     if os.getpid() != parent:
         os.write(writer, b"child ")
@@ -216,10 +216,10 @@ def log_cb(*args):
         pid = os.fork()
         if pid:
             child.append(pid)
-    told.append(args)
+    calls.append(args)
 producer = KafkaSyncProducer({"bootstrap.servers": "127.0.0.1:1", "debug": "all", "log_cb": log_cb, "error_cb": lambda error: None})
 end = time.monotonic() + 20
-while (not child or len(told) < 50) and time.monotonic() < end:
+while (not child or len(calls) < 50) and time.monotonic() < end:
     time.sleep(0.01)
 pid, status = 0, 1
 while not pid and time.monotonic() < end:
@@ -227,7 +227,7 @@ while not pid and time.monotonic() < end:
     time.sleep(0.01)
 os.close(writer)
 producer.close(0)
-print(pid == child[0], status, os.read(reader, 100), len(told) >= 50)
+print(pid == child[0], status, os.read(reader, 100), len(calls) >= 50)
 """
 
 

@@ -60,11 +60,11 @@ for thread in threads:
 assert not failed, failed
 assert locale.localeconv()["decimal_point"] == ","
 
-told = queue.Queue()
+statistics = queue.Queue()
 with MockCluster() as cluster, KafkaAsyncProducer({"bootstrap.servers": cluster.bootstrap_servers, "statistics.interval.ms": 50,
-                                                    "stats_cb": lambda text: told.put((text, locale.format_string("%.1f", 0.5)))}) as producer:
+                                                    "stats_cb": lambda text: statistics.put((text, locale.format_string("%.1f", 0.5)))}) as producer:
     producer.send(ProducerRecord("t", value=b"v"))
-    text, ours = told.get(timeout=20)
+    text, ours = statistics.get(timeout=20)
     json.loads(text)
     assert ours == "0,5"
 print("fine")

@@ -80,8 +80,8 @@ async def main():
 
 kept = []
 loop = asyncio.new_event_loop()
-told = []
-loop.set_exception_handler(lambda loop, context: told.append(1))
+contexts = []
+loop.set_exception_handler(lambda loop, context: contexts.append(1))
 gc.disable()
 producer = loop.run_until_complete(main())
 loop.close()
@@ -97,7 +97,7 @@ on_a_small_stack(gc.collect)
 assert all(future.done() for future in kept)
 kept.clear()
 on_a_small_stack(gc.collect)
-print(len(told))
+print(len(contexts))
 """, 50_000, timeout=60).strip() == "50000"
 
 

@@ -36,16 +36,16 @@ def test_the_licence_is_apache_and_goes_along(installed):
 def test_the_notice_names_everything_that_a_wheel_carries(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "csrc")
     import native_table
-    told = (ROOT / "NOTICE").read_text().lower()
-    assert [part.name for part in (native_table.LIBRDKAFKA, *native_table.PARTS) if part.name not in told] == []
+    stated = (ROOT / "NOTICE").read_text().lower()
+    assert [part.name for part in (native_table.LIBRDKAFKA, *native_table.PARTS) if part.name not in stated] == []
 
 
 def test_metadata_names_author_addresses_and_summary(installed):
-    told = installed.metadata
-    assert told["Author"] == "the kafkapp authors"
-    assert told["Summary"] == PROJECT["description"] and told["Keywords"].startswith("kafka,")
-    assert told["Description-Content-Type"] == "text/markdown"
-    addresses = dict(entry.split(", ", 1) for entry in told.get_all("Project-URL"))
+    stated = installed.metadata
+    assert stated["Author"] == "the kafkapp authors"
+    assert stated["Summary"] == PROJECT["description"] and stated["Keywords"].startswith("kafka,")
+    assert stated["Description-Content-Type"] == "text/markdown"
+    addresses = dict(entry.split(", ", 1) for entry in stated.get_all("Project-URL"))
     assert set(addresses) == {"Homepage", "Documentation", "Source", "Changelog", "Issues"}
     assert all(address.startswith("https://") for address in addresses.values())
 
@@ -56,16 +56,16 @@ def test_addresses_stand_in_one_place():
 
 
 def test_classifiers_are_the_indexs_own_and_cover_what_is_built():
-    told = PROJECT["classifiers"]
-    assert told == sorted(told, key=lambda name: name.split(" :: ")[:2]) and len(told) == len(set(told))
-    assert {"Typing :: Typed", "Framework :: AsyncIO", "Operating System :: POSIX :: Linux", "Operating System :: MacOS"} <= set(told)
-    assert any(name.startswith("Development Status :: ") for name in told)
-    assert not any(name.startswith("License :: ") for name in told)     # an index refuses both
+    stated = PROJECT["classifiers"]
+    assert stated == sorted(stated, key=lambda name: name.split(" :: ")[:2]) and len(stated) == len(set(stated))
+    assert {"Typing :: Typed", "Framework :: AsyncIO", "Operating System :: POSIX :: Linux", "Operating System :: MacOS"} <= set(stated)
+    assert any(name.startswith("Development Status :: ") for name in stated)
+    assert not any(name.startswith("License :: ") for name in stated)     # an index refuses both
     assert PROJECT["requires-python"] == ">=3.11" and "skip" not in POLICY
-    versions = re.findall(r"Python :: (3\.\d+)", "\n".join(told))
+    versions = re.findall(r"Python :: (3\.\d+)", "\n".join(stated))
     assert versions == [f"3.{minor}" for minor in range(11, 16)]
     known = pytest.importorskip("trove_classifiers").classifiers
-    assert [name for name in told if name not in known] == []
+    assert [name for name in stated if name not in known] == []
 
 
 def test_pip_show_says_it(installed):

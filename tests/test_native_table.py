@@ -109,8 +109,8 @@ def test_the_bill_names_the_source_that_was_used(load, name, kind, address):
     (part,) = [part for part in (table.LIBRDKAFKA, *table.PARTS) if part.name == name]
     (source,) = [source for source in part.sources if source.kind == kind]
     bill = json.loads(load("sbom").document("1.2.3", {name: source.name}))
-    (told,) = [item for item in bill["components"] if item["name"] == name]
-    assert told["externalReferences"] == [{"type": "source-distribution", "url": address, "comment": f"{kind}: {source.name}",
+    (entry,) = [item for item in bill["components"] if item["name"] == name]
+    assert entry["externalReferences"] == [{"type": "source-distribution", "url": address, "comment": f"{kind}: {source.name}",
                                            "hashes": [{"alg": "SHA-256", "content": source.sha256}]}]
 
 

@@ -187,8 +187,8 @@ def test_the_name_of_a_broker(form):
     with OddBroker(HOSTS[form]) as broker, KafkaAsyncProducer(
             {"bootstrap.servers": broker.bootstrap_servers, "debug": "broker,metadata", "statistics.interval.ms": 100,
              "log_cb": lambda *line: lines.append(line), "error_cb": errors.append, "stats_cb": statistics.append}) as made:
-        told = made.fetch_broker_metadata("t", 10)
-        assert {node.id for node in told.nodes} == {1, 2} and isinstance(str(told), str) and isinstance(repr(told), str)
+        answered = made.fetch_broker_metadata("t", 10)
+        assert {node.id for node in answered.nodes} == {1, 2} and isinstance(str(answered), str) and isinstance(repr(answered), str)
         made.send(ProducerRecord("t", 0, value=b"v"))
         wait_for(lambda: errors and len(statistics) > 2, 20)
         made.purge()

@@ -127,8 +127,8 @@ def test_x07_no_callback_is_fine(cluster, topic, polling):
 
 
 def test_x08_an_exception_of_a_callback_ends_nothing(cluster, topic, monkeypatch):
-    told, reports = [], Reports()
-    monkeypatch.setattr(sys, "unraisablehook", lambda seen: told.append(seen.exc_value))
+    unraised, reports = [], Reports()
+    monkeypatch.setattr(sys, "unraisablehook", lambda seen: unraised.append(seen.exc_value))
 
     def raises(metadata, error):
         raise LookupError(metadata.record_id)
@@ -136,13 +136,13 @@ def test_x08_an_exception_of_a_callback_ends_nothing(cluster, topic, monkeypatch
     with kafkapp.KafkaAsyncProducer(properties(cluster)) as producer:
         producer.send(ProducerRecord(topic, 0, value=b"v", id="auto"), raises)
         producer.send(ProducerRecord(topic, 0, value=b"v", id="next"), reports)
-    assert [error.args for error in told] == [("auto",)] and reports.codes == [None]
+    assert [error.args for error in unraised] == [("auto",)] and reports.codes == [None]
     with kafkapp.KafkaAsyncProducer(properties(cluster), EventsPollingOption.Manual) as producer:
         producer.send(ProducerRecord(topic, 0, value=b"v", id="manual"), raises)
         producer.send(ProducerRecord(topic, 0, value=b"v", id="next"), reports)
         with pytest.raises(LookupError, match="manual"):
             producer.flush(10)
-    assert reports.ids == ["next", "next"] and len(told) == 1
+    assert reports.ids == ["next", "next"] and len(unraised) == 1
 
 
 def test_x09_blocking_calls_dispatch_where_no_thread_does(cluster, topic):

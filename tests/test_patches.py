@@ -190,17 +190,17 @@ def test_patches_are_announced_only_for_a_librdkafka_that_has_them(load, tmp_pat
     monkeypatch.setattr(load("patches"), "FOLDER", folder_of(tmp_path, *diffs))
     library = builder.from_prefix(prefix(tmp_path), "built here", bundled=bundled)
     assert ("-DKAFKAPP_PATCHED_LIBRDKAFKA" in library.cflags) == patched
-    told = library.verdict().splitlines()[0]
-    assert told == "librdkafka 2.15.1 (built here" + ", with kafkapp's patches" * patched + ")"
+    stated = library.verdict().splitlines()[0]
+    assert stated == "librdkafka 2.15.1 (built here" + ", with kafkapp's patches" * patched + ")"
 
 
 def test_the_bill_of_materials_names_them(load, tmp_path, monkeypatch):
     monkeypatch.setattr(load("patches"), "FOLDER", folder_of(tmp_path, FOUR, NEW))
     text = load("sbom").document("1.2.3")
     listed = {item["name"]: item.get("pedigree", {}) for item in json.loads(text)["components"]}
-    told = listed["librdkafka"]["patches"]
-    assert [patch["resolves"][0]["id"] for patch in told] == ["0.patch", "1.patch"]
-    assert told[0]["resolves"][0]["name"] == "A test's patch" and FOUR in told[0]["diff"]["text"]["content"]
+    stated = listed["librdkafka"]["patches"]
+    assert [patch["resolves"][0]["id"] for patch in stated] == ["0.patch", "1.patch"]
+    assert stated[0]["resolves"][0]["name"] == "A test's patch" and FOUR in stated[0]["diff"]["text"]["content"]
     assert [name for name, pedigree in listed.items() if "patches" in pedigree] == ["librdkafka"]
     validation = pytest.importorskip("cyclonedx.validation.json")
     checker = validation.JsonStrictValidator(pytest.importorskip("cyclonedx.schema").SchemaVersion.V1_6)

@@ -406,10 +406,10 @@ def test_poll_events_belongs_to_manual(broker):
 
 def test_latency_is_the_time_from_the_send_to_the_report(cluster, topic):
     """For records that were sent together as for those that were not; see read_run in csrc/rounds.c."""
-    sent, told = {}, {}
+    sent, reported = {}, {}
 
     def on_delivery(metadata, error):
-        told[metadata.record_id] = (time.monotonic(), metadata.latency)
+        reported[metadata.record_id] = (time.monotonic(), metadata.latency)
 
     cluster.set_rtt(1, 0.05)
     with KafkaAsyncProducer(properties(cluster, linger_ms=100)) as producer:
@@ -418,7 +418,7 @@ def test_latency_is_the_time_from_the_send_to_the_report(cluster, topic):
             producer.send(ProducerRecord(topic, 0, id=number), on_delivery)
             if number % 100 == 50:
                 time.sleep(0.02)        # a gap in the middle of a batch
-    for number, (when, latency) in told.items():
+    for number, (when, latency) in reported.items():
         assert 0.05 <= latency <= when - sent[number] + 0.002, number
-    gaps = [told[number][1] - told[number + 1][1] for number in range(299)]
+    gaps = [reported[number][1] - reported[number + 1][1] for number in range(299)]
     assert sum(gap > 0.015 for gap in gaps) == 3       # each gap lies between the two records that it was between

@@ -54,10 +54,10 @@ del REFUSED["host,1"]       # two of them, and both are names
 
 def brokers_of(servers, **properties):
     """What librdkafka calls the brokers that it was given."""
-    told = queue.Queue()
-    with KafkaAsyncProducer({"bootstrap.servers": servers, "statistics.interval.ms": 50, "stats_cb": told.put, "log_level": 0,
+    statistics = queue.Queue()
+    with KafkaAsyncProducer({"bootstrap.servers": servers, "statistics.interval.ms": 50, "stats_cb": statistics.put, "log_level": 0,
                              "log_cb": lambda *log: None, "error_cb": lambda error: None, **properties}):
-        return named(told.get(timeout=BOUND))
+        return named(statistics.get(timeout=BOUND))
 
 
 def named(statistics):
@@ -71,13 +71,13 @@ def bare(name):
 
 def brokers_without_a_check(servers):
     """The same by another binding of librdkafka."""
-    told = queue.Queue()
-    producer = confluent_kafka.Producer({"bootstrap.servers": servers, "statistics.interval.ms": 50, "stats_cb": told.put, "log_level": 0,
+    statistics = queue.Queue()
+    producer = confluent_kafka.Producer({"bootstrap.servers": servers, "statistics.interval.ms": 50, "stats_cb": statistics.put, "log_level": 0,
                                          "error_cb": lambda error: None})
     for _ in range(10 * BOUND):
         producer.poll(0.1)
-        if not told.empty():
-            return named(told.get())
+        if not statistics.empty():
+            return named(statistics.get())
     raise AssertionError("no statistics")
 
 

@@ -293,9 +293,9 @@ def test_a_pair_of_properties_that_refuses_records_is_warned_about(caplog):
     assert warnings_of(caplog, nowhere | {"message.max.bytes": 1024, "queue.buffering.max.kbytes": 1}) == []
     for pair in ({"queue.buffering.max.kbytes": 1}, {"message.max.bytes": 1025, "queue.buffering.max.kbytes": 1},
                  {"message.max.bytes": 1_000_000_000, "queue.buffering.max.kbytes": 900_000}):
-        told, = warnings_of(caplog, nowhere | pair)
-        assert str(pair.get("message.max.bytes", 1000000)) in told
-        assert f"({pair['queue.buffering.max.kbytes']})" in told and str(pair["queue.buffering.max.kbytes"] * 1024) in told
+        warning, = warnings_of(caplog, nowhere | pair)
+        assert str(pair.get("message.max.bytes", 1000000)) in warning
+        assert f"({pair['queue.buffering.max.kbytes']})" in warning and str(pair["queue.buffering.max.kbytes"] * 1024) in warning
 
 
 def test_a_handler_that_makes_such_a_producer_does_not_recurse_forever():

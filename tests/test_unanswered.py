@@ -28,13 +28,13 @@ cluster.create_topic("t", partitions=1)
 properties = {"bootstrap.servers": cluster.bootstrap_servers, "linger.ms": 0, "broker.address.ttl": 0, "reconnect.backoff.max.ms": 300,
               "log_cb": lambda *args: None, "error_cb": lambda error: None}
 producer = KafkaAsyncProducer(properties, EventsPollingOption[kind])
-told, payloads, batches = [], [bytearray(b"v") for _ in range(6)], []
+reported, payloads, batches = [], [bytearray(b"v") for _ in range(6)], []
 producer.send(ProducerRecord("t", 0, value=b"v"))
 producer.flush(10)
 cluster.set_rtt(1, 60)
 
 def callback(metadata, error):
-    told.append((metadata.record_id, error and error.code.name))
+    reported.append((metadata.record_id, error and error.code.name))
 
 for number in range(3):
     producer.send(ProducerRecord("t", 0, value=payloads[number], id=number), callback)
@@ -69,16 +69,16 @@ os.remove(silent)
 limit = time.monotonic() + 20
 while held() and time.monotonic() < limit:
     time.sleep(0.01)
-print(json.dumps([took, told, batches, batch.errors.tolist(), after, held(), ledger]))
+print(json.dumps([took, reported, batches, batch.errors.tolist(), after, held(), ledger]))
 """
 
 
 @pytest.mark.parametrize("kind", ["Auto", "Manual"])
 def test_records_whose_broker_is_looked_for_are_completed_and_their_memory_is_held_as_long_as_it_may_be_read(silent, kind):
-    took, told, batches, errors, after, finally_, ledger = json.loads(run_python(SILENT, kind, "close", silent, timeout=60))
+    took, reported, batches, errors, after, finally_, ledger = json.loads(run_python(SILENT, kind, "close", silent, timeout=60))
     assert took < 0.2 + 2 + 3
-    assert sorted(number for number, _ in told) == [0, 1, 2] and batches == [True]
-    assert {code for _, code in told} <= {"RD_KAFKA_RESP_ERR__PURGE_INFLIGHT", "RD_KAFKA_RESP_ERR__PURGE_QUEUE"}
+    assert sorted(number for number, _ in reported) == [0, 1, 2] and batches == [True]
+    assert {code for _, code in reported} <= {"RD_KAFKA_RESP_ERR__PURGE_INFLIGHT", "RD_KAFKA_RESP_ERR__PURGE_QUEUE"}
     assert set(errors) <= {ErrorCode.RD_KAFKA_RESP_ERR__PURGE_INFLIGHT, ErrorCode.RD_KAFKA_RESP_ERR__PURGE_QUEUE}
     assert after == 6, "librdkafka may still read it"
     assert finally_ == 0
@@ -98,15 +98,15 @@ kafkapp.handle.start_thread = interrupted
 try:
     producer.close(0.2)
 except KeyboardInterrupt:
-    told.append("KeyboardInterrupt")
+    reported.append("KeyboardInterrupt")
 ledger = producer._ledger()
 del producer
 gc.collect()
 """.replace("begun", str(begun))).replace("ledger = producer._ledger()\nos.remove", "os.remove")
     if not begun:
         program = program.replace("while held() and", "while False and")
-    _, told, _, _, after, finally_, ledger = json.loads(run_python(program, "Auto", "close", silent, timeout=60))
-    assert told[-1] == "KeyboardInterrupt" and len(told) == 4
+    _, reported, _, _, after, finally_, ledger = json.loads(run_python(program, "Auto", "close", silent, timeout=60))
+    assert reported[-1] == "KeyboardInterrupt" and len(reported) == 4
     assert after == 6, "librdkafka may still read it"
     assert finally_ == (0 if begun else 6)
     assert not any(ledger.values())
@@ -268,10 +268,10 @@ import json, os, signal, sys, time
 from kafkapp import *
 
 how, bootstrap, after = sys.argv[1:]
-parent, (read, write), children, told = os.getpid(), os.pipe(), [], []
+parent, (read, write), children, reported = os.getpid(), os.pipe(), [], []
 
 def fork(*args):
-    told.append(1)
+    reported.append(1)
     if os.getpid() != parent:
         os.write(write, b"c")
     elif not children:
@@ -336,7 +336,7 @@ try:
     ran = os.read(read, 100).decode()
 except BlockingIOError:
     ran = ""
-print(json.dumps([bool(ended), ran, len(told)]))
+print(json.dumps([bool(ended), ran, len(reported)]))
 """
 
 
@@ -346,9 +346,9 @@ def test_the_child_of_a_callback_runs_no_other(how, after):
     program = start_python(FORKS, how, NOWHERE, after)
     out, err = finish(program, 40)
     assert out, err
-    ended, ran, told = json.loads(out)
+    ended, ran, reported = json.loads(out)
     assert (ended, ran) == (True, "")
-    assert told == 5 if how in ("Auto", "Manual", "batch", "closing") else told >= 1
+    assert reported == 5 if how in ("Auto", "Manual", "batch", "closing") else reported >= 1
 
 
 # -- threads that are none ---------------------------------------------------------------------------------------------

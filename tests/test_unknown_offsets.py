@@ -30,27 +30,27 @@ def send_some(producer, count=5, partition=0):
     return sorted((metadata.record_id, metadata, error) for metadata, error in reports.calls), batch
 
 
-def offsets(told):
-    return [metadata.offset for _, metadata, _ in told]
+def offsets(reports):
+    return [metadata.offset for _, metadata, _ in reports]
 
 
 @pytest.mark.parametrize("kind", ["Auto", "Manual"])
 @pytest.mark.parametrize("offset", [-1, 0, 700])
 def test_offsets_of_a_refused_request_are_unknown(kind, offset):
     with ScriptedBroker(lambda asked: answer(POLICY_VIOLATION, offset, 5)) as broker, make(kind, broker, HELD) as producer:
-        told, batch = send_some(producer)
+        reports, batch = send_some(producer)
     assert [asked.count for asked in broker.requests] == [5, 5]
-    assert offsets(told) == [None] * 5 and list(batch.offsets) == [UNKNOWN] * 5
-    assert [metadata.timestamp for _, metadata, _ in told] == [None] * 5
-    assert [str(metadata).partition(",")[0] for _, metadata, _ in told] == [f"t-0@NA:id[{i}]" for i in range(5)]
-    assert {error.code for *_, error in told} == {ErrorCode(code) for code in batch.errors} == {POLICY_VIOLATION}
+    assert offsets(reports) == [None] * 5 and list(batch.offsets) == [UNKNOWN] * 5
+    assert [metadata.timestamp for _, metadata, _ in reports] == [None] * 5
+    assert [str(metadata).partition(",")[0] for _, metadata, _ in reports] == [f"t-0@NA:id[{i}]" for i in range(5)]
+    assert {error.code for *_, error in reports} == {ErrorCode(code) for code in batch.errors} == {POLICY_VIOLATION}
 
 
 def test_offsets_of_an_accepted_request_are_known():
     with ScriptedBroker(lambda asked: answer(0, 700 + 10 * asked.number, 5)) as broker, make("Auto", broker, HELD) as producer:
-        told, batch = send_some(producer)
-    assert offsets(told) == [700, 701, 702, 703, 704] and list(batch.offsets) == [710, 711, 712, 713, 714]
-    assert {metadata.timestamp.ms for _, metadata, _ in told} == {5}
+        reports, batch = send_some(producer)
+    assert offsets(reports) == [700, 701, 702, 703, 704] and list(batch.offsets) == [710, 711, 712, 713, 714]
+    assert {metadata.timestamp.ms for _, metadata, _ in reports} == {5}
 
 
 @pytest.mark.parametrize("kind", ["Auto", "Manual"])
@@ -81,10 +81,10 @@ def test_a_duplicate_is_delivered_at_an_unknown_offset(kind):
     # An idempotent producer takes it for the answer that it had missed: delivered, and nobody knows at which offset.
     with ScriptedBroker(lambda asked: answer(DUPLICATE_SEQUENCE_NUMBER)) as broker, \
             make(kind, broker, HELD, {"enable.idempotence": True}) as producer:
-        told, batch = send_some(producer)
-    assert [error for *_, error in told] == [None] * 5 and set(batch.errors) == {0}
-    assert offsets(told) == [None] * 5 and list(batch.offsets) == [UNKNOWN] * 5
-    assert {metadata.persisted_status for _, metadata, _ in told} == {PersistedStatus.Done}
+        reports, batch = send_some(producer)
+    assert [error for *_, error in reports] == [None] * 5 and set(batch.errors) == {0}
+    assert offsets(reports) == [None] * 5 and list(batch.offsets) == [UNKNOWN] * 5
+    assert {metadata.persisted_status for _, metadata, _ in reports} == {PersistedStatus.Done}
 
 
 @pytest.mark.parametrize("indexes", [(2,), (0, 2, 4)])
@@ -93,12 +93,12 @@ def test_offsets_beside_records_that_fail_their_request_are_unknown(indexes):
         pytest.skip("before 2.4.0 librdkafka reads no errors of single records")
     errors = tuple((index, f"record {index} is bad") for index in indexes)
     with ScriptedBroker(lambda asked: answer(INVALID_RECORD, -1, -1, errors)) as broker, make("Auto", broker, HELD) as producer:
-        told, batch = send_some(producer)
-    assert offsets(told) == [None] * 5 and list(batch.offsets) == [UNKNOWN] * 5
+        reports, batch = send_some(producer)
+    assert offsets(reports) == [None] * 5 and list(batch.offsets) == [UNKNOWN] * 5
     # Of a single one librdkafka's interceptors give the others the same code.
     codes = [ErrorCode.RD_KAFKA_RESP_ERR_INVALID_RECORD if i in indexes or len(indexes) == 1
              else ErrorCode.RD_KAFKA_RESP_ERR__INVALID_DIFFERENT_RECORD for i in range(5)]
-    assert [error.code for *_, error in told] == list(batch.errors) == codes
+    assert [error.code for *_, error in reports] == list(batch.errors) == codes
 
 
 @pytest.mark.parametrize("kind", ["Auto", "Manual"])

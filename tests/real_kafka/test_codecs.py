@@ -45,11 +45,11 @@ def codec(request):
 def test_every_codec_is_read_equal_by_every_client(codec, kafka_nodes, make_topic):
     topic = make_topic(assignment=[[1]], config={"max.message.bytes": str(2 * MEBIBYTE), "retention.ms": "-1",
                                                  "message.timestamp.after.max.ms": str(2**63 - 1)})
-    told, expected = {}, []
+    delivered, expected = {}, []
 
     def callback(metadata, error):
         assert error is None, error
-        told[metadata.record_id] = metadata
+        delivered[metadata.record_id] = metadata
 
     small = [os.urandom(3).hex() * 20 for _ in range(500)]
     with kafkapp.KafkaAsyncProducer(properties(kafka_nodes, codec)) as producer:
@@ -61,9 +61,9 @@ def test_every_codec_is_read_equal_by_every_client(codec, kafka_nodes, make_topi
         batch = producer.send_batch(topic, small, keys=b"key", partition=0, headers=HEADERS, timestamps=THEN)
         assert batch.wait(30) and not batch.failures()
     expected += [Read(0, first + i, b"key", value.encode(), HEADERS, THEN, False) for i, value in enumerate(small)]
-    assert [told[number].offset for number in range(first)] == list(range(first))
-    assert {m.timestamp.type for m in told.values()} == {Timestamp.Type.CreateTime}
-    assert [told[number].timestamp.ms for number in range(first)] == [read.timestamp for read in expected[:first]]
+    assert [delivered[number].offset for number in range(first)] == list(range(first))
+    assert {m.timestamp.type for m in delivered.values()} == {Timestamp.Type.CreateTime}
+    assert [delivered[number].timestamp.ms for number in range(first)] == [read.timestamp for read in expected[:first]]
     for name, read in READERS.items():
         found = read(kafka_nodes.bootstrap_servers, topic)
         for sent, got in zip(expected, found, strict=True):
@@ -79,11 +79,11 @@ def test_log_append_time_is_the_brokers_for_every_codec_and_every_client(codec, 
     topic = make_topic(assignment=[[1]], config={"message.timestamp.type": "LogAppendTime"})
     before = time.time() * 1000
     with kafkapp.KafkaSyncProducer(properties(kafka_nodes, codec, linger_ms=0)) as producer:
-        told = [producer.send(ProducerRecord(topic, 0, value=b"v" * 1000, timestamp=THEN), timeout=30) for _ in range(3)]
+        delivered = [producer.send(ProducerRecord(topic, 0, value=b"v" * 1000, timestamp=THEN), timeout=30) for _ in range(3)]
     after = time.time() * 1000
-    assert all(metadata.timestamp.type == Timestamp.Type.LogAppendTime for metadata in told)
-    assert all(before - 2 <= metadata.timestamp.ms <= after + 2 for metadata in told)
-    expected = [Read(0, m.offset, None, b"v" * 1000, [], m.timestamp.ms, True) for m in told]
+    assert all(metadata.timestamp.type == Timestamp.Type.LogAppendTime for metadata in delivered)
+    assert all(before - 2 <= metadata.timestamp.ms <= after + 2 for metadata in delivered)
+    expected = [Read(0, m.offset, None, b"v" * 1000, [], m.timestamp.ms, True) for m in delivered]
     for name, read in READERS.items():
         assert read(kafka_nodes.bootstrap_servers, topic) == expected, name
     assert {appended for _, appended, _ in batches(kafka_nodes.nodes[1], topic, 0)} == {True}

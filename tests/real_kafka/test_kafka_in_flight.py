@@ -24,17 +24,17 @@ def test_written_to_in_flight(kafka_nodes, make_topic, proxies, faults, codec, s
     messages = read_messages(kafka_nodes.bootstrap_servers, topic)        # checks checksums
     again = read_log_with_kafka_python(kafka_nodes.bootstrap_servers, topic)
     assert [m.value() for m in messages] == [record.value for record in again]
-    told = {error.code for error in errors if error}
+    codes = {error.code for error in errors if error}
     there = [int(m.key()) for m in messages]
     outcomes = {code: {number for number, error in enumerate(errors) if (error and error.code) == code} for code in (None, REFUSED)}
     assert len(set(there)) == len(there) and outcomes[None] <= set(there) and not outcomes[REFUSED] & set(there)
     if codec == "none" and size > 65_535:       # message.copy.max.bytes
-        assert told <= {REFUSED, ErrorCode.RD_KAFKA_RESP_ERR__MSG_TIMED_OUT}, told
-        assert told or requests > count, "nothing was refused, so nothing was tried"
+        assert codes <= {REFUSED, ErrorCode.RD_KAFKA_RESP_ERR__MSG_TIMED_OUT}, codes
+        assert codes or requests > count, "nothing was refused, so nothing was tried"
     else:
-        assert not told, "copied before its checksum was computed"
+        assert not codes, "copied before its checksum was computed"
     faults.figure(**forms([m.value() for m in messages], size), failed=sum(map(bool, errors)),
-                  codes=sorted(code.name for code in told), requests=requests)
+                  codes=sorted(code.name for code in codes), requests=requests)
 
 
 @pytest.mark.parametrize("size", [1000, 300_000])

@@ -94,12 +94,12 @@ def test_i4_a_request_timeout_of_1_ms_either_delivers_or_times_out(properties, t
 def test_i5_distinct_keys_spread_over_partitions(properties, make_topic, read):
     topic = make_topic(partitions=5)
     with kafkapp.KafkaSyncProducer(properties()) as producer:
-        told = {
+        reported = {
             str(n): producer.send(ProducerRecord(topic, key=str(n), value=b"v"), timeout=DELIVERY).partition
             for n in range(20)
         }
-    assert len(set(told.values())) > 1
-    assert {m.key().decode(): m.partition() for m in read(topic)} == told
+    assert len(set(reported.values())) > 1
+    assert {m.key().decode(): m.partition() for m in read(topic)} == reported
 
 
 def test_i6_murmur2_sends_all_empty_keys_to_one_partition(properties, make_topic):

@@ -272,9 +272,9 @@ def test_a_mechanism_that_the_broker_does_not_have(world, open_producer, topic):
 @pytest.fixture
 def unraisable(monkeypatch):
     """What sys.unraisablehook was called with."""
-    told = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda seen: told.append(seen.exc_value))
-    return told
+    unraised = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda seen: unraised.append(seen.exc_value))
+    return unraised
 
 
 def token_for(subject, seconds):

@@ -184,9 +184,9 @@ def test_nothing_else_is_inside(files):
 
 
 def test_it_is_as_small_as_the_readme_says(path, files):
-    told = re.search(r"wheel has (\d+(?:\.\d+)?) MB", (ROOT / "README.md").read_text())
+    stated = re.search(r"wheel has (\d+(?:\.\d+)?) MB", (ROOT / "README.md").read_text())
     assert path.stat().st_size < LARGEST
-    assert told and path.stat().st_size < float(told[1]) * 1e6 * 1.15
+    assert stated and path.stat().st_size < float(stated[1]) * 1e6 * 1.15
 
 
 # -- what the usual checkers say ---------------------------------------------------------------------------------------
@@ -201,8 +201,8 @@ def test_auditwheel_finds_what_the_name_promises(path):
     assert shown.returncode == 0, shown.stderr
     tags = re.findall(r"(?:many|musl)linux_\d+_\d+_\w+", path.name)
     assert tags, f"{path.name}: not repaired"
-    told = shown.stdout.replace("\n", " ")
-    assert any(f'"{tag}"' in told for tag in tags), shown.stdout
+    stated = shown.stdout.replace("\n", " ")
+    assert any(f'"{tag}"' in stated for tag in tags), shown.stdout
 
 
 def test_twine_and_check_wheel_contents_have_nothing_to_say(path):
