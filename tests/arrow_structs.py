@@ -1,4 +1,4 @@
-"""Arrow arrays made by hand, field by field, for tests of exporters that err: the C data interface through ctypes.
+"""Faulty Arrow arrays for tests: both C structs built by hand through ctypes, each field settable.
 
 Knows nothing of kafkapp. How often an array is released is counted, and what it holds is freed by that.
 """

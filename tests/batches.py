@@ -1,4 +1,4 @@
-"""What the tests of batches share: producers of each kind, their outcomes, and what a topic holds then."""
+"""Helpers for tests of batches: producers of each kind, their ledgers, and the values that a topic holds."""
 
 from contextlib import contextmanager
 

@@ -1,4 +1,4 @@
-"""The build's scripts, csrc/*.py, for tests: imported as setup.py imports them, each test with modules of its own."""
+"""Imports the build scripts, csrc/*.py, as setup.py does; each test has fresh modules."""
 import contextlib
 import importlib
 import sys

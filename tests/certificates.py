@@ -1,4 +1,4 @@
-"""Certificates for a test run: an authority, and what it signs for brokers and clients, also expired or for other hosts.
+"""Certificates for tests: an authority, and broker and client certificates, also expired ones or for other hosts.
 
 Made with the `cryptography` package. Everything is PEM in files, as librdkafka and Kafka both take it.
 """

@@ -1,4 +1,4 @@
-"""Helpers to run the command `kafkapp` as its users do: in a process of its own, behind pipes or on a terminal.
+"""Runs the command `kafkapp` in a process of its own, behind pipes or on a terminal.
 
 What was sent is read back by another client. Every wait is bounded.
 """

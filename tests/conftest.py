@@ -1,4 +1,4 @@
-"""Fixtures that every test can have: mock clusters, topics, and waits that end.
+"""Fixtures and options of all tests: mock clusters, topics, bounded waits, the check that every producer released all.
 
 A crash or a hang of the native code must say where: faulthandler is on here and in every Python that a test starts.
 """

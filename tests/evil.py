@@ -1,7 +1,4 @@
-"""What the tests with misbehaving objects share: what every case starts from, and a Python of its own to run it.
-
-Knows kafkapp only by its import in that process.
-"""
+"""Runs a case with misbehaving objects in a Python of its own, with a common prologue."""
 import os
 import subprocess
 import sys

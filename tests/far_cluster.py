@@ -1,4 +1,4 @@
-"""A MockCluster in a process of its own, so that what it stores is not our memory, and it can be stopped and hang.
+"""A MockCluster in a process of its own: its memory is not ours, and it can be stopped and made to hang.
 
 `far.broker_down(1)` and all other methods of MockCluster are called over a pipe, with plain arguments.
 """

@@ -1,4 +1,4 @@
-"""What the fault tests share: how much to do, from which seed, and books in which each record has exactly one outcome.
+"""Helpers of the fault tests: amount of work, seed, and books in which each record has exactly one outcome.
 
 `--faults=thorough` does more of everything; `--faults-seed` repeats a run.
 """

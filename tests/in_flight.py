@@ -1,4 +1,4 @@
-"""Payloads that a thread writes to while they are in flight (F34): what is reported, and what other clients then read."""
+"""Payloads that a thread overwrites while they are in flight (F34): the reports, and what other clients then read."""
 import threading
 import time
 

@@ -1,4 +1,4 @@
-"""Topics, leaders and replicas of a running cluster, by an admin client that is not ours (confluent-kafka's).
+"""Topics, leaders and replicas of a running cluster, through confluent-kafka's admin client.
 
 It needs an address and knows nothing of processes, so it works with an existing cluster as well.
 """

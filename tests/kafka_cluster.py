@@ -1,7 +1,7 @@
-"""Apache Kafka itself on loopback, in KRaft mode, one node or more, for a test run: started, paused, killed, restarted.
+"""Apache Kafka on loopback, in KRaft mode, one node or more: started, paused, killed, restarted.
 
-Must not import kafkapp or pytest.
-No java process outlives this one: stop() kills them, atexit calls it, and the kernel does so when this process is killed.
+Must not import kafkapp or pytest. No java process outlives this one: stop() kills them, atexit calls it, and the kernel
+does so when this process is killed.
 """
 
 import atexit

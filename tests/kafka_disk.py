@@ -1,4 +1,4 @@
-"""A node whose disk is small and fills up: its data moves to a tmpfs of some megabytes, and back.
+"""A Kafka node with a full disk: its data moves to a tmpfs of some megabytes, and back.
 
 Needs the right to mount, which root has.
 """

@@ -1,4 +1,4 @@
-"""pytest's fixtures for a real Kafka: one three-node cluster for a whole run, topics that go away, proxies, a ledger.
+"""Fixtures for a real Kafka: one three-node cluster for a whole run, temporary topics, proxies, a ledger.
 
 real_kafka/conftest.py imports these names, and any other conftest may.
 KAFKAPP_TEST_BOOTSTRAP=host:port,... uses an existing cluster, which no test will stop. Where Kafka cannot run, its tests are

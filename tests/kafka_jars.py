@@ -1,4 +1,4 @@
-"""Apache Kafka's own jars, fetched once by Maven into the user's cache folder, and the Java that runs them.
+"""Apache Kafka's jars, fetched once by Maven into the user's cache folder, and the Java that runs them.
 
 Standard library only. Knows nothing of nodes, ports or topics.
 """

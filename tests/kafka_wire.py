@@ -1,4 +1,4 @@
-"""The metadata as one chosen broker sees it, asked by hand: client libraries ask whichever broker they like.
+"""Metadata requests to one chosen broker, over a plain socket: client libraries choose the broker themselves.
 
 Standard library only. What one broker reports, another may not know yet; a broker that a test has paused never answers,
 so the request must bypass it.

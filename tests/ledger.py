@@ -1,4 +1,4 @@
-"""The ledger: what a run sent, what was reported of each record, and what the log really holds; the verdict compares them.
+"""The ledger: what a run sent, what was reported of each record, what the log holds, and the verdict that compares them.
 
 Must not import kafkapp: the log is read back by another client, and the checks are plain Python.
 Every claim about lost or doubled records is made through this one checker, which has control tests of its own.

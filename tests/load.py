@@ -1,4 +1,4 @@
-"""Sends ledger records, from a thread and at a rate, while a test does something to the cluster.
+"""Sends ledger records from a thread, at a rate, while a test disturbs the cluster.
 
 Two senders of one shape: kafkapp, which is under test, and confluent-kafka, which shows
 whether a finding is ours (KAFKAPP_TEST_SENDER=confluent runs the fault tests with it).

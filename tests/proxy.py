@@ -1,8 +1,8 @@
-"""A TCP proxy in front of a broker that misbehaves on purpose: swallows, cuts at any byte, delays, throttles, flips bits.
+"""A faulty TCP proxy in front of a broker: swallows, cuts at any byte, delays, throttles, flips bits.
 
 Standard library only: must not import kafkapp or any Kafka client. It knows Kafka's framing (length, API key, correlation
-ID), so that a rule can name "the next Produce response". Brokers stand behind it by the
-PROXY listener of kafka_cluster, whose advertised address is this proxy's, or by Front: so clients never bypass it.
+ID), so that a rule can name "the next Produce response". Brokers are behind it through the PROXY listener of
+kafka_cluster, whose advertised address is this proxy's, or through Front: clients never bypass it.
 """
 
 import asyncio

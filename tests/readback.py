@@ -1,4 +1,4 @@
-"""Reads a whole topic by a client that is not ours, from the first offset to the end that was there at the call.
+"""Reads a whole topic with another client library, from the first offset to the end at the time of the call.
 
 Uses confluent-kafka and kafka-python; returns the ledger's LogRecord, or the client's own type.
 A reader sees a partition only as far as all its replicas have it. So a fence is written first, acknowledged by all of

@@ -1,4 +1,4 @@
-"""Builds kafkapp and librdkafka with a sanitizer, or runs valgrind, over a part of the tests: one command for each.
+"""Builds kafkapp and librdkafka with a sanitizer, or runs valgrind, over some of the tests.
 
 `python tests/sanitize.py asan tests/test_producer_sync.py`; --help lists the rest. The builds stay in a
 cache folder; each kind first finds bugs that are planted for it, where the tests run, so that silence means something.

@@ -1,4 +1,4 @@
-"""A broker that answers as a test scripts it: responses of the protocol that neither the embedded cluster nor Kafka gives on demand.
+"""A scripted broker: responses of the protocol that neither the embedded cluster nor Kafka gives on demand.
 
 Test helper, standard library only. One broker with one node, driven by a script: for each Produce request the next
 answer. It speaks just enough of ApiVersions, Metadata and InitProducerId for a librdkafka producer to reach that point.

@@ -1,4 +1,4 @@
-"""A librdkafka of three functions, laid out as the release is, that our build compiles in a second; for tests of it."""
+"""A librdkafka of three functions, laid out like the release, that our build compiles in a second."""
 import dataclasses
 import hashlib
 import io

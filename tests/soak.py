@@ -1,4 +1,4 @@
-"""A soak: hours of records at a rate, a random fault every ten seconds, and each record accounted for (F54).
+"""The soak: hours of records at a rate, a random fault every ten seconds, and each record accounted for (F54).
 
     python tests/soak.py --hours 8 --rate 5000 --figures soak.json      # --kafka: three real nodes instead
 

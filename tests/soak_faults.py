@@ -1,4 +1,4 @@
-"""What a soak does to its cluster, fault by fault: an embedded cluster in a process of its own, or three real nodes.
+"""The faults of a soak: on an embedded cluster in a process of its own, or on three real nodes.
 
 Must not import kafkapp's producer. Each fault is over when its function returns, but for errors that
 wait for the next request. `name` begins with the number in docs/internals/reliability.md.

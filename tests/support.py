@@ -1,4 +1,4 @@
-"""What the tests of behaviour share: a recording callback, a consumer of another make, Python in a subprocess.
+"""Common helpers: a recording callback, a consumer of another library, Python in a subprocess.
 
 Uses kafkapp's producers only through objects that are passed in.
 """

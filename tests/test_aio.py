@@ -1,4 +1,4 @@
-"""The asyncio front: futures that are resolved in the loop, exactly once, with no thread and no polling."""
+"""kafkapp.aio: futures resolved in the loop, exactly once, without threads or polling."""
 import asyncio
 import contextvars
 import gc

@@ -1,4 +1,4 @@
-"""The asyncio front and its loop: bound to it, closed in it, dropped in it, and what outlives it."""
+"""kafkapp.aio and its loop: bound to it, closed in it, dropped in it, and outliving it."""
 import asyncio
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Construction of an asyncio producer: twice, not at all, in a loop that cannot drive it, where no thread can be started."""
+"""Construction of an asyncio producer: twice, not at all, in a loop that cannot drive it, without threads."""
 import asyncio
 import os
 

@@ -1,4 +1,4 @@
-"""The asyncio front while it waits: for itself alone, whatever the loop's executor does, and cancelled at any point.
+"""Waiting calls of kafkapp.aio: independent of the loop's executor, and cancelled at any point.
 
 The loop's default executor is the user's. Its threads may all be busy, or wait for the very call that would wait for them.
 """

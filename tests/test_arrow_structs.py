@@ -1,4 +1,4 @@
-"""Arrow arrays of exporters that err: every field of both structs is looked at, and what is taken is released once."""
+"""Faulty Arrow arrays: every field of both structs is checked, and every array is released once."""
 import ctypes
 import gc
 import sys

@@ -1,4 +1,4 @@
-"""Every bad input of the numbered fault list that concerns callbacks, options, a producer's life and timeouts.
+"""Invalid calls: the rows of the numbered fault list on callbacks, options, a producer's life and timeouts.
 
 The ids are the list's numbers. Refused by the call, which says why; nothing is queued, and the producer is as it was.
 """

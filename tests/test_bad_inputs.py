@@ -1,4 +1,4 @@
-"""Every bad input of the numbered fault list that concerns a record's way through a producer, one row a case.
+"""Invalid records: the rows of the numbered fault list on a record's way through a producer.
 
 The ids are the list's numbers. Each is refused by the call, which names the argument; nothing is queued, no callback
 runs, no reference and no buffer stays behind. test_bad_properties.py and test_bad_calls.py have the other numbers.

@@ -1,4 +1,4 @@
-"""Every bad input of the numbered fault list that concerns making a producer, one row a case.
+"""Invalid properties: the rows of the numbered fault list on constructing a producer.
 
 The ids are the list's numbers; test_config.py pins those that a Properties finds by itself, here they meet a producer.
 A producer that cannot be made leaves no thread, and no reference to what it was given.

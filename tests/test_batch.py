@@ -1,4 +1,4 @@
-"""What becomes of a batch: outcomes, full queues, refusals, callbacks, and who holds what until when."""
+"""send_batch and Batch: outcomes, full queues, refusals, callbacks, and the lifetime of buffers."""
 
 import gc
 import sys

@@ -1,4 +1,4 @@
-"""Malformed arguments of send_batch raise before anything is queued, name the argument, and leave nothing held."""
+"""Malformed arguments of send_batch: they raise before anything is queued, name the argument, and leave nothing held."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Batches at random, in numbers, by many threads, and interrupted: every record once, nothing left behind."""
+"""Many batches: random ones, in many threads, interrupted; every record is reported once, nothing leaks."""
 
 import gc
 import os

@@ -1,4 +1,4 @@
-"""`kafkapp bench` measures what it says: tiny runs of its scenarios, and a control that loses records."""
+"""`kafkapp bench`: tiny runs of its scenarios measure what they say, and a control loses records."""
 import json
 import subprocess
 import sys

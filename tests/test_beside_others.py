@@ -1,4 +1,4 @@
-"""Our librdkafka beside another one in the same process: both orders of import, and both send."""
+"""Two librdkafkas in one process: both orders of import, and both send."""
 import subprocess
 import sys
 

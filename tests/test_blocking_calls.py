@@ -1,7 +1,7 @@
-"""Every call that can block, at the worst moment: over within the time that docs/guide/blocking.md gives it, and by Ctrl-C.
+"""Every blocking call at the worst moment: it ends within the time in docs/guide/blocking.md, and on Ctrl-C.
 
-Each situation is a process of its own, which makes every call that applies, by the side of
-a producer that is as the situation wants it. What a call returns or raises is not the matter here, only when.
+Each situation is a process of its own, which makes every call that applies, beside a producer in the state that the
+situation needs. Only the time of each call matters here, not what it returns or raises.
 """
 import json
 import re

@@ -1,5 +1,6 @@
-"""What a broker says of a record that it refuses: its own words where our librdkafka keeps them, the code's else. Never
-anything else: librdkafka 2.4.0 to 2.15.1 give freed memory, unless csrc/patches mends them.
+"""A broker's own error text for a refused record: preserved by our librdkafka, else replaced by the code's text.
+
+Never anything else: librdkafka 2.4.0 to 2.15.1 return freed memory, unless csrc/patches fixes them.
 """
 import pytest
 from faultkit import make

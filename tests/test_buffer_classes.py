@@ -1,4 +1,4 @@
-"""Classes derived from bytes, str and other exporters that have a buffer of their own: held as every exporter is."""
+"""Subclasses of bytes, str and other exporters with a buffer of their own: held like any exporter."""
 import gc
 import sys
 

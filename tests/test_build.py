@@ -1,4 +1,4 @@
-"""The build: what the README promises, what the source archive holds, where librdkafka comes from."""
+"""The build: what the README promises, the contents of the source archive, the choice of librdkafka."""
 import ctypes
 import dataclasses
 import hashlib

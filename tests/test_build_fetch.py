@@ -1,4 +1,4 @@
-"""Downloads of the build: what breaks off is taken up again, what is not the archive is not used, the next source asked."""
+"""Downloads of the build: interrupted ones are resumed, wrong archives refused, the next source tried."""
 import dataclasses
 import functools
 import hashlib

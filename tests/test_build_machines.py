@@ -1,4 +1,4 @@
-"""The build of librdkafka on the machines that people have: what configure found there, their flags, folders, tools.
+"""Builds of librdkafka on different machines: results of configure, flags, folders, tools.
 
 Recorded by the release's own configure: makefile_configs/*.config.
 """

@@ -1,4 +1,4 @@
-"""How a build runs: one at a time in a folder, resumed, on disks that are full or read-only, with progress on the terminal."""
+"""A running build: one at a time in a folder, resumed, on full or read-only disks, with progress on the terminal."""
 import os
 import pty
 import re

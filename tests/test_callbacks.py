@@ -1,4 +1,4 @@
-"""Callbacks that raise, callbacks that call back into producers, and reports for failures only."""
+"""Delivery callbacks: those that raise, those that call the producer, and reports for failures only."""
 import gc
 import sys
 import threading

@@ -1,4 +1,4 @@
-"""Every class that a user can get into the hands of, and what can be done to any object: no crash, no hang, a clear error.
+"""Every class that a user can reach, and everything that can be done to any object: no crash, no hang, a clear error.
 
 A class of the package that is not in the table fails a test. Its rows run in a Python of their own: a crash is theirs.
 """

@@ -1,4 +1,4 @@
-"""`kafkapp produce`: which records come out of files, pipes and options, read back by another client."""
+"""`kafkapp produce`: the records made from files, pipes and options, read back by another client."""
 import os
 import subprocess
 import threading

@@ -1,4 +1,4 @@
-"""However the command `kafkapp` ends: one line at most, a telling exit status, and never a traceback.
+"""Every way in which the command `kafkapp` ends: one line at most, a telling exit status, never a traceback.
 
 What it writes to may be full, closed or gone; what it reads may be no text, no file, or end early; click may be missing.
 """

@@ -1,4 +1,4 @@
-"""Lines of files as records: every cut is right wherever blocks end, and values are slices of the map."""
+"""The line splitter: cuts are right wherever blocks end, and values are slices of the mapped file."""
 import gc
 import mmap
 import os

@@ -1,4 +1,4 @@
-"""`kafkapp produce`: summary, JSON, failures by code, exit status, and what Ctrl-C leaves behind."""
+"""`kafkapp produce`: summary, JSON, failures by code, exit status, and the effects of Ctrl-C."""
 import json
 import os
 import re

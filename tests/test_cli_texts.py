@@ -1,4 +1,4 @@
-"""A table: each place where the command `kafkapp` takes a text from outside, and each kind of text that may stand there.
+"""Malformed texts for the command `kafkapp`: a table of every place that takes a text and every kind of text.
 
 Arguments, properties files and the environment. Every cell is either taken as it is or refused in one line with status 2;
 nothing is a traceback, and nothing that is refused is sent. The commands run in forks of one process, for the time's sake.

@@ -1,4 +1,4 @@
-"""The command `kafkapp`: help, versions, embedded clusters, properties, and errors of use in one clear line."""
+"""The command `kafkapp`: help, versions, embedded clusters, properties, and usage errors in one clear line."""
 import os
 import re
 import signal

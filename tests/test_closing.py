@@ -1,4 +1,4 @@
-"""Closing while others are at work: every call ends, and every record has its outcome before any close() returns."""
+"""close() while other threads use the producer: every call ends, every record is reported before close() returns."""
 import threading
 
 import pytest

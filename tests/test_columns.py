@@ -1,4 +1,4 @@
-"""Where a batch's keys and values may come from, and that each goes out as what it is: read back by another client."""
+"""Sources of a batch's keys and values: each arrives unchanged, read back by another client."""
 
 import ctypes
 import mmap

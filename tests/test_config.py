@@ -1,4 +1,4 @@
-"""kafkapp.config: what may be a property, how values are spelled, and that no text shows a secret.
+"""kafkapp.config: valid properties, the spelling of values, and no secret in any text.
 
 The numbers of the bad inputs are those of the fault list's section on inputs.
 """

@@ -1,4 +1,4 @@
-"""What both producers share: construction, defaults, identity, properties with callbacks, metadata, and being closed."""
+"""Construction of both producers: defaults, identity, properties with callbacks, metadata, and the closed state."""
 import gc
 import json
 import logging

@@ -1,4 +1,4 @@
-"""What becomes of records, views, metadata and the rest when they are copied or pickled: what is shared, what is copied."""
+"""Copies and pickles of records, views, metadata and the rest: what is shared, what is copied."""
 import copy
 import gc
 import pickle

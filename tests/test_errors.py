@@ -1,4 +1,4 @@
-"""kafkapp.errors: every code of the linked library, errors that lose nothing, exceptions of the kind one expects.
+"""kafkapp.errors: every code of the linked library, lossless errors, exceptions of the expected kind.
 
 The C helpers are reached as sibling modules reach them: through the module's table of exported functions.
 """

@@ -1,4 +1,4 @@
-"""Errors, tokens and texts that come from librdkafka: what callbacks and calls get, as librdkafka knows it."""
+"""Events of librdkafka: errors, tokens and texts as callbacks and calls get them."""
 import ctypes
 import decimal
 import gc

@@ -1,4 +1,4 @@
-"""Arguments that misbehave: mappings, numbers, topics, timeouts, references, and the buffers that other packages make.
+"""Misbehaving arguments: mappings, numbers, topics, timeouts, references, and other packages' buffers.
 
 As in test_evil_objects.py: no crash, no hang, nothing held.
 """

@@ -1,4 +1,4 @@
-"""Objects that misbehave wherever a producer runs Python code: buffers, headers, mappings, callbacks, logs, finalizers.
+"""Misbehaving objects wherever a producer runs Python code: buffers, headers, callbacks, logs, finalizers.
 
 They raise, send, flush, close, change what is read and release what is held. Each case runs in a Python of its own,
 which must end by itself, in time, with the outcome that the case expects: no crash, no hang, nothing held.

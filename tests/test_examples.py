@@ -1,4 +1,4 @@
-"""Each example is run as its first lines say, and what it sent is read back by another client."""
+"""The examples: each runs as its first lines say, and another client reads what it sent."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The interpreter ends while a producer is open: status 0, in bounded time, every callback run, a warning and no more.
+"""The interpreter ends while a producer is open: status 0, in bounded time, every callback run, one warning.
 
 All programs start at once and each test awaits its own, since some of them take the
 ten seconds that an open producer has at exit.

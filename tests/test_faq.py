@@ -1,4 +1,4 @@
-"""The questions that the quick start answers, each answer as a test; and each error of its tables, provoked.
+"""The quick start's questions, each answer as a test; and each error of its tables, provoked.
 
 docs/guide/sending.md and errors.md answer the same.
 """

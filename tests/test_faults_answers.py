@@ -1,6 +1,6 @@
-"""The broker's answers arrive damaged: a record that has not arrived is never reported as delivered, and none is forgotten.
+"""Damaged responses of the broker: no record that was lost is reported as delivered, and none is forgotten.
 
-Fault F42, responses; a proxy flips bits, and nothing in Kafka's protocol guards an answer but TCP's own sum.
+Fault F42, responses; a proxy flips bits, and only TCP's checksum protects a response of Kafka's protocol.
 """
 import pytest
 from faultkit import make

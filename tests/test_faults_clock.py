@@ -1,6 +1,6 @@
-"""The wall clock is set forward or back by an hour while records are in flight: nothing is lost, timeouts hold.
+"""Steps of the wall clock by an hour while records are in flight: nothing is lost, timeouts hold.
 
-Fault F47. stepped_clock.c stands before the clock of a process of its own; its waits behave as the kernel's.
+Fault F47. stepped_clock.c replaces the clock of a process of its own; its waits behave as the kernel's.
 """
 import json
 import os

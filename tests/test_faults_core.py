@@ -1,4 +1,4 @@
-"""csrc/ alone, without Python: senders, batches, flushes and a serving thread against each other, and no lost wake-up.
+"""The C stress without a sanitizer: senders, batches, flushes and a dispatcher against each other; no lost wake-up.
 
 Fault F24. The same program that `tests/sanitize.py tsan` runs, here without a sanitizer.
 """

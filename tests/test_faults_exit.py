@@ -1,4 +1,4 @@
-"""The end of the interpreter, forks and signals at bad moments: status, time, and what stands on stderr.
+"""The end of the interpreter, forks and signals at bad moments: status, time, and the output on stderr.
 
 Faults F23 and F27 to F30, the rest of the exit matrix. Each program runs in a process of its own.
 """

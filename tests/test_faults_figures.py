@@ -1,4 +1,4 @@
-"""How long the user waits: for close, for a callback after its acknowledgement, for the first record after a broker's return.
+"""Latencies for the user: close, a callback after its acknowledgement, the first record after a broker's return.
 
 Faults F11, F22. `--faults=thorough --faults-figures=FILE` takes the figures that docs/internals/reliability.md publishes.
 """

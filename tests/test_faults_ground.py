@@ -1,4 +1,4 @@
-"""Resources run out: no memory at the n-th allocation, no file descriptors, no threads. A clean exception, and on it goes.
+"""Exhausted resources: no memory at the n-th allocation, no descriptors, no threads. A clean exception, then normal work.
 
 Faults F46, F52. Each program runs in a process of its own; _testcapi lets single allocations fail.
 """

@@ -1,4 +1,4 @@
-"""A payload is written to while it is in flight: no crash, one outcome, and bytes that somebody has written.
+"""A payload changes while it is in flight: no crash, one outcome, and only bytes that were written.
 
 Fault F34 against the embedded cluster, which accepts any checksum; real_kafka/test_kafka_in_flight.py has a real broker.
 """

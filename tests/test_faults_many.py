@@ -1,4 +1,4 @@
-"""Two hundred producers at once: all deliver, and when they are closed nothing of them is left.
+"""Two hundred producers at once: all deliver, and nothing of them is left after close.
 
 Fault F48. What one producer may cost is counted: threads, descriptors.
 """

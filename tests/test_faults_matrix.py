@@ -1,4 +1,4 @@
-"""The fault matrix against the embedded cluster: each record one outcome, and the log agrees with what was said.
+"""The fault matrix against the embedded cluster: one outcome for each record, and the log agrees with the reports.
 
 Faults F01, F02, F04, F11-F16, F19, F21, F25, F26, F36, F51. The log is read back by another client.
 """

@@ -1,4 +1,4 @@
-"""What is held is released, once and in time: buffers, callbacks, memory, threads, descriptors, cycles.
+"""Leaks: buffers, callbacks, memory, threads, descriptors and cycles are released, once and in time.
 
 Faults F22, F31, F35, F48, F49. Slopes are fitted over many points, so that a constant does not count.
 """

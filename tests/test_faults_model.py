@@ -1,4 +1,4 @@
-"""A producer, the embedded cluster and its faults as a state machine, against a simple model of what must hold.
+"""A producer, the embedded cluster and its faults as a state machine, against a simple model.
 
 The model: which records were accepted, which are reported; hypothesis looks for a sequence of
 calls after which the two part.

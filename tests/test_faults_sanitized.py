@@ -1,4 +1,4 @@
-"""A little of everything that touches native memory, for the sanitizers; quick, and alone with one librdkafka.
+"""The sanitizers' workload: a little of everything that touches native memory; quick, and with one librdkafka only.
 
 `tests/sanitize.py` runs it under AddressSanitizer and valgrind.
 """

@@ -1,4 +1,4 @@
-"""docs/internals/reliability.md tells the truth about the fault matrix: each fault has a test and a control that exist.
+"""The fault matrix in docs/internals/reliability.md: each fault names a test and a control that exist.
 
 Reads sources, runs nothing.
 """

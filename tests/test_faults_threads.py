@@ -1,4 +1,4 @@
-"""Threads against each other and against close(): no crash, no hang, exactly one outcome for each accepted record.
+"""Thread races, also with close(): no crash, no hang, exactly one outcome for each accepted record.
 
 Faults F22, F23, F24.
 """

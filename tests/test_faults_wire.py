@@ -1,4 +1,4 @@
-"""Packets are lost on the way to the broker, and back: TCP sends them again, and no record is lost, doubled or torn.
+"""Packet loss to and from the broker: TCP retransmits, and no record is lost, duplicated or torn.
 
 Fault F41, against the embedded cluster in a network of its own, whose nft drops packets at random.
 """

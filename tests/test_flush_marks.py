@@ -1,4 +1,4 @@
-"""Each flush waits for what was sent before it, and for no more, however many flushes timed out before it.
+"""Concurrent flushes: each waits only for what was sent before it, however many flushes timed out before.
 
 csrc's own books are in stress_delivery.c.
 """

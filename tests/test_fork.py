@@ -1,4 +1,4 @@
-"""After a fork, every call of the child raises at once, the parent does not notice, and the child can make its own producer.
+"""fork: every call of the child raises at once, the parent is unaffected, and the child can make its own producer.
 
 The fork happens in a process of its own, not in pytest.
 """

@@ -1,4 +1,4 @@
-"""Without the GIL: it stays off, and threads that share producers, records, lists and batches meet no crash, no lost report.
+"""Free-threaded CPython: the GIL stays off; threads share producers, records and batches without crash or lost report.
 
 Fault F53. All but the first run on a Python with a GIL too; `PYTHON_GIL=0` where a package would switch it on.
 docs/internals/reliability.md says how to run the others on a free-threaded Python.

@@ -1,4 +1,4 @@
-"""A program that PyInstaller has frozen sends: the hook of this package names what only extension modules import."""
+"""PyInstaller: a frozen program sends; the package's hook names what only extension modules import."""
 import ast
 import os
 import re

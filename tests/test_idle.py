@@ -1,6 +1,6 @@
 """Idle producers: their logs, errors, statistics and tokens are dispatched in time, or kept within a bound.
 
-Nothing is sent here but where a test says so.
+Nothing is sent here unless a test says so.
 """
 import asyncio
 import os

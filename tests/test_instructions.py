@@ -1,4 +1,4 @@
-"""A guard on the cost of a record that no noise reaches: instructions in kafkapp's own modules, counted by callgrind.
+"""Instruction budgets: the cost of a record in kafkapp's own modules, counted by callgrind without noise.
 
 Two runs of different length are compared, so that what starts and ends a program does not count. A change that moves a
 figure beyond its budget either mends that or changes the budget here, and says why in its commit.

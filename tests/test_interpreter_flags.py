@@ -1,4 +1,4 @@
-"""The same outcome under each of the interpreter's flags: without assertions and docstrings, with bytes warnings as errors, in development mode.
+"""The interpreter's flags: the same outcome without assertions and docstrings, with -bb, in development mode.
 
 Ids, keys and headers are bytes: to put one into a text by str() is an error under -bb.
 """

@@ -1,4 +1,4 @@
-"""Ctrl-C ends every blocking call within half a second, and the producer goes on as if nothing had happened.
+"""Ctrl-C: it ends every blocking call within half a second, and the producer continues normally.
 
 Each call blocks in a process of its own, which interrupts itself from a timer.
 """

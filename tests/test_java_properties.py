@@ -1,4 +1,4 @@
-"""A properties file is read as java.util.Properties.load reads it; where Java is at hand, it is asked."""
+"""Properties files: read as java.util.Properties.load reads them; compared with Java if it is installed."""
 import json
 import random
 import shutil

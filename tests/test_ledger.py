@@ -1,4 +1,4 @@
-"""Controls for the ledger: each planted fault must be reported, exactly, and nothing else with it.
+"""Controls of the ledger: each planted fault is reported, exactly, and nothing else with it.
 
 The log here is a list; the same faults in the log of a real broker are in real_kafka/test_kafka_ledger.py.
 """

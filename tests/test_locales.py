@@ -1,4 +1,4 @@
-"""Numbers where a program has called setlocale for a place that writes 0,5: librdkafka's and ours stay as they are written."""
+"""Locales with a decimal comma, set by setlocale: numbers of librdkafka and of kafkapp keep their point."""
 import os
 import shutil
 import subprocess

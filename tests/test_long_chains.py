@@ -1,4 +1,4 @@
-"""Objects of ours that hold one another in a chain of any length: it goes, and is read, without a C stack as deep as it is long.
+"""Long chains of objects: freed and read without recursion on the C stack.
 
 Each chain is dropped in a Python of its own, since what fails here ends the process.
 """

@@ -1,4 +1,4 @@
-"""The package's metadata as an installer, an index and `pip show` have it: licence, authors, addresses, Pythons, systems."""
+"""Package metadata for installers, the index and `pip show`: licence, authors, addresses, Pythons, systems."""
 import importlib.metadata
 import re
 import subprocess

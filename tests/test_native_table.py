@@ -1,4 +1,4 @@
-"""The table of what a wheel carries, and that nothing is built but what it says."""
+"""The table of what a wheel carries: checksums, sources, licences, and the bill of materials made from it."""
 import dataclasses
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""Numbers wherever the API takes one: taken exactly, or refused by an error that names the argument. NumPy's, pandas' too."""
+"""Numbers wherever the API takes one, NumPy's and pandas' too: accepted exactly, or refused naming the argument."""
 import asyncio
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""The options: none is false, old numbers still say the same, and a reload of the package changes nothing."""
+"""Options: none is falsy, old numbers still mean the same, and a reload of the package changes nothing."""
 import pickle
 
 import pytest

@@ -1,4 +1,4 @@
-"""Every text that comes from outside, in every bad form: a clear error or a faithful text, and never a traceback of ours.
+"""Malformed texts from outside: a clear error or a faithful text, and never a traceback of ours.
 
 One table of places times forms. What the command line takes is in test_cli_texts.py, the files that it reads too.
 """

@@ -1,4 +1,4 @@
-"""What was seen when the modern C++ Kafka API was run, beyond its own tests: "extra facts" 1 to 10 of docs/internals/parity.md.
+"""Behaviour of the modern C++ Kafka API beyond its own tests: "extra facts" 1 to 10 of docs/internals/parity.md.
 
 On the embedded cluster. Each pins what kafkapp does in its place; most differ on purpose.
 """

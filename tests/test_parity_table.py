@@ -1,4 +1,4 @@
-"""docs/internals/parity.md tells the truth: each row of the C++ API's list has a test that exists, and each file that it names.
+"""The table in docs/internals/parity.md: each row of the C++ API's list names a test and files that exist.
 
 Reads sources, runs nothing.
 """

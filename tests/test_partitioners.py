@@ -1,4 +1,4 @@
-"""Which partition a key goes to: as in the Java client, as in librdkafka's other bindings, for each partitioner.
+"""Partitioners: a key goes to the partition that the Java client and librdkafka's other bindings choose.
 
 On the embedded cluster. The hashes are golden vectors, known from the Java client's own tests (murmur2), from
 other implementations (FNV-1a, CRC-32), and computed here a second time; kafka-python and confluent-kafka must agree.

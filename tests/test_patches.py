@@ -1,4 +1,4 @@
-"""kafkapp's patches of its own librdkafka: applied to the letter or not at all, part of the key, named in the bill."""
+"""kafkapp's patches of librdkafka: applied exactly or not at all, part of the build key, named in the bill of materials."""
 import json
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""KafkaAsyncProducer with Manual polling: nothing runs but in poll_events, flush and close, and on their thread."""
+"""KafkaAsyncProducer with Manual polling: callbacks run only in poll_events, flush and close, on the calling thread."""
 import threading
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""KafkaSyncProducer: send returns the metadata or raises, for many threads at once."""
+"""KafkaSyncProducer: send returns the metadata or raises, in many threads at once."""
 import threading
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""The proxy does what its rules say, seen against a plain server of its own: no Kafka, no client library."""
+"""The faulty proxy: each rule does what it says, seen against a plain server without Kafka."""
 
 import contextlib
 import socket

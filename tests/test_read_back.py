@@ -1,4 +1,4 @@
-"""Bytes, keys, headers, timestamps, partitions and order, as a consumer of another make reads what each path wrote."""
+"""Round trips: bytes, keys, headers, timestamps, partitions and order of each way to send, read by another client."""
 import asyncio
 import time
 from datetime import UTC, datetime

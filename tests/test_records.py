@@ -1,4 +1,4 @@
-"""What records and metadata say and refuse, without a broker.
+"""ProducerRecord and RecordMetadata: texts, attributes and refusals, without a broker.
 
 The numbers in the tests' names are those of the list of bad inputs that the project keeps.
 """

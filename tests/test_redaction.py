@@ -1,4 +1,4 @@
-"""What is a secret is hidden in every form, and what is none stays readable. tests/test_secrets.py looks where texts come out."""
+"""Redaction: secrets are hidden in every form, and everything else stays readable. test_secrets.py covers whole producers."""
 import base64
 import random
 import time

@@ -1,4 +1,4 @@
-"""The sanitizers over the C of csrc/: clean, and each sees what is planted, in a program of its own and in csrc/ itself.
+"""Sanitizer runs over csrc/: clean, and each sees the bugs that are planted, in a program of its own and in csrc/.
 
 The quick part of tests/sanitize.py, which says what the machine lacks.
 """

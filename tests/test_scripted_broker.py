@@ -1,4 +1,4 @@
-"""A broker that answers with everything the protocol allows, and more: each record has one true outcome, no memory is misread.
+"""Every response that the protocol allows, and more: one true outcome for each record, no invalid memory read.
 
 The table's rows run as they are, and once more in a Python whose malloc() and string functions are
 AddressSanitizer's: what is read after it was freed ends that process.

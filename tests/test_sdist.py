@@ -1,4 +1,4 @@
-"""The source archive that the build backend makes: what git tracks, and the same bytes each time."""
+"""The source archive of the build backend: the files that git tracks, and the same bytes each time."""
 import shutil
 import subprocess
 import sys

@@ -1,6 +1,6 @@
-"""No secret leaves a producer: a random marker in every sensitive property, and all that is said searched for it.
+"""Secrets in a producer: a random marker in every sensitive property, and a search of all output for it.
 
-Said is what is printed, logged (with debug=all), raised, pickled and reported in statistics. The last test plants a
+Output is what is printed, logged (with debug=all), raised, pickled and reported in statistics. The last test plants a
 marker in each of these places, to show that the search would find it.
 """
 import copy

@@ -1,4 +1,4 @@
-"""bootstrap.servers: each entry is one that librdkafka uses as it is written, or no producer is made and the message shows that entry.
+"""bootstrap.servers: each entry is used exactly as written, or construction fails and the message shows the entry.
 
 What librdkafka makes of a list is read out of its own statistics; what it would have made of a refused one, another binding
 without such a check shows.

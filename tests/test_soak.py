@@ -1,4 +1,4 @@
-"""The soak that runs for hours (tests/soak.py, F54) runs for seconds here, and reports the losses that are planted."""
+"""The soak (tests/soak.py, F54) in seconds instead of hours: it runs, and reports the losses that are planted."""
 import json
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The mock cluster, by way of another Kafka client: what a test of one of our users would see."""
+"""MockCluster: what the tests of our users see, through another Kafka client."""
 import gc
 import os
 import resource

@@ -1,4 +1,4 @@
-"""Eight threads do anything at any time, and one of them closes: no crash, and one outcome for each accepted record.
+"""Eight threads at random, one of which closes: no crash, and one outcome for each accepted record.
 
 In a process of its own, with an allocator that makes use after free end it.
 """

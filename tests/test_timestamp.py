@@ -1,4 +1,4 @@
-"""Points in time as records and metadata have them."""
+"""Timestamps of records and metadata."""
 import pickle
 import time
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""TLS as librdkafka brings it, against Python's own: a certificate that is trusted, and one that is not."""
+"""TLS of the bundled librdkafka against Python's: a trusted certificate, and an untrusted one."""
 import queue
 import shutil
 import socket

@@ -1,4 +1,4 @@
-"""Transactions as their user sees them: the calls in and out of order, offsets, timeouts, several threads.
+"""Transactions: calls in and out of order, offsets, timeouts, several threads.
 
 On the embedded cluster; librdkafka's own tests 0103 and 0105 as far as a producer's user meets them.
 The context and Ctrl-C are in test_transaction_context.py, errors in test_transaction_errors.py, readers in real_kafka/.

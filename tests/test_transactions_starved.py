@@ -1,8 +1,8 @@
-"""Transactions go on while librdkafka's main thread hardly gets a turn: a commit has ended when it returns.
+"""Transactions while librdkafka's main thread is starved: a commit has ended when it returns.
 
-The thread is put below a busy process on the same processor, so that what takes it
-microseconds takes it tens of milliseconds. A commit made in short calls, each of which resumes, does not survive that: it
-takes the answer to one step for another's, and librdkafka 2.0.2 ends the process.
+The thread has a lower priority than a busy process on the same processor, so that microseconds of work take it tens of
+milliseconds. A commit in short calls, each of which resumes, fails then: it mistakes the response to one step for
+another's, and librdkafka 2.0.2 aborts the process.
 """
 import os
 

@@ -1,4 +1,4 @@
-"""Closing while somebody does not answer: a name server, a callback, a thread with a lock. Each record has its one outcome.
+"""close() while a name server, a callback or a thread with a lock does not respond: one outcome for each record.
 
 docs/guide/blocking.md says what each call may take; test_blocking_calls.py measures all of them.
 """

@@ -1,4 +1,4 @@
-"""An offset and a time of a record are the broker's word, or unknown: failures, duplicates, acks=0, lost answers.
+"""Unknown offsets and timestamps: failures, duplicates, acks=0, lost responses; otherwise the broker's.
 
 librdkafka counts on from what an answer has for the first record, also where that is no offset.
 """

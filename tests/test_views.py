@@ -1,4 +1,4 @@
-"""What views and headers say and refuse, and the headers that librdkafka gets, without a broker.
+"""Key, Value and Headers: texts, refusals, and the headers that librdkafka gets, without a broker.
 
 The numbers in the tests' names are those of the list of bad inputs that the project keeps.
 """

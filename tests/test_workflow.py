@@ -1,4 +1,4 @@
-"""The workflow that builds the wheels: where GitHub reads it, what it may do, what it builds, and two checkers' word."""
+"""The workflow that builds the wheels: its copy for GitHub, permissions, matrix, and the verdicts of two checkers."""
 import importlib.metadata
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""Zero copy, proven from outside: bytes that change after send() and before the flush arrive changed.
+"""Zero copy, proven from outside: bytes that change between send() and flush arrive changed.
 
 Each kind of exporter is written through an alias of its own memory, while librdkafka
 still holds the record; with ToCopyRecordValue the old bytes arrive.

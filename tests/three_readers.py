@@ -1,4 +1,4 @@
-"""A whole topic as three independent clients read it: confluent-kafka, kafka-python, aiokafka. And what the log holds.
+"""A topic as three independent clients read it: confluent-kafka, kafka-python, aiokafka; and the raw log.
 
 All three give the same tuples, so that tests can compare them with what was sent, and each other.
 """

@@ -1,4 +1,4 @@
-"""Transactional producers of all three kinds on the embedded cluster, behind one set of calls.
+"""Transactional producers of all three kinds on the embedded cluster, behind one interface.
 
 The embedded cluster keeps every record: it has the coordinator's answers, not its markers.
 """

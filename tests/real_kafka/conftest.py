@@ -1,4 +1,4 @@
-"""Everything in this folder runs against a real Apache Kafka: `pytest -m kafka` runs it alone."""
+"""Tests against a real Apache Kafka: `pytest -m kafka` runs only these."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""What is sent is what three other clients read: with each codec, headers, nulls, a megabyte, timestamps of both kinds."""
+"""What three other clients read is what was sent: each codec, headers, nulls, a megabyte, timestamps of both kinds."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""The cluster itself: it serves, it comes back after every way of being stopped, and no java process outlives the run."""
+"""The cluster helper: it starts, restarts after every way of being stopped, and leaves no java process behind."""
 
 import os
 import pathlib

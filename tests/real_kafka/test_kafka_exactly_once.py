@@ -1,4 +1,4 @@
-"""Exactly once across a wire that fails, with a real broker behind it: what the embedded cluster does not check.
+"""Exactly once across a faulty network, with a real broker: what the embedded cluster does not check.
 
 A proxy of our own loses acknowledgements, cuts connections at any byte, delays, throttles and damages; the ledger shows
 what became of each record. Its controls (idempotence off) are in test_kafka_ledger.py.

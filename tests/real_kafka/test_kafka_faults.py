@@ -1,4 +1,4 @@
-"""Real brokers fail under load and every record is accounted for: killed, restarted, replaced, cut off, slowed, re-shaped.
+"""Faults of real brokers under load (killed, restarted, replaced, cut off, slowed, reassigned): every record is accounted for.
 
 Each test ends with the ledger's verdict: what the producer said of each record against what the log holds.
 """

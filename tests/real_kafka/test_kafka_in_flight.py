@@ -1,4 +1,4 @@
-"""A payload is written to while it is in flight, and the broker checks checksums: what the user gets (F34).
+"""A payload changes while it is in flight, and the broker verifies checksums: what the user gets (F34).
 
 librdkafka copies small and compressed values into the request and computes the checksum of the copy; larger ones are sent from
 the user's memory, and what was changed after the checksum was computed the broker refuses. librdkafka 2.0.2 fails it at once,

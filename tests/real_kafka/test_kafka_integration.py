@@ -1,4 +1,4 @@
-"""The modern C++ Kafka API's integration tests (parity.md, I1 to I17), with a real broker and a reader that is not ours."""
+"""The modern C++ Kafka API's integration tests (parity.md, I1 to I17), with a real broker and another client as reader."""
 
 import collections
 import subprocess

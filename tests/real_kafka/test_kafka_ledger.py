@@ -1,4 +1,4 @@
-"""The ledger's controls with a real broker's log: each fault is planted by a client that is not ours, and read back.
+"""Controls of the ledger with a real broker's log: another client plants each fault, which must be reported.
 
 A checker that reports nothing proves nothing; these show that it reports exactly what was done.
 """

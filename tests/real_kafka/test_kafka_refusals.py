@@ -1,4 +1,4 @@
-"""Records that a real broker refuses with words of its own: they arrive where our librdkafka keeps them, or the code's do.
+"""Error messages of a real broker: they arrive if our librdkafka preserves them, else the error code's text does.
 
 librdkafka 2.4.0 to 2.15.1 free them too early; `tests/sanitize.py asan tests/real_kafka/test_kafka_refusals.py` watches.
 """

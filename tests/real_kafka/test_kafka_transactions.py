@@ -1,4 +1,4 @@
-"""Transactions against a real coordinator (parity.md, T1, T3, T4 and R9): what is committed is seen, whole; no more is."""
+"""Transactions against a real coordinator (parity.md, T1, T3, T4 and R9): readers see all of a commit, and nothing else."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""TLS and SASL on a real broker: who is let in, who is refused, what the error says, and that no secret is in any text.
+"""TLS and SASL on a real broker: accepted and refused clients, the errors, and no secret in any text.
 
 A refusal is reported by `error_cb` and the log, as by librdkafka itself; the records time out.
 """

@@ -1,4 +1,4 @@
-"""The light test of an installed wheel: it imports, says what it is made of, and sends with each producer.
+"""The smoke test of an installed wheel: it imports, names its libraries, and sends with each producer.
 
 Run by cibuildwheel with nothing but the wheel and its dependencies: `python -I tests/wheel/light.py [VERSION]`, where
 VERSION is the librdkafka that must be inside. Needs no broker: kafkapp brings a cluster.

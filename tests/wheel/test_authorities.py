@@ -1,4 +1,4 @@
-"""A wheel finds the certificates of authorities where each family of systems has them, for Kafka and for HTTPS (OIDC).
+"""CA certificates: a wheel finds those of each family of systems, for Kafka and for HTTPS (OIDC).
 
 As root on Linux: each row has a mount namespace of its own, in which /etc is a small one of that family. The wheel is
 the one that KAFKAPP_WHEEL names, unpacked; its OpenSSL is linked in and knows nobody's places.

@@ -1,4 +1,4 @@
-"""What stands in a built wheel, read off the file that KAFKAPP_WHEEL names: hardening, names, licences, the bill.
+"""Contents of a built wheel, read from the file that KAFKAPP_WHEEL names: hardening, names, licences, bill of materials.
 
 Needs no kafkapp installed: `KAFKAPP_WHEEL=... pytest --confcutdir=tests/wheel tests/wheel`. Knows the table of csrc.
 """

@@ -1,4 +1,4 @@
-"""Two builds of a wheel are the same bytes: KAFKAPP_WHEEL_BUILT, not yet repaired, and one more in another folder.
+"""Reproducible wheels: KAFKAPP_WHEEL_BUILT, not yet repaired, has the same bytes as a build in another folder.
 
 Takes minutes, and the SOURCE_DATE_EPOCH and the Python of the first build. The libraries that librdkafka stands on are
 taken from the first one's build folder; librdkafka and the modules are compiled again.
