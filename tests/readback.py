@@ -14,7 +14,7 @@ FENCE = b"readback-fence"
 
 
 def write_fences(bootstrap_servers, topic, partitions, timeout=60):
-    """Append a fence to each partition; it stands in the log of every replica when this returns."""
+    """Append a fence to each partition; every replica's log holds it when this returns."""
     producer = Producer({"bootstrap.servers": bootstrap_servers, "acks": "all", "log_level": 0})
     failures = []
     for partition in partitions:

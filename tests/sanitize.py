@@ -124,7 +124,7 @@ def library(name):
 
 
 def python_headers():
-    """The folders to search for Python.h: this Python's, or those that a build has fetched; none: there is none."""
+    """The folders to search for Python.h: this Python's, or those that a build has fetched; none if there is no Python.h."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     base = {"base": sys.base_prefix, "installed_base": sys.base_prefix}
     fetched = ROOT / "build" / f"{version}-headers" / "usr" / "include"
@@ -241,7 +241,7 @@ def options(kind, cache, prefix=None):
 
 
 def before(kind, cache, python):
-    """What stands before a command that is to be watched."""
+    """The prefix of a command that is to be watched."""
     if not kind.startswith("valgrind"):
         return []
     # In Python all that comes from os.urandom() counts as undefined forever, and much is there until the end.

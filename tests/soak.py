@@ -57,7 +57,7 @@ class Reader:
                 self.changed.notify_all()
 
     def read(self, timeout=60):
-        """All that stands in the log since the last call: up to fences that are written now."""
+        """All records in the log since the last call: up to fences that are written now."""
         ends = {}
         for partition in range(PARTITIONS):
             self.fences.produce(self.topic, b"", FENCE, partition, on_delivery=lambda error, message:

@@ -126,7 +126,7 @@ def test_a_producer_dropped_in_its_loop_warns_reports_and_releases_its_descripto
 def test_reports_from_before_the_loop_are_dispatched(broker, topic):
     """librdkafka writes to the descriptor for the first thing in an empty queue, so not once something is in there."""
     producer = KafkaProducer(properties(broker, linger_ms=0))
-    producer._producer.send(ProducerRecord(topic, 0, None, b"v"))       # stands for logs and errors
+    producer._producer.send(ProducerRecord(topic, 0, None, b"v"))       # in place of logs and errors
     wait_for(producer._producer._pending)
 
     async def go():

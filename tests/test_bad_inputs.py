@@ -219,7 +219,7 @@ def test_header_that_was_put_into_the_list(sender, topic, number):
         return record
 
     check_refusal(sender, changed, kind, text)
-    held.append(1)                      # nobody holds its buffer
+    held.append(1)                      # its buffer is not pinned any more
 
 
 def test_91_headers_without_end(sender, topic):

@@ -387,7 +387,7 @@ def test_after_close(kind, broker, topic):
         producer.send_batch(topic, VALUES)
 
 
-# -- who holds what -------------------------------------------------------------------------------
+# -- lifetime of buffers ---------------------------------------------------------------------------
 
 
 def resizable(*arrays):

@@ -125,7 +125,7 @@ def test_malformed_arguments_queue_nothing(producer, case):
     with pytest.raises(error, match=text):
         producer.send_batch(arguments.pop("topic"), arguments.pop("values"), **arguments)
     assert balanced(producer)
-    held.append(0)  # nobody holds it
+    held.append(0)  # it is not pinned any more
     producer.flush(10)
     assert not calls
 

@@ -185,7 +185,7 @@ def test_other_flags_are_another_library_and_an_interrupted_one_is_made_again(sm
     assert (prefix / "librdkafka-build.key").exists() and (prefix / "include" / "librdkafka" / "rdkafka_mock.h").exists()
 
 
-# -- a compiler that is none -------------------------------------------------------------------------------------------
+# -- a broken compiler -------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize(("command", "why"), [
     ("no-such-compiler", "^no-such-compiler is needed to build kafkapp and is missing .Debian: apt-get install gcc libc6-dev.$"),

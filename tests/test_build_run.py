@@ -235,7 +235,7 @@ def test_a_terminal_that_hides_the_build_shows_how_far_it_is():
     (("hidden", CHILD), {"TERM": "dumb"}, ""),
     (("hidden", CHILD, "--verbose"), {}, ""),                       # pip shows it all
     (("hidden", CHILD, "-vv"), {}, ""),
-    (("hidden", CHILD), {"shell": " >/dev/null 2>&1"}, ""),         # nobody wants to see anything
+    (("hidden", CHILD), {"shell": " >/dev/null 2>&1"}, ""),         # all output is discarded
     (("hidden", CHILD), {"shell": " | cat"}, ""),
     (("seen", CHILD), {}, "kafkapp: fetching\r\n"),                 # once, as lines
 ])

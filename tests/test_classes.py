@@ -93,7 +93,7 @@ def classes():
 
 def test_every_class_is_in_the_table():
     assert sorted(set(classes()) - set(TABLE)) == [], "to be given a row"
-    assert sorted(set(TABLE) - set(classes())) == ["timestamp.Type"]       # which stands in Timestamp
+    assert sorted(set(TABLE) - set(classes())) == ["timestamp.Type"]       # nested in Timestamp
 
 
 def tp_clear(cls):

@@ -128,7 +128,7 @@ NO_TEXT = b"a\xff"
 def test_an_argument_that_is_no_utf8(servers, file, arguments):
     status, lines = ended(["produce", "-b", servers, *arguments, file])
     assert (status, len(lines)) == (2, 1), lines
-    assert not re.search("ValueError|UnicodeEncodeError", lines[0])      # somebody has thought of it
+    assert not re.search("ValueError|UnicodeEncodeError", lines[0])      # the error is handled
 
 
 @pytest.mark.parametrize("mode", ["--sync", "--manual", "--json"])

@@ -259,7 +259,7 @@ def test_the_token_callback_is_given_its_configuration():
     with KafkaAsyncProducer(properties(NOWHERE, OAUTH, {"oauthbearer_token_refresh_cb": refresh,
                                                         "error_cb": errors.append})):
         wait_for(lambda: seen)
-        wait_for(lambda: errors)        # with a token it goes on to connect, and that fails
+        wait_for(lambda: errors)        # with a token it tries to connect, and that fails
     assert seen == ["scope=x"]
     assert ErrorCode.RD_KAFKA_RESP_ERR__AUTHENTICATION not in [error.code for error in errors]
 

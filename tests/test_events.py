@@ -230,7 +230,7 @@ def error_text_of(answer, make=KafkaAsyncProducer):
     with make(properties(NOWHERE, OAUTH, {"oauthbearer_token_refresh_cb": refresh, "error_cb": errors.append,
                                           "log_cb": lambda *args: None})) as producer:
         end = time.monotonic() + 20
-        while not errors:                       # with a token it goes on to connect, and that fails
+        while not errors:                       # with a token it tries to connect, and that fails
             assert time.monotonic() < end
             if make is KINDS["manual"]:
                 producer.poll_events(0.01)

@@ -72,7 +72,7 @@ OTHERS = {
                 return "evil"
         attempt(lambda: producer.send(ProducerRecord("t"), None, Evil()), lambda: producer.send(ProducerRecord("t"), action=Evil()))
         assert any(type(exc) is TypeError for exc in raised)""",
-    "callable that is none": """
+    "not callable": """
         class Meta(type):
             def __call__(cls, *a):
                 evil(producer)

@@ -18,7 +18,7 @@ ROWS = [{"id": i, "name": f"naïve {i}", "note": "" if i % 3 else None} for i in
 
 def run(name, *arguments):
     environment = {**os.environ, "COLUMNS": "200"}
-    environment.pop("PYTHONSAFEPATH", None)  # they share a module that stands beside them
+    environment.pop("PYTHONSAFEPATH", None)  # they import a module from their own folder
     result = subprocess.run(
         [sys.executable, EXAMPLES / name, *map(str, arguments)],
         capture_output=True,

@@ -49,7 +49,7 @@ def test_an_idle_synchronous_producer_refreshes_its_token():
 
 
 def test_statistics_that_are_not_read_make_room_for_newer_ones():
-    """The synchronous producer's callback stands still meanwhile; nobody polls the others."""
+    """The synchronous producer's callback blocks meanwhile; the others are not polled."""
     go_on, seen = threading.Event(), []
 
     def stats_cb(text):
@@ -60,7 +60,7 @@ def test_statistics_that_are_not_read_make_room_for_newer_ones():
         wait_for(lambda: seen)
         for _ in range(5):
             with pytest.raises(Exception, match="no metadata"):
-                producer.fetch_broker_metadata("t", 0.2)        # serves, and so takes all out of librdkafka's queue
+                producer.fetch_broker_metadata("t", 0.2)        # dispatches, and so drains librdkafka's queue
         newest = seen[0]
         go_on.set()
         wait_for(lambda: len(seen) > 1)
@@ -88,7 +88,7 @@ def test_a_manual_producer_keeps_the_newest_lines_and_says_how_many_are_lost(bro
             for _ in range(200):
                 producer.send(ProducerRecord(topic, 0, value=b"v"))
                 time.sleep(0.0005)      # a request each
-            time.sleep(0.6)             # nobody serves
+            time.sleep(0.6)             # no call dispatches
             last, seen = seen, producer._ledger()["kept"]
         assert lines == []
         producer.poll_events(0)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture
 def load(monkeypatch):
-    """Imports a module of csrc, anew."""
+    """Imports a fresh module of csrc."""
     with build_scripts.imported(monkeypatch) as load:
         yield load
 

@@ -68,7 +68,7 @@ assert SendOption is not old.SendOption or how != "purge"
 assert pickle.loads(pickled)[0] == SendOption.ToCopyRecordValue and pickle.loads(pickled)[2] is ErrorCode(-184)
 with MockCluster() as cluster:
     servers = {ProducerConfig.BOOTSTRAP_SERVERS: cluster.bootstrap_servers}
-    for names in (old, kafkapp):        # who holds on to the old ones may use them too
+    for names in (old, kafkapp):        # members from before the reload stay valid
         for polling in (names.EventsPollingOption.Manual, names.EventsPollingOption.Auto):
             with KafkaAsyncProducer(names.ProducerConfig(servers), polling) as producer:
                 for option in names.SendOption:

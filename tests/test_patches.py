@@ -17,7 +17,7 @@ GONE = "--- a/src/x.c\n+++ /dev/null\n@@ -1,7 +0,0 @@\n" + "".join(f"-{line}\n" 
 
 @pytest.fixture
 def load(monkeypatch):
-    """Imports a module of csrc, anew."""
+    """Imports a fresh module of csrc."""
     with build_scripts.imported(monkeypatch) as load:
         yield load
 

@@ -21,7 +21,7 @@ MOST_LINES = 450
 LONGER = {}
 NOT_OURS = {".git", ".venv", "build", "dist", "__pycache__", "node_modules"}
 
-# From the bottom up. A module may import what stands in the rows above its own, nothing else of kafkapp's.
+# From the bottom up. A module may import those in the rows above its own, nothing else of kafkapp's.
 LAYERS = [
     {"librdkafka"},
     {"librdkafka_mock", "buffers"},

@@ -103,7 +103,7 @@ def test_the_context_commits_gives_its_producer_and_aborts_when_its_body_raises(
 
 
 class Scripted:
-    """Stands for a producer whose commits and aborts end as the script says."""
+    """A fake producer whose commits and aborts end as the script says."""
 
     def __init__(self, **script):
         self.script, self.calls = script, []

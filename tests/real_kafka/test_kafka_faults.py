@@ -97,7 +97,7 @@ def test_a_leader_hangs_until_it_is_replaced_and_then_wakes_up(kafka_nodes, make
         with kafka_nodes.paused([3]):
             assert kafka_nodes.leader(topic, 0, other_than=3) in (1, 2)
             sender.wait_delivered(500)
-        kafka_nodes.wait_in_sync(topic)  # the old leader has learnt that it is none, and has caught up
+        kafka_nodes.wait_in_sync(topic)  # the old leader knows that it no longer leads, and has caught up
         sender.wait_delivered(500)
     check(sender, verdict_of, topic, at_least=1000)
 
