@@ -38,14 +38,14 @@ static int rounds = 300, polling;
 static enum { SERVES, TELLS, KEEPS } how_served; /* what the client's thread does, see delivery.h */
 static PyObject target = {.ob_refcnt = 1}, topic = {.ob_refcnt = 1};
 static struct { /* with the GIL */
-    int64_t accepted, settled, refused, plain, batches, begun, empty, items, others, finished, kept, wrong;
+    int64_t accepted, completed, refused, plain, batches, begun, empty, items, others, finished, kept, wrong;
 } books;
 
 int ends(unsigned seed, int rounds); /* stress_ends.c */
 
 /* -- what kafkapp/delivery.pyx does with a round ------------------------------------------------- */
 
-static void settle_batch(kp_batch *batch) {
+static void complete_batch(kp_batch *batch) {
     int64_t i;
     kp_epoch *epoch = batch->epoch;
     for (i = 0; i < batch->count; i++) {
@@ -59,7 +59,7 @@ static void settle_batch(kp_batch *batch) {
     COUNT(books.batches, 1);
 }
 
-static void settle(void) {
+static void complete(void) {
     size_t i;
     GIL_TAKE();
     for (i = 0; i < d.report_count; i++) {
@@ -71,9 +71,9 @@ static void settle(void) {
             COUNT(books.wrong, report->topic != &topic || report->message->_private != delivery);
             kp_delivery_release(&d, delivery);
             KP_ADD(epoch->done, 1);
-            COUNT(books.settled, 1);
+            COUNT(books.completed, 1);
         } else {
-            settle_batch(report->batch);
+            complete_batch(report->batch);
         }
     }
     COUNT(books.others, (int64_t)d.other_event_count);
@@ -83,7 +83,7 @@ static void settle(void) {
 
 static void *serve(void *unused) {
     while (kp_drain_rounds(&d, 1000))
-        settle();
+        complete();
     return unused;
 }
 
@@ -92,7 +92,7 @@ static void *tell(void *unused) {
     int what;
     while ((what = kp_drain_when_idle(&d, 1000))) {
         if (what == KP_ROUND_DRAINED)
-            settle();
+            complete();
         else
             while ((event = kp_kept_next(&d)))
                 rd_kafka_event_destroy(event);
@@ -111,7 +111,7 @@ static void *poll(void *number) {
     while (__atomic_load_n(&polling, __ATOMIC_SEQ_CST)) {
         seen = kp_rounds(&d);
         if (kp_drain_round(&d, seen, 5, 20, &reported))
-            settle();
+            complete();
         else
             kp_wait_round(&d, seen, 1);
         if (how_served != SERVES && rand_r(&seed) % 8 == 0)
@@ -595,13 +595,13 @@ int main(int n, char **arguments) {
         how_served = i % 2 ? KEEPS : TELLS;
         run_all(seed + 1 + i);
     }
-    printf("seed %u: %lld records settled, %lld plain, %lld refused; %lld batches of %lld items, %lld of them reported "
+    printf("seed %u: %lld records completed, %lld plain, %lld refused; %lld batches of %lld items, %lld of them reported "
            "before they were sent, %lld empty; %lld other events, %lld kept; outstanding %lld, states %lld, users %d, wrong %lld\n",
-           seed, (long long)books.settled, (long long)books.plain, (long long)books.refused, (long long)books.batches,
+           seed, (long long)books.completed, (long long)books.plain, (long long)books.refused, (long long)books.batches,
            (long long)books.items, (long long)books.finished, (long long)books.empty, (long long)books.others, (long long)books.kept,
            (long long)kp_outstanding(&d), (long long)(d.states_allocated - d.states_free), d.senders, (long long)books.wrong);
     bad = kp_outstanding(&d) != 0 || d.states_allocated != d.states_free || d.open_batches != 0 || d.senders != 0 || books.wrong != 0 ||
-          kp_slot_in_use(&d, &slot) != NULL || books.settled != books.accepted || books.begun != books.batches + books.empty;
+          kp_slot_in_use(&d, &slot) != NULL || books.completed != books.accepted || books.begun != books.batches + books.empty;
     rd_kafka_topic_destroy(rkt);
     rd_kafka_queue_destroy(d.queue);
     end = kp_destruction_start(rk);
