@@ -1,4 +1,4 @@
-"""What the examples share: options, a producer with a progress bar, and an exit status that tells of failures.
+"""Helpers of the examples: options, a producer with a progress bar, and an exit status that shows failures.
 
 0: all was delivered; 1: some rows were not; 2: nothing could be sent; 130: Ctrl-C.
 """

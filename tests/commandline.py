@@ -58,7 +58,7 @@ def new_topic():
 
 
 def until(condition, within=BOUND):
-    """Wait for what another process does."""
+    """Wait until a condition on another process holds."""
     end = time.monotonic() + within
     while not condition():
         assert time.monotonic() < end, "waited in vain"

@@ -21,7 +21,7 @@ QUIET = {"log_cb": lambda *args: None, "error_cb": lambda *args: None}
 
 
 class Faults:
-    """How much one test does, and its random numbers."""
+    """The amount of work of one test, and its random numbers."""
 
     def __init__(self, thorough, seed, figures=None):
         self.thorough = thorough
@@ -39,7 +39,7 @@ class Faults:
 
 
 class Books:
-    """Who was accepted, and what was reported. Callbacks write here, from any thread."""
+    """The records that were accepted, and their reports. Thread-safe: callbacks write here."""
 
     def __init__(self):
         self.lock = threading.Lock()
@@ -156,7 +156,7 @@ def percentiles(seconds):
 
 
 def environment(seed):
-    """Where a run took place, and how to repeat it; the command's arguments only, for its folder is nobody's business."""
+    """Where a run took place, and how to repeat it; the command's arguments without its folder."""
     with open("/proc/cpuinfo") as file:
         models = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
     commit = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)

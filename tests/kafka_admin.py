@@ -12,7 +12,7 @@ from kafka_wire import Partition, View
 
 
 def wait_until(condition, timeout, what):
-    """Ask until `condition()` is true and return what it gave; AssertionError after `timeout` seconds."""
+    """Poll until `condition()` is true and return its result; AssertionError after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while True:
         result = condition()
@@ -40,7 +40,7 @@ def in_sync(partitions):
 
 
 class ClusterAdmin:
-    """What tests ask of a cluster, ours or an existing one."""
+    """Queries and changes of a cluster, ours or an existing one."""
 
     def __init__(self, bootstrap_servers):
         self.bootstrap_servers = bootstrap_servers

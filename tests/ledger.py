@@ -19,7 +19,7 @@ CRC = struct.Struct(">I")
 MAGIC = b"KPLG"
 SMALLEST = HEAD.size + CRC.size
 
-# What was said of a record. NOT_PERSISTED may not be found in the log, UNKNOWN may or may not.
+# Outcomes that were reported of a record. NOT_PERSISTED must not be in the log, UNKNOWN may or may not.
 DELIVERED, NOT_PERSISTED, UNKNOWN, REFUSED = "delivered", "not-persisted", "unknown", "refused"
 
 
@@ -57,12 +57,12 @@ class Verdict:
     sent: int
     delivered: int
     failed: int
-    lost: list  # said to be delivered, not in the log
+    lost: list  # reported as delivered, not in the log
     duplicate: list  # in the log more than once: one entry for each copy too many
     reordered: list  # one entry for each record that would have to move to restore a producer's order in a partition
     corrupt: list  # in the log with bytes that do not match their checksum
     phantom: list  # in the log, but never sent by this run, or refused at the call
-    unreported: list  # sent, and nothing was ever said of it
+    unreported: list  # sent, and never reported
     overreported: list  # reported more than once
     contradicted: list  # reported as not persisted, yet in the log; or reported at another place than it is
 
@@ -78,7 +78,7 @@ class Verdict:
 
 
 class Ledger:
-    """Writes down what is sent and what is said of it. Safe to use from many threads.
+    """Records what is sent and what is reported of it. Thread-safe.
 
     Args:
         path: also keep a journal there, line by line and unbuffered, so that it outlives a process that is killed.
@@ -135,11 +135,11 @@ class Ledger:
         return ledger
 
     def counts(self):
-        """How many records there are by what was said last of them (None: nothing yet)."""
+        """The number of records by the last report of each (None: no report yet)."""
         return collections.Counter(said[-1][0] if said else None for said in self.outcomes().values())
 
     def outcomes(self):
-        """A copy of what was said: identity to a list of (kind, partition, offset, code)."""
+        """A copy of the reports: identity to a list of (kind, partition, offset, code)."""
         with self._lock:
             return {identity: list(said) for identity, said in self._outcomes.items()}
 

@@ -29,7 +29,7 @@ class ProducerIsFatal(AssertionError):
 
 
 class Sender:
-    """Counts what the producer says; the ledger writes it down."""
+    """Counts the producer's reports and enters them into the ledger."""
 
     def __init__(self, ledger):
         self.ledger = ledger

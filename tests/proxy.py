@@ -77,11 +77,11 @@ class Proxy:
     # Rules. Each returns the Rule, whose `fired` and `spent` show the test what has happened.
 
     def swallow_responses(self, times=1, *, api=PRODUCE, skip=0):
-        """The broker has done the work and its answer never comes; the connection stays."""
+        """The broker has done the work, but its response never arrives; the connection stays."""
         return self._add(Rule("response", api, SWALLOW, times=times, skip=skip))
 
     def cut_response(self, times=1, *, at=0, api=PRODUCE, skip=0):
-        """The broker has done the work; its answer ends after `at` bytes and the connection is reset."""
+        """The broker has done the work; its response ends after `at` bytes and the connection is reset."""
         return self._add(Rule("response", api, CUT, at=at, times=times, skip=skip))
 
     def cut_request(self, times=1, *, at=0, api=PRODUCE, skip=0):

@@ -24,7 +24,7 @@ SHORT = ["tests/test_producer_sync.py", "tests/test_producer_manual.py", "tests/
          "tests/test_cli_lines.py", "tests/test_aio.py", "tests/test_tls.py", "tests/test_broker_words.py",
          "tests/test_arrow_structs.py", "tests/test_buffer_classes.py", "tests/test_unknown_offsets.py", "tests/test_idle.py",
          "tests/test_closing.py"]
-# memcheck makes Python thirty times slower: what has bounds on time, or starts a Python, is left to the others.
+# memcheck makes Python thirty times slower: no tests with bounds on time, or that start a Python.
 SHORT_VALGRIND = ["tests/test_producer_manual.py", "tests/test_zero_copy.py", "tests/test_faults_sanitized.py",
                   "tests/test_broker_words.py"]
 # Without the GIL, under ThreadSanitizer: twenty times slower, and each Python that a test starts is.
@@ -66,7 +66,7 @@ __attribute__((noipa)) int planted(int n) { %s }
 int main(void) { planted(1); return 0; }
 """
 
-# What is certainly not ours, each with its reason. LeakSanitizer has none: numpy, which leaks, is imported unwatched.
+# Findings in other projects' code, each with its reason. LeakSanitizer has none: numpy, which leaks, is imported unwatched.
 UNDEFINED = "shift-base:rdvarint.h\n"               # librdkafka shifts a negative number to the left, in its zigzag code
 RACES = "race:^rd_kafka_msg_sticky_partition$\n"    # librdkafka: two senders choose the next partition without a lock
 INTERNING = "race:^intern_common$\n"                # CPython 3.13: two threads make the same string immortal
@@ -101,7 +101,7 @@ sys.exit(pytest.main(sys.argv[1:]))
 """
 STRESS = ["tests/stress_delivery.c", "tests/stress_ends.c", "csrc/delivery.c", "csrc/rounds.c", "csrc/kept.c", "csrc/batch.c",
           "csrc/produce.c", "csrc/destroy.c"]
-# What the stress makes happen at will, or looks at.
+# Functions that the stress wraps, to control or observe them.
 WRAPPED = ["rd_kafka_queue_poll", "malloc", "calloc", "realloc", "kp_deadline_in", "kp_kept_next", "rd_kafka_destroy",
            "pthread_create"]
 NOGIL = ROOT / "tests" / "stress_nogil.h"

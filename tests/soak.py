@@ -191,7 +191,7 @@ class Soak:
         self.left = [max(0, now - then) for now, then in zip((native_threads(), descriptors()), before, strict=True)]
 
     def round(self, producer, end):
-        """A few faults, then all that was said is compared with the log."""
+        """A few faults, then all reports are compared with the log."""
         ledger = Ledger()
         self.sending.start(ledger)
         faults = self.world.faults()
@@ -218,7 +218,7 @@ class Soak:
         self.memory.append((self.sending.accepted / 1e6, rss()))
 
     def faults(self):
-        """What must be nothing and is not."""
+        """The counts that must be zero and are not."""
         wrong = {name for name in ("lost", "duplicate", "reordered", "corrupt", "phantom", "unreported", "overreported", "contradicted")
                  if self.totals[name]} - self.world.allowed
         return sorted(wrong | ({"threads or descriptors left"} if any(getattr(self, "left", [])) else set()))

@@ -290,7 +290,7 @@ static void send_batch(PyObject *owner, unsigned *seed) {
         rd_kafka_headers_destroy(records.headers);
 }
 
-/* So many batches at once that the slots get another chunk, under the eyes of the serving thread. */
+/* So many batches at once that the slots get another chunk, while the dispatcher thread reads them. */
 static void many_batches(PyObject *owner) {
     static kp_batch *batches[SENDERS][MANY];
     kp_batch **mine = batches[owner->ob_refcnt % SENDERS];
@@ -328,7 +328,7 @@ static void flush(void) {
     GIL_GIVE();
 }
 
-/* One whose time is over at once. */
+/* One whose timeout expires at once. */
 static void give_up_flush(void) {
     int64_t epoch;
     GIL_TAKE();

@@ -30,7 +30,7 @@ def send(producer, count=1):
     for _ in range(count):
         producer.send(ProducerRecord(topic, 0, value=bytearray(b"v")), callback)
 """
-# What comes after 100 records were sent: code, callbacks (None: who knows), exit status, a word on stderr (None: nothing).
+# After 100 records were sent: code, callbacks (None: any number), exit status, a word on stderr (None: nothing).
 ENDS = {
     "closed": ("producer.close()", 100, 0, None),
     "closed in atexit": ("atexit.register(producer.close)", 100, 0, None),

@@ -13,7 +13,7 @@ from kafkapp import ErrorCode, KafkaException, ProducerRecord, SendOption
 
 @pytest.mark.parametrize("kind", ["Auto", "Manual"])
 def test_refused_with_headers(broker, topic, faults, kind):
-    # Who owns the headers when the partition is unknown: before 2.12 not the same for each way of passing them.
+    # The owner of the headers when the partition is unknown: before 2.12 it differs with the way of passing them.
     producer = make(kind, broker)
     producer.fetch_broker_metadata(topic)
     headers = [("name", b"value" * 20), ("empty", b""), ("null", None)]
