@@ -24,7 +24,7 @@ PURGED = {ErrorCode.RD_KAFKA_RESP_ERR__PURGE_QUEUE, ErrorCode.RD_KAFKA_RESP_ERR_
 
 
 class Busy(ThreadPoolExecutor):
-    """An executor whose only thread is busy until it is let go."""
+    """An executor whose only thread is busy until it is released."""
 
     def __init__(self):
         super().__init__(1)
@@ -352,7 +352,7 @@ except KeyboardInterrupt:
 
 
 def test_records_requeued_after_a_fatal_error_fail_at_once(topic):
-    """librdkafka sends it no more, and says nothing of it before its message.timeout.ms is over."""
+    """librdkafka sends it no more, and reports nothing before its message.timeout.ms expires."""
     async def go(cluster):
         producer = KafkaProducer(properties(cluster, QUIET, enable_idempotence=True, message_timeout_ms=60000, linger_ms=0))
         for partition in 0, 1:

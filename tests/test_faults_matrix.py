@@ -20,7 +20,7 @@ IDEMPOTENT = {"enable.idempotence": True, "linger.ms": 1, "retry.backoff.ms": 10
 
 
 def write(ledger, metadata, error):
-    """A callback: what is said of a record goes into the ledger."""
+    """A delivery callback that enters each report into the ledger."""
     if error is None:
         ledger.delivered(metadata.record_id, metadata.partition, metadata.offset)
     else:

@@ -351,7 +351,7 @@ def test_the_child_of_a_callback_runs_no_other(how, after):
     assert reported == 5 if how in ("Auto", "Manual", "batch", "closing") else reported >= 1
 
 
-# -- threads that are none ---------------------------------------------------------------------------------------------
+# -- green threads -----------------------------------------------------------------------------------------------------
 
 GREEN = """
 from gevent import monkey
