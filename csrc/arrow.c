@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <string.h>
 
-/* The N of "w:N", -1 where it is no number. */
+/* The number N of a format "w:N"; -1 if it is not a number. */
 static int64_t width_of(const char *text) {
     int64_t width = 0;
     if (!*text)
@@ -43,7 +43,8 @@ static const char *offsets_column(kp_column *c, const struct ArrowArray *a) {
     c->offsets = (const char *)a->buffers[1] + a->offset * (c->kind == KP_OFFSETS32 ? 4 : 8);
     c->data = a->buffers[2];
     first = kp_offset_at(c->offsets, c->kind, 0);
-    c->size = kp_offset_at(c->offsets, c->kind, a->length); /* no array says how large its data is: as large as the last offset */
+    /* An array does not give the size of its data: that is the last offset. */
+    c->size = kp_offset_at(c->offsets, c->kind, a->length);
     return !c->data && c->size != first ? "it has offsets and no data" : NULL;
 }
 
@@ -85,7 +86,7 @@ const char *kp_arrow_column(kp_column *c, const struct ArrowArray *a) {
         return "it has another number of buffers than its format";
     if (!a->buffers)
         return "it has no buffers";
-    if (a->length == 0) { /* then they may be missing */
+    if (a->length == 0) { /* its buffers may be missing */
         c->kind = KP_NULLS;
         return NULL;
     }

@@ -6,10 +6,10 @@
 
 #include "produce.h"
 
-#define CHUNK 512 /* records a call of rd_kafka_produce_batch(): few enough for the stack and the nearest cache */
+#define MAX_RECORDS_PER_CALL 512 /* of rd_kafka_produce_batch(): few enough for the stack and the first-level cache */
 
-/* A view is its length and then up to 12 bytes; or four of them, the number of a buffer and a place in it. */
-static int view_get(const kp_column *c, int64_t i, const void **data, size_t *size) {
+/* A view: a length, then either up to 12 bytes, or a prefix of 4 bytes, the index of a buffer and an offset in it. */
+static int view_item(const kp_column *c, int64_t i, const void **data, size_t *size) {
     const char *place = (const char *)c->offsets + 16 * i;
     int32_t view[4];
     memcpy(view, place, sizeof(view)); /* need not be aligned */
@@ -37,7 +37,7 @@ int64_t kp_column_check(const kp_column *c, int64_t count) {
         const void *data;
         size_t size;
         for (i = 0; i < count; i++)
-            if (!is_null(c, i) && !view_get(c, i, &data, &size))
+            if (!is_null(c, i) && !view_item(c, i, &data, &size))
                 return i;
         return -1;
     }
@@ -52,9 +52,9 @@ int64_t kp_column_check(const kp_column *c, int64_t count) {
     return -1;
 }
 
-/* Returns 0 when there is no such place: offsets that were changed after they were checked. `kind` is the column's, a
- * constant where that makes a loop faster. */
-static inline __attribute__((always_inline)) int get(const kp_column *c, kp_column_kind kind, int64_t i,
+/* Find the i-th item. Returns 0 when it is out of bounds: the offsets were changed after they were checked. `kind` is
+ * the column's; a constant makes a loop faster. */
+static inline __attribute__((always_inline)) int item_at(const kp_column *c, kp_column_kind kind, int64_t i,
                                                      const void **data, size_t *size) {
     int64_t start, end;
     switch (kind) {
@@ -68,7 +68,7 @@ static inline __attribute__((always_inline)) int get(const kp_column *c, kp_colu
         end = kp_offset_at(c->offsets, kind, i + 1);
         break;
     case KP_VIEWS:
-        return view_get(c, i, data, size);
+        return view_item(c, i, data, size);
     case KP_FIXED:
         start = i * c->width;
         end = start + c->width;
@@ -84,16 +84,16 @@ static inline __attribute__((always_inline)) int get(const kp_column *c, kp_colu
     }
     if (start < 0 || end < start || end > c->size)
         return 0;
-    *data = c->data ? c->data + start : ""; /* not null, though there may be no memory at all */
+    *data = c->data ? c->data + start : ""; /* an empty item is not null, also where there is no memory */
     *size = (size_t)(end - start);
     return 1;
 }
 
-static int column_get(const kp_column *c, int64_t i, const void **data, size_t *size) {
-    return get(c, is_null(c, i) ? KP_NULLS : c->kind, i, data, size);
+static int column_item(const kp_column *c, int64_t i, const void **data, size_t *size) {
+    return item_at(c, is_null(c, i) ? KP_NULLS : c->kind, i, data, size);
 }
 
-/* Fill in up to n values from the i-th on; returns how many there were before one that has no place. */
+/* Fill in up to n values from the i-th on. Returns their number: fewer where the next one is out of bounds. */
 static int fill_values(rd_kafka_message_t *m, int n, const kp_column *c, int64_t i) {
     int k;
 #define FILL(GET)                                                                                                      \
@@ -104,13 +104,13 @@ static int fill_values(rd_kafka_message_t *m, int n, const kp_column *c, int64_t
         m[k].payload = (void *)data;                                                                                   \
     }
     if (!c->valid && c->kind == KP_SPANS)
-        FILL(get(c, KP_SPANS, i + k, &data, &m[k].len))
+        FILL(item_at(c, KP_SPANS, i + k, &data, &m[k].len))
     else if (!c->valid && c->kind == KP_OFFSETS32)
-        FILL(get(c, KP_OFFSETS32, i + k, &data, &m[k].len))
+        FILL(item_at(c, KP_OFFSETS32, i + k, &data, &m[k].len))
     else if (!c->valid && c->kind == KP_OFFSETS64)
-        FILL(get(c, KP_OFFSETS64, i + k, &data, &m[k].len))
+        FILL(item_at(c, KP_OFFSETS64, i + k, &data, &m[k].len))
     else
-        FILL(column_get(c, i + k, &data, &m[k].len))
+        FILL(column_item(c, i + k, &data, &m[k].len))
 #undef FILL
     return k;
 }
@@ -121,7 +121,7 @@ static int fill_keys(rd_kafka_message_t *m, int n, const kp_column *c, int64_t i
         const void *data = NULL;
         if (c->kind == KP_NULLS)
             m[k].key_len = 0;
-        else if (!column_get(c, i + k, &data, &m[k].key_len))
+        else if (!column_item(c, i + k, &data, &m[k].key_len))
             break;
         m[k].key = (void *)data;
     }
@@ -146,7 +146,7 @@ kp_batch *kp_batch_new(int64_t count) {
         batch->partitions[i] = RD_KAFKA_PARTITION_UA;
     }
     batch->count = count;
-    batch->remaining = count + 1; /* the sender's own */
+    batch->remaining = count + 1; /* one for the sender, see kp_batch_sent() */
     return batch;
 }
 
@@ -162,9 +162,10 @@ int kp_batch_sent(kp_batch *batch, int64_t refused) {
     return __atomic_sub_fetch(&batch->remaining, refused + 1, __ATOMIC_SEQ_CST) == 0;
 }
 
-/* What an error of librdkafka's comes to: a full queue is none that waiting mends when the value is larger than it. */
-static rd_kafka_resp_err_t verdict(const kp_deliveries *d, rd_kafka_resp_err_t err, size_t value_size) {
-    return err == RD_KAFKA_RESP_ERR__QUEUE_FULL && value_size > d->max_value ? RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE : err;
+/* An error of librdkafka's, but a value larger than the whole queue is too large: waiting for room would never end. */
+static rd_kafka_resp_err_t final_error(const kp_deliveries *d, rd_kafka_resp_err_t err, size_t value_size) {
+    return err == RD_KAFKA_RESP_ERR__QUEUE_FULL && value_size > d->max_value ? RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE
+                                                                             : err;
 }
 
 static void refuse(kp_batch *batch, int64_t i, rd_kafka_resp_err_t err, size_t key_size, size_t value_size) {
@@ -182,21 +183,21 @@ static void refuse(kp_batch *batch, int64_t i, rd_kafka_resp_err_t err, size_t k
     batch->too_large[batch->too_large_count++] = (kp_too_large){i, (int64_t)key_size, (int64_t)value_size};
 }
 
-/* One record, with a timestamp or headers of its own: rd_kafka_produce_batch() has no place for them. Returns 0 when it
- * found the queue full. */
+/* Enqueue one record that has a timestamp or headers, which rd_kafka_produce_batch() does not take. Returns 0 when the
+ * queue is full. */
 static int send_one(rd_kafka_t *rk, rd_kafka_topic_t *rkt, kp_deliveries *d, kp_batch *batch, const kp_records *r,
                     int64_t i, int64_t *accepted) {
     kp_record record = {0};
     rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR__INVALID_ARG;
-    if (column_get(&r->values, i, &record.value, &record.size) &&
-        column_get(&r->keys, i, &record.key, &record.key_size)) {
+    if (column_item(&r->values, i, &record.value, &record.size) &&
+        column_item(&r->keys, i, &record.key, &record.key_size)) {
         record.partition = r->partitions ? kp_int32_at(r->partitions, i) : r->partition;
         record.timestamp = r->timestamps ? kp_int64_at(r->timestamps, i) : r->timestamp;
         record.headers = r->headers ? rd_kafka_headers_copy(r->headers) : NULL;
         record.flags = r->flags;
-        /* Counted before it goes out: its report may be there when this returns. */
+        /* Counted first: the report may come before the call returns. */
         __atomic_fetch_add(&batch->epoch->batched, 1, __ATOMIC_SEQ_CST);
-        err = verdict(d, kp_produce(rk, rkt, &record, KP_ITEM(batch->slot, i)), record.size);
+        err = final_error(d, kp_produce(rk, rkt, &record, KP_ITEM(batch->slot, i)), record.size);
         if (!err) {
             ++*accepted;
             return 1;
@@ -214,7 +215,7 @@ static int send_one(rd_kafka_t *rk, rd_kafka_topic_t *rkt, kp_deliveries *d, kp_
 int64_t kp_batch_send(rd_kafka_t *rk, rd_kafka_topic_t *rkt, kp_deliveries *d, kp_batch *batch, const kp_records *r,
                       int64_t from, int64_t *accepted) {
     int one_by_one = r->headers || r->timestamps || r->timestamp;
-    rd_kafka_message_t messages[CHUNK];
+    rd_kafka_message_t messages[MAX_RECORDS_PER_CALL];
     int64_t i = from;
     while (i < batch->count) {
         int32_t partition = r->partitions ? kp_int32_at(r->partitions, i) : r->partition;
@@ -225,8 +226,8 @@ int64_t kp_batch_send(rd_kafka_t *rk, rd_kafka_topic_t *rkt, kp_deliveries *d, k
             i++;
             continue;
         }
-        /* A run of one partition: with a partition in each message librdkafka (2.15) leaks those whose is unknown. */
-        n = batch->count - i < CHUNK ? (int)(batch->count - i) : CHUNK;
+        /* A run of one partition: given one in each message, librdkafka 2.15 leaks messages of unknown partitions. */
+        n = batch->count - i < MAX_RECORDS_PER_CALL ? (int)(batch->count - i) : MAX_RECORDS_PER_CALL;
         for (k = 1; r->partitions && k < n; k++)
             if (kp_int32_at(r->partitions, i + k) != partition)
                 n = k;
@@ -247,9 +248,9 @@ int64_t kp_batch_send(rd_kafka_t *rk, rd_kafka_topic_t *rkt, kp_deliveries *d, k
             continue;
         }
         __atomic_fetch_sub(&batch->epoch->batched, n - good, __ATOMIC_SEQ_CST);
-        /* The first that finds no room ends librdkafka's part: what stands behind it was not tried. */
+        /* librdkafka stops at the first message that finds no room, and does not try those behind it. */
         for (k = 0; k < n; k++) {
-            rd_kafka_resp_err_t err = verdict(d, messages[k].err, messages[k].len);
+            rd_kafka_resp_err_t err = final_error(d, messages[k].err, messages[k].len);
             if (err == RD_KAFKA_RESP_ERR__QUEUE_FULL)
                 break;
             skipped |= err != messages[k].err;

@@ -1,6 +1,6 @@
-/* Batches: many records from columns of memory, handed over in one call, reported into columns of outcomes.
+/* Batches: enqueues many records from columns of memory in one call; their reports fill columns of outcomes.
  *
- * Knows librdkafka and delivery.h's states; what a column is made from is kafkapp/columns.pyx's business.
+ * Knows librdkafka and the states of deliveries, not where a column's memory comes from.
  */
 #ifndef KAFKAPP_BATCH_H
 #define KAFKAPP_BATCH_H
@@ -16,13 +16,13 @@ typedef struct {
 
 /* Where the i-th value or key is. */
 typedef enum {
-    KP_NULLS,     /* nowhere: all are null */
-    KP_ONE,       /* the same for all */
+    KP_NULLS,     /* all are null */
+    KP_ONE,       /* one for all records */
     KP_SPANS,     /* spans[i] */
     KP_OFFSETS32, /* from offsets[i] to offsets[i + 1] of data: Arrow's layout */
     KP_OFFSETS64,
     KP_FIXED, /* width bytes each */
-    KP_VIEWS, /* Arrow's views: each holds a short value, or says where in the buffers a long one is */
+    KP_VIEWS, /* Arrow's views: each holds a short value, or the place of a long one in the buffers */
 } kp_column_kind;
 
 typedef struct {
@@ -35,8 +35,8 @@ typedef struct {
     const void **buffers; /* of views */
     const int64_t *buffer_sizes;
     int64_t buffer_count;
-    const uint8_t *valid; /* Arrow's bitmap of those that are not null, or NULL: all are valid */
-    int64_t valid_offset; /* its first bit */
+    const uint8_t *valid; /* Arrow's validity bitmap, or NULL: no item is null */
+    int64_t valid_offset; /* the bit of the first item */
 } kp_column;
 
 typedef struct {
@@ -50,7 +50,7 @@ typedef struct {
     int flags; /* RD_KAFKA_MSG_F_COPY or 0 */
 } kp_records;
 
-/* The i-th of numbers in a user's memory, which need not be aligned. */
+/* The i-th number of a user's buffer, which need not be aligned. */
 static inline int32_t kp_int32_at(const void *numbers, int64_t i) {
     int32_t number;
     memcpy(&number, (const char *)numbers + i * 4, sizeof(number));
@@ -70,16 +70,17 @@ static inline int64_t kp_offset_at(const void *offsets, kp_column_kind kind, int
 /* The index of the first offset (or view) that is out of order or of its buffer's bounds, or -1. */
 int64_t kp_column_check(const kp_column *column, int64_t count);
 
-/* Without the GIL. The epoch is set by who enters. */
+/* May be called without the GIL. The caller must set the epoch. */
 kp_batch *kp_batch_new(int64_t count);
 void kp_batch_free(kp_batch *batch);
 
-/* Hand over the records from `from` on, in order. Returns the index of the first that found the queue full, or the
- * batch's count. Adds the accepted to *accepted; a record that can never be sent is refused alone. Without the GIL. */
+/* Enqueue the records from `from` on, in order. Returns the index of the first that found the queue full, or the
+ * batch's count. Adds the number of accepted records to *accepted; a record that can never be sent is refused alone.
+ * May be called without the GIL. */
 int64_t kp_batch_send(rd_kafka_t *rk, rd_kafka_topic_t *rkt, kp_deliveries *d, kp_batch *batch,
                       const kp_records *records, int64_t from, int64_t *accepted);
 
-/* The sender has no more: `refused` items will have no report. Returns 1 when that was the end of the batch. */
+/* The sender enqueues no more, and `refused` records will have no report. Returns 1 when that completes the batch. */
 int kp_batch_sent(kp_batch *batch, int64_t refused);
 
 #endif

@@ -1,5 +1,5 @@
-/* The C loops of the benchmarks: what they do per record is the least that any program over librdkafka does.
- * A thread drains the reports as kafkapp's Auto mode does, so both sides share the two jobs alike. */
+/* C producer loops of the benchmarks: per record they do the least that any program over librdkafka must.
+ * A thread drains the delivery reports, as in kafkapp's Auto mode: both sides divide the work alike. */
 #include "bench_floor.h"
 
 #include <errno.h>
@@ -35,7 +35,7 @@ static void *drain(void *arg) {
             f->first_error = error;
         stop = f->stop;
         if (delivered || failed)
-            pthread_cond_broadcast(&f->moved);
+            pthread_cond_broadcast(&f->counted);
         pthread_mutex_unlock(&f->lock);
         if (stop)
             return NULL;
@@ -52,12 +52,12 @@ static void deadline_in(struct timespec *deadline, int ms) {
     }
 }
 
-/* The queue is full: sleep until some report made room, or a little while. */
+/* The queue is full: block until a delivery report has made room, at most 10 ms. */
 static void wait_for_room(kp_floor *f) {
     struct timespec deadline;
     deadline_in(&deadline, 10);
     pthread_mutex_lock(&f->lock);
-    pthread_cond_timedwait(&f->moved, &f->lock, &deadline);
+    pthread_cond_timedwait(&f->counted, &f->lock, &deadline);
     pthread_mutex_unlock(&f->lock);
 }
 
@@ -88,7 +88,7 @@ int kp_floor_open(kp_floor *f, rd_kafka_conf_t *conf, const char *topic_prefix, 
         f->topic_cnt++;
     }
     pthread_mutex_init(&f->lock, NULL);
-    pthread_cond_init(&f->moved, NULL);
+    pthread_cond_init(&f->counted, NULL);
     if (pthread_create(&f->drainer, NULL, drain, f))
         abort();
     return 0;
@@ -134,7 +134,7 @@ static rd_kafka_resp_err_t send_in_batches(kp_floor *f, void *value, size_t size
             int refused = 0;
             if (rd_kafka_produce_batch(rkt, partition, msgflags, messages, left) == left)
                 break;
-            /* All records are alike, so the refused ones need no sorting out: their number is enough. */
+            /* All records are equal: the number of refused ones is enough to send them again. */
             for (i = 0; i < left; i++) {
                 if (messages[i].err && messages[i].err != RD_KAFKA_RESP_ERR__QUEUE_FULL)
                     err = messages[i].err;
@@ -156,14 +156,14 @@ rd_kafka_resp_err_t kp_floor_send(kp_floor *f, void *value, size_t size, int64_t
 
 int kp_floor_wait(kp_floor *f, int64_t n, int timeout_ms) {
     struct timespec deadline;
-    int late = 0, short_of_it;
+    int expired = 0, incomplete;
     deadline_in(&deadline, timeout_ms);
     pthread_mutex_lock(&f->lock);
-    while (f->delivered + f->failed < n && !late)
-        late = pthread_cond_timedwait(&f->moved, &f->lock, &deadline) == ETIMEDOUT;
-    short_of_it = f->delivered + f->failed < n;
+    while (f->delivered + f->failed < n && !expired)
+        expired = pthread_cond_timedwait(&f->counted, &f->lock, &deadline) == ETIMEDOUT;
+    incomplete = f->delivered + f->failed < n;
     pthread_mutex_unlock(&f->lock);
-    return short_of_it ? -1 : 0;
+    return incomplete ? -1 : 0;
 }
 
 rd_kafka_resp_err_t kp_floor_round_trips(kp_floor *f, void *value, size_t size, int n, double *seconds) {
@@ -207,7 +207,7 @@ void kp_floor_close(kp_floor *f) {
     free(f->topics);
     rd_kafka_queue_destroy(f->queue);
     rd_kafka_destroy(f->rk);
-    pthread_cond_destroy(&f->moved);
+    pthread_cond_destroy(&f->counted);
     pthread_mutex_destroy(&f->lock);
     memset(f, 0, sizeof(*f));
 }

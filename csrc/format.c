@@ -1,7 +1,7 @@
 /* See format.h.
  *
- * The sizes are added up: a ctypes union calls itself "B", whatever is in it. Exporters of structures write out their
- * padding, so that the sum is the item's size.
+ * The sum of the sizes must be the item's size: a ctypes union has the format "B", whatever it holds. Exporters of
+ * structures write out their padding.
  */
 #include "format.h"
 
@@ -9,15 +9,15 @@
 #include <string.h>
 #include <wchar.h>
 
-#define MAX_DEPTH 32
-#define MAX_SIZE ((int64_t)1 << 48)
+#define MAX_NESTING 32
+#define MAX_ITEM_BYTES ((int64_t)1 << 48)
 
 typedef struct {
     const char *at;
     int standard; /* sizes as of "<", not this machine's */
 } reader;
 
-/* The size of a number or character; 0: none. */
+/* Bytes of a number or character; 0: the letter is neither. */
 static int64_t size_of(char letter, int standard) {
     switch (letter) {
     case 'x': case 'c': case 'b': case 'B': case '?': case 's': case 'p':
@@ -45,18 +45,18 @@ static int digit(char letter) {
     return letter >= '0' && letter <= '9';
 }
 
-/* A number; saturates, which is then too large for any item. */
+/* Read a number; one that is too large for any item is cut down to a size that still is. */
 static int64_t number(reader *r) {
     int64_t n = 0;
     while (digit(*r->at)) {
-        if (n < MAX_SIZE)
+        if (n < MAX_ITEM_BYTES)
             n = n * 10 + (*r->at - '0');
         r->at++;
     }
     return n;
 }
 
-/* How many there are of what follows: "12", or "(3,4)". -1: unreadable. */
+/* Read a repeat count: "12", or "(3,4)". -1: unreadable. */
 static int64_t count(reader *r) {
     int64_t n = 1, dimension;
     if (digit(*r->at))
@@ -70,7 +70,7 @@ static int64_t count(reader *r) {
         if (!digit(*r->at))
             return -1;
         dimension = number(r);
-        n = dimension && n > MAX_SIZE / dimension ? MAX_SIZE : n * dimension;
+        n = dimension && n > MAX_ITEM_BYTES / dimension ? MAX_ITEM_BYTES : n * dimension;
         while (*r->at == ' ')
             r->at++;
     } while (*r->at == ',');
@@ -114,13 +114,13 @@ static kp_content read_fields(reader *r, int depth, int64_t *size) {
         if (*r->at == 'T' && r->at[1] == '{') {
             kp_content inner;
             r->at += 2;
-            inner = depth < MAX_DEPTH ? read_fields(r, depth + 1, &one) : KP_UNTOLD;
+            inner = depth < MAX_NESTING ? read_fields(r, depth + 1, &one) : KP_UNKNOWN;
             if (inner != KP_HARMLESS)
                 return inner;
             if (*r->at != '}')
-                return KP_UNTOLD;
+                return KP_UNKNOWN;
             r->at++;
-        } else if (*r->at == 'Z') { /* complex: of two; alone: the address of a wide string */
+        } else if (*r->at == 'Z') { /* with a letter a complex number, alone the address of a wide string */
             if (!r->at[1] || !strchr("efdg", r->at[1]))
                 return KP_ADDRESSES;
             one = 2 * size_of(r->at[1], r->standard);
@@ -128,11 +128,11 @@ static kp_content read_fields(reader *r, int depth, int64_t *size) {
         } else {
             one = *r->at ? size_of(*r->at, r->standard) : 0;
             if (!one)
-                return KP_UNTOLD;
+                return KP_UNKNOWN;
             r->at++;
         }
-        if (times < 0 || !skip_name(r) || (one && times > (MAX_SIZE - *size) / one))
-            return KP_UNTOLD;
+        if (times < 0 || !skip_name(r) || (one && times > (MAX_ITEM_BYTES - *size) / one))
+            return KP_UNKNOWN;
         *size += times * one;
     }
     return KP_HARMLESS;
@@ -143,6 +143,6 @@ kp_content kp_format_content(const char *format, int64_t itemsize) {
     int64_t size;
     kp_content content = read_fields(&r, 0, &size);
     if (content == KP_HARMLESS && (*r.at || size != itemsize))
-        return KP_UNTOLD;
+        return KP_UNKNOWN;
     return content;
 }

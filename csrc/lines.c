@@ -13,10 +13,10 @@ static inline const char *find(const char *start, const char *end, const char *w
     return memmem(start, (size_t)(end - start), what, size);
 }
 
-int64_t kp_count(const kp_text *text, int64_t most) {
+int64_t kp_count_lines(const kp_text *text, int64_t max_lines) {
     const char *at = text->data;
     int64_t n = 0;
-    while (n < most && at < text->end) {
+    while (n < max_lines && at < text->end) {
         const char *stop = find(at, text->end, text->delimiter, text->delimiter_size);
         if (!stop)
             return n + (text->final != 0);
@@ -26,10 +26,10 @@ int64_t kp_count(const kp_text *text, int64_t most) {
     return n;
 }
 
-int64_t kp_cut(kp_text *text, kp_span *values, kp_span *keys, int64_t most) {
+int64_t kp_split_lines(kp_text *text, kp_span *values, kp_span *keys, int64_t max_lines) {
     const char *at = text->data;
     int64_t n;
-    for (n = 0; n < most && at < text->end; n++) {
+    for (n = 0; n < max_lines && at < text->end; n++) {
         const char *stop = find(at, text->end, text->delimiter, text->delimiter_size);
         const char *following = stop ? stop + text->delimiter_size : text->end;
         if (!stop) {
@@ -52,24 +52,24 @@ int64_t kp_cut(kp_text *text, kp_span *values, kp_span *keys, int64_t most) {
     return n;
 }
 
-static const char *last_words;
-static size_t last_words_size;
-static int last_status;
+static const char *truncation_text;
+static size_t truncation_text_size;
+static int truncation_status;
 
-static void end(int number, siginfo_t *info, void *context) {
+static void exit_on_bus_error(int number, siginfo_t *info, void *context) {
     (void)number, (void)context;
-    if (info->si_code == BUS_ADRERR) { /* else the default, which is in force again, has it when this returns */
-        ssize_t written = write(STDERR_FILENO, last_words, last_words_size);
+    if (info->si_code == BUS_ADRERR) { /* after any other the read is repeated, under the default handler */
+        ssize_t written = write(STDERR_FILENO, truncation_text, truncation_text_size);
         (void)written;
-        _exit(last_status);
+        _exit(truncation_status);
     }
 }
 
-int kp_end_when_truncated(const char *text, int status) {
-    struct sigaction action = {.sa_sigaction = end, .sa_flags = SA_SIGINFO | SA_RESETHAND};
-    last_words = text;
-    last_words_size = strlen(text);
-    last_status = status;
+int kp_exit_when_truncated(const char *text, int status) {
+    struct sigaction action = {.sa_sigaction = exit_on_bus_error, .sa_flags = SA_SIGINFO | SA_RESETHAND};
+    truncation_text = text;
+    truncation_text_size = strlen(text);
+    truncation_status = status;
     sigemptyset(&action.sa_mask);
     return sigaction(SIGBUS, &action, NULL) ? errno : 0;
 }

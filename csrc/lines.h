@@ -1,4 +1,4 @@
-/* Lines: where the records of a text are. Knows memory only. */
+/* Line splitter: finds the records of a delimited text, without a copy. Knows memory only. */
 #ifndef KAFKAPP_LINES_H
 #define KAFKAPP_LINES_H
 
@@ -10,7 +10,7 @@
 typedef struct {
     const char *data;
     const char *end;
-    const char *delimiter; /* ends a record, no part of it; at least one byte */
+    const char *delimiter; /* ends a record and is no part of it; at least one byte */
     size_t delimiter_size;
     const char *key_delimiter; /* ends a key; NULL: there are no keys */
     size_t key_delimiter_size;
@@ -18,16 +18,16 @@ typedef struct {
     int null_empty; /* an empty key or value is null */
 } kp_text;
 
-/* Find at most `most` records from text->data on, which is moved to what follows them. Returns how many there are.
- * keys may be NULL where the text has none. */
-int64_t kp_cut(kp_text *text, kp_span *values, kp_span *keys, int64_t most);
+/* Find up to `max_lines` records from text->data on and advance text->data past them. Returns their number. keys may
+ * be NULL where the text has none. */
+int64_t kp_split_lines(kp_text *text, kp_span *values, kp_span *keys, int64_t max_lines);
 
-/* How many records there can be at most. */
-int64_t kp_count(const kp_text *text, int64_t most);
+/* The number of records, or `max_lines` where there are more. */
+int64_t kp_count_lines(const kp_text *text, int64_t max_lines);
 
-/* A read of a mapped file beyond its end, which has come nearer meanwhile (SIGBUS), ends the process with the text on
- * standard error and this exit status: whichever thread it is, librdkafka's too, it cannot do without the page. Both are
- * kept; the text must stay where it is. Returns 0, or an errno. */
-int kp_end_when_truncated(const char *text, int status);
+/* Handle SIGBUS for reads of a mapped file that has been truncated: the process exits with this status and the text
+ * on standard error. It cannot go on, since the reader may be a thread of librdkafka's. The text must stay where it is.
+ * Returns 0, or an errno. */
+int kp_exit_when_truncated(const char *text, int status);
 
 #endif

@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-/* With headers or a timestamp. One rd_kafka_headers_t, since librdkafka before 2.12 crashes on single headers when the
- * partition is unknown; it stays ours when the call fails. */
+/* For a record with headers or a timestamp. Headers go as one rd_kafka_headers_t, since librdkafka before 2.12 crashes
+ * on single headers when the partition is unknown; the caller still owns it when the call fails. */
 static rd_kafka_resp_err_t produce_va(rd_kafka_t *rk, rd_kafka_topic_t *rkt, const kp_record *r, void *opaque) {
     rd_kafka_vu_t vu[8];
     size_t n = 0;

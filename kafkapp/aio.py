@@ -20,7 +20,7 @@ from typing import Any, Self, TypeVar, cast
 from kafkapp.batch import Batch
 from kafkapp.config import Properties
 from kafkapp.errors import ErrorCode, KafkaException
-from kafkapp.futures import Outbox, Outcomes, SendFuture
+from kafkapp.futures import Outbox, CompletedFutures, SendFuture
 from kafkapp.metadata import BrokerMetadata
 from kafkapp.options import EventsPollingOption
 from kafkapp.producer import KafkaAsyncProducer
@@ -31,11 +31,11 @@ __all__ = ["KafkaProducer", "SendFuture"]
 
 Timeout = int | float | timedelta | None
 T = TypeVar("T")
-PUSH = 0.02  # seconds between two looks of the thread that ends lingering, whether that is still wanted
-PURGE_WAIT = 1  # seconds for the reports of purged records; librdkafka's own end waits for those that take longer
-LAST_WAIT = 10  # seconds for a producer that is dropped to deliver
-FATAL_LOOK = 0.5  # seconds between two looks for records that come back to the queue after a fatal error
-ONE = (1).to_bytes(8, "little")  # what an eventfd is written
+LINGER_CHECK_SECONDS = 0.02  # seconds between two looks of the thread that ends lingering, whether that is still wanted
+PURGE_SECONDS = 1  # seconds for the reports of purged records; librdkafka's own end waits for those that take longer
+ABANDONED_CLOSE_SECONDS = 10  # seconds for a producer that is dropped to deliver
+FATAL_CHECK_SECONDS = 0.5  # seconds between two looks for records that come back to the queue after a fatal error
+EVENTFD_ONE = (1).to_bytes(8, "little")  # what an eventfd is written
 
 
 class KafkaProducer(Outbox):
@@ -51,30 +51,30 @@ class KafkaProducer(Outbox):
 
     _reader, _writer = -1, -1
     _closing: "asyncio.Future[BaseException | None] | None" = None
-    _moved: "asyncio.Future[None] | None" = None  # done when something was reported, or has left the line
+    _progressed: "asyncio.Future[None] | None" = None  # done when something was reported, or has left the line
     _flushes = 0  # how many calls wait for reports
-    _enough: threading.Event | None = None  # tells the thread that ends lingering for them to end
-    _look: asyncio.TimerHandle | None = None
+    _linger_over: threading.Event | None = None  # tells the thread that ends lingering for them to end
+    _fatal_check: asyncio.TimerHandle | None = None
 
     def __init__(self, properties: Properties | Mapping[str, Any]) -> None:
-        self._take(KafkaAsyncProducer, properties, EventsPollingOption.Manual)
+        self._make_sender(KafkaAsyncProducer, properties, EventsPollingOption.Manual)
         try:
             asyncio.get_running_loop()
         except RuntimeError:
             return  # made outside a loop: bound by the first call
-        self._bound()
+        self._bound_loop()
 
     @property
     def _producer(self) -> KafkaAsyncProducer:
-        return cast(KafkaAsyncProducer, self._taken())
+        return cast(KafkaAsyncProducer, self._made_sender())
 
     # -- the loop -------------------------------------------------------------------------------
 
-    def _drive(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _watch_events(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have the loop called when librdkafka has something for it."""
         if hasattr(os, "eventfd"):
             self._reader = self._writer = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-            payload = ONE
+            payload = EVENTFD_ONE
         else:
             reader, writer = socket.socketpair()
             reader.setblocking(False)
@@ -83,7 +83,7 @@ class KafkaProducer(Outbox):
         try:
             # Weak: the loop must not keep a producer alive that its user has dropped.
             loop.add_reader(self._reader, _on_ready, weakref.ref(self), self._reader)
-            self._producer._signal(self._writer, payload)
+            self._producer._wake_through(self._writer, payload)
         except NotImplementedError:
             self._release()
             raise RuntimeError(f"KafkaProducer needs an event loop with add_reader(), which {loop!r} has not") from None
@@ -93,29 +93,29 @@ class KafkaProducer(Outbox):
             raise
         loop.call_soon(_serve, weakref.ref(self))  # what has come already is not signalled any more
 
-    def _serve(self) -> Outcomes:
+    def _serve(self) -> CompletedFutures:
         """Serve a round of what is there, and give the room to what waits. Returns whose callbacks are due."""
-        loop = self._loop()
+        loop = self._event_loop()
         if self._reader < 0 or loop is None:
-            return self._outcomes()  # closed
+            return self._completed()  # closed
         try:
             self._producer.poll_events(0)
         finally:
             # librdkafka tells once only, of the first in an empty queue. The loop has its turn between two rounds.
-            if self._producer._pending():
+            if self._producer._has_events():
                 loop.call_soon(_serve, weakref.ref(self))
-            self._hand_over_waiting()
+            self._enqueue_waiting()
             self._progress()
-        if self._producer._fatal() and len(self):
+        if self._producer._has_failed() and len(self):
             # librdkafka empties its queue once. What comes back to it later is found by looking, and given up.
-            if self._look is not None:
-                self._look.cancel()
-            self._look = loop.call_later(FATAL_LOOK, _serve, weakref.ref(self))
-        return self._outcomes()
+            if self._fatal_check is not None:
+                self._fatal_check.cancel()
+            self._fatal_check = loop.call_later(FATAL_CHECK_SECONDS, _serve, weakref.ref(self))
+        return self._completed()
 
     def _progress(self) -> None:
         """Have those who wait for reports look again."""
-        moved, self._moved = self._moved, None
+        moved, self._progressed = self._progressed, None
         if moved is not None:
             moved.set_result(None)
 
@@ -138,8 +138,8 @@ class KafkaProducer(Outbox):
             As KafkaAsyncProducer.send_batch.
         Source: rd_kafka_produce_batch().
         """
-        future: asyncio.Future[Batch] = self._bound().create_future()
-        self._hand_over_waiting()  # they were first
+        future: asyncio.Future[Batch] = self._bound_loop().create_future()
+        self._enqueue_waiting()  # they were first
         self._progress()
         batch = self._producer.send_batch(topic, values, callback=partial(_batch_done, future), **arguments)
         if batch.done and not batch.accepted:
@@ -149,38 +149,38 @@ class KafkaProducer(Outbox):
     async def _reported(self, loop: asyncio.AbstractEventLoop, deadline: float | None) -> bool:
         """Have all that was sent until now sent out and reported. False when the time was over first."""
         producer = self._producer
-        epoch, last = None, self._places()[1]
+        epoch, last = None, self._waiting_counts()[1]
         self._flushes += 1
         try:
             while True:
                 # The line first: what has left it is of this epoch, or reported.
-                if epoch is None and self._places()[0] >= last:
-                    epoch = producer._epoch()
-                if epoch is not None and producer._epoch_done(epoch):
+                if epoch is None and self._waiting_counts()[0] >= last:
+                    epoch = producer._close_epoch()
+                if epoch is not None and producer._is_epoch_done(epoch):
                     await asyncio.sleep(0)  # the futures of batches have their outcome at the loop's next turn
                     return True
                 left = None if deadline is None else deadline - loop.time()
                 if left is not None and left <= 0:
                     return False
                 self._end_lingering()
-                if self._moved is None:
-                    self._moved = loop.create_future()
-                await asyncio.wait((self._moved,), timeout=left)
+                if self._progressed is None:
+                    self._progressed = loop.create_future()
+                await asyncio.wait((self._progressed,), timeout=left)
         finally:
             self._flushes -= 1
-            if not self._flushes and self._enough is not None:
-                self._enough.set()
-                self._enough = None
+            if not self._flushes and self._linger_over is not None:
+                self._linger_over.set()
+                self._linger_over = None
 
     def _end_lingering(self) -> None:
         """librdkafka ends lingering for as long as a thread waits in rd_kafka_flush(); the loop serves meanwhile."""
-        if self._enough is None:
+        if self._linger_over is None:
             enough = threading.Event()
             try:
-                start_thread(partial(_push, self._producer, enough))
+                start_thread(partial(_end_lingering_until, self._producer, enough))
             except RuntimeError:
                 return  # there are too many threads: what lingers is sent when its time has come
-            self._enough = enough
+            self._linger_over = enough
 
     async def flush(self, timeout: Timeout = None) -> None:
         """Send what lingers, and wait until all that was sent before is reported.
@@ -192,8 +192,8 @@ class KafkaProducer(Outbox):
             RuntimeError: after `close`, outside the producer's loop, or in a forked child.
         Source: rd_kafka_flush(); KafkaProducer::flush.
         """
-        loop = self._bound()
-        if not await self._reported(loop, end_of(loop, timeout)):
+        loop = self._bound_loop()
+        if not await self._reported(loop, deadline_of(loop, timeout)):
             raise KafkaException(ErrorCode.RD_KAFKA_RESP_ERR__TIMED_OUT,
                                  f"flush: {len(self)} records are not reported yet")
 
@@ -211,7 +211,7 @@ class KafkaProducer(Outbox):
         Source: rd_kafka_flush(), rd_kafka_purge(), rd_kafka_destroy(); KafkaProducer::close.
         """
         loop = asyncio.get_running_loop()
-        deadline = end_of(loop, timeout)
+        deadline = deadline_of(loop, timeout)
         while self._closing is not None:
             if self._closing.get_loop() is not loop:
                 raise RuntimeError("this producer belongs to another loop, which closes it")
@@ -220,26 +220,26 @@ class KafkaProducer(Outbox):
                 deadline = None
             # Should that one be cancelled, this one closes.
             await asyncio.wait((self._closing,), timeout=None if deadline is None else deadline - loop.time())
-        if self._producer._closed():
+        if self._producer._is_closed():
             return
-        self._bound()
+        self._bound_loop()
         self._closing = closing = loop.create_future()
-        self._shut()
+        self._stop_accepting()
         try:
             if not await self._reported(loop, deadline):
                 self.purge()
-                await self._reported(loop, loop.time() + PURGE_WAIT)
+                await self._reported(loop, loop.time() + PURGE_SECONDS)
         except BaseException:
-            self._reopen()
+            self._accept_again()
             self._closing = None
             closing.set_result(None)
             raise
         # From here on it closes, whether that is waited for or not.
-        self._producer._signal(-1, b"")
+        self._producer._wake_through(-1, b"")
         loop.remove_reader(self._reader)
         self._release()
-        if self._look is not None:
-            self._look.cancel()
+        if self._fatal_check is not None:
+            self._fatal_check.cancel()
         # Nothing is in flight any more: this ends librdkafka's threads, which may take a while.
         try:
             ended = _in_thread(loop, self._producer.close, 0)
@@ -253,20 +253,20 @@ class KafkaProducer(Outbox):
 
     def _ended(self, ended: "asyncio.Future[None]") -> None:
         assert self._closing is not None
-        self._soon()
+        self._schedule_callbacks()
         closing, self._closing = self._closing, None
         closing.set_result(ended.exception())
 
     async def fetch_broker_metadata(self, topic: str, timeout: Timeout = 10) -> BrokerMetadata:
         """Ask the cluster for a topic's partitions and leaders; see KafkaAsyncProducer.fetch_broker_metadata."""
-        return await _in_thread(self._bound(), self._producer.fetch_broker_metadata, topic, timeout)
+        return await _in_thread(self._bound_loop(), self._producer.fetch_broker_metadata, topic, timeout)
 
     def purge(self) -> None:
         """Give up all records in flight, and those that wait for room; see KafkaAsyncProducer.purge. Does not block."""
-        self._producer._purge()
-        self._give_up_waiting()
+        self._producer._purge_soon()
+        self._fail_waiting()
         self._progress()
-        self._soon()
+        self._schedule_callbacks()
 
     @property
     def name(self) -> str:
@@ -289,7 +289,7 @@ class KafkaProducer(Outbox):
 
     def __len__(self) -> int:
         """How many records are outstanding: sent, and not reported yet."""
-        left, queued = self._places()
+        left, queued = self._waiting_counts()
         return len(self._producer) + queued - left
 
     def __bool__(self) -> bool:
@@ -297,14 +297,14 @@ class KafkaProducer(Outbox):
 
     def __repr__(self) -> str:
         try:
-            self._taken()
+            self._made_sender()
         except RuntimeError:
             return f"<{type(self).__name__} without a producer>"
-        closed = ", closed" if self._producer._closed() else ""
+        closed = ", closed" if self._producer._is_closed() else ""
         return f"<{type(self).__name__} {self.name}: {len(self)} outstanding{closed}>"
 
     async def __aenter__(self) -> Self:
-        self._bound()
+        self._bound_loop()
         return self
 
     async def __aexit__(self, exc_type: type[BaseException] | None, exc: BaseException | None,
@@ -313,21 +313,21 @@ class KafkaProducer(Outbox):
 
     def __del__(self) -> None:
         # Dropped, and maybe after its loop. KafkaAsyncProducer warns, delivers within a bound and purges.
-        loop = self._loop()
+        loop = self._event_loop()
         if loop is None or self._reader < 0:
             return
         try:
-            self._producer._signal(-1, b"")
+            self._producer._wake_through(-1, b"")
         except RuntimeError:
             pass  # a forked child, or closed at exit: nobody writes
         else:
-            self._give_up_waiting()
+            self._fail_waiting()
             if self._close_elsewhere(loop):
                 return
-            self._producer._drop()
+            self._producer._abandon()
         reader = self._reader
         with suppress(RuntimeError):  # the loop is closed: it reads no more, and nobody is there to be called
-            loop.call_soon_threadsafe(_let_go, loop, reader, {reader, self._writer}, self._outcomes())
+            loop.call_soon_threadsafe(_detach, loop, reader, {reader, self._writer}, self._completed())
             self._reader = self._writer = -1
         self._release()
 
@@ -336,10 +336,10 @@ class KafkaProducer(Outbox):
         """Dropped in its loop, which goes on: a thread waits for the deliveries. Returns whether there is one."""
         if not self._runs_here():
             return False
-        self._producer._warn_open()
+        self._producer._warn_unclosed()
         descriptors = {self._reader, self._writer}
         try:
-            start_thread(partial(_close_dropped, self._producer, loop, self._reader, descriptors, self._outcomes()))
+            start_thread(partial(_close_dropped, self._producer, loop, self._reader, descriptors, self._completed()))
         except RuntimeError:
             return False
         self._reader = self._writer = -1
@@ -360,12 +360,12 @@ def _serve(producer: "weakref.ref[KafkaProducer]") -> None:
         outcomes.run()
 
 
-def _push(producer: KafkaAsyncProducer, enough: threading.Event) -> None:
+def _end_lingering_until(producer: KafkaAsyncProducer, enough: threading.Event) -> None:
     """A thread: ends lingering until it is enough."""
     with suppress(RuntimeError):  # the producer is closed
         while not enough.is_set():
-            if not producer._push(PUSH):
-                enough.wait(PUSH)
+            if not producer._end_lingering_for(LINGER_CHECK_SECONDS):
+                enough.wait(LINGER_CHECK_SECONDS)
 
 
 def _in_thread(loop: asyncio.AbstractEventLoop, function: Callable[..., T], *args: Any) -> "asyncio.Future[T]":
@@ -398,18 +398,18 @@ def _set_exception(future: "asyncio.Future[Any]", exc: BaseException) -> None:
 
 
 def _close_dropped(producer: KafkaAsyncProducer, loop: asyncio.AbstractEventLoop, reader: int, descriptors: set[int],
-                   outcomes: Outcomes) -> None:
+                   outcomes: CompletedFutures) -> None:
     try:
-        producer.close(LAST_WAIT)
+        producer.close(ABANDONED_CLOSE_SECONDS)
     finally:
         try:
-            loop.call_soon_threadsafe(_let_go, loop, reader, descriptors, outcomes)
+            loop.call_soon_threadsafe(_detach, loop, reader, descriptors, outcomes)
         except RuntimeError:  # it is closed by now
             for descriptor in descriptors:
                 os.close(descriptor)
 
 
-def _let_go(loop: asyncio.AbstractEventLoop, reader: int, descriptors: set[int], outcomes: Outcomes) -> None:
+def _detach(loop: asyncio.AbstractEventLoop, reader: int, descriptors: set[int], outcomes: CompletedFutures) -> None:
     loop.remove_reader(reader)
     for descriptor in descriptors:
         os.close(descriptor)
@@ -421,6 +421,6 @@ def _batch_done(future: "asyncio.Future[Batch]", batch: Batch) -> None:
         future.get_loop().call_soon_threadsafe(_set_result, future, batch)
 
 
-def end_of(loop: asyncio.AbstractEventLoop, timeout: Timeout) -> float | None:
+def deadline_of(loop: asyncio.AbstractEventLoop, timeout: Timeout) -> float | None:
     seconds = seconds_of(timeout)
     return None if seconds is None else loop.time() + seconds

@@ -1,4 +1,4 @@
-# Contract of kafkapp.batch with the producers above it, and of csrc/batch.h. Layer L5, below the producers.
+# Batches: the outcome of the records of one send_batch(), and csrc/batch.h.
 
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t
@@ -30,22 +30,22 @@ cdef extern from "batch.h" nogil:
 
 
 @cython.final
-cdef class Batch(BatchTarget):
-    cdef kp_batch *batch            # the columns of outcomes
+cdef class Batch(Settled):
+    cdef kp_batch *batch            # owned: the columns of outcomes
     cdef Client client
     cdef readonly str topic
-    cdef object callback            # until it has run
-    cdef Column values, keys        # hold the exporters until the batch is done
+    cdef object callback            # None once it has been called
+    cdef Column values, keys        # hold the exporters' buffers until the batch is done
     cdef readonly int64_t accepted
     cdef readonly int64_t next_index
-    cdef int reported               # `done`: every accepted record is reported
-    cdef int called                 # and the callback has returned
+    cdef int reported               # `done`: every accepted record has its delivery report
+    cdef int callback_done                 # and the callback, if any, has returned
     cdef object __weakref__
 
     cdef outcomes(self, void *data, Py_ssize_t itemsize)
-    cdef int note(self, exc) except -1
-    cdef bint failed(self) noexcept
+    cdef int note_outstanding(self, exc) except -1
+    cdef bint has_failures(self) noexcept
 
 
-cdef Batch send_batch(Client client, topic, values, offsets, keys, key_offsets, partition, headers, timestamps,
+cdef Batch send_batch(Client client, str topic, values, offsets, keys, key_offsets, partition, headers, timestamps,
                       callback, bint copy, bint block, int64_t deadline)

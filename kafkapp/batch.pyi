@@ -28,7 +28,7 @@ class Batch(BatchTarget):
     def wait(self, timeout: int | float | timedelta | None = None) -> bool: ...
 
 @final
-class Outcomes:
+class OutcomeColumn:
     if sys.version_info >= (3, 12):
         def __buffer__(self, flags: int, /) -> memoryview: ...
 

@@ -1,14 +1,14 @@
-"""Batches: many records in one call, at the speed of C, and what became of each of them.
+"""Batches: enqueues many records in one call, without a Python object for each, and keeps their outcomes.
 
-Layer L5: knows columns and clients; the producers offer it as `send_batch`.
+Knows columns and clients; the producers offer it as `send_batch`.
 """
 cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.ref cimport PyObject, Py_DECREF
 from libc.string cimport memset
 
-from kafkapp.buffers cimport PyBuffer_Release
-from kafkapp.columns cimport is_numbers, new_column, new_key_column, take_numbers
+from kafkapp.buffers cimport kp_release_buffer
+from kafkapp.columns cimport is_per_record, new_column, new_key_column, get_numbers
 from kafkapp.delivery cimport (
     KP_ADD,
     KP_READ,
@@ -34,17 +34,18 @@ from kafkapp.librdkafka cimport (
     RD_KAFKA_RESP_ERR__QUEUE_FULL,
     rd_kafka_headers_destroy,
 )
-from kafkapp.records cimport ProducerRecord, new_headers
-from kafkapp.room cimport kp_headers_size, too_large
-from kafkapp.timeouts cimport deadline_of, expired
+from kafkapp.numbers cimport checked_partition, checked_timestamp
+from kafkapp.room cimport kp_headers_size, too_large_error
+from kafkapp.timeouts cimport deadline_of, passed
+from kafkapp.views cimport new_headers
 
 
-cdef kp_batch NONE      # of a Batch that no send_batch made
+cdef kp_batch EMPTY_BATCH       # that of a Batch which send_batch() has not filled in
 
 
 @cython.final
-@cython.no_gc_clear     # the memory is the batch's; fixed when it is made, so that others end each cycle
-cdef class Outcomes:
+@cython.no_gc_clear     # exports the batch's memory; its reference never changes, so another object breaks each cycle
+cdef class OutcomeColumn:
     """One column of a batch's outcomes, exported as a buffer."""
     cdef Batch batch
     cdef void *data
@@ -53,7 +54,7 @@ cdef class Outcomes:
 
     def __getbuffer__(self, Py_buffer *view, int flags):
         if self.batch is None:
-            raise BufferError("outcomes come from a Batch: batch.errors, batch.partitions, batch.offsets")
+            raise BufferError("this object has no batch: use batch.errors, batch.partitions or batch.offsets")
         PyBuffer_FillInfo(view, self, self.data, self.shape * self.itemsize, True, flags)
         view.itemsize = self.itemsize
         view.format = b"i" if self.itemsize == 4 else b"q"
@@ -62,31 +63,32 @@ cdef class Outcomes:
 
 
 @cython.final
-@cython.no_gc_clear     # reports are written into it; fixed when it is made, so that others end each cycle
-cdef class Batch(BatchTarget):
-    """What became of the records of one `send_batch`. Made by that only.
+@cython.no_gc_clear     # reports are written into it; its references are set once, so another object breaks each cycle
+cdef class Batch(Settled):
+    """The outcome of the records of one `send_batch`, which returns it.
 
-    `topic` is the topic's name (str), `accepted` how many records were queued, `next_index` the first that was refused
-    for a full queue (else `len`), `done` whether every accepted record is reported.
+    `topic` is the topic's name (str), `accepted` how many records were enqueued (int), `next_index` the index of the
+    first record refused because the queue was full (else `len`), `done` whether every accepted record has its delivery
+    report (bool).
 
     The columns `errors` (int32 codes), `partitions` (int32) and `offsets` (int64, -1001: unknown) are read-only
-    memoryviews of what librdkafka's reports are written to: RD_KAFKA_RESP_ERR__IN_PROGRESS until a record is reported,
-    final when `done`. Source: rd_kafka_produce_batch().
+    memoryviews of the memory that reports are written to: RD_KAFKA_RESP_ERR__IN_PROGRESS until a record is reported,
+    final once `done`. Source: rd_kafka_produce_batch().
     """
 
     def __cinit__(self):
-        self.batch = &NONE
-        self.reported = self.called = True
+        self.batch = &EMPTY_BATCH
+        self.reported = self.callback_done = True
 
     def __init__(self, *args, **kwargs):
-        raise TypeError("a Batch is made by send_batch()")
+        raise TypeError("a Batch cannot be created directly: send_batch() returns one")
 
     def __dealloc__(self):
-        if self.batch is not &NONE:
+        if self.batch is not &EMPTY_BATCH:
             kp_batch_free(self.batch)
 
     cdef outcomes(self, void *data, Py_ssize_t itemsize):
-        cdef Outcomes outcomes = Outcomes.__new__(Outcomes)
+        cdef OutcomeColumn outcomes = OutcomeColumn.__new__(OutcomeColumn)
         outcomes.batch = self
         outcomes.data = data
         outcomes.itemsize = itemsize
@@ -120,10 +122,10 @@ cdef class Batch(BatchTarget):
         return f"<Batch of {self.batch.count} for {self.topic}: {self.accepted} accepted, {state}>"
 
     def failures(self):
-        """The records that were refused or have failed so far.
+        """The records that have been refused or have failed so far.
 
         Returns:
-            A list of (index, Error), in the items' order.
+            A list of (index, Error), in the order of the records.
         """
         cdef int64_t i
         cdef int err
@@ -131,11 +133,11 @@ cdef class Batch(BatchTarget):
         cdef kp_too_large *end = large + self.batch.too_large_count
         failed = []
         for i in range(self.batch.count):
-            err = <int>KP_READ(self.batch.errors[i])        # a report may write it now
+            err = <int>KP_READ(self.batch.errors[i])        # a report may be written at this moment
             if not err or err == RD_KAFKA_RESP_ERR__IN_PROGRESS:
                 continue
             if large != end and large.index == i:
-                error = too_large(self.client, large.key_size, large.value_size, self.batch.headers_size)
+                error = too_large_error(self.client, large.key_size, large.value_size, self.batch.headers_size)
                 large += 1
             else:
                 error = self.client.error(err)
@@ -145,15 +147,15 @@ cdef class Batch(BatchTarget):
     def wait(self, timeout=None):
         """Wait until the batch is done and its callback has returned.
 
-        Blocks, without the GIL; with EventsPollingOption.Manual it polls, and so runs callbacks.
+        Blocks, without the GIL. With EventsPollingOption.Manual it polls, and so runs callbacks.
 
         Args:
-            timeout: seconds (int, float or timedelta), None waits for ever.
+            timeout: seconds (int, float or timedelta), None waits forever.
         Returns:
-            Whether the batch is done.
+            Whether the batch is done (bool).
         Raises:
-            RuntimeError: inside a callback of its producer, or in a forked child.
-            Whatever callbacks raised, where this call ran them (a BaseExceptionGroup when several did).
+            RuntimeError: in a delivery callback of the same producer, or in a forked child.
+            What callbacks raised, if this call ran them (several: as a BaseExceptionGroup).
         """
         cdef Client client = self.client
         cdef int64_t deadline = deadline_of(timeout)
@@ -162,22 +164,23 @@ cdef class Batch(BatchTarget):
             return True
         if KP_READ(client.state) == OPEN or client.foreign():
             client.check_open()
-        if client.in_callback():        # also while close() waits: open or not
-            raise RuntimeError("wait would wait for the callback that calls it")
+        if client.in_callback():        # of an open producer or of one that close() is closing
+            raise RuntimeError("Batch.wait() was called from a delivery callback of the same producer, where it would "
+                               "deadlock; read Batch.done there, or wait in another thread")
         if not client.background:
             raised = []
         try:
-            client.wait_for(&self.called, deadline, raised)
+            client.wait_for(&self.callback_done, deadline, raised)
         except BaseException:
             report_all_unraisable(raised)
             raise
         raise_all(raised)
         return KP_READ(self.reported) != 0
 
-    cdef int note(self, exc) except -1:
-        """Tell what the user, who will not get this batch, may want to know."""
-        exc.add_note(f"{self.accepted} of {self.batch.count} records for topic {self.topic!r}, up to the one at "
-                     f"{self.next_index}, were handed to librdkafka and may still be delivered")
+    cdef int note_outstanding(self, exc) except -1:
+        """Note in an exception what is in flight: the caller will not get this batch."""
+        exc.add_note(f"{self.accepted} of {self.batch.count} records for topic {self.topic!r}, all before index "
+                     f"{self.next_index}, are enqueued and may still be delivered")
         return 0
 
     cdef int complete(self, kp_deliveries *d, list holds, list raised) except -1:
@@ -185,26 +188,26 @@ cdef class Batch(BatchTarget):
         them yet."""
         cdef kp_epoch *epoch = self.batch.epoch
         cdef object callback = self.callback
-        cdef Batch kept = self  # until this method returns: the caller has no reference, the user maybe none either
+        cdef Batch kept = self  # the slot may hold the last reference: this one lives until the method returns
         cdef Column nothing
         if holds is not None:
-            nothing = Column.__new__(Column)    # first: it may find no memory
+            nothing = Column.__new__(Column)    # first: it may raise MemoryError
             holds += [self.values, self.keys]
             self.values = self.keys = nothing
-        kp_slot_release(d, self.batch)
-        Py_DECREF(kept)         # the slot's reference
+        kp_slot_back(d, self.batch)
+        Py_DECREF(kept)         # the reference of the slot
         self.callback = None
         self.values.release()
         self.keys.release()
         KP_SET(self.reported, True)
-        if callback is not None and not (d.only_errors and not self.failed()):
-            run_callback_1(callback, self, raised)
-        KP_SET(self.called, True)
-        KP_ADD(d.open_batches, -1)
-        KP_ADD(epoch.done, 1)       # the batch's own token
+        if callback is not None and not (d.only_errors and not self.has_failures()):
+            call_one(callback, self, raised)
+        KP_SET(self.callback_done, True)
+        KP_ADD(d.tokens, -1)
+        KP_ADD(epoch.done, 1)       # the batch counts as one record of its epoch
         return 0
 
-    cdef bint failed(self) noexcept:
+    cdef bint has_failures(self) noexcept:
         cdef int64_t i
         for i in range(self.batch.count):
             if self.batch.errors[i]:
@@ -212,9 +215,9 @@ cdef class Batch(BatchTarget):
         return False
 
 
-cdef Batch send_batch(Client client, topic, values, offsets, keys, key_offsets, partition, headers, timestamps,
+cdef Batch send_batch(Client client, str topic, values, offsets, keys, key_offsets, partition, headers, timestamps,
                       callback, bint copy, bint block, int64_t deadline):
-    """Take the arguments apart, hand the records over, wait for room where that is allowed."""
+    """Check the arguments, enqueue the records, wait for room if `block`. `topic`: a checked name."""
     cdef Batch batch = Batch.__new__(Batch)
     cdef kp_deliveries *d = &client.deliveries
     cdef kp_records records
@@ -223,45 +226,40 @@ cdef Batch send_batch(Client client, topic, values, offsets, keys, key_offsets, 
     cdef rd_kafka_topic_t *rkt
     cdef kp_batch *outcomes
     cdef int64_t index = 0, accepted = 0, count, seen, i
-    cdef ProducerRecord checked
     cdef Topic handle
-    memset(&partition_view, 0, sizeof(Py_buffer))       # nothing yet, but safe to release
+    memset(&partition_view, 0, sizeof(Py_buffer))       # empty, so that they can be released
     memset(&timestamp_view, 0, sizeof(Py_buffer))
     records.headers = NULL
     records.partitions = NULL
     records.timestamps = NULL
     try:
-        # 1. Taken apart: all that is malformed raises here, before anything is queued.
+        # 1. Check everything: a malformed argument raises before anything is enqueued.
         batch.values = new_column(values, offsets, "values")
         batch.keys = new_key_column(keys, key_offsets, "keys")
         count = batch.values.count
         if batch.keys.count != -1:
             check_count("keys", batch.keys.count, count)
-        one = {"partition": partition, "timestamp": timestamps, "headers": headers}
-        if is_numbers(partition):
-            take_numbers(&partition_view, partition, "partition", 4)
+        if is_per_record(partition):
+            get_numbers(&partition_view, partition, "partition", 4)
             records.partitions = partition_view.buf
             check_count("partition", partition_view.len // 4, count)
             for i in range(count):
                 if kp_int32_at(records.partitions, i) < RD_KAFKA_PARTITION_UA:
                     raise ValueError(f"partition[{i}] must be from 0 to 2**31 - 1, or -1 for the partitioner, "
                                      f"not {kp_int32_at(records.partitions, i)}")
-            one["partition"] = None
-        if is_numbers(timestamps):
-            take_numbers(&timestamp_view, timestamps, "timestamps", 8)
+            partition = None
+        if is_per_record(timestamps):
+            get_numbers(&timestamp_view, timestamps, "timestamps", 8)
             records.timestamps = timestamp_view.buf
             check_count("timestamps", timestamp_view.len // 8, count)
             for i in range(count):
                 if kp_int64_at(records.timestamps, i) <= 0:
                     raise ValueError(f"timestamps[{i}] must be more than 0 milliseconds, "
                                      f"not {kp_int64_at(records.timestamps, i)}")
-            one["timestamp"] = None
-        # What holds for all records is checked as a record's.
-        checked = ProducerRecord(topic, **one)
-        records.partition = checked._partition
-        records.timestamp = checked._timestamp
-        if checked._headers is not None:
-            records.headers = new_headers(checked._headers)
+            timestamps = None
+        records.partition = checked_partition(partition)
+        records.headers = new_headers(headers)
+        records.timestamp = checked_timestamp(timestamps)
         records.values = batch.values.c
         records.keys = batch.keys.c
         records.flags = RD_KAFKA_MSG_F_COPY if copy else 0
@@ -271,13 +269,14 @@ cdef Batch send_batch(Client client, topic, values, offsets, keys, key_offsets, 
             raise MemoryError(f"no memory for the outcomes of {count} records")
         batch.batch = outcomes
         outcomes.headers_size = kp_headers_size(records.headers)
-        batch.topic = checked._topic
+        batch.topic = topic
         batch.callback = callback
         client.check_open()
-        handle = <Topic>client.topic(checked._topic)
+        handle = <Topic>client.topic(topic)
         batch.client = client
 
-        # 2. Entered, with one token for the batch: a flush and close() wait for its callback too. Then found open.
+        # 2. Count this sender, and the batch as one record, so that flush() and close() wait for its callback. Then
+        # check that the producer is open.
         kp_enter(d)
         outcomes.epoch = kp_epoch_count(d)
         KP_ADD(d.open_batches, 1)
@@ -290,11 +289,11 @@ cdef Batch send_batch(Client client, topic, values, offsets, keys, key_offsets, 
             KP_ADD(outcomes.epoch.sent, -1)
             client.leave_sender()
             raise
-        batch.reported = batch.called = False
+        batch.reported = batch.callback_done = False
         rkt = <rd_kafka_topic_t *>handle.rkt
         rk = client.rk
         try:
-            # 3. Handed over, as much as there is room for. Each accepted item is librdkafka's until its report.
+            # 3. Enqueue what there is room for. Each accepted record is librdkafka's until its delivery report.
             while True:
                 seen = kp_rounds(d)
                 with nogil:
@@ -304,14 +303,14 @@ cdef Batch send_batch(Client client, topic, values, offsets, keys, key_offsets, 
                 if KP_READ(client.state) == OPEN:
                     client.wait_for_room(seen, deadline)
                 if KP_READ(client.state) != OPEN:
-                    break       # close() has begun: what it purges must stay all that there is
+                    break       # close() has begun: enqueue nothing after its purge
         except KeyboardInterrupt as exc:
             batch.accepted = accepted
             batch.next_index = index
-            batch.note(exc)
+            batch.note_outstanding(exc)
             raise
         finally:
-            # Interrupted too: what is not queued now is refused, what is will be reported.
+            # Also when interrupted: what is enqueued will be reported, the rest is refused.
             batch.accepted = accepted
             batch.next_index = index
             for i in range(index, count):
@@ -321,8 +320,8 @@ cdef Batch send_batch(Client client, topic, values, offsets, keys, key_offsets, 
     finally:
         if records.headers is not NULL:
             rd_kafka_headers_destroy(records.headers)
-        PyBuffer_Release(&partition_view)
-        PyBuffer_Release(&timestamp_view)
+        kp_release_buffer(&partition_view)
+        kp_release_buffer(&timestamp_view)
     if copy:
         batch.values.release()
         batch.keys.release()
@@ -332,18 +331,18 @@ cdef Batch send_batch(Client client, topic, values, offsets, keys, key_offsets, 
 cdef int end_sending(Client client, Batch batch) except -1:
     cdef kp_deliveries *d = &client.deliveries
     if not kp_batch_sent(batch.batch, batch.batch.count - batch.accepted):
-        return 0                            # the reports to come end it
+        return 0                            # the last report completes it
     if batch.accepted:
-        kp_finish(d, batch.batch)           # they have come already
+        kp_finish(d, batch.batch)           # its last report has come already
         return 0
-    # Nothing was accepted: nobody is told, and there was nothing to wait for.
-    kp_slot_release(d, batch.batch)
+    # Nothing was accepted: there will be no report, and no callback.
+    kp_slot_back(d, batch.batch)
     Py_DECREF(batch)
     batch.callback = None
     batch.values.release()
     batch.keys.release()
-    batch.reported = batch.called = True
-    KP_ADD(d.open_batches, -1)
+    batch.reported = batch.callback_done = True
+    KP_ADD(d.tokens, -1)
     KP_ADD(batch.batch.epoch.sent, -1)
     return 0
 

@@ -1,6 +1,6 @@
-# csrc/buffers.h: the two calls as kafkapp makes them. Layer L1: knows nothing of Kafka.
+# PyObject_GetBuffer and PyBuffer_Release, thread-safe without the GIL too: see csrc/buffers.h. Knows nothing of Kafka.
 
 
 cdef extern from "buffers.h":
-    int PyObject_GetBuffer "kp_get_buffer"(object exporter, Py_buffer *view, int flags) except -1
-    void PyBuffer_Release "kp_release_buffer"(Py_buffer *view)
+    int kp_get_buffer(object exporter, Py_buffer *view, int flags) except -1
+    void kp_release_buffer(Py_buffer *view)

@@ -18,7 +18,7 @@ import click
 
 import kafkapp
 from kafkapp import ProducerConfig, SendOption
-from kafkapp.cli_produce import Misuse, Request, Run
+from kafkapp.cli_produce import Misuse, ProduceOptions, Run
 from kafkapp.conf import librdkafka_is_patched
 from kafkapp.config import one_line
 from kafkapp.java_properties import Malformed, load
@@ -224,7 +224,7 @@ def produce(files: tuple[str, ...], topic: str | None, bootstrap_servers: str | 
         above = {ProducerConfig.BOOTSTRAP_SERVERS: bootstrap_servers}
         properties = {**without(properties, above), **above}
     show_logs(verbose or "debug" in properties)
-    return Run(Request(
+    return Run(ProduceOptions(
         paths=files or (STDIN,), topic=topic, properties=properties,
         mode="sync" if sync else "manual" if manual else "async",
         option=SendOption.ToCopyRecordValue if copy else SendOption.NoCopyRecordValue,

@@ -17,11 +17,11 @@ import click
 from kafkapp import Error, ErrorCode, KafkaException, ProducerConfig, ProducerRecord, SendOption
 from kafkapp.config import one_line, redact
 from kafkapp.lines import STDIN, FatalError, Job, check_readable, send_file, send_text, watch_for_truncation
-from kafkapp.outlets import OUTLETS, Interrupts, Outlet, SyncOutlet
+from kafkapp.outlets import MODES, Interrupts, Mode, SyncMode
 from kafkapp.streams import note, say
 from kafkapp.summary import Tally, progress_bar
 
-GRACE = 1.0  # seconds that records under way are given after Ctrl-C
+INTERRUPTED_CLOSE_SECONDS = 1.0  # seconds that records under way are given after Ctrl-C
 PROMPT = "Type message value and hit enter to produce message. (empty line to quit)"
 SERVERS = (ProducerConfig.BOOTSTRAP_SERVERS, "metadata.broker.list", "test.mock.num.brokers")
 UNREACHABLE = frozenset((
@@ -37,7 +37,7 @@ class Misuse(click.ClickException):
 
 
 @dataclass
-class Request:
+class ProduceOptions:
     """What the user asked for."""
 
     paths: tuple[str, ...]
@@ -58,12 +58,12 @@ class Request:
 class Run:
     """One run; `run` does it all and returns the exit status."""
 
-    request: Request
+    request: ProduceOptions
     tally: Tally = field(default_factory=Tally)
     interrupts: Interrupts = field(default_factory=Interrupts)
     embedded: bool = False
-    trouble: str = ""  # what ended the run early, Ctrl-C aside
-    status: int = 0  # exit status that the trouble calls for
+    end_reason: str = ""  # what ended the run early, Ctrl-C aside
+    status: int = 0  # exit status that the end_reason calls for
     client_error: Error | None = None  # the last one that says more than that all brokers are down
 
     def run(self) -> int:
@@ -71,25 +71,25 @@ class Run:
         watch_for_truncation()
         with self.interrupts.watched(), ExitStack() as stack:
             self._find_servers(stack)
-            outlet = self._new_outlet()
+            mode = self._open_mode()
             if self.embedded:  # said only now: an unknown property is one line and no more
                 note("no --bootstrap-servers: using an embedded cluster at "
                      f"{self.request.properties[ProducerConfig.BOOTSTRAP_SERVERS]}; "
                      "its records are gone when this command ends")
-            stack.callback(outlet.close, 0)  # where we do not come to close it better
+            stack.callback(mode.close, 0)  # where we do not come to close it better
             try:
-                self._check_broker(outlet)
-                with self._progress(sizes) as moved:
-                    self._send_files(outlet, sizes, moved)
-                    outlet.drain()
+                self._check_broker(mode)
+                with self._progress(sizes) as advance:
+                    self._send_files(mode, sizes, advance)
+                    mode.drain()
             except KeyboardInterrupt:
                 if self.interrupts.signal is None:
                     raise
             self.interrupts.hold()
-            outlet.close(GRACE if self.interrupts.signal or self.trouble else None)
+            mode.close(INTERRUPTED_CLOSE_SECONDS if self.interrupts.signal or self.end_reason else None)
             self.tally.stop()
-            self.tally.unreported = outlet.unreported
-        self._tell()
+            self.tally.unreported = mode.unreported
+        self._print_results()
         return self._exit_status()
 
     def _look_at_files(self) -> list[int | None]:
@@ -98,7 +98,7 @@ class Run:
             try:
                 sizes.append(check_readable(path))
             except OSError as failure:
-                raise Misuse(f"{name_of(path)}: {failure.strerror}") from None
+                raise Misuse(f"{file_label(path)}: {failure.strerror}") from None
         return sizes
 
     def _find_servers(self, stack: ExitStack) -> None:
@@ -110,22 +110,22 @@ class Run:
         properties[ProducerConfig.BOOTSTRAP_SERVERS] = cluster.bootstrap_servers
         self.embedded = True
 
-    def _new_outlet(self) -> Outlet:
-        properties = {"error_cb": self._heard, **self.request.properties}
+    def _open_mode(self) -> Mode:
+        properties = {"error_cb": self._on_client_error, **self.request.properties}
         try:
-            return OUTLETS[self.request.mode](properties, self.interrupts)
+            return MODES[self.request.mode](properties, self.interrupts)
         except (KafkaException, TypeError, ValueError) as failure:
             raise Misuse(message_of(failure)) from None  # secrets are out of it already
 
-    def _heard(self, error: Error) -> None:
+    def _on_client_error(self, error: Error) -> None:
         if error.code != ErrorCode.RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
             self.client_error = error
 
-    def _check_broker(self, outlet: Outlet) -> None:
+    def _check_broker(self, mode: Mode) -> None:
         request = self.request
         topic = request.topic or topic_for(request.paths[0])
         try:
-            outlet.metadata(topic, request.timeout)
+            mode.metadata(topic, request.timeout)
         except KafkaException as failure:
             error = failure.error
             if error.code in UNREACHABLE:
@@ -146,39 +146,39 @@ class Run:
     def _is_session(self) -> bool:
         return STDIN in self.request.paths and os.isatty(0)
 
-    def _send_files(self, outlet: Outlet, sizes: list[int | None], moved: Callable[[int], None]) -> None:
+    def _send_files(self, mode: Mode, sizes: list[int | None], advance: Callable[[int], None]) -> None:
         before = 0
         for path, size in zip(self.request.paths, sizes, strict=True):
             try:
-                self._send_one(outlet, path, partial(moved_by, moved, before))
+                self._send_one(mode, path, partial(advance_total, advance, before))
             except FatalError as failure:
-                self._stop(1, f"stopped: {failure}")
+                self._end_early(1, f"stopped: {failure}")
                 return
             except OSError as failure:
-                self._stop(2, f"{name_of(path)}: {failure.strerror or failure}")
+                self._end_early(2, f"{file_label(path)}: {failure.strerror or failure}")
                 return
             before += size or 0
 
-    def _send_one(self, outlet: Outlet, path: str, moved: Callable[[int], None]) -> None:
-        request, name = self.request, name_of(path)
+    def _send_one(self, mode: Mode, path: str, advance: Callable[[int], None]) -> None:
+        request, name = self.request, file_label(path)
         topic = request.topic
         if topic is None:
             topic = topic_for(path)
             note(f"no --topic: {name} goes to topic {topic}")
         report = self.tally.reporter(name, topic)
         record = ProducerRecord(topic, request.partition, headers=request.headers or None)
-        job = Job(outlet.send, record, report, lambda line, error: self.tally.failed(name, line, error), moved,
+        job = Job(mode.send, record, report, lambda line, error: self.tally.failed(name, line, error), advance,
                   request.delimiter, request.key_delimiter, request.null_empty, request.option)
         if path == STDIN and os.isatty(0):
-            self._talk(outlet, job)
+            self._run_session(mode, job)
             return
-        if not isinstance(outlet, SyncOutlet):
+        if not isinstance(mode, SyncMode):
             report_batch = self.tally.batch_reporter(name, topic)
-            job.send_batch = lambda lines, first: outlet.send_batch(lines, record, partial(report_batch, first),
+            job.send_batch = lambda lines, first: mode.send_batch(lines, record, partial(report_batch, first),
                                                                     request.option)
         send_file(job, path)
 
-    def _talk(self, outlet: Outlet, job: Job) -> None:
+    def _run_session(self, mode: Mode, job: Job) -> None:
         """The session on a terminal: what is typed is sent, what becomes of it is printed as it comes."""
         results = self.request.as_json  # standard output is for the JSON then
 
@@ -202,42 +202,42 @@ class Run:
         while text := sys.stdin.buffer.readline().rstrip(b"\n"):
             send_text(job, text)
             if self.request.mode == "manual":
-                outlet.drain()
+                mode.drain()
 
-    def _stop(self, status: int, trouble: str) -> None:
-        self.status, self.trouble = status, trouble
+    def _end_early(self, status: int, end_reason: str) -> None:
+        self.status, self.end_reason = status, end_reason
 
     def _exit_status(self) -> int:
         if self.interrupts.signal:
             return 128 + self.interrupts.signal
         return self.status or (1 if self.tally.undelivered else 0)
 
-    def _tell(self) -> None:
+    def _print_results(self) -> None:
         signal = self.interrupts.signal
         if self.request.as_json:
             say(json.dumps({
-                **self.tally.as_dict(), "interrupted": bool(signal), "error": self.trouble or None,
+                **self.tally.as_dict(), "interrupted": bool(signal), "error": self.end_reason or None,
                 "embedded": self.embedded}))
         else:
             say(self.tally.as_text())
             if failures := self.tally.failures_text():
                 note(failures)
-        if self.trouble:
-            note(one_line(f"kafkapp: {self.trouble}"))
+        if self.end_reason:
+            note(one_line(f"kafkapp: {self.end_reason}"))
         if signal:
             note("interrupted: what had not been sent by then was not sent")
 
 
-def moved_by(moved: Callable[[int], None], before: int, done: int) -> None:
+def advance_total(advance: Callable[[int], None], before: int, done: int) -> None:
     """Tell the progress over all files, `before` bytes of which lie before this one."""
-    moved(before + done)
+    advance(before + done)
 
 
 def message_of(failure: BaseException) -> str:
     return failure.error.message if isinstance(failure, KafkaException) else str(failure)
 
 
-def name_of(path: str) -> str:
+def file_label(path: str) -> str:
     return "standard input" if path == STDIN else path
 
 

@@ -1,4 +1,4 @@
-# Contract of kafkapp.columns with the batches above it. Layer L3: knows memory and Arrow, no client.
+# Columns: where the keys or values of a batch are. Knows memory and Arrow, no client.
 
 cimport cython
 from cpython.buffer cimport Py_buffer
@@ -52,14 +52,14 @@ cdef extern from "arrow.h" nogil:
 @cython.final
 cdef class Column:
     cdef kp_column c
-    cdef int64_t count              # -1: one for all
-    cdef object held                # what keeps the memory: a tuple of immutable objects, the Lines with the spans
+    cdef int64_t count              # -1: one item for all records
+    cdef object held                # owner of the memory: a tuple of immutable objects, or the Lines with the spans
     cdef kp_span *spans             # owned
-    cdef Py_buffer *views           # owned, with the buffers in it
+    cdef Py_buffer *views           # owned, as are the buffers in it
     cdef Py_ssize_t view_count
-    cdef ArrowArray arrow           # owned while it has a release
-    cdef bint taken                 # by a batch, which releases it
-    cdef int take(self, str what) except -1
+    cdef ArrowArray arrow           # owned while its `release` is set
+    cdef bint sent                 # a batch has it, and releases it
+    cdef int mark_sent(self, str what) except -1
     cdef int release(self) except -1
     cdef int hold(self, Py_buffer *view) except -1
     cdef int span(self, kp_span *span, object data, str what) except -1
@@ -71,6 +71,6 @@ cdef class Column:
 
 
 cdef Column new_column(object values, object offsets, str what)
-cdef bint is_numbers(object given)
-cdef int take_numbers(Py_buffer *view, object numbers, str what, int itemsize=*) except -1
+cdef bint is_per_record(object given)
+cdef int get_numbers(Py_buffer *view, object numbers, str what, int itemsize=*) except -1
 cdef Column new_key_column(object keys, object offsets, str what)

@@ -1,6 +1,6 @@
-"""Columns: many keys or values, found in sequences, in one buffer with offsets, or in Arrow arrays, without a copy.
+"""Columns: finds many keys or values in a sequence, in a buffer with offsets or in an Arrow array, without a copy.
 
-Layer L3: says where each item's bytes are, and holds the exporters until it is released.
+Knows where the bytes of each item are, and holds the exporters until it is released.
 """
 import sys
 
@@ -12,13 +12,13 @@ from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
-from kafkapp.buffers cimport PyBuffer_Release, PyObject_GetBuffer
+from kafkapp.buffers cimport kp_get_buffer, kp_release_buffer
 from kafkapp.views cimport View, get_view
 
 
 cdef extern from *:
     """
-    /* Where the items of a tuple are, as far as they are bytes. Returns how many were. */
+    /* Find the memory of a tuple's items, up to the first that is not bytes. Returns their number. */
     static Py_ssize_t kp_bytes_spans(PyObject *items, kp_span *spans) {
         Py_ssize_t i, n = PyTuple_GET_SIZE(items);
         for (i = 0; i < n; i++) {
@@ -28,7 +28,7 @@ cdef extern from *:
             spans[i].data = PyBytes_AS_STRING(item);
             spans[i].size = PyBytes_GET_SIZE(item);
         }
-        /* Nothing in it can be part of a cycle: the garbage collector need not walk it, which it would many times. */
+        /* A tuple of bytes is part of no cycle: untracked, the garbage collector does not walk it again and again. */
         PyObject_GC_UnTrack(items);
         return n;
     }
@@ -36,41 +36,41 @@ cdef extern from *:
     Py_ssize_t kp_bytes_spans(PyObject *items, kp_span *spans)
 
 
-# An exporter that is asked twice and gives the same capsules, or one whose array another library has imported.
-cdef str CONSUMED = "the Arrow {} was consumed or released already: export the array anew for each call"
+# An exporter that returns the same capsules again, or one whose array another library has imported.
+cdef str CONSUMED_TEXT = "the Arrow {} was consumed or released already: export the array anew for each call"
 
 
 @cython.final
-@cython.no_gc_clear     # C reads what it holds; all is fixed when it is made, so that others end each cycle
+@cython.no_gc_clear     # C reads what it holds; its references are set once, so another object breaks each cycle
 cdef class Column:
-    """Where the keys or values of a batch are."""
+    """Where the keys or values of a batch are; holds their memory."""
 
     def __dealloc__(self):
         self.release()
 
-    cdef int take(self, str what) except -1:
-        """Once: the batch that has it releases it."""
+    cdef int mark_sent(self, str what) except -1:
+        """Claim the column for one batch, which releases it."""
         with cython.critical_section(self):
-            if self.taken:
-                raise ValueError(f"{what}: these columns were sent already: columns() makes new ones")
-            self.taken = True
+            if self.sent:
+                raise ValueError(f"{what}: these columns were sent already: columns() returns new ones")
+            self.sent = True
         return 0
 
     cdef int release(self) except -1:
-        """Let go of the exporters. Not before librdkafka has reported the last record."""
+        """Release the exporters. The caller must know that librdkafka has reported every record."""
         cdef Py_buffer *views
         cdef kp_span *spans
         cdef object _held
         cdef ArrowArray arrow
         cdef Py_ssize_t i, n
-        with cython.critical_section(self):     # who has sent a batch of copies and who settles it may both come here
+        with cython.critical_section(self):     # the sender of a copied batch and its last report may both release it
             views, self.views = self.views, NULL
             n, self.view_count = self.view_count, 0
             spans, self.spans = self.spans, NULL
-            _held, self.held = self.held, None       # goes at the end, outside
+            _held, self.held = self.held, None       # dropped at the end, outside the critical section
             arrow, self.arrow.release = self.arrow, NULL
         for i in range(n):
-            PyBuffer_Release(&views[i])
+            kp_release_buffer(&views[i])
         free(views)
         free(spans)
         if arrow.release is not NULL:
@@ -78,12 +78,12 @@ cdef class Column:
         return 0
 
     cdef int hold(self, Py_buffer *view) except -1:
-        """Keep a buffer; released here when there is no memory."""
+        """Take over an acquired buffer; when there is no memory it is released here."""
         cdef Py_buffer *grown = self.views
         if self.view_count & (self.view_count - 1) == 0:
             grown = <Py_buffer *>realloc(self.views, max(1, 2 * self.view_count) * sizeof(Py_buffer))
             if grown is NULL:
-                PyBuffer_Release(view)
+                kp_release_buffer(view)
                 raise MemoryError()
         self.views = grown
         memcpy(&self.views[self.view_count], view, sizeof(Py_buffer))
@@ -91,18 +91,18 @@ cdef class Column:
         return 0
 
     cdef int span(self, kp_span *span, object data, str what) except -1:
-        """Where one item is. What is bytes or str is held by the tuple that has it, all else by its buffer: a class
-        derived from bytes may have a buffer of its own."""
+        """Find the memory of one item. The tuple holds bytes and str; anything else is held by its buffer: a class
+        derived from bytes may export another one."""
         cdef Py_buffer view
         cdef object plain = (<View>data).data if isinstance(data, View) else data
         get_view(plain, &view, what)
         span.data = <const char *>view.buf
         span.size = view.len
         if plain is None or PyBytes_CheckExact(plain) or isinstance(plain, str):
-            PyBuffer_Release(&view)
+            kp_release_buffer(&view)
         else:
             if view.buf is NULL:
-                span.data = <const char *>&self.c       # no bytes are not null
+                span.data = <const char *>&self.c       # any address: an empty item is not null
             self.hold(&view)
         return 0
 
@@ -140,7 +140,7 @@ cdef class Column:
         self.held = data
         self.c.data = <const char *>view.buf
         self.c.size = view.len
-        take_numbers(&view, offsets, offsets_name)
+        get_numbers(&view, offsets, offsets_name)
         self.hold(&view)
         self.c.kind = KP_OFFSETS32 if view.itemsize == 4 else KP_OFFSETS64
         self.c.offsets = view.buf
@@ -167,7 +167,7 @@ cdef class Column:
     cdef int from_arrow(self, object exporter, str what) except -1:
         cdef const ArrowSchema *schema
         cdef ArrowArray *array
-        cdef const char *wrong = NULL
+        cdef const char *problem = NULL
         cdef tuple capsules
         given = exporter.__arrow_c_array__()
         capsules = tuple(given) if isinstance(given, tuple) else ()     # one derived from it may give others
@@ -177,55 +177,55 @@ cdef class Column:
         schema = <const ArrowSchema *>PyCapsule_GetPointer(capsules[0], "arrow_schema")
         array = <ArrowArray *>PyCapsule_GetPointer(capsules[1], "arrow_array")
         if schema.release is NULL:
-            raise ValueError(f"{what}: {CONSUMED.format('schema')}")
+            raise ValueError(f"{what}: {CONSUMED_TEXT.format('schema')}")
         if schema.format is NULL:
             raise ValueError(f"{what}: a malformed Arrow schema: it has no format")
         if not kp_arrow_kind(&self.c, schema):
             raise TypeError(f"{what} must be an Arrow array of binary, string or fixed-size binary values, "
                             f"not of format {schema.format.decode('utf-8', 'replace')!r}: cast it first")
-        # Moved out of the capsule, as the interface has it: this owns it from here on, and who asks the capsule again
-        # sees that it is gone.
+        # Moved out of the capsule, as the Arrow C data interface defines: from here on the column owns the array, and
+        # the capsule shows that it is consumed.
         with cython.critical_section(capsules[1]):
             if array.release is NULL:
-                raise ValueError(f"{what}: {CONSUMED.format('array')}")
+                raise ValueError(f"{what}: {CONSUMED_TEXT.format('array')}")
             self.arrow, array.release = array[0], NULL
-        wrong = kp_arrow_column(&self.c, &self.arrow)
-        if wrong is not NULL:
-            raise ValueError(f"{what}: a malformed Arrow array: {wrong.decode()}")
+        problem = kp_arrow_column(&self.c, &self.arrow)
+        if problem is not NULL:
+            raise ValueError(f"{what}: a malformed Arrow array: {problem.decode()}")
         self.set_count(self.arrow.length, what)
         return self.check(f"{what}'s views" if self.c.kind == KP_VIEWS else f"{what}'s offsets")
 
 
-cdef bint is_numbers(object given):
-    """Whether a number of each record's own is given, and not one for all. NumPy's arrays have __index__, its scalars
-    are buffers: the dimensions tell them apart."""
+cdef bint is_per_record(object given):
+    """Whether numbers for each record are given, not one for all. NumPy's arrays have __index__ and its scalars export
+    buffers: their dimensions tell them apart."""
     if given is None or isinstance(given, int):
         return False
     if PyObject_CheckBuffer(given):
         return getattr(given, "ndim", 1) != 0
-    return isinstance(given, (list, tuple))     # take_numbers() says what would do
+    return isinstance(given, (list, tuple))     # get_numbers() raises for these
 
 
 cdef str NATIVE_ORDER = "@=<" if sys.byteorder == "little" else "@=>!"
 
 
-cdef int take_numbers(Py_buffer *view, object numbers, str what, int itemsize=0) except -1:
-    """Take a buffer of int32 or int64, of native order."""
+cdef int get_numbers(Py_buffer *view, object numbers, str what, int itemsize=0) except -1:
+    """Acquire a buffer of int32 or int64, in native byte order."""
     wanted = "int32" if itemsize == 4 else "int64" if itemsize == 8 else "int32 or int64"
     if not PyObject_CheckBuffer(numbers):
         raise TypeError(f"{what} must be a buffer of {wanted} (array.array, NumPy), not {type(numbers).__name__}")
     try:
-        PyObject_GetBuffer(numbers, view, PyBUF_FORMAT | PyBUF_ND)
+        kp_get_buffer(numbers, view, PyBUF_FORMAT | PyBUF_ND)
     except (BufferError, ValueError) as exc:
         try:
             memoryview(numbers).release()
-        except (BufferError, ValueError):       # a type that no buffer has, as NumPy's datetime64
+        except (BufferError, ValueError):       # a type without a buffer format, as NumPy's datetime64
             raise TypeError(f"{what} must be a buffer of {wanted}: {exc}") from None
         raise BufferError(f"{what} must be C-contiguous: {exc}") from None
     form = view.format.decode("utf-8", "replace") if view.format is not NULL else "B"
     if (view.ndim != 1 or (form[1:] if form[:1] in NATIVE_ORDER else form) not in ("i", "l", "q")
             or view.itemsize not in (itemsize or 4, itemsize or 8)):
-        PyBuffer_Release(view)
+        kp_release_buffer(view)
         raise TypeError(f"{what} must be a one-dimensional buffer of {wanted}, not of format {form!r}")
     return 0
 
@@ -235,17 +235,17 @@ cdef bint is_sequence(object values):
         return True
     if isinstance(values, (str, bytes, bytearray, memoryview, dict, View)):
         return False
-    # A NumPy array of objects exports a buffer too, of references.
+    # A NumPy array of objects exports a buffer of pointers: it counts as a sequence.
     if PyObject_CheckBuffer(values) and getattr(getattr(values, "dtype", None), "kind", "") != "O":
         return False
     return hasattr(values, "__len__") and hasattr(values, "__getitem__") and not hasattr(values, "keys")
 
 
 cdef Column new_column(object values, object offsets, str what):
-    """A column of many: a sequence, a buffer with offsets, an Arrow array, or one that is made already."""
+    """The column of a sequence, of a buffer with offsets or of an Arrow array; or a Column itself."""
     cdef Column column = Column.__new__(Column)
     if isinstance(values, Column):
-        (<Column>values).take(what)
+        (<Column>values).mark_sent(what)
         return values
     if offsets is not None:
         column.from_buffer(values, offsets, what, "offsets" if what == "values" else "key_offsets")
@@ -259,36 +259,36 @@ cdef Column new_column(object values, object offsets, str what):
     return column
 
 
-cdef int check_one(object key, str what) except -1:
-    """That a buffer is one key and not several, as NumPy's array of strings or a grid of bytes would be."""
+cdef int check_single_key(object key, str what) except -1:
+    """Refuse a buffer of several items as one key, such as NumPy's array of strings or a grid of bytes."""
     cdef Py_buffer view
     cdef bint several
     if key is None or isinstance(key, (bytes, str, View)) or not PyObject_CheckBuffer(key):
         return 0
     try:
-        PyObject_GetBuffer(key, &view, PyBUF_FORMAT | PyBUF_ND)
+        kp_get_buffer(key, &view, PyBUF_FORMAT | PyBUF_ND)
         form = b"B" if view.format is NULL else <bytes>view.format
         several = view.ndim > 1 or view.ndim == 1 and form.lstrip(b"@=<>!") not in (b"B", b"b", b"c")   # ctypes: "<c"
     except (BufferError, ValueError):
         try:
-            PyObject_GetBuffer(key, &view, PyBUF_ND)    # NumPy's dates have no format
+            kp_get_buffer(key, &view, PyBUF_ND)    # NumPy's dates have no format
         except (BufferError, ValueError):
-            return 0                                    # span() says why
+            return 0                                    # span() raises for it
         several = view.ndim > 0
-    PyBuffer_Release(&view)
+    kp_release_buffer(&view)
     if several:
         raise TypeError(f"{what} must be one key or a sequence of keys, not {type(key).__name__} of several items: "
-                        f"give a list, or one buffer with key_offsets")
+                        f"pass a list, or one buffer with key_offsets")
     return 0
 
 
 cdef Column new_key_column(object keys, object offsets, str what):
-    """The same for keys, which may also be one for all, or none."""
+    """As new_column(), for keys: also one key for all records, or None."""
     cdef Column column
     cdef kp_span span
     if offsets is None and not isinstance(keys, Column) and not hasattr(keys, "__arrow_c_array__") \
             and not is_sequence(keys):
-        check_one(keys, what)
+        check_single_key(keys, what)
         column = Column.__new__(Column)
         column.count = -1
         column.held = keys

@@ -1,6 +1,6 @@
-"""Cutting: the records of a text, found in C and sent as a batch without a Python object for any of them.
+"""Line splitter: finds the records of a delimited text in C, for a batch without a Python object for each of them.
 
-Layer L5: knows columns and batches; where the text comes from is the command line's business.
+Knows columns and batches, not where the text comes from.
 """
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE
@@ -8,7 +8,7 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
 from kafkapp.batch cimport Batch
-from kafkapp.buffers cimport PyBuffer_Release, PyObject_GetBuffer
+from kafkapp.buffers cimport kp_get_buffer, kp_release_buffer
 from kafkapp.columns cimport KP_SPANS, Column, kp_span
 
 
@@ -23,36 +23,36 @@ cdef extern from "lines.h" nogil:
         bint final
         bint null_empty
 
-    int64_t kp_cut(kp_text *text, kp_span *values, kp_span *keys, int64_t most)
-    int64_t kp_count(const kp_text *text, int64_t most)
-    int kp_end_when_truncated(const char *text, int status)
+    int64_t kp_split_lines(kp_text *text, kp_span *values, kp_span *keys, int64_t max_lines)
+    int64_t kp_count_lines(const kp_text *text, int64_t max_lines)
+    int kp_exit_when_truncated(const char *text, int status)
 
-cdef bytes last_words       # for as long as there may be such an end
+cdef bytes truncation_text      # referenced here: the signal handler reads its memory
 
 
 @cython.final
-@cython.no_gc_clear     # __dealloc__ asks whose the memory is; fixed when it is made, so that others end each cycle
+@cython.no_gc_clear     # __dealloc__ reads `owner`; its references never change, so another object breaks each cycle
 cdef class Lines:
-    """Where the keys and values of some records are in a text, which it holds. Made by `cut`.
+    """The records that `split_lines` has found in a text: where their keys and values are. Holds the text's buffer.
 
-    A sequence of (key, value) pairs of memoryviews or None; `following` is the place of what comes after them.
+    A sequence of (key, value) pairs of memoryviews or None; `following` is the offset of the text behind them.
     """
     cdef Py_buffer view             # of the whole text
     cdef object text                # a memoryview of the same, to slice from
-    cdef kp_span *values            # owned, unless this is the rest of others
-    cdef kp_span *keys              # NULL: there are none
+    cdef kp_span *values            # owned by `owner`, or by this object if that is None
+    cdef kp_span *keys              # likewise; NULL: there are none
     cdef int64_t count
-    cdef Lines owner                # whose rest this is, or None
+    cdef Lines owner                # the Lines of which this is the rest, or None
     cdef readonly int64_t following
 
     def __init__(self):
-        raise TypeError("Lines are made by cut()")
+        raise TypeError("Lines cannot be created directly: split_lines() returns them")
 
     def __dealloc__(self):
         if self.owner is None:
             free(self.values)
             free(self.keys)
-            PyBuffer_Release(&self.view)
+            kp_release_buffer(&self.view)
 
     def __len__(self):
         return self.count
@@ -77,7 +77,7 @@ cdef class Lines:
         cdef Lines rest = Lines.__new__(Lines)
         if not 0 <= start <= self.count:
             raise IndexError(start)
-        rest.owner = self if self.owner is None else self.owner     # which has the memory: no chain of rests
+        rest.owner = self if self.owner is None else self.owner     # never a rest itself: no chain
         rest.text = self.text
         rest.view.buf = self.view.buf
         rest.values = self.values + start
@@ -87,7 +87,7 @@ cdef class Lines:
         return rest
 
     def columns(self):
-        """Values and keys, as `send_batch` takes them; keys None where there are none."""
+        """The columns of values and of keys for `send_batch`; None where there are no keys."""
         return self.column(self.values), None if self.keys is NULL else self.column(self.keys)
 
     cdef Column column(self, kp_span *spans):
@@ -95,22 +95,22 @@ cdef class Lines:
         column.c.kind = KP_SPANS
         column.c.spans = spans
         column.count = self.count
-        column.held = self          # the spans stay this object's
+        column.held = self          # which owns the spans
         return column
 
     def tally(self, Batch batch not None):
         """What a batch of these lines has delivered.
 
         Returns:
-            A dict of partition to [records, bytes of keys and values], and whether any failed, those aside that found
-            the queue full.
+            A dict of partition to [records, bytes of keys and values], and whether any record has failed, apart from
+            those that found the queue full.
         """
         cdef dict cells = {}
         cdef int64_t i, records = 0, size = 0
         cdef int partition = -1
         cdef bint failed = False
         if len(batch) != self.count:
-            raise ValueError("not a batch of these lines")
+            raise ValueError("Lines.tally() takes a batch of these lines")
         for i in range(batch.next_index):
             if batch.batch.errors[i]:
                 failed = True
@@ -133,32 +133,32 @@ cdef int add(dict cells, int partition, int64_t records, int64_t size) except -1
     return 0
 
 
-def cut(data, int64_t start, bint final, bytes delimiter not None, bytes key_delimiter=None, bint null_empty=False,
-        int64_t most=2**62):
+def split_lines(data, int64_t start, bint final, bytes delimiter not None, bytes key_delimiter=None,
+                bint null_empty=False, int64_t max_lines=2**62):
     """Find the records of a text.
 
     Args:
-        data: bytes or mmap; held, without a copy, by the Lines and by the batches that are sent of them.
-        start: where to begin.
-        final: nothing follows the data, so that a last record needs no delimiter.
-        delimiter: ends a record, and is no part of it.
-        key_delimiter: ends a key; a record without it has none.
+        data: bytes or mmap; held without a copy by the Lines, and by the batches made of them.
+        start: the offset to begin at.
+        final: nothing follows the data, so the last record needs no delimiter.
+        delimiter: ends a record and is no part of it.
+        key_delimiter: ends a key; a record without one has no key.
         null_empty: an empty key or value is null.
-        most: how many to find at most.
+        max_lines: limit of the number of records.
     Returns:
-        Lines; none where there is no whole record.
+        Lines; empty where there is no complete record.
     """
     cdef Lines lines = Lines.__new__(Lines)
     cdef Py_buffer same
     cdef kp_text text
-    PyObject_GetBuffer(data, &lines.view, PyBUF_SIMPLE)
+    kp_get_buffer(data, &lines.view, PyBUF_SIMPLE)
     lines.text = memoryview(data).cast("B")
-    PyObject_GetBuffer(lines.text, &same, PyBUF_SIMPLE)
-    PyBuffer_Release(&same)
+    kp_get_buffer(lines.text, &same, PyBUF_SIMPLE)
+    kp_release_buffer(&same)
     if same.buf != lines.view.buf or same.len != lines.view.len:
         raise BufferError("data must give the same buffer each time")
     if not 0 <= start <= lines.view.len or not delimiter or key_delimiter == b"":
-        raise ValueError("start must lie within the data, and a delimiter have a byte")
+        raise ValueError("start must lie within the data, and a delimiter must not be empty")
     text.data = <const char *>lines.view.buf + start
     text.end = <const char *>lines.view.buf + lines.view.len
     text.delimiter, text.delimiter_size = delimiter, len(delimiter)
@@ -168,28 +168,28 @@ def cut(data, int64_t start, bint final, bytes delimiter not None, bytes key_del
     text.final = final
     text.null_empty = null_empty
     with nogil:
-        lines.count = kp_count(&text, most)
+        lines.count = kp_count_lines(&text, max_lines)
         lines.values = <kp_span *>malloc((lines.count + 1) * sizeof(kp_span))
         if text.key_delimiter is not NULL:
             lines.keys = <kp_span *>malloc((lines.count + 1) * sizeof(kp_span))
     if lines.values is NULL or (text.key_delimiter is not NULL and lines.keys is NULL):
         raise MemoryError()
     with nogil:
-        lines.count = kp_cut(&text, lines.values, lines.keys, lines.count)
+        lines.count = kp_split_lines(&text, lines.values, lines.keys, lines.count)
     lines.following = text.data - <const char *>lines.view.buf
     return lines
 
 
-def end_when_truncated(bytes text not None, int status):
-    """Have the process end, with a text on standard error, when a mapped file turns out to be shorter than its map.
+def exit_when_truncated(bytes text not None, int status):
+    """Have the process exit, with a text on standard error, when a mapped file turns out to be shorter than its map.
 
-    For a program of its own, such as the command line: it is the process's SIGBUS handler.
+    For programs, such as the command line, and not for libraries: it sets the SIGBUS handler of the process.
 
     Raises:
         OSError: the handler cannot be set.
     """
-    global last_words
-    last_words = text
-    failure = kp_end_when_truncated(last_words, status)
+    global truncation_text
+    truncation_text = text
+    failure = kp_exit_when_truncated(truncation_text, status)
     if failure:
-        raise OSError(failure, "SIGBUS cannot be handled")
+        raise OSError(failure, "the SIGBUS handler cannot be set")

@@ -7,7 +7,7 @@ cimport cython
 from cpython.ref cimport PyObject, Py_DECREF, Py_XDECREF
 from libc.stdlib cimport free
 
-from kafkapp.buffers cimport PyBuffer_Release
+from kafkapp.buffers cimport kp_release_buffer
 from kafkapp.errors cimport new_error, new_fatal_error
 from kafkapp.forks cimport fork_count
 from kafkapp.librdkafka cimport (
@@ -122,7 +122,7 @@ cdef class Hold:
 
     def __dealloc__(self):
         if self.view is not NULL:
-            PyBuffer_Release(&self.view.view)
+            kp_release_buffer(&self.view.view)
             free(self.view)
 
 
@@ -147,7 +147,7 @@ cdef int release_delivery(kp_deliveries *d, kp_delivery *delivery) except -1:
 
 cdef inline int drop_view(kp_deliveries *d, kp_view *view) except -1:
     KP_ADD(d.views, -1)
-    PyBuffer_Release(&view.view)
+    kp_release_buffer(&view.view)
     free(view)
     return 0
 

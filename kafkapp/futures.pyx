@@ -1,7 +1,7 @@
-"""Futures of records for an event loop, and the hand-over of records for which there is one.
+"""Awaitable futures of sent records, and the queue of records that wait for room.
 
-Layer L7: knows senders and the protocol that asyncio has for futures that are not its own; no descriptors, no waiting.
-asyncio's own future costs a handle of the loop and two calls for each record: here a round of reports is one of each.
+Knows senders and asyncio's protocol for foreign futures; knows no descriptors. Never blocks. An asyncio.Future would
+cost a loop handle and two calls for each record: here all delivery reports of one dispatch share one of each.
 """
 from _asyncio import _get_running_loop as running_loop
 from asyncio import CancelledError, InvalidStateError
@@ -18,8 +18,8 @@ from kafkapp.delivery cimport KP_FUTURE, FutureTarget, report_unraisable
 from kafkapp.errors cimport new_error
 from kafkapp.librdkafka cimport RD_KAFKA_RESP_ERR__PURGE_QUEUE, RD_KAFKA_RESP_ERR__QUEUE_FULL, rd_kafka_resp_err_t
 from kafkapp.records cimport ProducerRecord, RecordMetadata
-from kafkapp.room cimport copy_of, never_fits
-from kafkapp.sender cimport Sender, copies
+from kafkapp.room cimport queued_copy, never_fits_error
+from kafkapp.sender cimport Sender, wants_copy
 
 cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident() nogil
@@ -35,15 +35,15 @@ cdef enum State:
 
 
 @cython.final
-cdef class Outcomes:
-    """The futures that are done and whose callbacks are due, of one loop. It does not keep the producer alive."""
+cdef class CompletedFutures:
+    """The completed futures of one loop whose callbacks are due. Does not keep the producer alive."""
     cdef object loop                # None: not bound yet
-    cdef object is_running          # its method
-    cdef unsigned long thread       # the one that it runs in
+    cdef object is_running          # loop.is_running
+    cdef unsigned long thread       # the thread that the loop runs in
     cdef SendFuture first, last     # linked by SendFuture.next
     cdef bint scheduled             # the loop will call run()
 
-    @cython.critical_section        # close() completes what is left in a thread of its own
+    @cython.critical_section        # close() completes futures in a thread of its own
     cdef int add(self, SendFuture future) noexcept:
         if not future.linked:
             future.linked = True
@@ -56,23 +56,23 @@ cdef class Outcomes:
 
     @cython.critical_section
     cdef SendFuture take(self):
-        """The first of those that are due; none is any more."""
+        """Remove all that are due. Returns the first of them."""
         cdef SendFuture first = self.first
         self.first = self.last = None
         return first
 
     cdef int soon(self) except -1:
-        """Have the loop call what is due, as asyncio's own futures do. In the loop's thread."""
+        """Have the loop run the callbacks that are due, as asyncio's own futures do. In the loop's thread."""
         if self.first is not None and not self.scheduled:
             self.loop.call_soon(self.run)
             self.scheduled = True
         return 0
 
     def run(self):
-        """Call what is due now, each callback in its own context. In the loop's thread, outside any task."""
+        """Run the callbacks that are due, each in its own context. In the loop's thread, outside any task."""
         cdef SendFuture future, after
         self.scheduled = False
-        future = self.take()                # what becomes due from here on waits for the loop's next turn
+        future = self.take()                # what becomes due from here on is for the loop's next iteration
         raised = None
         while future is not None:
             after, future.next = future.next, None
@@ -80,17 +80,17 @@ cdef class Outcomes:
             callback, context, more = future.callback, future.context, future.more
             future.callback = future.context = future.more = None
             if callback is not None:
-                raised = self.call(callback, context, future, raised)
+                raised = self.run_callback(callback, context, future, raised)
             if more is not None:
                 for callback, context in more:
-                    raised = self.call(callback, context, future, raised)
+                    raised = self.run_callback(callback, context, future, raised)
             future = after
         self.soon()
         if raised is not None:
             raise raised
 
-    cdef object call(self, callback, context, SendFuture future, raised):
-        """Returns what ends the loop, or did before. As with its own handles, its exception handler has the rest."""
+    cdef object run_callback(self, callback, context, SendFuture future, raised):
+        """Returns the exception that ends the loop: this callback's, or `raised`. Its handler gets any other."""
         try:
             PyContext_Enter(context)
             try:
@@ -100,58 +100,58 @@ cdef class Outcomes:
         except (SystemExit, KeyboardInterrupt) as exc:
             if raised is None:
                 return exc
-            report_unraisable(exc)         # the loop ends by one only
+            report(exc)         # the loop can end with one exception only
         except BaseException as exc:
             try:
                 self.loop.call_exception_handler({"message": f"Exception in callback {callback!r}", "exception": exc,
                                                   "future": future})
-            except BaseException as other:
+            except BaseException as handler_exc:
                 if raised is None:
-                    return other        # the callbacks of the others are due all the same
-                report_unraisable(other)
+                    return handler_exc      # raised when the other callbacks have run
+                report(handler_exc)
         return raised
 
 
 @cython.final
-@cython.trashcan(True)      # as a list, it may be the last to hold another one, and that the next
-cdef class SendFuture(FutureTarget):
+@cython.trashcan(True)      # a future may hold the last reference to another one, and so on
+cdef class SendFuture(Resolved):
     """The outcome of a record, to be awaited: its RecordMetadata, or a KafkaException.
 
-    It has the methods of asyncio.Future but those that set an outcome, and goes wherever such a future may go
+    It has the methods of asyncio.Future except those that set an outcome, and works wherever one does
     (`asyncio.gather`, `wait`, `wait_for`, `shield`). Cancelling it does not stop the record.
     """
-    cdef Outcomes outcomes
-    cdef SendFuture next            # among those whose callbacks are due
+    cdef CompletedFutures outcomes
+    cdef SendFuture next            # in the list of those whose callbacks are due
     cdef object metadata            # RecordMetadata, once it is delivered; when cancelled, the message
     cdef object failure             # Error, or the exception made of it
-    cdef object callback, context   # most have one callback
-    cdef list more                  # (callback, context) of the others
+    cdef object callback, context   # the first callback: most futures have one
+    cdef list more                  # (callback, context) of further ones
     cdef State state
-    cdef bint linked                # among those whose callbacks are due
-    cdef bint unseen                # it failed, and nobody has asked
+    cdef bint linked                # in the list of those whose callbacks are due
+    cdef bint unseen                # it failed, and nothing has retrieved its exception
     cdef public bint _asyncio_future_blocking
 
     def __init__(self, *args, **kwargs):
-        raise TypeError("a SendFuture is what KafkaProducer.send returns")
+        raise TypeError("a SendFuture cannot be created directly: KafkaProducer.send() returns one")
 
     def __dealloc__(self):
-        # Still linked: nobody will run those behind it. Each is taken off the chain before it goes: were it to free the
-        # next from within itself, a long chain would overflow the C stack.
-        cdef SendFuture after = self.next, further
+        # Still linked: nothing will run the callbacks of those behind it. Each is unlinked before it is freed: if each
+        # freed the next one from within itself, a long chain would overflow the C stack.
+        cdef SendFuture after = self.next, following
         self.next = None
         while after is not None:
-            further, after.next = after.next, None
+            following, after.next = after.next, None
             after.linked = False
-            after = further
+            after = following
 
-    cdef Outcomes owner(self):
+    cdef CompletedFutures owner(self):
         if self.outcomes is None:
-            raise RuntimeError("this SendFuture was made by hand: KafkaProducer.send returns those of records")
+            raise RuntimeError("this SendFuture was not returned by KafkaProducer.send() and belongs to no record")
         return self.outcomes
 
     cdef int resolve(self, RecordMetadata metadata, object error) noexcept:
         if self.state != PENDING:
-            return 0        # cancelled: the record has gone its way all the same
+            return 0        # cancelled: the record was sent all the same
         self.state = FINISHED
         if error is not None:
             self.failure = error
@@ -159,22 +159,22 @@ cdef class SendFuture(FutureTarget):
         else:
             self.metadata = metadata
             if metadata is not None and metadata._record_id is None:
-                PyObject_GC_UnTrack(metadata)   # of strings and numbers, it is part of no cycle
+                PyObject_GC_UnTrack(metadata)   # it holds strings and numbers only: part of no cycle
         if self.callback is not None:
             self.outcomes.add(self)
         return 0
 
-    cdef object settled(self):
-        """The exception it failed with, None if it did not; raises when that cannot be told."""
+    cdef object get_failure(self):
+        """The exception it failed with, None if it did not; raises while pending and when cancelled."""
         if self.state == PENDING:
-            raise InvalidStateError("the record is not reported yet")
+            raise InvalidStateError("the record is still in flight: await the future first")
         if self.state == CANCELLED:
             raise self._make_cancelled_error()
         self.unseen = False
         if self.failure is None:
             if self.metadata is not None:
                 return None
-            self.failure = MemoryError("the record was reported, but there was no memory to say how")
+            self.failure = MemoryError("no memory for the record's delivery report: it may or may not be delivered")
         elif not isinstance(self.failure, BaseException):
             self.failure = KafkaException(self.failure)
         return self.failure
@@ -185,19 +185,19 @@ cdef class SendFuture(FutureTarget):
         Raises:
             KafkaException: it was not delivered.
             asyncio.CancelledError: the future was cancelled.
-            asyncio.InvalidStateError: the record is not reported yet.
+            asyncio.InvalidStateError: the record is still in flight.
         """
-        failure = self.settled()
+        failure = self.get_failure()
         if failure is not None:
             raise failure.with_traceback(None)
         return self.metadata
 
     def exception(self):
-        """The KafkaException of a record that was not delivered, None for one that was; raises as `result` else."""
-        return self.settled()
+        """The KafkaException of a record that was not delivered, None for one that was; raises as `result`."""
+        return self.get_failure()
 
     def done(self):
-        """Whether the record is reported, or the future cancelled."""
+        """Whether the record has its delivery report, or the future is cancelled."""
         return self.state != PENDING
 
     def cancelled(self):
@@ -205,12 +205,12 @@ cdef class SendFuture(FutureTarget):
         return self.state == CANCELLED
 
     def cancel(self, msg=None):
-        """Stop waiting. The record goes its way all the same.
+        """Cancel the future. The record is sent all the same.
 
         Returns:
             Whether there was something to cancel.
         """
-        cdef Outcomes outcomes = self.owner()
+        cdef CompletedFutures outcomes = self.owner()
         if self.state != PENDING:
             return False
         self.state = CANCELLED
@@ -221,7 +221,7 @@ cdef class SendFuture(FutureTarget):
         return True
 
     def add_done_callback(self, callback, *, context=None):
-        """Have the loop call `callback(future)` once it is done, in `context` or a copy of the current one."""
+        """Have the loop call `callback(future)` once it is done, in `context` or in a copy of the current one."""
         if context is None:
             context = PyContext_CopyCurrent()
         if self.callback is None:
@@ -231,11 +231,11 @@ cdef class SendFuture(FutureTarget):
         else:
             self.more.append((callback, context))
         if self.state != PENDING:
-            self.outcomes.add(self)     # it is done, and so not made by hand
+            self.outcomes.add(self)     # done: so it was returned by send(), and has `outcomes`
             self.outcomes.soon()
 
     def remove_done_callback(self, callback):
-        """Take back all of `callback`. Returns how many that were."""
+        """Remove every registration of `callback`. Returns how many there were."""
         if self.callback is None:
             return 0
         every = [(self.callback, self.context), *(self.more or ())]
@@ -244,7 +244,7 @@ cdef class SendFuture(FutureTarget):
         self.more = left[1:] or None
         return len(every) - len(left)
 
-    # asyncio.gather asks a cancelled future for these two.
+    # asyncio.gather reads these two from a cancelled future.
     @property
     def _cancel_message(self):
         return self.metadata if self.state == CANCELLED else None
@@ -253,7 +253,7 @@ cdef class SendFuture(FutureTarget):
         return CancelledError() if self.metadata is None else CancelledError(self.metadata)
 
     def get_loop(self):
-        """The loop that it belongs to."""
+        """The event loop of the producer."""
         return self.owner().loop
 
     def __await__(self):
@@ -269,7 +269,7 @@ cdef class SendFuture(FutureTarget):
     def __del__(self):
         if self.unseen:
             self.outcomes.loop.call_exception_handler({
-                "message": "the exception of a record was never retrieved", "exception": self.settled(),
+                "message": "the exception of a record was never retrieved", "exception": self.get_failure(),
                 "future": self})
 
     def __repr__(self):
@@ -280,39 +280,39 @@ cdef class SendFuture(FutureTarget):
         return f"<SendFuture {self.metadata if self.failure is None else self.failure!r}>"
 
     def __reduce__(self):
-        raise TypeError("a SendFuture cannot be pickled or copied: it belongs to a loop")
+        raise TypeError("a SendFuture cannot be pickled or copied: it belongs to an event loop")
 
 
 @cython.final
-cdef class Waiting:
-    """A record that waits for room in the queue, as it was when it was sent."""
+cdef class WaitingRecord:
+    """A record that waits for room in librdkafka's queue, as it was when `send` was called."""
     cdef ProducerRecord record
     cdef SendFuture future
     cdef object option
 
 
 cdef class Outbox:
-    """What hands records over for futures. The base of kafkapp.aio's producer; not to be made itself."""
+    """Base of kafkapp.aio.KafkaProducer: enqueues records and returns their futures. Not instantiated itself."""
     cdef Sender sender              # a KafkaAsyncProducer
-    cdef Outcomes outcomes
-    cdef object waiting             # deque of Waiting
-    cdef int64_t queued             # how many records have ever waited
-    cdef bint shut                  # close() has begun
+    cdef CompletedFutures outcomes
+    cdef object waiting             # deque of WaitingRecord
+    cdef int64_t waited             # how many records have ever been put into `waiting`
+    cdef bint stopped               # close() has begun
     cdef object __weakref__
 
     def __cinit__(self, *args, **kwargs):       # those of a subclass
-        self.outcomes = Outcomes.__new__(Outcomes)
+        self.outcomes = CompletedFutures.__new__(CompletedFutures)
         self.waiting = deque()
 
     def send(self, record, option=NO_COPY):
         """Send a record.
 
-        Never blocks. While librdkafka's queue is full records wait their turn; whoever awaits the futures of what was
-        sent waits with them, which is all the back-pressure there is. Cancelling the future does not stop the record.
+        Never blocks. While librdkafka's queue is full records wait here, in order, without a limit: awaiting their
+        futures is the only backpressure. Cancelling the future does not stop the record.
 
         Args:
-            record: a ProducerRecord; may be changed and sent again at once. Its value's memory must not change before
-                the future is done, unless `option` is SendOption.ToCopyRecordValue.
+            record: a ProducerRecord; may be changed and sent again at once. The memory of its value must not change
+                before the future is done, unless `option` is SendOption.ToCopyRecordValue.
             option: a SendOption.
         Returns:
             A SendFuture: a future of the record's RecordMetadata, which raises KafkaException when it was not
@@ -323,54 +323,55 @@ cdef class Outbox:
         Source: rd_kafka_produce(), rd_kafka_produceva(); KafkaAsyncProducer::send.
         """
         cdef SendFuture future
-        cdef Waiting waiting
-        # Its loop runs, and in this thread: then this is its loop. To ask for the one that runs costs a system call.
-        if self.shut or self.outcomes.thread != PyThread_get_thread_ident() or not self.outcomes.is_running():
-            self._bound()
+        cdef WaitingRecord waiting
+        # Its loop runs in this thread: so it is the running loop. Asking asyncio for that costs a system call.
+        if self.stopped or self.outcomes.thread != PyThread_get_thread_ident() or not self.outcomes.is_running():
+            self._bound_loop()
         if not isinstance(record, ProducerRecord):
             raise TypeError(f"record must be a ProducerRecord, not {type(record).__name__}")
         future = SendFuture.__new__(SendFuture)
         future.outcomes = self.outcomes
-        if self.waiting or not self.hand_over(<ProducerRecord>record, future, option):
+        if self.waiting or not self.try_enqueue(<ProducerRecord>record, future, option):
             self.sender.client.check_open()
-            waiting = Waiting.__new__(Waiting)
-            waiting.record = copy_of(<ProducerRecord>record, copies(option))
-            error = never_fits(self.sender.client, waiting.record)
+            waiting = WaitingRecord.__new__(WaitingRecord)
+            waiting.record = queued_copy(<ProducerRecord>record, wants_copy(option))
+            error = never_fits_error(self.sender.client, waiting.record)
             if error is not None:
                 future.resolve(None, error)
                 return future
             waiting.future = future
             waiting.option = option
             self.waiting.append(waiting)
-            self.queued += 1
+            self.waited += 1
         return future
 
-    cdef bint hand_over(self, ProducerRecord record, SendFuture future, object option) except -1:
-        """Whether there was room. What librdkafka refuses for another reason is the future's outcome."""
+    cdef bint try_enqueue(self, ProducerRecord record, SendFuture future, object option) except -1:
+        """Returns False when the queue is full. Any other refusal completes the future with its error."""
         cdef rd_kafka_resp_err_t err
         try:
-            err = self.sender.hand_over(record, future, KP_FUTURE, option, False, 0)
+            err = self.sender.enqueue(record, future, KP_RESOLVED, option, False, 0)
         except KafkaException as exc:
             future.resolve(None, exc.error)
             return True
         if err == RD_KAFKA_RESP_ERR__QUEUE_FULL:
             return False
         if err:
-            future.resolve(None, self.sender.refusal(err, record))
+            future.resolve(None, self.sender.enqueue_error(err, record))
         return True
 
     # -- for kafkapp.aio ------------------------------------------------------------------------
 
-    def _bound(self):
-        """The loop that it is driven by; raises when that is not the one that runs, and after `close`."""
-        self._taken()
-        if self.shut:
+    def _bound_loop(self):
+        """The loop of this producer, which must be running in this thread; raises if not, and after `close`."""
+        self._made_sender()
+        if self.stopped:
             raise RuntimeError("the producer is closed")
         loop = running_loop()
         if loop is None:
-            raise RuntimeError("no event loop runs here: use the producer in a coroutine or a callback of its loop")
+            raise RuntimeError("no event loop runs in this thread: use the producer in a coroutine or a callback of "
+                               "its loop")
         if self.outcomes.loop is None:
-            self._drive(loop)
+            self._watch_events(loop)
             self.outcomes.loop = loop
             self.outcomes.is_running = loop.is_running
             self.outcomes.thread = PyThread_get_thread_ident()
@@ -378,15 +379,15 @@ cdef class Outbox:
             raise RuntimeError("this producer belongs to another loop: the one in which it was first used" + (
                 ", which is closed; close() it before its loop ends" if self.outcomes.loop.is_closed() else ""))
         else:
-            self.outcomes.thread = PyThread_get_thread_ident()      # it may run in another one now
+            self.outcomes.thread = PyThread_get_thread_ident()      # the loop may run in another thread now
         return loop
 
-    def _drive(self, loop):
-        """Have the loop called when there is something to serve. The subclass does."""
+    def _watch_events(self, loop):
+        """Have the loop call back when there are events to dispatch. Implemented by the subclass."""
         raise NotImplementedError
 
-    def _loop(self):
-        """The loop that it is driven by, None before the first use."""
+    def _event_loop(self):
+        """The loop of this producer, None before the first use."""
         return self.outcomes.loop
 
     def _runs_here(self):
@@ -394,57 +395,56 @@ cdef class Outbox:
         return (self.outcomes.loop is not None and self.outcomes.thread == PyThread_get_thread_ident()
                 and self.outcomes.is_running())
 
-    def _take(self, make, *args):
-        """Make the producer that hands over, once."""
-        cdef Sender made
+    def _make_sender(self, make, *args):
+        """Create the producer that enqueues, once."""
+        cdef Sender sender
         if self.sender is None:
-            made = make(*args)
+            sender = make(*args)
             if self.sender is None:
-                self.sender = made
+                self.sender = sender
                 return
-            made.close(0)           # __init__ runs in two threads
+            sender.close(0)         # another thread has run __init__ meanwhile
         raise RuntimeError(f"{type(self).__name__}.__init__() was called already")
 
-    def _taken(self):
+    def _made_sender(self):
         if self.sender is None:
-            raise RuntimeError(f"{type(self).__name__}.__init__() was not called")
+            raise RuntimeError(f"{type(self).__name__}.__init__() was not called: a subclass must call "
+                               f"super().__init__() first")
         return self.sender
 
-    def _shut(self):
-        """Accept nothing any more. Returns whether that is new."""
-        was, self.shut = self.shut, True
-        return not was
+    def _stop_accepting(self):
+        self.stopped = True
 
-    def _reopen(self):
-        self.shut = False
+    def _accept_again(self):
+        self.stopped = False
 
-    def _hand_over_waiting(self):
-        """Hand over what has room now, in order."""
-        cdef Waiting first
+    def _enqueue_waiting(self):
+        """Enqueue the waiting records for which there is room now, in order."""
+        cdef WaitingRecord first
         while self.waiting:
             first = self.waiting[0]
             try:
-                if not self.hand_over(first.record, first.future, first.option):
+                if not self.try_enqueue(first.record, first.future, first.option):
                     return
             except Exception as exc:
-                first.future.resolve(None, exc)     # a buffer that has been released since: the others go on
+                first.future.resolve(None, exc)     # a buffer released meanwhile: that is no fault of the next records
             self.waiting.popleft()
 
-    def _give_up_waiting(self):
-        """What waits fails: it never was in librdkafka's queue."""
-        cdef Waiting each
+    def _fail_waiting(self):
+        """Fail the waiting records, which never were in librdkafka's queue."""
+        cdef WaitingRecord record
         while self.waiting:
-            each = self.waiting.popleft()
-            each.future.resolve(None, new_error(RD_KAFKA_RESP_ERR__PURGE_QUEUE))
+            record = self.waiting.popleft()
+            record.future.resolve(None, new_error(RD_KAFKA_RESP_ERR__PURGE_QUEUE))
 
-    def _places(self):
-        """How many records have left the line, and how many have ever stood in it."""
-        return self.queued - <int64_t>len(self.waiting), self.queued
+    def _waiting_counts(self):
+        """How many records have left `waiting`, and how many have ever been put into it."""
+        return self.waited - <int64_t>len(self.waiting), self.waited
 
-    def _outcomes(self):
-        """What outlives a producer that is dropped."""
+    def _completed(self):
+        """The completed futures: they outlive a producer that is garbage-collected."""
         return self.outcomes
 
-    def _soon(self):
-        """Have the loop call who is due to be called."""
+    def _schedule_callbacks(self):
+        """Have the loop run the callbacks that are due."""
         self.outcomes.soon()

@@ -14,12 +14,12 @@ from typing import Any
 
 from kafkapp import Batch, Error, ErrorCode, KafkaException, ProducerRecord, SendOption
 from kafkapp.conf import let_faults_through
-from kafkapp.cutting import Lines, cut, end_when_truncated
+from kafkapp.cutting import Lines, split_lines, exit_when_truncated
 
-LINES_PER_TURN = 16384  # a batch; between two looks at the progress
-BLOCK = 1 << 20  # what is read at once where nothing can be mapped; a pipe gives 64 KiB at most
+MAX_LINES_PER_BATCH = 16384  # a batch; between two looks at the progress
+READ_BYTES = 1 << 20  # what is read at once where nothing can be mapped; a pipe gives 64 KiB at max_lines
 STDIN = "-"
-TRUNCATED = b"kafkapp: a FILE has been truncated while it was being sent\n"
+TRUNCATED_TEXT = b"kafkapp: a FILE has been truncated while it was being sent\n"
 SHOW_CURSOR = b"\x1b[?25h"  # a progress bar has hidden it
 
 Report = Callable[[Any, Error | None], None]
@@ -38,7 +38,7 @@ class Job:
         record: topic, partition and headers are set; key, value and id are filled in for each line.
         report: runs once for each accepted record, perhaps on another thread.
         refused: is told the line and the Error of each record that could not even be queued.
-        moved: is told how many bytes of the file are dealt with.
+        advance: is told how many bytes of the file are dealt with.
         send_batch: takes Lines and the number of the first, and returns the last Batch that it has sent them with;
             None: the lines are sent one by one.
         line: number of the next line, from 1.
@@ -48,7 +48,7 @@ class Job:
     record: ProducerRecord
     report: Report
     refused: Callable[[int, Error], None]
-    moved: Callable[[int], None]
+    advance: Callable[[int], None]
     delimiter: bytes = b"\n"
     key_delimiter: bytes | None = None
     null_empty: bool = False
@@ -57,8 +57,8 @@ class Job:
     line: int = field(default=1)
 
 
-def send_lines(job: Job, data: Any, start: int, final: bool) -> int:
-    """Send the next lines of `data`, at most LINES_PER_TURN.
+def send_next_lines(job: Job, data: Any, start: int, final: bool) -> int:
+    """Send the next lines of `data`, at max_lines MAX_LINES_PER_BATCH.
 
     Args:
         data: bytes or mmap.
@@ -69,7 +69,7 @@ def send_lines(job: Job, data: Any, start: int, final: bool) -> int:
     Raises:
         FatalError: the producer takes no more.
     """
-    lines = cut(data, start, final, job.delimiter, job.key_delimiter, job.null_empty, LINES_PER_TURN)
+    lines = split_lines(data, start, final, job.delimiter, job.key_delimiter, job.null_empty, MAX_LINES_PER_BATCH)
     first = job.line
     job.line += len(lines)
     if job.send_batch is None:
@@ -99,8 +99,8 @@ def send_mapped(job: Job, data: mmap.mmap, start: int) -> None:
     """Send the lines of a memory-mapped file from `start` on."""
     end = len(data)
     while start < end:
-        start = send_lines(job, data, start, True)
-        job.moved(start)
+        start = send_next_lines(job, data, start, True)
+        job.advance(start)
 
 
 def send_streamed(job: Job, descriptor: int) -> None:
@@ -110,7 +110,7 @@ def send_streamed(job: Job, descriptor: int) -> None:
     tail = b""  # end of the parts: a delimiter may lie across two blocks
     done = 0
     while True:
-        block = os.read(descriptor, BLOCK)
+        block = os.read(descriptor, READ_BYTES)
         done += len(block)
         if block and job.delimiter not in tail + block:
             parts.append(block)
@@ -118,7 +118,7 @@ def send_streamed(job: Job, descriptor: int) -> None:
             continue
         data = b"".join([*parts, block])
         position = _send_block(job, data, not block)
-        job.moved(done)
+        job.advance(done)
         if not block:
             return
         parts = [data[position:]]
@@ -127,7 +127,7 @@ def send_streamed(job: Job, descriptor: int) -> None:
 
 def _send_block(job: Job, data: bytes, final: bool) -> int:
     start = 0
-    while (following := send_lines(job, data, start, final)) != start:
+    while (following := send_next_lines(job, data, start, final)) != start:
         start = following
     return start
 
@@ -172,7 +172,7 @@ def _map(descriptor: int) -> tuple[mmap.mmap | None, int]:
 
 def watch_for_truncation() -> None:
     """Have a file that is truncated while it is being sent end the process in one line: before any producer is made."""
-    end_when_truncated((SHOW_CURSOR if os.isatty(2) else b"") + TRUNCATED, 2)
+    exit_when_truncated((SHOW_CURSOR if os.isatty(2) else b"") + TRUNCATED_TEXT, 2)
     let_faults_through()
 
 

@@ -8,7 +8,7 @@ from libc.stdint cimport INT32_MAX, INT64_MAX, int32_t, int64_t
 
 from kafkapp.librdkafka cimport RD_KAFKA_PARTITION_UA
 
-from kafkapp.timestamp import to_ms
+from kafkapp.timestamp import datetime_to_ms
 
 
 cdef object exact_int(object number, str wanted):
@@ -43,7 +43,7 @@ cdef int64_t checked_timestamp(object timestamp) except -1:
         return 0
     given = timestamp
     if not PyLong_CheckExact(timestamp):
-        timestamp = to_ms(timestamp)
+        timestamp = datetime_to_ms(timestamp)
         if timestamp is None:
             timestamp = given = exact_int(given, "timestamp must be an int of milliseconds since the epoch, an aware "
                                                  "datetime or None")

@@ -1,6 +1,6 @@
 """The three producers behind one face, and signals that lose no count. Layer L5, for the command line only.
 
-An outlet sends one record, drains what is under way and closes. Knows nothing of files, counting or output.
+A mode sends records, drains what is in flight and closes. Knows nothing of files, counting or output.
 """
 import signal
 from collections.abc import Callable, Iterator
@@ -22,8 +22,8 @@ from kafkapp import (
 )
 from kafkapp.cutting import Lines
 
-SLICE = 0.1  # seconds between two looks for Ctrl-C where our own thread serves the reports
-TURNS_PER_POLL = 500  # records sent between two polls
+SIGNAL_CHECK_SECONDS = 0.1  # seconds between two looks for Ctrl-C where our own thread serves the reports
+RECORDS_PER_POLL = 500  # records sent between two polls
 
 BatchReport = Callable[[int, Lines, Batch], None]  # which of the lines are the batch's first, and these themselves
 Report = Callable[[Any, Error | None], None]
@@ -69,7 +69,7 @@ class Interrupts:
             raise KeyboardInterrupt(self.signal)
 
 
-class AsyncOutlet:
+class AsyncMode:
     """The asynchronous producer: callbacks come on its own thread, a full queue blocks."""
 
     unreported = 0
@@ -80,7 +80,7 @@ class AsyncOutlet:
 
     def send_batch(self, lines: Lines, record: ProducerRecord, report: BatchReport, option: SendOption) -> Batch:
         """Send lines in one call, with the record's topic, partition and headers. Blocks while the queue is full."""
-        return send_lines(self.producer, lines, record, partial(report, 0, lines), option)
+        return send_as_batch(self.producer, lines, record, partial(report, 0, lines), option)
 
     def metadata(self, topic: str, timeout: float) -> BrokerMetadata:
         return self.producer.fetch_broker_metadata(topic, timeout)
@@ -93,7 +93,7 @@ class AsyncOutlet:
         self.producer.close(timeout)
 
 
-class ManualOutlet:
+class ManualMode:
     """The asynchronous producer with manual polling: callbacks come on this thread, between two sends."""
 
     unreported = 0
@@ -101,33 +101,33 @@ class ManualOutlet:
     def __init__(self, properties: dict[str, Any], interrupts: Interrupts) -> None:
         self.producer = KafkaAsyncProducer(properties, EventsPollingOption.Manual)
         self._held = interrupts.held  # an exception out of a callback would lose its count
-        self._turns = TURNS_PER_POLL
+        self._records_to_poll = RECORDS_PER_POLL
 
     def send(self, record: ProducerRecord, report: Report, option: SendOption) -> None:
-        self._turns -= 1
-        if self._turns == 0:
+        self._records_to_poll -= 1
+        if self._records_to_poll == 0:
             self._poll(0)
         while error := self.producer.try_send(record, report, option):
             if error.code != ErrorCode.RD_KAFKA_RESP_ERR__QUEUE_FULL:
                 raise KafkaException(error)
-            self._poll(SLICE)
+            self._poll(SIGNAL_CHECK_SECONDS)
 
     def send_batch(self, lines: Lines, record: ProducerRecord, report: BatchReport, option: SendOption) -> Batch:
         """Send lines in as many calls as the queue's room takes."""
         start = 0
         while True:
             rest = lines.rest(start)
-            batch = send_lines(self.producer, rest, record, partial(report, start, rest), option)
+            batch = send_as_batch(self.producer, rest, record, partial(report, start, rest), option)
             start += batch.next_index
             if start == len(lines):
                 self._poll(0)
                 return batch
-            self._poll(SLICE)
+            self._poll(SIGNAL_CHECK_SECONDS)
 
     def _poll(self, timeout: float) -> None:
         with self._held():
             self.producer.poll_events(timeout)
-        self._turns = TURNS_PER_POLL
+        self._records_to_poll = RECORDS_PER_POLL
 
     def metadata(self, topic: str, timeout: float) -> BrokerMetadata:
         return self.producer.fetch_broker_metadata(topic, timeout)
@@ -137,7 +137,7 @@ class ManualOutlet:
         while len(self.producer):
             with self._held():
                 try:
-                    self.producer.flush(SLICE)
+                    self.producer.flush(SIGNAL_CHECK_SECONDS)
                 except KafkaException as failure:
                     if failure.error.code != ErrorCode.RD_KAFKA_RESP_ERR__TIMED_OUT:
                         raise
@@ -146,7 +146,7 @@ class ManualOutlet:
         self.producer.close(timeout)
 
 
-def send_lines(producer: KafkaAsyncProducer, lines: Lines, record: ProducerRecord, report: Callable[[Batch], None],
+def send_as_batch(producer: KafkaAsyncProducer, lines: Lines, record: ProducerRecord, report: Callable[[Batch], None],
                option: SendOption) -> Batch:
     """Send lines as a batch; `report` is told of it once, also when none of them could be queued."""
     values, keys = lines.columns()
@@ -157,7 +157,7 @@ def send_lines(producer: KafkaAsyncProducer, lines: Lines, record: ProducerRecor
     return batch
 
 
-class SyncOutlet:
+class SyncMode:
     """The synchronous producer: each record waits for its report."""
 
     def __init__(self, properties: dict[str, Any], interrupts: Interrupts) -> None:
@@ -186,6 +186,6 @@ class SyncOutlet:
         self.producer.close(timeout)
 
 
-Outlet = AsyncOutlet | ManualOutlet | SyncOutlet
-OUTLETS: dict[str, type[AsyncOutlet] | type[ManualOutlet] | type[SyncOutlet]] = {
-    "async": AsyncOutlet, "manual": ManualOutlet, "sync": SyncOutlet}
+Mode = AsyncMode | ManualMode | SyncMode
+MODES: dict[str, type[AsyncMode] | type[ManualMode] | type[SyncMode]] = {
+    "async": AsyncMode, "manual": ManualMode, "sync": SyncMode}

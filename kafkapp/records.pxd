@@ -1,22 +1,26 @@
-# Contract of kafkapp.records with the modules above it. Layer L2: knows librdkafka's types, no client.
+# Records: ProducerRecord and RecordMetadata. Knows librdkafka's types, no client.
 
 from libc.stdint cimport int32_t, int64_t
 
-from kafkapp.views cimport View, get_view, new_headers     # for those above, who need not know of views
+from kafkapp.views cimport View, get_view, new_headers     # re-exported
 
 
 cdef class ProducerRecord:
-    cdef str _topic                 # never None; "" in an object that __new__ made and __init__ has not seen
-    cdef object _key                # what the user gave: bytes-like, str, Key, Value, None
+    cdef str _topic                 # never None; "" before __init__
+    cdef object _key                # as given: bytes-like, str, Key, Value or None
     cdef object _value              # likewise
     cdef object _id                 # any object; None: no id
-    cdef list _headers              # our list of the user's headers, which may change it; None: none
+    cdef list _headers              # a list that the user may change; None: no headers
     cdef int32_t _partition         # RD_KAFKA_PARTITION_UA: the partitioner chooses
     cdef int64_t _timestamp         # milliseconds since the epoch; 0: now
 
 
-# What it is now, for who looks at more than one field: another thread may change it.
-cdef ProducerRecord taken(ProducerRecord record)
+# A copy of all fields at one moment: another thread may change the record between two reads.
+cdef ProducerRecord snapshot(ProducerRecord record)
+
+
+# The name of a topic, as an exact str without NUL; raises TypeError or ValueError.
+cdef str checked_topic(object topic)
 
 
 cdef class RecordMetadata:
@@ -32,5 +36,5 @@ cdef class RecordMetadata:
     cdef signed char _status            # rd_kafka_msg_status_t
 
 
-# A new RecordMetadata of which nothing is known yet but these two; the caller fills in the rest.
+# A new RecordMetadata, with all else unknown: the caller fills it in.
 cdef RecordMetadata new_metadata(str topic, object record_id)

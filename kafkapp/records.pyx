@@ -1,6 +1,6 @@
-"""Records and what becomes of them.
+"""Records: ProducerRecord, what a user sends, and RecordMetadata, what its delivery report says.
 
-Layer L2: knows views and librdkafka's numbers; knows no client.
+Knows views and librdkafka's numbers; knows no client.
 """
 cimport cython
 from cpython.bytes cimport PyBytes_CheckExact
@@ -10,12 +10,12 @@ from libc.string cimport memchr
 
 from kafkapp.librdkafka cimport RD_KAFKA_OFFSET_INVALID, RD_KAFKA_PARTITION_UA
 from kafkapp.numbers cimport checked_partition, checked_timestamp
-from kafkapp.views cimport View, check_view, new_header_list, own_copy, to_repr, to_text
+from kafkapp.views cimport View, check_view, new_header_list, own_copy, to_repr, to_text, type_name
 
 from enum import IntEnum
 
 from kafkapp.timestamp import Timestamp
-from kafkapp.views import Header, Key, NullKey, NullValue, Value  # no-cython-lint: for those who import records
+from kafkapp.views import Header, Key, NullKey, NullValue, Value  # no-cython-lint: re-exported
 
 
 cdef extern from "Python.h":
@@ -46,17 +46,13 @@ cdef tuple STATUSES = tuple(PersistedStatus)
 cdef tuple STATUS_NAMES = ("NotPersisted", "PossiblyPersisted", "Persisted")
 
 
-cdef str name_of(object thing):
-    return type(thing).__name__
-
-
 cdef str id_text(object record_id):
-    """As str() shows it; that of bytes is an error under python -bb."""
+    """str() of an id; repr() of bytes, whose str() is an error under python -bb."""
     return repr(record_id) if isinstance(record_id, (bytes, bytearray)) else str(record_id)
 
 
 cdef inline int check_data(object data, str what) except -1:
-    """That `data` may stand as a key or value."""
+    """Check that `data` can be a key or value."""
     if data is None or PyBytes_CheckExact(data) or isinstance(data, View):
         return 0
     if PyUnicode_CheckExact(data) and PyUnicode_IS_ASCII(data):
@@ -68,8 +64,8 @@ cdef str checked_topic(object topic):
     cdef const char *name
     cdef Py_ssize_t size
     if not isinstance(topic, str):
-        raise TypeError(f"topic must be str, not {name_of(topic)}")
-    check_view(topic, "topic")          # its UTF-8 form can be had
+        raise TypeError(f"topic must be str, not {type_name(topic)}")
+    check_view(topic, "topic")          # it has a UTF-8 form
     name = PyUnicode_AsUTF8AndSize(topic, &size)
     if memchr(name, 0, size) != NULL:
         raise ValueError(f"topic must have no NUL: {topic[:64]!r}")
@@ -77,22 +73,22 @@ cdef str checked_topic(object topic):
 
 
 @cython.freelist(64)
-@cython.trashcan(True)      # its id may be a record, with an id
+@cython.trashcan(True)      # its id may be a record that has an id, and so on
 cdef class ProducerRecord:
-    """What is to be sent, as a thin wrapper that owns no payload and may be used again after a send.
+    """A record to send: a thin wrapper that copies no payload and may be changed and sent again.
 
     Args:
-        topic: `str` without NUL; the only thing that cannot be set again.
+        topic: `str` without NUL; the only attribute that cannot be set.
         partition: from 0 to 2**31 - 1, or `None`: the partitioner chooses.
         key, value: a C-contiguous bytes-like object, `str` (its UTF-8 form), `Key`, `Value`, or `None`: null.
-        id: any object, for the caller's own use; handed back as it is.
+        id: any object, for the caller's own use; returned as `RecordMetadata.record_id`.
         headers: a list of `Header` or (`str`, bytes-like or `None`), or a dict. Order and duplicates are kept.
         timestamp: milliseconds since the epoch, more than 0, or an aware `datetime`; `None`: now.
-    `copy.copy` shares what the record has; `copy.deepcopy` and `pickle` copy key, value and headers (to `bytes`, a
-    `str` as `str`), and the id as they copy any object.
+    `copy.copy` shares key, value and id; `copy.deepcopy` and `pickle` copy key, value and headers (to `bytes`, a `str`
+    to `str`), and the id as they copy any object.
     Raises:
-        TypeError, ValueError: they name the argument and say what would do.
-        BufferError: a buffer with gaps.
+        TypeError, ValueError: an argument is of a wrong type or value; the text says which, and what is accepted.
+        BufferError: a key or value is not C-contiguous.
     Source: ProducerRecord.
     """
     def __cinit__(self):
@@ -100,7 +96,7 @@ cdef class ProducerRecord:
         self._partition = RD_KAFKA_PARTITION_UA
 
     def __init__(self, topic, partition=None, key=None, value=None, id=None, *, headers=None, timestamp=None):
-        # As in each of the methods below: without the GIL another thread may be in another one.
+        # Here and in the methods below: without the GIL other threads may use the record meanwhile.
         with cython.critical_section(self):
             fill(self, topic, partition, key, value)
             self._id = id
@@ -163,7 +159,7 @@ cdef class ProducerRecord:
     @property
     @cython.critical_section
     def headers(self):
-        """The record's own list of `Header`, which may be changed in place until the record is sent."""
+        """The record's list of `Header`, which may be changed in place until the record is sent."""
         cdef list headers
         if self._headers is None:
             self._headers = []
@@ -173,7 +169,7 @@ cdef class ProducerRecord:
                 try:
                     headers[i] = Header(*item)
                 except (TypeError, ValueError, BufferError, IndexError):
-                    continue            # appended by the user: the send will say what is wrong
+                    continue            # appended by the user: send() raises for it
         return headers
 
     @headers.setter
@@ -193,38 +189,38 @@ cdef class ProducerRecord:
         self._timestamp = checked_timestamp(timestamp)
 
     def __copy__(self):
-        cdef ProducerRecord made = restore_record(type(self), *parts(taken(self), False))
-        made.__setstate__((self._id, self.__getstate__()))
-        return made
+        cdef ProducerRecord copied = restore_record(type(self), *parts(snapshot(self), False))
+        copied.__setstate__((self._id, self.__getstate__()))
+        return copied
 
     def __deepcopy__(self, memo):
         from copy import deepcopy
-        cdef ProducerRecord made = restore_record(type(self), *parts(taken(self), True))
-        memo[id(self)] = made           # what its id or its attributes refer to may be the record
-        made.__setstate__(deepcopy((self._id, self.__getstate__()), memo))
-        return made
+        cdef ProducerRecord copied = restore_record(type(self), *parts(snapshot(self), True))
+        memo[id(self)] = copied         # its id or attributes may refer to the record
+        copied.__setstate__(deepcopy((self._id, self.__getstate__()), memo))
+        return copied
 
     def __reduce__(self):
-        return restore_record, (type(self), *parts(taken(self), True)), (self._id, self.__getstate__())
+        return restore_record, (type(self), *parts(snapshot(self), True)), (self._id, self.__getstate__())
 
     def __setstate__(self, state):
-        """What is no payload: the id, and what a subclass adds."""
+        """Restore the id, and the attributes of a subclass."""
         self._id, added = state
-        for attributes in added if isinstance(added, tuple) else (added,):     # those in a dict, those in slots
+        for attributes in added if isinstance(added, tuple) else (added,):     # in a dict, in slots
             for name, value in (attributes or {}).items():
                 setattr(self, name, value)
 
     def __str__(self):
-        cdef ProducerRecord now = taken(self)
+        cdef ProducerRecord now = snapshot(self)
         partition = "NA" if now._partition == RD_KAFKA_PARTITION_UA else now._partition
         number = "" if now._id is None else f"{id_text(now._id)},"
         headers = f"headers[{','.join([str(header) for header in self.headers])}], " if now._headers else ""
         return f"{now._topic}-{partition}:{number} {headers}{to_text(now._key)}/{to_text(now._value)}"
 
     def __repr__(self):
-        cdef ProducerRecord now = taken(self)
+        cdef ProducerRecord now = snapshot(self)
         if Py_ReprEnter(self):
-            return "ProducerRecord(...)"    # it is its own id
+            return "ProducerRecord(...)"    # its id refers to it
         try:
             parts = [repr(now._topic)]
             if now._partition != RD_KAFKA_PARTITION_UA:
@@ -236,18 +232,18 @@ cdef class ProducerRecord:
                 parts.append(f"headers=<{len(now._headers)}>")
             if now._timestamp:
                 parts.append(f"timestamp={now._timestamp}")
-            return f"{name_of(self)}({', '.join(parts)})"
+            return f"{type_name(self)}({', '.join(parts)})"
         finally:
             Py_ReprLeave(self)
 
 
 cdef tuple parts(ProducerRecord record, bint own):
-    """What restore_record() takes after the class. `own`: in memory of its own."""
+    """The arguments of restore_record() after the class. `own`: copies of key, value and headers."""
     key, value, headers = record._key, record._value, record._headers
     if own:
         key, value = own_copy(key), own_copy(value)
     if headers is not None:
-        headers = new_header_list(headers)      # the user may have put anything into it
+        headers = new_header_list(headers)      # checked again: the user may have put anything into it
         if own:
             headers = [Header(*header).__deepcopy__(None) if isinstance(header, (tuple, list)) else
                        header.__deepcopy__(None) for header in headers]
@@ -255,9 +251,9 @@ cdef tuple parts(ProducerRecord record, bint own):
 
 
 def restore_record(cls, topic, partition, key, value, headers, timestamp):
-    """The record that was copied or pickled, without what is no payload. Not for users."""
+    """Recreate a copied or pickled record, without its id and attributes. Internal."""
     if not (isinstance(cls, type) and issubclass(cls, ProducerRecord)):
-        raise TypeError("cls must be ProducerRecord or derived from it")
+        raise TypeError("cls must be ProducerRecord or a subclass of it")
     cdef ProducerRecord record = cls.__new__(cls)
     fill(record, topic, None if partition == RD_KAFKA_PARTITION_UA else partition, key, value)
     record._headers = new_header_list(headers)
@@ -265,7 +261,7 @@ def restore_record(cls, topic, partition, key, value, headers, timestamp):
     return record
 
 
-cdef ProducerRecord taken(ProducerRecord record):
+cdef ProducerRecord snapshot(ProducerRecord record):
     cdef ProducerRecord copy = ProducerRecord.__new__(ProducerRecord)
     with cython.critical_section(record):
         copy._topic, copy._partition, copy._timestamp = record._topic, record._partition, record._timestamp
@@ -287,9 +283,9 @@ cdef inline int fill(ProducerRecord record, object topic, object partition, obje
     return 0
 
 
-# Calling the class is the hot path of many programs: this spares it the tuple and the parsing of the ordinary way,
-# which subclasses go.
-cdef tuple NAMES = ("topic", "partition", "key", "value", "id", "headers", "timestamp")
+# Creating a record is on the hot path of many programs: this constructor avoids the argument tuple and its parsing.
+# Subclasses use the ordinary one.
+cdef tuple ARGUMENT_NAMES = ("topic", "partition", "key", "value", "id", "headers", "timestamp")
 
 
 cdef object make_record(PyObject *cls, PyObject **args, size_t nargsf, PyObject *kwnames):
@@ -310,7 +306,7 @@ cdef object make_record(PyObject *cls, PyObject **args, size_t nargsf, PyObject 
         slots[i] = args[i] if i < count else NULL
     for i in range(names):
         for j in range(7):
-            if PyTuple_GET_ITEM(kwnames, i) == PyTuple_GET_ITEM(<PyObject *>NAMES, j):
+            if PyTuple_GET_ITEM(kwnames, i) == PyTuple_GET_ITEM(<PyObject *>ARGUMENT_NAMES, j):
                 break
         else:
             return make_by_init(args, count, kwnames)
@@ -332,7 +328,7 @@ cdef object make_record(PyObject *cls, PyObject **args, size_t nargsf, PyObject 
 
 
 cdef object make_by_init(PyObject **args, Py_ssize_t count, PyObject *kwnames):
-    """The ordinary way: names that are equal but not the same, and the errors."""
+    """The ordinary constructor: for argument names that are equal but not identical, and for errors."""
     cdef Py_ssize_t names = 0 if kwnames == NULL else PyTuple_GET_SIZE(kwnames)
     positional = [<object>args[i] for i in range(count)]
     named = {<object>PyTuple_GET_ITEM(kwnames, i): <object>args[count + i] for i in range(names)}
@@ -346,12 +342,12 @@ cdef object make_by_init(PyObject **args, Py_ssize_t count, PyObject *kwnames):
 @cython.freelist(256)
 @cython.trashcan(True)
 cdef class RecordMetadata:
-    """What the broker said of a record. Does not change and may be kept.
+    """The outcome of a record, as its delivery report says. Immutable.
 
     Source: rd_kafka_message_t; Producer::RecordMetadata.
     """
     def __init__(self, *args, **kwargs):
-        raise TypeError("a RecordMetadata comes from a producer")
+        raise TypeError("a RecordMetadata cannot be created directly: delivery callbacks and send() give them")
 
     @property
     def topic(self):
@@ -360,12 +356,12 @@ cdef class RecordMetadata:
 
     @property
     def partition(self):
-        """The partition; -1 if none was ever chosen."""
+        """The partition; -1 if none was chosen."""
         return self._partition
 
     @property
     def offset(self):
-        """The offset, or `None` if unknown: a failure, `acks=0`, or a duplicate that the broker had already."""
+        """The offset, or `None` if unknown: a failure, `acks=0`, or a duplicate that the broker already had."""
         return None if self._offset == RD_KAFKA_OFFSET_INVALID else self._offset
 
     @property
@@ -395,7 +391,7 @@ cdef class RecordMetadata:
 
     @property
     def latency(self):
-        """Seconds from the send to the report, exact to 0.2 ms, or `None` if unknown."""
+        """Seconds from the send to the delivery report (float), exact to 0.2 ms, or `None` if unknown."""
         return None if self._latency < 0 else self._latency / 1e6
 
     def __eq__(self, other):
@@ -427,7 +423,7 @@ cdef tuple fields(RecordMetadata data):
 
 def _restore_metadata(topic, record_id, partition, latency, offset, timestamp, key_size, value_size, timestamp_type,
                       status):
-    """For `pickle` and `copy`."""
+    """Recreate a copied or pickled RecordMetadata. Internal."""
     data = new_metadata(topic, record_id)
     data._partition, data._latency, data._offset, data._timestamp = partition, latency, offset, timestamp
     data._key_size, data._value_size = key_size, value_size

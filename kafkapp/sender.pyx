@@ -1,6 +1,6 @@
-"""The way of a record: taken apart, entered, handed to librdkafka.
+"""Send path: unpacks a record, pins its memory, enqueues it.
 
-Layer L5: knows records and clients. Its outcome comes back through kafkapp.delivery.
+Knows records and clients. The outcome comes back as a delivery report, through kafkapp.delivery.
 """
 from kafkapp.errors import KafkaException
 from kafkapp.options import SendOption
@@ -11,7 +11,7 @@ from cpython.ref cimport PyObject, Py_INCREF, Py_XDECREF
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
-from kafkapp.buffers cimport PyBuffer_Release
+from kafkapp.buffers cimport kp_release_buffer
 from kafkapp.client cimport Client
 from kafkapp.delivery cimport (
     KP_ADD,
@@ -60,9 +60,9 @@ from kafkapp.librdkafka cimport (
     rd_kafka_t,
     rd_kafka_topic_t,
 )
-from kafkapp.records cimport ProducerRecord, taken
-from kafkapp.room cimport kp_headers_size, limit_room, too_large
-from kafkapp.timeouts cimport expired, timeout_to_ms
+from kafkapp.records cimport ProducerRecord, snapshot
+from kafkapp.room cimport kp_headers_size, read_size_limits, too_large_error
+from kafkapp.timeouts cimport passed, to_ms
 from kafkapp.views cimport View, get_view, new_headers
 
 
@@ -83,10 +83,10 @@ cdef extern from "produce.h" nogil:
     rd_kafka_resp_err_t kp_produce(rd_kafka_t *rk, rd_kafka_topic_t *rkt, const kp_record *record, void *opaque)
 
 cdef enum:
-    # Bytes that librdkafka copies at the call from which on the GIL is let go of. Below, the hand-over is shorter
-    # than passing the GIL on: a lock of librdkafka's that it takes is never held for long, nor by a thread that
-    # wants the GIL.
-    LARGE = 16384
+    # The GIL is released for a record of which librdkafka copies at least so many bytes. Enqueueing a smaller one takes
+    # less time than passing the GIL on: the locks of librdkafka that it takes are held only briefly, and never by a
+    # thread that wants the GIL.
+    RELEASE_GIL_BYTES = 16384
 
 cdef object NO_COPY = SendOption.NoCopyRecordValue
 cdef object TO_COPY = SendOption.ToCopyRecordValue
@@ -95,12 +95,12 @@ cdef object TO_COPY = SendOption.ToCopyRecordValue
 cdef struct Payload:
     const void *data
     size_t size
-    PyObject *owner         # borrowed: the immutable object whose memory it is, or NULL
-    kp_view *view           # owned: the buffer of any other exporter, or NULL
+    PyObject *owner         # borrowed: the immutable object that owns the memory, or NULL
+    kp_view *view           # owned: the acquired buffer of any other exporter, or NULL
 
 
 cdef inline int take_payload(Payload *payload, object data, str what) except -1:
-    """Find the memory of a key or value. Only an exporter that is neither bytes proper nor str runs code of its own."""
+    """Find the memory of a key or value. Only an exporter other than `bytes` itself and `str` may run code here."""
     cdef Py_ssize_t size
     payload.owner = NULL
     payload.view = NULL
@@ -116,7 +116,7 @@ cdef inline int take_payload(Payload *payload, object data, str what) except -1:
         payload.owner = <PyObject *>data
         return 0
     if isinstance(data, str):
-        payload.data = PyUnicode_AsUTF8AndSize(data, &size)    # the string keeps its UTF-8 form
+        payload.data = PyUnicode_AsUTF8AndSize(data, &size)    # cached by the string, for as long as it lives
         payload.size = size
         payload.owner = <PyObject *>data
         return 0
@@ -138,15 +138,15 @@ cdef int take_view(Payload *payload, object data, str what) except -1:
     return 0
 
 
-cdef inline int drop_payload(Payload *payload) except -1:
+cdef inline int release_payload(Payload *payload) except -1:
     if payload.view is not NULL:
-        PyBuffer_Release(&payload.view.view)
+        kp_release_buffer(&payload.view.view)
         free(payload.view)
         payload.view = NULL
     return 0
 
 
-cdef bint copies(object option) except -1:
+cdef bint wants_copy(object option) except -1:
     """Whether a SendOption asks for a copy."""
     if option is NO_COPY:
         return False
@@ -159,40 +159,46 @@ cdef bint copies(object option) except -1:
 
 
 cdef class Sender:
-    """What hands records over. The base of both producers; not to be made itself."""
+    """Base of both producers: owns a client and enqueues records. Not instantiated itself."""
 
-    cdef Client opened(self):
+    cdef Client get_client(self):
         if self.client is None:
-            raise RuntimeError(f"{type(self).__name__}.__init__() was not called")
+            raise RuntimeError(f"{type(self).__name__}.__init__() was not called: a subclass must call "
+                               f"super().__init__() first")
         return self.client
 
-    cdef int start(self, properties, int thread, dict defaults) except -1:
+    cdef int open_client(self, properties, int thread, dict defaults) except -1:
         if self.client is not None:
             raise RuntimeError(f"{type(self).__name__}.__init__() was called already")
-        cdef Client made = Client(properties, thread, defaults)
+        cdef Client client = Client(properties, thread, defaults)
         try:
-            limit_room(made)
-        except:             # no memory, or Ctrl-C: nobody has it yet who could close it
-            close(made, 0)
+            read_size_limits(client)
+        except:             # no memory, or Ctrl-C: nobody else can close this client
+            close(client, 0)
             raise
         with cython.critical_section(self):
             if self.client is None:
-                self.client, made = made, None
-        if made is not None:
-            close(made, 0)
-            raise RuntimeError(f"{type(self).__name__}.__init__() runs in two threads")
+                self.client, client = client, None
+        if client is not None:
+            close(client, 0)
+            raise RuntimeError(f"{type(self).__name__}.__init__() was called by two threads at once: one of "
+                               "them keeps its client")
         return 0
 
-    cdef rd_kafka_resp_err_t hand_over(self, ProducerRecord record, object target, int kind, object option,
+    cdef rd_kafka_resp_err_t enqueue(self, ProducerRecord record, object target, int kind, object option,
                                        bint block, int64_t deadline) except? RD_KAFKA_RESP_ERR__FATAL:
-        """The way of a record: taken apart, entered, handed over. Returns librdkafka's verdict; raises for ours."""
+        """Enqueue a record. Returns librdkafka's error code; raises for what is refused earlier.
+
+        `target` gets the delivery report, as `kind` (KP_CALLBACK...) says; None: nothing does. `block`: wait while the
+        queue is full, until `deadline`.
+        """
         cdef Client client = self.client
         cdef kp_deliveries *d
         cdef kp_delivery *delivery = NULL
         cdef kp_record c
         cdef Payload value, key
         cdef PyObject *topic
-        cdef PyObject *name = NULL      # of a topic that is not the last one's; owned, as the next two
+        cdef PyObject *name = NULL      # of a topic other than the client's last one; owned, as are the next two
         cdef PyObject *headers = NULL
         cdef PyObject *record_id = NULL
         cdef object value_object, key_object
@@ -204,12 +210,12 @@ cdef class Sender:
         cdef int64_t seen
         cdef kp_epoch *epoch
         cdef bint counted = False
-        cdef bint copy = False if option is NO_COPY else copies(option)
+        cdef bint copy = False if option is NO_COPY else wants_copy(option)
         if client is None:
-            self.opened()
+            self.get_client()
         client.check_open()
 
-        # 1. Taken apart. Another thread may change the record: what it is now is sent.
+        # 1. Unpack the record, at once: another thread may change it.
         kp_section_begin(&section, <PyObject *>record)
         value_object = record._value
         key_object = record._key
@@ -230,7 +236,7 @@ cdef class Sender:
         key.view = NULL
         value.view = NULL
         try:
-            # An exporter may run any code here, so nothing is held yet that it could pull away.
+            # An exporter may run any code here, also close the producer: nothing of the client is in use yet.
             take_payload(&value, value_object, "value")
             take_payload(&key, key_object, "key")
             if headers is not NULL:
@@ -243,8 +249,8 @@ cdef class Sender:
             c.key, c.key_size = key.data, key.size
             c.flags = RD_KAFKA_MSG_F_COPY if copy else 0
 
-            # 2. Entered and counted, and then found open: close() waits for this record. From here to the hand-over no
-            # code but ours runs.
+            # 2. Count this sender and the record first, then check that the producer is open: close() waits for what
+            # is counted. From here until the record is enqueued no foreign code runs.
             kp_enter(d)
             epoch = kp_epoch_count(d)
             counted = True
@@ -261,7 +267,7 @@ cdef class Sender:
                     delivery.epoch = epoch.index
                     delivery.kind = kind
                     delivery.topic = (<Topic>topic).index
-                    # The state owns its references: complete_one() drops them or, when refused, release_delivery().
+                    # The delivery owns these references: its report drops them, or release() if the record is refused.
                     if target is not None:
                         Py_INCREF(target)
                         delivery.target = <PyObject *>target
@@ -274,13 +280,13 @@ cdef class Sender:
                             value.view = NULL
                             KP_ADD(d.views, 1)
                         else:
-                            Py_INCREF(<object>value.owner)      # which is not value_object, when that is a View
+                            Py_INCREF(<object>value.owner)      # not value_object: that may be a View of it
                             delivery.value = value.owner
                     opaque = delivery
                 while True:
-                    # 3. Handed over. Once accepted the state is librdkafka's: its report may already be there.
+                    # 3. Enqueue. An accepted delivery belongs to librdkafka: its report may already be here.
                     seen = kp_rounds(d)
-                    if c.key_size + (c.size if copy else 0) >= LARGE:
+                    if c.key_size + (c.size if copy else 0) >= RELEASE_GIL_BYTES:
                         with nogil:
                             err = kp_produce(rk, rkt, &c, opaque)
                     else:
@@ -292,11 +298,11 @@ cdef class Sender:
                         return err
                     if err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE or (
                             err == RD_KAFKA_RESP_ERR__QUEUE_FULL and c.size > d.max_value):
-                        # Not even an empty queue has room for it: none that is waited for comes.
-                        raise KafkaException(too_large(client, c.key_size, c.size, kp_headers_size(c.headers)))
-                    if err != RD_KAFKA_RESP_ERR__QUEUE_FULL or not block or expired(deadline):
+                        # Not even an empty queue has room for this value: waiting would never end.
+                        raise KafkaException(too_large_error(client, c.key_size, c.size, kp_headers_size(c.headers)))
+                    if err != RD_KAFKA_RESP_ERR__QUEUE_FULL or not block or passed(deadline):
                         return err
-                    KP_ADD(epoch.sent, -1)          # a flush meanwhile does not wait for it
+                    KP_ADD(epoch.sent, -1)          # flush() does not wait for a record that waits for room
                     counted = False
                     client.wait(seen, deadline, None)
                     epoch = kp_epoch_count(d)
@@ -315,15 +321,15 @@ cdef class Sender:
         finally:
             if c.headers is not NULL:
                 rd_kafka_headers_destroy(c.headers)
-            drop_payload(&value)
-            drop_payload(&key)
+            release_payload(&value)
+            release_payload(&key)
             Py_XDECREF(record_id)
             Py_XDECREF(headers)
             Py_XDECREF(name)
 
-    cdef object refusal(self, rd_kafka_resp_err_t err, ProducerRecord record):
-        """The Error of a record that librdkafka did not accept."""
-        record = taken(record)
+    cdef object enqueue_error(self, rd_kafka_resp_err_t err, ProducerRecord record):
+        """The Error of a record that librdkafka refused."""
+        record = snapshot(record)
         if err == RD_KAFKA_RESP_ERR__FATAL:
             return self.client.fatal_error()
         if err == RD_KAFKA_RESP_ERR__QUEUE_FULL:
@@ -338,9 +344,9 @@ cdef class Sender:
 
     # -- for kafkapp.aio ------------------------------------------------------------------------
 
-    def _signal(self, int fd, bytes payload not None):
-        """Have librdkafka write to a descriptor when there is something to poll; -1: no more."""
-        cdef Client client = self.opened()
+    def _wake_through(self, int fd, bytes payload not None):
+        """Have librdkafka write `payload` to a descriptor when there are events to poll; -1: stop that."""
+        cdef Client client = self.get_client()
         cdef const char *data = payload
         cdef size_t size = len(payload)
         client.enter()
@@ -351,9 +357,9 @@ cdef class Sender:
         finally:
             client.leave()
 
-    def _pending(self):
-        """Whether there is something to poll already: librdkafka writes for the first thing in an empty queue only."""
-        cdef Client client = self.opened()
+    def _has_events(self):
+        """Whether there are events to poll now: librdkafka signals only the first event in an empty queue."""
+        cdef Client client = self.get_client()
         cdef size_t length
         client.enter()
         try:
@@ -361,16 +367,16 @@ cdef class Sender:
                 length = rd_kafka_queue_length(client.deliveries.queue)
         finally:
             client.leave()
-        # What is kept now, or is on its way there, has left the queue.
-        return length > 0 or KP_READ(client.deliveries.kept) > 0 or KP_READ(client.deliveries.round_open) != 0
+        # Reports that a dispatcher has drained, or drains now, are no longer in the queue.
+        return length > 0 or KP_READ(client.deliveries.kept) > 0 or KP_READ(client.deliveries.serving) != 0
 
-    def _push(self, timeout):
-        """End lingering for a while, or until nothing is in flight. Blocks, and serves nothing.
+    def _end_lingering_for(self, timeout):
+        """End lingering for `timeout` seconds, at most 1, or until nothing is in flight. Blocks, dispatches nothing.
 
         Returns whether something is in flight.
         """
-        cdef Client client = self.opened()
-        cdef int ms = <int>min(<int64_t>1000, max(<int64_t>0, timeout_to_ms(timeout)))
+        cdef Client client = self.get_client()
+        cdef int ms = <int>min(<int64_t>1000, max(<int64_t>0, to_ms(timeout)))
         cdef rd_kafka_resp_err_t err
         client.enter()
         try:
@@ -380,9 +386,9 @@ cdef class Sender:
             client.leave()
         return err != RD_KAFKA_RESP_ERR_NO_ERROR
 
-    def _purge(self):
-        """As `purge`, without waiting for librdkafka to have purged."""
-        cdef Client client = self.opened()
+    def _purge_soon(self):
+        """As `purge`, but does not wait until librdkafka has purged."""
+        cdef Client client = self.get_client()
         client.enter()
         try:
             with nogil:
@@ -391,12 +397,12 @@ cdef class Sender:
         finally:
             client.leave()
 
-    def _warn_open(self):
-        self.opened().warn_open()
+    def _warn_unclosed(self):
+        self.get_client().warn_open()
 
-    def _fatal(self):
-        """Whether the producer has failed."""
-        cdef Client client = self.opened()
+    def _has_failed(self):
+        """Whether the producer has had a fatal error."""
+        cdef Client client = self.get_client()
         if not client.enter_unless_closed():
             return False
         try:
@@ -404,13 +410,13 @@ cdef class Sender:
         finally:
             client.leave()
 
-    def _epoch(self):
-        """What _epoch_done takes, to learn whether all that was sent until now is reported."""
-        self.opened().check_open()
+    def _close_epoch(self):
+        """Close the current epoch; `_is_epoch_done` says whether all that was sent until now is reported."""
+        self.get_client().check_open()
         return kp_epoch_close(&self.client.deliveries)
 
-    def _epoch_done(self, int64_t epoch):
-        return kp_epoch_done(&self.opened().deliveries, epoch)
+    def _is_epoch_done(self, int64_t epoch):
+        return kp_epoch_done(&self.get_client().deliveries, epoch)
 
-    def _closed(self):
-        return KP_READ(self.opened().state) != OPEN
+    def _is_closed(self):
+        return KP_READ(self.get_client().state) != OPEN

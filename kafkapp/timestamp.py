@@ -57,7 +57,7 @@ class Timestamp:
         Raises:
             OverflowError: `datetime` ends with the year 9999.
         """
-        return from_ms(self._ms)
+        return datetime_from_ms(self._ms)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Timestamp):
@@ -81,14 +81,14 @@ class Timestamp:
         return Timestamp, (self._ms, self._type)
 
 
-def from_ms(ms: int) -> dt.datetime:
+def datetime_from_ms(ms: int) -> dt.datetime:
     """Make an aware `datetime` of milliseconds since the epoch."""
     from datetime import UTC, datetime, timedelta
 
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
 
 
-def to_ms(moment: object) -> int | None:
+def datetime_to_ms(moment: object) -> int | None:
     """Give the milliseconds since the epoch of an aware `datetime`, rounded down; `None` if it is no `datetime`."""
     from datetime import UTC, datetime, timedelta
 

@@ -52,7 +52,7 @@ cdef class Transactional(Sender):
             RuntimeError: inside a callback of this producer, after `close`, or in a forked child.
         Source: rd_kafka_init_transactions(); KafkaProducer::initTransactions.
         """
-        run(self.opened(), rd_kafka_init_transactions, "init_transactions", deadline_of(timeout))
+        run(self.get_client(), rd_kafka_init_transactions, "init_transactions", deadline_of(timeout))
 
     def begin_transaction(self):
         """Begin a transaction: what is sent from now on is part of it.
@@ -64,7 +64,7 @@ cdef class Transactional(Sender):
             RuntimeError: inside a callback of this producer, after `close`, or in a forked child.
         Source: rd_kafka_begin_transaction(); KafkaProducer::beginTransaction.
         """
-        cdef Client client = self.opened()
+        cdef Client client = self.get_client()
         cdef rd_kafka_error_t *error
         client.check_blocking("begin_transaction")
         client.enter()
@@ -91,7 +91,7 @@ cdef class Transactional(Sender):
             Whatever callbacks raised, where this call ran them (a BaseExceptionGroup when several did).
         Source: rd_kafka_commit_transaction(); KafkaProducer::commitTransaction.
         """
-        run(self.opened(), rd_kafka_commit_transaction, "commit_transaction", deadline_of(timeout))
+        run(self.get_client(), rd_kafka_commit_transaction, "commit_transaction", deadline_of(timeout))
 
     def abort_transaction(self, timeout=None):
         """Give up what is in flight, and abort the transaction.
@@ -107,7 +107,7 @@ cdef class Transactional(Sender):
             Whatever callbacks raised, where this call ran them (a BaseExceptionGroup when several did).
         Source: rd_kafka_abort_transaction(); KafkaProducer::abortTransaction.
         """
-        run(self.opened(), rd_kafka_abort_transaction, "abort_transaction", deadline_of(timeout))
+        run(self.get_client(), rd_kafka_abort_transaction, "abort_transaction", deadline_of(timeout))
 
     def send_offsets_to_transaction(self, offsets, group_id, timeout=None):
         """Commit a consumer group's offsets with the transaction.
@@ -127,7 +127,7 @@ cdef class Transactional(Sender):
         """
         cdef int64_t deadline = deadline_of(timeout)
         checked = [check_offset(item) for item in offsets]
-        raise_error(send_offsets(self.opened(), checked, check_text("group_id", group_id), deadline))
+        raise_error(send_offsets(self.get_client(), checked, check_text("group_id", group_id), deadline))
 
     def transaction(self):
         """A transaction as a context: commits at its end, aborts when its body raises.

@@ -1,4 +1,4 @@
-# Contract of kafkapp.views with the modules above it. Layer L2, below records: knows librdkafka's headers.
+# Views: reads keys, values and headers in the caller's memory. Knows librdkafka's headers.
 
 from cpython.buffer cimport Py_buffer
 
@@ -6,29 +6,32 @@ from kafkapp.librdkafka cimport rd_kafka_headers_t
 
 
 cdef class View:
-    """What Key and Value share: a read view over the bytes of an object that it does not own."""
-    cdef readonly object data       # what the user gave: bytes-like, str or None
+    """Base of Key and Value: a read-only view over the bytes of an object."""
+    cdef readonly object data       # as given: bytes-like, str or None
 
 
-# Take a view of the bytes of what may stand as a key or value: bytes-like, str, Key, Value or None (for which alone
-# view.buf is NULL). To be given back with PyBuffer_Release, always. `what` names the argument in the exceptions.
+# Acquire the bytes of a key or value: bytes-like, str, Key, Value or None (the only one for which view.buf is NULL).
+# The caller must release the view with kp_release_buffer. `what` names the argument in the exceptions.
 cdef int get_view(object data, Py_buffer *view, str what) except -1
 
-# That get_view() would succeed now.
+# Raise what get_view() would raise now.
 cdef int check_view(object data, str what) except -1
 
-# How many bytes of those there are now.
+# The number of those bytes now.
 cdef Py_ssize_t size_of(object data) except -1
 
-# What `deepcopy` and `pickle` make of a key or value: it in memory of its own.
+# A copy of a key or value, for `deepcopy` and `pickle`: bytes, but str as str and a view as a view.
 cdef object own_copy(object data)
 
-# What a view prints, and what stands in a repr: there at most 64 bytes of it.
+# str() and repr() of a key or value; repr() shows at most 64 bytes of it.
 cdef str to_text(object data)
 cdef str to_repr(object data)
 
-# A new list of the headers that the user gave, checked; None for None.
+# A new list of the given headers, checked; None for None.
 cdef list new_header_list(object headers)
 
-# librdkafka's form of a record's headers, owned by the caller until it hands them over; NULL: there are none.
+# Headers as librdkafka takes them, checked, owned by the caller until the record is enqueued; NULL: there are none.
 cdef rd_kafka_headers_t *new_headers(object headers) except? NULL
+
+# The name of an object's type, for messages.
+cdef str type_name(object thing)

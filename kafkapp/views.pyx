@@ -1,6 +1,6 @@
-"""Views over memory that the caller has: keys, values and headers, and librdkafka's form of the latter.
+"""Views: reads keys, values and headers in the caller's memory, and converts headers for librdkafka.
 
-Layer L2, below records: knows librdkafka's headers and nothing of records, and holds a buffer only while it is read.
+Knows librdkafka's headers, no records. Holds a buffer only while it reads it.
 """
 import sys
 
@@ -14,7 +14,7 @@ from cpython.unicode cimport PyUnicode_DecodeASCII, PyUnicode_FromObject
 from libc.stdint cimport int64_t
 from libc.string cimport memchr, memcmp, memset
 
-from kafkapp.buffers cimport PyBuffer_Release, PyObject_GetBuffer
+from kafkapp.buffers cimport kp_get_buffer, kp_release_buffer
 from kafkapp.errors cimport new_exception
 from kafkapp.librdkafka cimport (
     RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, rd_kafka_header_add, rd_kafka_headers_destroy, rd_kafka_headers_new,
@@ -31,10 +31,10 @@ cdef extern from "Python.h":
 
 
 cdef enum:
-    MAX_HEADERS = 1000000000        # bytes; the most that message.max.bytes can be
+    MAX_HEADER_BYTES = 1000000000        # the upper limit of message.max.bytes
 
 
-cdef str name_of(object thing):
+cdef str type_name(object thing):
     return type(thing).__name__
 
 
@@ -50,22 +50,22 @@ cdef int get_view(object data, Py_buffer *view, str what) except -1:
         text = utf8(data, &size, what)
         return PyBuffer_FillInfo(view, data, <void *>text, size, 1, PyBUF_SIMPLE)
     if not PyObject_CheckBuffer(data):
-        raise TypeError(f"{what} must be bytes-like, str, Key, Value or None, not {name_of(data)}")
+        raise TypeError(f"{what} must be bytes-like, str, Key, Value or None, not {type_name(data)}")
     try:
-        PyObject_GetBuffer(data, view, PyBUF_SIMPLE)
+        kp_get_buffer(data, view, PyBUF_SIMPLE)
     except (BufferError, ValueError):
         if has_gaps(data):
-            raise BufferError(f"{what} must be C-contiguous: .tobytes() makes a copy that is") from None
+            raise BufferError(f"{what} must be C-contiguous: .tobytes() makes a contiguous copy") from None
         raise
-    # An array of Python objects is a buffer too, of pointers, which must never leave the process.
+    # An array of Python objects exports a buffer of pointers, which must never leave the process.
     if view.itemsize >= <Py_ssize_t>sizeof(void *):
         try:
             check_format(data, what)
         except BaseException:
-            PyBuffer_Release(view)
+            kp_release_buffer(view)
             raise
     if view.buf == NULL:
-        view.buf = <void *>b""          # some exporters have no address for nothing at all; NULL would mean null
+        view.buf = <void *>b""          # some exporters give no address for zero bytes; NULL means null
     return 0
 
 
@@ -77,63 +77,63 @@ cdef const char *utf8(object text, Py_ssize_t *size, str what) except NULL:
 
 
 cdef bint has_gaps(object data):
-    """Whether its buffer can be had, only not in one piece."""
+    """Whether it exports a buffer, but not a contiguous one."""
     cdef Py_buffer view
     try:
-        PyObject_GetBuffer(data, &view, PyBUF_FULL_RO)
+        kp_get_buffer(data, &view, PyBUF_FULL_RO)
     except Exception:
         return False
-    PyBuffer_Release(&view)
+    kp_release_buffer(&view)
     return True
 
 
 cdef int check_format(object data, str what) except -1:
-    """That there are no addresses in it: they mean nothing elsewhere, and must not be told."""
+    """Refuse a buffer of addresses: they mean nothing elsewhere, and would be disclosed."""
     cdef Py_buffer view
     cdef int content = -1
     try:
-        PyObject_GetBuffer(data, &view, PyBUF_FULL_RO)
+        kp_get_buffer(data, &view, PyBUF_FULL_RO)
     except Exception:
-        pass                            # NumPy has types with no format: dates, and structures of them and objects
+        pass                            # NumPy types without a format: dates, and structures of dates and objects
     else:
         content = kp_format_content(view.format, view.itemsize)
-        PyBuffer_Release(&view)
+        kp_release_buffer(&view)
     if content == KP_ADDRESSES:
-        raise TypeError(f"{what} must be bytes-like, not {name_of(data)} of Python objects or other pointers")
-    if content == KP_HARMLESS or type_tells(data):
+        raise TypeError(f"{what} must be bytes-like, not {type_name(data)} of Python objects or other pointers")
+    if content == KP_HARMLESS or is_plain_type(data):
         return 0
-    raise TypeError(f"{what} must be bytes-like: what is in this {name_of(data)}, maybe pointers, its buffer does not "
-                    f"tell; .tobytes() or bytes() makes a copy that can be sent")
+    raise TypeError(f"{what} must be bytes-like: the buffer of this {type_name(data)} does not tell whether it holds "
+                    f"pointers; .tobytes() or bytes() makes a copy that can be sent")
 
 
-cdef bint type_tells(object data):
-    """Whether its type, NumPy's or of ctypes, says that it is of numbers, characters or dates."""
+cdef bint is_plain_type(object data):
+    """Whether its NumPy or ctypes type says that it holds numbers, characters or dates only."""
     if isinstance(data, memoryview):
         data = data.obj
     dtype = getattr(data, "dtype", None)
     if dtype is not None:
         return getattr(dtype, "hasobject", True) is False and getattr(dtype, "kind", "") in tuple("biufcmMSUV")
     ctypes = sys.modules.get("_ctypes")
-    return ctypes is not None and is_plain(type(data), ctypes)
+    return ctypes is not None and is_plain_ctype(type(data), ctypes)
 
 
-cdef bint is_plain(object kind, object ctypes) except -1:
-    """Whether a type of ctypes has no pointer. Their formats may lack padding, those of packed ones and unions all."""
+cdef bint is_plain_ctype(object kind, object ctypes) except -1:
+    """Whether a ctypes type has no pointer. Its format may not say: that lacks padding, packed fields and unions."""
     if issubclass(kind, (ctypes.Structure, ctypes.Union)):
         for each in kind.__mro__:
             for field in each.__dict__.get("_fields_", ()):
-                if not is_plain(field[1], ctypes):
+                if not is_plain_ctype(field[1], ctypes):
                     return False
         return True
     if issubclass(kind, ctypes.Array):
-        return is_plain(kind._type_, ctypes)
+        return is_plain_ctype(kind._type_, ctypes)
     return issubclass(kind, ctypes._SimpleCData) and kind._type_ in tuple("cbB?hHiIlLqQfdgueFDG")
 
 
 cdef int check_view(object data, str what) except -1:
     cdef Py_buffer view
     get_view(data, &view, what)
-    PyBuffer_Release(&view)
+    kp_release_buffer(&view)
     return 0
 
 
@@ -144,11 +144,10 @@ cdef bytes to_bytes(object data, Py_ssize_t limit=-1):
         return PyBytes_FromStringAndSize(<char *>view.buf if view.len else NULL,
                                          view.len if limit < 0 or view.len < limit else limit)
     finally:
-        PyBuffer_Release(&view)
+        kp_release_buffer(&view)
 
 
 cdef object own_copy(object data):
-    """The same in memory of its own, for `deepcopy` and `pickle`: bytes, but str as str and a view as a view."""
     if data is None or PyBytes_CheckExact(data):
         return data
     if isinstance(data, str):
@@ -161,7 +160,7 @@ cdef object own_copy(object data):
 cdef Py_ssize_t size_of(object data) except -1:
     cdef Py_buffer view
     get_view(data, &view, "data")
-    PyBuffer_Release(&view)
+    kp_release_buffer(&view)
     return view.len
 
 
@@ -183,10 +182,10 @@ cdef str to_text(object data):
 
 
 cdef str to_repr(object data):
-    """What was given, in at most 64 bytes of it."""
+    """repr() of a key or value, with at most 64 bytes of it."""
     cdef Py_ssize_t size
     if isinstance(data, View):
-        return f"{name_of(data)}({to_repr((<View>data).data)})"
+        return f"{type_name(data)}({to_repr((<View>data).data)})"
     if data is None:
         return "None"
     if isinstance(data, str):
@@ -196,23 +195,23 @@ cdef str to_repr(object data):
         size = size_of(data)
         text = repr(to_bytes(data, 64)) + (f"... ({size} bytes)" if size > 64 else "")
     except Exception as error:
-        return f"<{name_of(data)}: {error}>"
-    return text if isinstance(data, bytes) else f"<{name_of(data)} of {text}>"
+        return f"<{type_name(data)}: {error}>"
+    return text if isinstance(data, bytes) else f"<{type_name(data)} of {text}>"
 
 
-@cython.trashcan(True)      # of a memoryview of a view, and so on
+@cython.trashcan(True)      # it may be a view of a memoryview of a view, and so on
 cdef class View:
     def __cinit__(self, data=None):
         if type(self) is View:
-            raise TypeError("make a Key or a Value")
+            raise TypeError("a View cannot be created directly: create a Key or a Value")
         if isinstance(data, View):
             data = (<View>data).data
-        check_view(data, name_of(self))
+        check_view(data, type_name(self))
         self.data = data
 
     @property
     def size(self):
-        """How many bytes there are: 0 for a null view."""
+        """The number of bytes (int): 0 for a null view."""
         return size_of(self.data)
 
     def __len__(self):
@@ -243,9 +242,9 @@ cdef class View:
             try:
                 return mine.len == theirs.len and memcmp(mine.buf, theirs.buf, mine.len) == 0
             finally:
-                PyBuffer_Release(&mine)
+                kp_release_buffer(&mine)
         finally:
-            PyBuffer_Release(&theirs)
+            kp_release_buffer(&theirs)
 
     def __hash__(self):
         return hash(None) if self.data is None else hash(to_bytes(self.data))
@@ -268,7 +267,7 @@ cdef class View:
     def __getbuffer__(self, Py_buffer *view, int flags):
         cdef Py_buffer *held
         if flags & PyBUF_WRITABLE:
-            raise BufferError(f"a {name_of(self)} is read-only")
+            raise BufferError(f"a {type_name(self)} is read-only")
         held = <Py_buffer *>PyMem_Malloc(sizeof(Py_buffer))
         if held == NULL:
             raise MemoryError()
@@ -290,29 +289,29 @@ cdef class View:
         view.suboffsets = NULL
 
     def __releasebuffer__(self, Py_buffer *view):
-        PyBuffer_Release(<Py_buffer *>view.internal)
+        kp_release_buffer(<Py_buffer *>view.internal)
         PyMem_Free(view.internal)
 
 
 @cython.final
 cdef class Key(View):
-    """A read view over a record's key; see `Value`."""
+    """A read-only view over a record's key; see `Value`."""
 
 
 @cython.final
 cdef class Value(View):
-    """A read view over the bytes of an object, which are neither copied nor held until somebody reads them.
+    """A read-only view over the bytes of an object. Copies nothing, and holds the object's buffer only while reading.
 
-    It equals any bytes-like object of the same bytes. A null view equals `None` and null views; an empty one is
-    not null. The hash is that of the bytes at the moment. `copy.copy` gives the view itself; `copy.deepcopy` and
-    `pickle` copy the bytes.
+    It equals any bytes-like object of the same bytes. A null view equals `None` and null views; an empty one is not
+    null. The hash is that of the current bytes. `copy.copy` returns the view itself; `copy.deepcopy` and `pickle` copy
+    the bytes.
 
     Args:
         data: a C-contiguous bytes-like object, `str` (its UTF-8 form), a view, or `None`: null.
     Raises:
-        TypeError: no bytes can be had from `data`.
+        TypeError: `data` has no bytes, or has pointers.
         ValueError: a `str` with lone surrogates, a released `memoryview`, a closed `mmap`.
-        BufferError: a buffer with gaps.
+        BufferError: a buffer that is not C-contiguous.
     Source: ConstBuffer.
     """
 
@@ -323,13 +322,13 @@ NullValue = Value()
 
 @cython.final
 cdef class Header:
-    """A name and the bytes that go with it. Does not change.
+    """A header: a name and a value. Immutable.
 
     Args:
-        key: `str` without NUL.
+        key: the name, `str` without NUL.
         value: bytes-like, `Key`, `Value` or `None`: null.
     Raises:
-        TypeError: a name that is no `str`, a value that is not bytes-like; a `str` wants `.encode()`.
+        TypeError: a name that is no `str`, a value that is not bytes-like (of a `str`: `.encode()`).
         ValueError: a name with NUL or lone surrogates.
     Source: rd_kafka_header_add(); Header.
     """
@@ -366,12 +365,12 @@ cdef class Header:
 
 
 cdef Py_ssize_t add_header(rd_kafka_headers_t *headers, object key, object value, Py_ssize_t before=0) except -1:
-    """Add one header; NULL only checks it. Returns how large all are with it; `before`: without it."""
+    """Check a header, and add it unless `headers` is NULL. `before`: bytes of those before it; returns the new sum."""
     cdef Py_buffer view
     cdef const char *name
     cdef Py_ssize_t size
     if not isinstance(key, str):
-        raise TypeError(f"a header's name must be str, not {name_of(key)}")
+        raise TypeError(f"a header's name must be str, not {type_name(key)}")
     name = utf8(key, &size, "a header's name")
     if memchr(name, 0, size) != NULL:
         raise ValueError(f"a header's name must have no NUL: {key[:64]!r}")
@@ -386,18 +385,18 @@ cdef Py_ssize_t add_header(rd_kafka_headers_t *headers, object key, object value
     try:
         before = checked_size(before, size, view.len)
         if headers != NULL:
-            # rdkafka_header.c: no address is null on the wire, an address and no size is empty.
+            # rdkafka_header.c: NULL is a null value, an address with size 0 an empty one.
             rd_kafka_header_add(headers, name, size, view.buf, view.len)
     finally:
-        PyBuffer_Release(&view)
+        kp_release_buffer(&view)
     return before
 
 
 cdef inline Py_ssize_t checked_size(Py_ssize_t before, Py_ssize_t name, Py_ssize_t value) except -1:
-    """All with one more: librdkafka copies them before it looks, and ends the process where it gets no memory."""
-    if name > MAX_HEADERS - before or value > MAX_HEADERS - before - name:
+    """The sum with one header more. Limited: librdkafka copies headers unchecked, and aborts when out of memory."""
+    if name > MAX_HEADER_BYTES - before or value > MAX_HEADER_BYTES - before - name:
         raise new_exception(RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
-                            f"headers of {before + name + value} bytes: no record can have more than {MAX_HEADERS}")
+                            f"headers of {before + name + value} bytes: the limit is {MAX_HEADER_BYTES} bytes a record")
     return before + name + value
 
 
@@ -409,21 +408,21 @@ cdef int add_headers(rd_kafka_headers_t *headers, tuple items) except -1:
         elif isinstance(item, (tuple, list)):
             pair = tuple(item)
             if len(pair) != 2:
-                raise ValueError(f"a header must be a pair of a name and a value, not {len(pair)} things")
+                raise ValueError(f"a header must be a pair of a name and a value, not {len(pair)} items")
             size = add_header(headers, pair[0], pair[1], size)
         else:
-            raise TypeError(f"a header must be a Header or a pair of a name and a value, not {name_of(item)}")
+            raise TypeError(f"a header must be a Header or a pair of a name and a value, not {type_name(item)}")
     return 0
 
 
 cdef tuple header_items(object headers):
-    """A snapshot: the user's code runs while headers are taken apart, and may change what it gave."""
+    """A snapshot: exporters run code while headers are read, which may change the user's list."""
     if isinstance(headers, dict):
         return tuple(headers.items())
     if isinstance(headers, (list, tuple)):
         return tuple(headers)
     raise TypeError(f"headers must be a list of Header or (str, bytes-like or None), a dict or None, "
-                    f"not {name_of(headers)}")
+                    f"not {type_name(headers)}")
 
 
 cdef rd_kafka_headers_t *new_headers(object headers) except? NULL:

@@ -228,7 +228,7 @@ def test_in_a_callback(kind, number):
 
 def test_118_to_121_polling_and_blocking():
     properties = {**NOWHERE, "queue.buffering.max.messages": 1}
-    with KafkaAsyncProducer(properties) as auto, pytest.raises(RuntimeError, match="poll_events is for .*Manual"):
+    with KafkaAsyncProducer(properties) as auto, pytest.raises(RuntimeError, match=r"poll_events\(\) is for .*Manual"):
         auto.poll_events()
     for kind in ("auto", "manual"):
         producer, calls = new_producer(kind, properties), []

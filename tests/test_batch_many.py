@@ -303,7 +303,7 @@ def test_ctrl_c_while_it_waits_for_room(kind):
         with pytest.raises(KeyboardInterrupt) as caught:
             producer.send_batch("t", values, callback=calls.append)
         assert time.monotonic() - begin < 5
-        assert "10 of 30 records for topic 't', up to the one at 10," in caught.value.__notes__[0]
+        assert "10 of 30 records for topic 't', all before index 10," in caught.value.__notes__[0]
         assert len(producer) == 10 and not calls
         producer.purge()
         if kind == "sync":

@@ -138,7 +138,7 @@ calls = {
     "transactions": {"init_transactions": lambda producer: producer.init_transactions(none)},
 }
 if not interrupts:
-    calls["Auto"]["__del__"] = lambda producer: producer._drop()
+    calls["Auto"]["__del__"] = lambda producer: producer._abandon()
 
 def attempt(name, call):
     producer, reported = make(), []

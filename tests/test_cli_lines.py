@@ -116,7 +116,7 @@ def test_no_descriptor_stays_open(tmp_path):
 
 
 def test_the_position_moves_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(kafkapp.lines, "LINES_PER_TURN", 10)
+    monkeypatch.setattr(kafkapp.lines, "MAX_LINES_PER_BATCH", 10)
     path = tmp_path / "file"
     path.write_bytes(b"x\n" * 25)
     recorder = Recorder()
@@ -134,7 +134,7 @@ def test_a_refused_line_is_reported_and_the_rest_goes_on():
 
 
 def test_a_line_is_numbered_on_across_blocks_and_turns(monkeypatch):
-    monkeypatch.setattr(kafkapp.lines, "LINES_PER_TURN", 3)
+    monkeypatch.setattr(kafkapp.lines, "MAX_LINES_PER_BATCH", 3)
     recorder = Recorder()
     send_pipe(recorder.job, [b"1\n2\n3\n4\n5", b"\n6\n7", b"\n8"])
     assert [(record.id, bytes(record.value)) for record in recorder.sent] == [(n, b"%d" % n) for n in range(1, 9)]

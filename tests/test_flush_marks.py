@@ -41,14 +41,14 @@ def test_a_flush_after_many_that_timed_out_waits_only_for_its_own_records(kind, 
     for number in range(FLUSHES):
         producer.send(ProducerRecord("t", 0, value=b"before", id=number), reports)
         give_up(producer)
-    mark = producer._epoch()
+    mark = producer._close_epoch()
     producer.send(ProducerRecord("t", 1, value=b"after", id="after"), reports)
-    assert not producer._epoch_done(mark)
+    assert not producer._is_epoch_done(mark)
     two_brokers.broker_up(1)
     if kind == "Manual":
         wait_for(lambda: producer.poll_events(0.1) is not None and len(reports) >= FLUSHES, 50)
     reports.wait(FLUSHES, 50)
-    wait_for(lambda: producer._epoch_done(mark))
+    wait_for(lambda: producer._is_epoch_done(mark))
     assert len(producer) == 1 and reports.ids == list(range(FLUSHES))
     give_up(producer)       # which does wait for it
     producer.close(0)
@@ -64,13 +64,13 @@ def test_a_flush_does_not_wait_for_what_is_sent_after_it(what):
             producer.send_batch("t", [b"v"] * 3, partition=number % 3)
         else:
             producer.send(ProducerRecord("t", number % 3, value=b"v"), (lambda *report: None) if what == "callback" else None)
-        marks.append(producer._epoch())
-    assert marks == sorted(set(marks)) and producer._epoch() == marks[-1]       # nothing was sent since
-    assert not any(map(producer._epoch_done, marks))
+        marks.append(producer._close_epoch())
+    assert marks == sorted(set(marks)) and producer._close_epoch() == marks[-1]       # nothing was sent since
+    assert not any(map(producer._is_epoch_done, marks))
     assert len(producer) == FLUSHES * (3 if what == "batch" else 1)
     producer.purge()
     wait_for(lambda: producer.poll_events(0.1) is not None and len(producer) == 0)
-    assert all(map(producer._epoch_done, marks))
+    assert all(map(producer._is_epoch_done, marks))
     producer.close(0)
 
 
@@ -89,9 +89,9 @@ def test_a_record_that_waited_for_room_is_counted_when_it_is_sent(two_brokers):
     two_brokers.broker_up(1)
     reports.wait(1, 30)
     sender.join(30)
-    mark = producer._epoch()
-    assert not producer._epoch_done(mark) and len(producer) == 1
+    mark = producer._close_epoch()
+    assert not producer._is_epoch_done(mark) and len(producer) == 1
     two_brokers.broker_up(2)
     producer.flush(30)
-    assert producer._epoch_done(mark) and reports.ids == [0, 1]
+    assert producer._is_epoch_done(mark) and reports.ids == [0, 1]
     producer.close(5)

@@ -32,8 +32,8 @@ for _ in range(COUNT):
 chain = ProducerRecord('t', value=chain)""",
     "metadata, each the next one's id": "for _ in range(COUNT): chain = _restore_metadata('t', chain, 0, 0, 0, 0, 0, 0, 0, 0)",
     "lines, each the rest of others": """
-from kafkapp.cutting import cut
-chain = cut(b'line\\n' * (COUNT + 1), 0, True, b'\\n', None, False, COUNT + 1)
+from kafkapp.cutting import split_lines
+chain = split_lines(b'line\\n' * (COUNT + 1), 0, True, b'\\n', None, False, COUNT + 1)
 for _ in range(COUNT): chain = chain.rest(1)
 assert [bytes(value) for _, value in chain] == [b'line']""",
     "keys and headers": "for _ in range(COUNT): chain = memoryview(Key(Header('h', chain or b'v').value)).toreadonly()",
