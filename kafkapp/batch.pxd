@@ -30,7 +30,7 @@ cdef extern from "batch.h" nogil:
 
 
 @cython.final
-cdef class Batch(Settled):
+cdef class Batch(BatchTarget):
     cdef kp_batch *batch            # owned: the columns of outcomes
     cdef Client client
     cdef readonly str topic
@@ -39,7 +39,7 @@ cdef class Batch(Settled):
     cdef readonly int64_t accepted
     cdef readonly int64_t next_index
     cdef int reported               # `done`: every accepted record has its delivery report
-    cdef int callback_done                 # and the callback, if any, has returned
+    cdef int callback_done          # and the callback, if any, has returned
     cdef object __weakref__
 
     cdef outcomes(self, void *data, Py_ssize_t itemsize)

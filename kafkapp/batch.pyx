@@ -36,7 +36,7 @@ from kafkapp.librdkafka cimport (
 )
 from kafkapp.numbers cimport checked_partition, checked_timestamp
 from kafkapp.room cimport kp_headers_size, too_large_error
-from kafkapp.timeouts cimport deadline_of, passed
+from kafkapp.timeouts cimport deadline_of, expired
 from kafkapp.views cimport new_headers
 
 
@@ -64,7 +64,7 @@ cdef class OutcomeColumn:
 
 @cython.final
 @cython.no_gc_clear     # reports are written into it; its references are set once, so another object breaks each cycle
-cdef class Batch(Settled):
+cdef class Batch(BatchTarget):
     """The outcome of the records of one `send_batch`, which returns it.
 
     `topic` is the topic's name (str), `accepted` how many records were enqueued (int), `next_index` the index of the
@@ -194,16 +194,16 @@ cdef class Batch(Settled):
             nothing = Column.__new__(Column)    # first: it may raise MemoryError
             holds += [self.values, self.keys]
             self.values = self.keys = nothing
-        kp_slot_back(d, self.batch)
+        kp_slot_release(d, self.batch)
         Py_DECREF(kept)         # the reference of the slot
         self.callback = None
         self.values.release()
         self.keys.release()
         KP_SET(self.reported, True)
         if callback is not None and not (d.only_errors and not self.has_failures()):
-            call_one(callback, self, raised)
+            run_callback_1(callback, self, raised)
         KP_SET(self.callback_done, True)
-        KP_ADD(d.tokens, -1)
+        KP_ADD(d.open_batches, -1)
         KP_ADD(epoch.done, 1)       # the batch counts as one record of its epoch
         return 0
 
@@ -336,13 +336,13 @@ cdef int end_sending(Client client, Batch batch) except -1:
         kp_finish(d, batch.batch)           # its last report has come already
         return 0
     # Nothing was accepted: there will be no report, and no callback.
-    kp_slot_back(d, batch.batch)
+    kp_slot_release(d, batch.batch)
     Py_DECREF(batch)
     batch.callback = None
     batch.values.release()
     batch.keys.release()
     batch.reported = batch.callback_done = True
-    KP_ADD(d.tokens, -1)
+    KP_ADD(d.open_batches, -1)
     KP_ADD(batch.batch.epoch.sent, -1)
     return 0
 

@@ -100,7 +100,7 @@ cdef class CompletedFutures:
         except (SystemExit, KeyboardInterrupt) as exc:
             if raised is None:
                 return exc
-            report(exc)         # the loop can end with one exception only
+            report_unraisable(exc)      # the loop can end with one exception only
         except BaseException as exc:
             try:
                 self.loop.call_exception_handler({"message": f"Exception in callback {callback!r}", "exception": exc,
@@ -108,13 +108,13 @@ cdef class CompletedFutures:
             except BaseException as handler_exc:
                 if raised is None:
                     return handler_exc      # raised when the other callbacks have run
-                report(handler_exc)
+                report_unraisable(handler_exc)
         return raised
 
 
 @cython.final
 @cython.trashcan(True)      # a future may hold the last reference to another one, and so on
-cdef class SendFuture(Resolved):
+cdef class SendFuture(FutureTarget):
     """The outcome of a record, to be awaited: its RecordMetadata, or a KafkaException.
 
     It has the methods of asyncio.Future except those that set an outcome, and works wherever one does
@@ -349,7 +349,7 @@ cdef class Outbox:
         """Returns False when the queue is full. Any other refusal completes the future with its error."""
         cdef rd_kafka_resp_err_t err
         try:
-            err = self.sender.enqueue(record, future, KP_RESOLVED, option, False, 0)
+            err = self.sender.enqueue(record, future, KP_FUTURE, option, False, 0)
         except KafkaException as exc:
             future.resolve(None, exc.error)
             return True

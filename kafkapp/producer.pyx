@@ -19,7 +19,7 @@ from kafkapp.librdkafka cimport RD_KAFKA_RESP_ERR__TIMED_OUT, rd_kafka_resp_err_
 from kafkapp.records cimport ProducerRecord, checked_topic
 from kafkapp.requests cimport fetch_metadata, purge
 from kafkapp.sender cimport wants_copy
-from kafkapp.timeouts cimport deadline_of, passed, remaining
+from kafkapp.timeouts cimport deadline_of, expired, remaining_ms
 from kafkapp.transactions cimport Transactional
 
 cdef extern from "Python.h":
@@ -195,7 +195,7 @@ cdef class KafkaAsyncProducer(Producer):
         if polling is None:
             raise TypeError(f"events_polling must be an EventsPollingOption, not {events_polling!r}")
         self.auto = polling is EventsPollingOption.Auto
-        self.open_client(properties, SERVES if self.auto else KEEPS, {})
+        self.open_client(properties, DISPATCHES_ALL if self.auto else KEEPS_EVENTS, {})
 
     def send(self, record, callback=None, option=NO_COPY, *, action=None, timeout=None):
         """Enqueue a record.
@@ -334,11 +334,11 @@ cdef class KafkaAsyncProducer(Producer):
         client.enter()
         try:
             while True:
-                reported = client.serve(kp_rounds(&client.deliveries), remaining(deadline, 100), raised)
+                reported = client.dispatch(kp_rounds(&client.deliveries), remaining_ms(deadline, 100), raised)
                 if raised:
                     break
                 PyErr_CheckSignals()
-                if reported or passed(deadline) or KP_READ(client.state) != OPEN:
+                if reported or expired(deadline) or KP_READ(client.state) != OPEN:
                     break
         except:
             report_all_unraisable(raised)
@@ -364,7 +364,7 @@ cdef class KafkaSyncProducer(Producer):
     """
 
     def __init__(self, properties):
-        self.open_client(properties, TELLS, {"linger.ms": "0"})
+        self.open_client(properties, DISPATCHES_EVENTS, {"linger.ms": "0"})
 
     def send(self, record, timeout=None):
         """Send a record and wait until it is delivered.

@@ -23,9 +23,10 @@ cdef int read_size_limits(Client client) except -1:
     # rdkafka_int.h, rd_kafka_curr_msgs_add(): the queue's limit counts values only.
     cdef int64_t room = int(client.get_property("queue.buffering.max.kbytes")) * 1024
     client.deliveries.max_value = room
-    client.max_message = int(client.get_property("message.max.bytes"))
-    if client.max_message > room and not getattr(warning, "here", False):
-        say(log_size_warning, client.name, client.max_message, client.get_property("queue.buffering.max.kbytes"), room)
+    client.max_message_bytes = int(client.get_property("message.max.bytes"))
+    if client.max_message_bytes > room and not getattr(warning, "here", False):
+        log_later(log_size_warning, client.name, client.max_message_bytes,
+                  client.get_property("queue.buffering.max.kbytes"), room)
         wait(WARNING_WAIT_SECONDS)
     return 0
 

@@ -62,7 +62,7 @@ from kafkapp.librdkafka cimport (
 )
 from kafkapp.records cimport ProducerRecord, snapshot
 from kafkapp.room cimport kp_headers_size, read_size_limits, too_large_error
-from kafkapp.timeouts cimport passed, to_ms
+from kafkapp.timeouts cimport expired, timeout_to_ms
 from kafkapp.views cimport View, get_view, new_headers
 
 
@@ -267,7 +267,7 @@ cdef class Sender:
                     delivery.epoch = epoch.index
                     delivery.kind = kind
                     delivery.topic = (<Topic>topic).index
-                    # The delivery owns these references: its report drops them, or release() if the record is refused.
+                    # The delivery owns these references: its report drops them, or release_delivery() below.
                     if target is not None:
                         Py_INCREF(target)
                         delivery.target = <PyObject *>target
@@ -300,7 +300,7 @@ cdef class Sender:
                             err == RD_KAFKA_RESP_ERR__QUEUE_FULL and c.size > d.max_value):
                         # Not even an empty queue has room for this value: waiting would never end.
                         raise KafkaException(too_large_error(client, c.key_size, c.size, kp_headers_size(c.headers)))
-                    if err != RD_KAFKA_RESP_ERR__QUEUE_FULL or not block or passed(deadline):
+                    if err != RD_KAFKA_RESP_ERR__QUEUE_FULL or not block or expired(deadline):
                         return err
                     KP_ADD(epoch.sent, -1)          # flush() does not wait for a record that waits for room
                     counted = False
@@ -368,7 +368,7 @@ cdef class Sender:
         finally:
             client.leave()
         # Reports that a dispatcher has drained, or drains now, are no longer in the queue.
-        return length > 0 or KP_READ(client.deliveries.kept) > 0 or KP_READ(client.deliveries.serving) != 0
+        return length > 0 or KP_READ(client.deliveries.kept) > 0 or KP_READ(client.deliveries.round_open) != 0
 
     def _end_lingering_for(self, timeout):
         """End lingering for `timeout` seconds, at most 1, or until nothing is in flight. Blocks, dispatches nothing.
@@ -376,7 +376,7 @@ cdef class Sender:
         Returns whether something is in flight.
         """
         cdef Client client = self.get_client()
-        cdef int ms = <int>min(<int64_t>1000, max(<int64_t>0, to_ms(timeout)))
+        cdef int ms = <int>min(<int64_t>1000, max(<int64_t>0, timeout_to_ms(timeout)))
         cdef rd_kafka_resp_err_t err
         client.enter()
         try:
