@@ -1,9 +1,9 @@
-"""The asyncio front: sends are futures, driven by a file descriptor in the loop.
+"""KafkaProducer for asyncio: sends return futures, a file descriptor wakes the loop for delivery reports.
 
-Layer L8: a KafkaAsyncProducer with manual polling, which the loop polls when librdkafka says that there is something.
-Sends and reports take no thread. What blocks in librdkafka has a thread of its own for as long as it is waited for: the
-end of lingering (flush, close), the end of librdkafka (close), a request (fetch_broker_metadata). The loop's default
-executor is the user's: its threads may be busy, or wait for us.
+A KafkaAsyncProducer with manual polling, which the loop polls when librdkafka signals events. Sends and reports use no
+thread. What blocks in librdkafka runs in a thread of its own: ending lingering (flush, close), destroying the client
+(close), a request (fetch_broker_metadata). The loop's default executor belongs to the user: its threads may be busy, or
+wait for this producer.
 """
 import asyncio
 import os
@@ -20,7 +20,7 @@ from typing import Any, Self, TypeVar, cast
 from kafkapp.batch import Batch
 from kafkapp.config import Properties
 from kafkapp.errors import ErrorCode, KafkaException
-from kafkapp.futures import Outbox, CompletedFutures, SendFuture
+from kafkapp.futures import CompletedFutures, Outbox, SendFuture
 from kafkapp.metadata import BrokerMetadata
 from kafkapp.options import EventsPollingOption
 from kafkapp.producer import KafkaAsyncProducer
@@ -31,29 +31,29 @@ __all__ = ["KafkaProducer", "SendFuture"]
 
 Timeout = int | float | timedelta | None
 T = TypeVar("T")
-LINGER_CHECK_SECONDS = 0.02  # seconds between two looks of the thread that ends lingering, whether that is still wanted
-PURGE_SECONDS = 1  # seconds for the reports of purged records; librdkafka's own end waits for those that take longer
-ABANDONED_CLOSE_SECONDS = 10  # seconds for a producer that is dropped to deliver
-FATAL_CHECK_SECONDS = 0.5  # seconds between two looks for records that come back to the queue after a fatal error
-EVENTFD_ONE = (1).to_bytes(8, "little")  # what an eventfd is written
+LINGER_CHECK_SECONDS = 0.02  # how often the thread that ends lingering checks whether that is still wanted
+PURGE_SECONDS = 1  # for the reports of purged records; destroying the client waits for later ones
+ABANDONED_CLOSE_SECONDS = 10  # for a producer that was garbage-collected without close() to deliver
+FATAL_CHECK_SECONDS = 0.5  # how often to look for records that return to the queue after a fatal error
+EVENTFD_ONE = (1).to_bytes(8, "little")  # what is written to an eventfd
 
 
 class KafkaProducer(Outbox):
-    """Sends records from a coroutine's loop: the one that runs when it is made, or first used.
+    """Sends records in an event loop: the one that runs when the producer is created, else when it is first used.
 
     Args:
         properties: a Properties or a mapping; `bootstrap.servers` is required. `linger.ms` is librdkafka's 5: set 0
-            where each `await send` is to be as quick as can be.
+            for the lowest latency of `await send`.
     Raises:
-        KafkaException: RD_KAFKA_RESP_ERR__INVALID_ARG, a property is unknown or bad.
+        KafkaException: RD_KAFKA_RESP_ERR__INVALID_ARG: a property is unknown or has an invalid value.
     Source: rd_kafka_queue_io_event_enable().
     """
 
     _reader, _writer = -1, -1
     _closing: "asyncio.Future[BaseException | None] | None" = None
-    _progressed: "asyncio.Future[None] | None" = None  # done when something was reported, or has left the line
-    _flushes = 0  # how many calls wait for reports
-    _linger_over: threading.Event | None = None  # tells the thread that ends lingering for them to end
+    _progressed: "asyncio.Future[None] | None" = None  # done at the next report or when room is made
+    _flushes = 0  # how many calls wait for delivery reports
+    _linger_over: threading.Event | None = None  # set to end the thread that ends lingering for them
     _fatal_check: asyncio.TimerHandle | None = None
 
     def __init__(self, properties: Properties | Mapping[str, Any]) -> None:
@@ -61,7 +61,7 @@ class KafkaProducer(Outbox):
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            return  # made outside a loop: bound by the first call
+            return  # created outside a loop: bound by the first call
         self._bound_loop()
 
     @property
@@ -71,7 +71,7 @@ class KafkaProducer(Outbox):
     # -- the loop -------------------------------------------------------------------------------
 
     def _watch_events(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Have the loop called when librdkafka has something for it."""
+        """Have the loop call back when librdkafka has events."""
         if hasattr(os, "eventfd"):
             self._reader = self._writer = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
             payload = EVENTFD_ONE
@@ -81,7 +81,7 @@ class KafkaProducer(Outbox):
             writer.setblocking(False)
             self._reader, self._writer, payload = reader.detach(), writer.detach(), b"x"
         try:
-            # Weak: the loop must not keep a producer alive that its user has dropped.
+            # A weak reference: the loop must not keep an unreferenced producer alive.
             loop.add_reader(self._reader, _on_ready, weakref.ref(self), self._reader)
             self._producer._wake_through(self._writer, payload)
         except NotImplementedError:
@@ -91,36 +91,36 @@ class KafkaProducer(Outbox):
             loop.remove_reader(self._reader)
             self._release()
             raise
-        loop.call_soon(_serve, weakref.ref(self))  # what has come already is not signalled any more
+        loop.call_soon(_serve, weakref.ref(self))  # events that have come already are not signalled
 
     def _serve(self) -> CompletedFutures:
-        """Serve a round of what is there, and give the room to what waits. Returns whose callbacks are due."""
+        """Dispatch the reports that have come, enqueue waiting records. Returns the futures whose callbacks are due."""
         loop = self._event_loop()
         if self._reader < 0 or loop is None:
             return self._completed()  # closed
         try:
             self._producer.poll_events(0)
         finally:
-            # librdkafka tells once only, of the first in an empty queue. The loop has its turn between two rounds.
+            # librdkafka signals only the first event in an empty queue. The loop runs other callbacks in between.
             if self._producer._has_events():
                 loop.call_soon(_serve, weakref.ref(self))
             self._enqueue_waiting()
             self._progress()
         if self._producer._has_failed() and len(self):
-            # librdkafka empties its queue once. What comes back to it later is found by looking, and given up.
+            # librdkafka purges its queue once after a fatal error. Records that return to it later must be polled for.
             if self._fatal_check is not None:
                 self._fatal_check.cancel()
             self._fatal_check = loop.call_later(FATAL_CHECK_SECONDS, _serve, weakref.ref(self))
         return self._completed()
 
     def _progress(self) -> None:
-        """Have those who wait for reports look again."""
-        moved, self._progressed = self._progressed, None
-        if moved is not None:
-            moved.set_result(None)
+        """Wake the calls that wait for delivery reports."""
+        progressed, self._progressed = self._progressed, None
+        if progressed is not None:
+            progressed.set_result(None)
 
     def _release(self) -> None:
-        """Let go of the descriptors. Nobody writes to them any more."""
+        """Close the descriptors. librdkafka must no longer write to them."""
         descriptors, self._reader, self._writer = {self._reader, self._writer}, -1, -1
         for descriptor in descriptors - {-1}:
             os.close(descriptor)
@@ -128,18 +128,18 @@ class KafkaProducer(Outbox):
     # -- the public calls -----------------------------------------------------------------------
 
     def send_batch(self, topic: str, values: object, **arguments: Any) -> "asyncio.Future[Batch]":
-        """Send many records in one call; the arguments are those of KafkaAsyncProducer.send_batch but `callback`.
+        """Enqueue many records in one call; the arguments are those of KafkaAsyncProducer.send_batch except `callback`.
 
-        Never blocks: what finds no room is refused with RD_KAFKA_RESP_ERR__QUEUE_FULL, see `Batch.next_index`.
+        Never blocks: records that find no room are refused with RD_KAFKA_RESP_ERR__QUEUE_FULL, see `Batch.next_index`.
 
         Returns:
-            A future of the Batch, when it is done.
+            An asyncio.Future of the Batch, done when the Batch is.
         Raises:
             As KafkaAsyncProducer.send_batch.
         Source: rd_kafka_produce_batch().
         """
         future: asyncio.Future[Batch] = self._bound_loop().create_future()
-        self._enqueue_waiting()  # they were first
+        self._enqueue_waiting()  # they come first
         self._progress()
         batch = self._producer.send_batch(topic, values, callback=partial(_batch_done, future), **arguments)
         if batch.done and not batch.accepted:
@@ -147,17 +147,17 @@ class KafkaProducer(Outbox):
         return future
 
     async def _reported(self, loop: asyncio.AbstractEventLoop, deadline: float | None) -> bool:
-        """Have all that was sent until now sent out and reported. False when the time was over first."""
+        """Wait until all records sent so far are reported. Returns False when the deadline has expired first."""
         producer = self._producer
         epoch, last = None, self._waiting_counts()[1]
         self._flushes += 1
         try:
             while True:
-                # The line first: what has left it is of this epoch, or reported.
+                # First the waiting records: once enqueued they count in this epoch, or are reported already.
                 if epoch is None and self._waiting_counts()[0] >= last:
                     epoch = producer._close_epoch()
                 if epoch is not None and producer._is_epoch_done(epoch):
-                    await asyncio.sleep(0)  # the futures of batches have their outcome at the loop's next turn
+                    await asyncio.sleep(0)  # the futures of batches are done at the loop's next iteration
                     return True
                 left = None if deadline is None else deadline - loop.time()
                 if left is not None and left <= 0:
@@ -173,39 +173,39 @@ class KafkaProducer(Outbox):
                 self._linger_over = None
 
     def _end_lingering(self) -> None:
-        """librdkafka ends lingering for as long as a thread waits in rd_kafka_flush(); the loop serves meanwhile."""
+        """librdkafka ends lingering while a thread is in rd_kafka_flush(); the loop dispatches meanwhile."""
         if self._linger_over is None:
             enough = threading.Event()
             try:
                 start_thread(partial(_end_lingering_until, self._producer, enough))
             except RuntimeError:
-                return  # there are too many threads: what lingers is sent when its time has come
+                return  # there are too many threads: what lingers is sent when linger.ms is over
             self._linger_over = enough
 
     async def flush(self, timeout: Timeout = None) -> None:
-        """Send what lingers, and wait until all that was sent before is reported.
+        """End lingering, and wait until all records sent before are reported. Does not block the loop.
 
         Args:
-            timeout: seconds (int, float or timedelta), None waits for ever.
+            timeout: seconds (int, float or timedelta), None waits forever.
         Raises:
-            KafkaException: RD_KAFKA_RESP_ERR__TIMED_OUT, some records are still in flight.
+            KafkaException: RD_KAFKA_RESP_ERR__TIMED_OUT: some records are still in flight.
             RuntimeError: after `close`, outside the producer's loop, or in a forked child.
         Source: rd_kafka_flush(); KafkaProducer::flush.
         """
         loop = self._bound_loop()
         if not await self._reported(loop, deadline_of(loop, timeout)):
             raise KafkaException(ErrorCode.RD_KAFKA_RESP_ERR__TIMED_OUT,
-                                 f"flush: {len(self)} records are not reported yet")
+                                 f"flush: the timeout expired, {len(self)} records are still in flight")
 
     async def close(self, timeout: Timeout = None) -> None:
-        """Flush, and end: every record has been reported when this returns.
+        """Flush and close: when this returns every record has been reported. Does not block the loop.
 
-        When the time is over what is in flight is purged, and fails with RD_KAFKA_RESP_ERR__PURGE_QUEUE or
-        RD_KAFKA_RESP_ERR__PURGE_INFLIGHT. Nothing is accepted meanwhile. Closing again waits for the first close, or
-        does nothing. Cancelled before all is reported it leaves the producer open.
+        When the timeout has expired what is in flight is purged, and fails with RD_KAFKA_RESP_ERR__PURGE_QUEUE or
+        RD_KAFKA_RESP_ERR__PURGE_INFLIGHT. No record is accepted meanwhile. Closing again waits for the first close, or
+        does nothing. Cancelled before all records are reported it leaves the producer open.
 
         Args:
-            timeout: seconds (int, float or timedelta), None waits for as long as records may live.
+            timeout: seconds (int, float or timedelta), None waits until the last record has expired.
         Raises:
             RuntimeError: outside the producer's loop, or in a forked child.
         Source: rd_kafka_flush(), rd_kafka_purge(), rd_kafka_destroy(); KafkaProducer::close.
@@ -214,11 +214,11 @@ class KafkaProducer(Outbox):
         deadline = deadline_of(loop, timeout)
         while self._closing is not None:
             if self._closing.get_loop() is not loop:
-                raise RuntimeError("this producer belongs to another loop, which closes it")
+                raise RuntimeError("this producer belongs to another loop, which is closing it: await close() there")
             if deadline is not None and deadline <= loop.time():
-                self.purge()  # that one may have more time
+                self.purge()  # the first close may have a longer timeout
                 deadline = None
-            # Should that one be cancelled, this one closes.
+            # If the first close is cancelled, this one closes.
             await asyncio.wait((self._closing,), timeout=None if deadline is None else deadline - loop.time())
         if self._producer._is_closed():
             return
@@ -234,18 +234,18 @@ class KafkaProducer(Outbox):
             self._closing = None
             closing.set_result(None)
             raise
-        # From here on it closes, whether that is waited for or not.
+        # From here on it closes, even if this call is cancelled.
         self._producer._wake_through(-1, b"")
         loop.remove_reader(self._reader)
         self._release()
         if self._fatal_check is not None:
             self._fatal_check.cancel()
-        # Nothing is in flight any more: this ends librdkafka's threads, which may take a while.
+        # Nothing is in flight: this joins librdkafka's threads, which may take a while.
         try:
             ended = _in_thread(loop, self._producer.close, 0)
         except KafkaException:
             ended = loop.create_future()
-            _run(ended, self._producer.close, (0,))  # there are too many threads: here, then
+            _run(ended, self._producer.close, (0,))  # there are too many threads: close in this one
         ended.add_done_callback(self._ended)
         await asyncio.wait((closing,))
         if (error := closing.result()) is not None:
@@ -262,7 +262,7 @@ class KafkaProducer(Outbox):
         return await _in_thread(self._bound_loop(), self._producer.fetch_broker_metadata, topic, timeout)
 
     def purge(self) -> None:
-        """Give up all records in flight, and those that wait for room; see KafkaAsyncProducer.purge. Does not block."""
+        """Fail all records in flight, and those that wait for room; see KafkaAsyncProducer.purge. Does not block."""
         self._producer._purge_soon()
         self._fail_waiting()
         self._progress()
@@ -270,12 +270,12 @@ class KafkaProducer(Outbox):
 
     @property
     def name(self) -> str:
-        """The name of the client as librdkafka logs it."""
+        """The name of the client in librdkafka's logs, str."""
         return self._producer.name
 
     @property
     def client_id(self) -> str:
-        """The `client.id` in force."""
+        """The `client.id` in force, str."""
         return self._producer.client_id
 
     @property
@@ -284,13 +284,13 @@ class KafkaProducer(Outbox):
         return self._producer.properties
 
     def get_property(self, name: str) -> str | None:
-        """The value in force of any property of librdkafka, None for one that it does not know."""
+        """The value in force of any property of librdkafka, str; None: librdkafka does not know it."""
         return self._producer.get_property(name)
 
     def __len__(self) -> int:
-        """How many records are outstanding: sent, and not reported yet."""
-        left, queued = self._waiting_counts()
-        return len(self._producer) + queued - left
+        """How many records are outstanding: sent, without a delivery report yet."""
+        left, waited = self._waiting_counts()
+        return len(self._producer) + waited - left
 
     def __bool__(self) -> bool:
         return True
@@ -312,34 +312,34 @@ class KafkaProducer(Outbox):
         await self.close()
 
     def __del__(self) -> None:
-        # Dropped, and maybe after its loop. KafkaAsyncProducer warns, delivers within a bound and purges.
+        # Garbage-collected without close(), perhaps after its loop. KafkaAsyncProducer warns, delivers for a limited
+        # time and purges.
         loop = self._event_loop()
         if loop is None or self._reader < 0:
             return
         try:
             self._producer._wake_through(-1, b"")
         except RuntimeError:
-            pass  # a forked child, or closed at exit: nobody writes
+            pass  # a forked child, or closed at exit: nothing writes to the descriptors
         else:
             self._fail_waiting()
-            if self._close_elsewhere(loop):
+            if self._close_in_thread(loop):
                 return
             self._producer._abandon()
         reader = self._reader
-        with suppress(RuntimeError):  # the loop is closed: it reads no more, and nobody is there to be called
+        with suppress(RuntimeError):  # the loop is closed: it reads and calls nothing
             loop.call_soon_threadsafe(_detach, loop, reader, {reader, self._writer}, self._completed())
             self._reader = self._writer = -1
         self._release()
 
-
-    def _close_elsewhere(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Dropped in its loop, which goes on: a thread waits for the deliveries. Returns whether there is one."""
+    def _close_in_thread(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """If its loop is running here: close the abandoned producer in a thread. Returns whether that was started."""
         if not self._runs_here():
             return False
         self._producer._warn_unclosed()
         descriptors = {self._reader, self._writer}
         try:
-            start_thread(partial(_close_dropped, self._producer, loop, self._reader, descriptors, self._completed()))
+            start_thread(partial(_close_abandoned, self._producer, loop, self._reader, descriptors, self._completed()))
         except RuntimeError:
             return False
         self._reader = self._writer = -1
@@ -356,12 +356,12 @@ def _serve(producer: "weakref.ref[KafkaProducer]") -> None:
     alive = producer()
     if alive is not None:
         outcomes = alive._serve()
-        del alive  # whoever is called now may drop it
+        del alive  # a callback may drop the last reference
         outcomes.run()
 
 
 def _end_lingering_until(producer: KafkaAsyncProducer, enough: threading.Event) -> None:
-    """A thread: ends lingering until it is enough."""
+    """Body of a thread: ends lingering until `enough` is set."""
     with suppress(RuntimeError):  # the producer is closed
         while not enough.is_set():
             if not producer._end_lingering_for(LINGER_CHECK_SECONDS):
@@ -369,7 +369,7 @@ def _end_lingering_until(producer: KafkaAsyncProducer, enough: threading.Event) 
 
 
 def _in_thread(loop: asyncio.AbstractEventLoop, function: Callable[..., T], *args: Any) -> "asyncio.Future[T]":
-    """A future of what `function(*args)` returns or raises, which runs in a thread of its own."""
+    """Run `function(*args)` in a thread of its own. Returns a future of its result."""
     future: asyncio.Future[T] = loop.create_future()
     try:
         start_thread(partial(_run, future, function, args))
@@ -397,14 +397,14 @@ def _set_exception(future: "asyncio.Future[Any]", exc: BaseException) -> None:
         future.set_exception(exc)
 
 
-def _close_dropped(producer: KafkaAsyncProducer, loop: asyncio.AbstractEventLoop, reader: int, descriptors: set[int],
-                   outcomes: CompletedFutures) -> None:
+def _close_abandoned(producer: KafkaAsyncProducer, loop: asyncio.AbstractEventLoop, reader: int,
+                     descriptors: set[int], outcomes: CompletedFutures) -> None:
     try:
         producer.close(ABANDONED_CLOSE_SECONDS)
     finally:
         try:
             loop.call_soon_threadsafe(_detach, loop, reader, descriptors, outcomes)
-        except RuntimeError:  # it is closed by now
+        except RuntimeError:  # it is closed
             for descriptor in descriptors:
                 os.close(descriptor)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from kafkapp import Batch, Error, ErrorCode, KafkaException, ProducerRecord, SendOption
 from kafkapp.conf import let_faults_through
-from kafkapp.cutting import Lines, split_lines, exit_when_truncated
+from kafkapp.cutting import Lines, exit_when_truncated, split_lines
 
 MAX_LINES_PER_BATCH = 16384  # a batch; between two looks at the progress
 READ_BYTES = 1 << 20  # what is read at once where nothing can be mapped; a pipe gives 64 KiB at max_lines

@@ -14,7 +14,7 @@ cdef class Sender:
     cdef Client get_client(self)
     cdef int open_client(self, properties, int thread, dict defaults) except -1
     cdef rd_kafka_resp_err_t enqueue(self, ProducerRecord record, object target, int kind, object option,
-                                       bint block, int64_t deadline) except? RD_KAFKA_RESP_ERR__FATAL
+                                     bint block, int64_t deadline) except? RD_KAFKA_RESP_ERR__FATAL
     cdef object enqueue_error(self, rd_kafka_resp_err_t err, ProducerRecord record)
 
 

@@ -186,7 +186,7 @@ cdef class Sender:
         return 0
 
     cdef rd_kafka_resp_err_t enqueue(self, ProducerRecord record, object target, int kind, object option,
-                                       bint block, int64_t deadline) except? RD_KAFKA_RESP_ERR__FATAL:
+                                     bint block, int64_t deadline) except? RD_KAFKA_RESP_ERR__FATAL:
         """Enqueue a record. Returns librdkafka's error code; raises for what is refused earlier.
 
         `target` gets the delivery report, as `kind` (KP_CALLBACK...) says; None: nothing does. `block`: wait while the

@@ -1,4 +1,4 @@
-"""Benchmarks as a program, not as timed tests: both sides of every ratio, measured in one run. Layer L5.
+"""Benchmarks: a program, not timed tests. Both sides of every ratio are measured in one run.
 
 `command` is the click command that the command line adds as `kafkapp bench`.
 """

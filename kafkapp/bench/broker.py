@@ -1,6 +1,6 @@
-"""The broker of a run: librdkafka's mock cluster in a process of its own, so that its CPU is not the client's.
+"""Broker of a run: librdkafka's mock cluster in its own process, so that its CPU time is not the client's.
 
-Layer L5. Knows of the mock cluster only the command that starts it.
+Knows only the command that starts it.
 """
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from kafkapp.bench.case import ROOT
 
 @contextmanager
 def mock_cluster(timeout: float = 20.0) -> Iterator[str]:
-    """Start `kafkapp mock-cluster`, give its bootstrap servers, and end it.
+    """Start `kafkapp mock-cluster`, yield its bootstrap servers, and end it.
 
     Raises:
-        RuntimeError: it did not say in time where it listens.
+        RuntimeError: it did not print its bootstrap servers before the timeout.
     """
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     process = subprocess.Popen([sys.executable, "-P", "-m", "kafkapp", "mock-cluster"], stdin=subprocess.DEVNULL,
@@ -31,7 +31,7 @@ def mock_cluster(timeout: float = 20.0) -> Iterator[str]:
         servers = process.stdout.readline().strip()
         guard.cancel()
         if not servers:
-            raise RuntimeError(f"the mock cluster did not start (exit status {process.wait(timeout)})")
+            raise RuntimeError(f"kafkapp mock-cluster did not start (exit status {process.wait(timeout)})")
         yield servers
     finally:
         guard.cancel()

@@ -1,6 +1,6 @@
-"""A case: one client, one path, one set of parameters, one process; and what came out of it.
+"""Case: one client, one path, one set of parameters, measured in one process; and its outcome.
 
-Layer L5. Runs the process and refuses a result in which records were lost; knows nothing of tables or scenarios.
+Runs the process and refuses a result in which records were lost. Knows no tables or scenarios.
 """
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from typing import Any
 
 CLIENTS = Path(__file__).with_name("clients")
 ROOT = Path(__file__).parents[2]
-NOBODY = "127.0.0.1:9"
+UNREACHABLE = "127.0.0.1:9"
 
-# The same for every client over librdkafka; those in Python translate it. The queue holds a whole case, so that
-# waiting for room is no part of the figures but where a scenario is about it.
+# The same for every client over librdkafka; clients in pure Python translate them. The queue holds a whole case, so
+# that waiting for room is part of the figures only where a scenario is about it.
 SETTINGS: dict[str, str | int] = {"acks": "all", "linger.ms": 5, "queue.buffering.max.messages": 1_000_000}
 
 
 class CaseFailed(Exception):
-    """The process of a case failed, or lost records."""
+    """The process of a case failed or lost records."""
 
 
 @dataclass(frozen=True)
 class Case:
     """What one process does.
 
-    `needs` names the modules, the programs (`bin:NAME`) and the variables (`env:NAME`) without which it is left out.
+    `needs`: the modules, programs (`bin:NAME`) and variables (`env:NAME`) without which the case is left out.
     """
 
     label: str
@@ -69,10 +69,10 @@ class Case:
                     return need
         return None
 
-    def asked(self, bootstrap: str, topic: str) -> dict[str, Any]:
+    def parameters(self, bootstrap: str, topic: str) -> dict[str, Any]:
         names = ("path", "records", "size", "topics", "partitions", "callback", "copy", "batch", "options")
         return {**{name: getattr(self, name) for name in names}, "settings": {**SETTINGS, **self.settings},
-                "bootstrap": bootstrap if self.online else NOBODY, "topic": topic}
+                "bootstrap": bootstrap if self.online else UNREACHABLE, "topic": topic}
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Outcome:
             raise AttributeError(name) from None
 
     def figures(self) -> dict[str, float]:
-        """All that can be derived from what was measured."""
+        """All figures that the measured values give."""
         found = {}
         for name in DERIVED:
             try:
@@ -121,7 +121,7 @@ DERIVED: dict[str, Any] = {
 
 
 def end_offset(bootstrap: str, topic: str) -> int:
-    """How many records the broker has of a topic's partition 0."""
+    """The end offset of partition 0 of a topic, asked from the broker."""
     from kafkapp.bench.floor import Floor
 
     floor = Floor({"bootstrap.servers": bootstrap}, topic)
@@ -132,26 +132,26 @@ def end_offset(bootstrap: str, topic: str) -> int:
 
 
 def reason(status: int, stderr: str) -> str:
-    """Why a process failed, in one line: its signal, or the last words that are not a log of librdkafka (%3|...)."""
+    """Why a process failed, in one line: its signal, or its last line that is not a log line of librdkafka (%3|...)."""
     if status < 0:
         return f"killed by {signal.Signals(-status).name}"
-    words = [line for line in stderr.splitlines() if line.strip() and not line.startswith("%")]
-    return words[-1].strip() if words else f"exit status {status}"
+    lines = [line for line in stderr.splitlines() if line.strip() and not line.startswith("%")]
+    return lines[-1].strip() if lines else f"exit status {status}"
 
 
 def run_case(case: Case, bootstrap: str, topic: str, timeout: float = 180.0) -> Outcome:
-    """Run a case in a process of its own; blocks until it is done.
+    """Run a case in its own process; blocks until it has ended.
 
     Raises:
-        CaseFailed: it ended with an error, did not end in time, or not every record that it sent was delivered.
+        CaseFailed: it ended with an error, the timeout expired, or not every record that it sent was delivered.
     """
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, str(CLIENTS), case.client, json.dumps(case.asked(bootstrap, topic))]
+    command = [sys.executable, str(CLIENTS), case.client, json.dumps(case.parameters(bootstrap, topic))]
     try:
         done = subprocess.run(command, check=False, text=True, capture_output=True, timeout=timeout,
                               stdin=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": path})
     except subprocess.TimeoutExpired:
-        raise CaseFailed(f"{case.label}: not done after {timeout:.0f} s") from None
+        raise CaseFailed(f"{case.label}: the timeout of {timeout:.0f} s expired") from None
     if done.returncode or not done.stdout.strip():
         raise CaseFailed(f"{case.label}: {reason(done.returncode, done.stderr)}")
     raw = json.loads(done.stdout.splitlines()[-1])

@@ -1,6 +1,6 @@
-# The C side of every benchmark: loops over rd_kafka_produce() and rd_kafka_produce_batch() that run without the GIL.
-# Layer L5. A module and not a program, so that it is built with the package and uses the same librdkafka.
-# Knows nothing of kafkapp's producers: what they are compared with must not depend on them.
+# C side of every benchmark: loops over rd_kafka_produce() and rd_kafka_produce_batch() that run without the GIL.
+# A module, not a program, so that it is built with the package and uses the same librdkafka.
+# Knows no producer of kafkapp: they are compared with it.
 
 cimport cython
 from libc.stdint cimport int64_t
@@ -44,21 +44,21 @@ cdef int check(rd_kafka_resp_err_t err) except -1:
 
 
 def version():
-    """The version of librdkafka that is linked, as text."""
+    """The version of the linked librdkafka, str."""
     return rd_kafka_version_str().decode()
 
 
 @cython.final
 cdef class Floor:
-    """A C program's producer: one thread sends, another drains the delivery reports.
+    """The producer of a C program: one thread sends, another drains the delivery reports.
 
     Args:
         properties: librdkafka's configuration, names and values.
-        topic: the topic's name; with several topics the prefix of ``topic-0``, ``topic-1``...
-        topics: how many topics the records go to in turn.
-        partitions: how many partitions of each.
+        topic: the topic's name; of several topics the prefix: ``topic-0``, ``topic-1``...
+        topics: the number of topics that the records go to, round robin.
+        partitions: the number of partitions of each.
     Raises:
-        ValueError: librdkafka refuses the configuration; its text is kept.
+        ValueError: librdkafka refuses the configuration, with its text.
     Source: rd_kafka_new().
     """
     cdef kp_floor floor
@@ -66,7 +66,7 @@ cdef class Floor:
 
     def __init__(self, properties, str topic not None, int topics=1, int partitions=1):
         if self.is_open:
-            raise RuntimeError("it is open already")
+            raise RuntimeError("Floor.__init__() was called already")
         cdef char errstr[512]
         cdef rd_kafka_conf_t *conf = rd_kafka_conf_new()
         cdef bytes name, value
@@ -86,7 +86,7 @@ cdef class Floor:
 
     cdef int check_open(self) except -1:
         if not self.is_open:
-            raise RuntimeError("the Floor is closed, or was never open")
+            raise RuntimeError("the Floor is closed, or its __init__() was not called")
         return 0
 
     @property
@@ -101,19 +101,19 @@ cdef class Floor:
 
     @property
     def error(self):
-        """The text of the first failed report, or None."""
+        """The error text of the first record that failed, or None."""
         return rd_kafka_err2str(self.floor.first_error).decode() if self.floor.failed else None
 
     def send(self, bytes value not None, int64_t records, int batch=0, bint copy=False):
         """Send ``records`` records of the same value; blocks without the GIL while the queue is full.
 
         Args:
-            value: must stay alive until all is reported, unless it is copied.
-            records: how many.
-            batch: records in one rd_kafka_produce_batch(); 0: rd_kafka_produce() for each.
+            value: the caller must keep it alive until all records are reported, unless it is copied.
+            records: the number of records.
+            batch: records in each rd_kafka_produce_batch(); 0: rd_kafka_produce() for each record.
             copy: let librdkafka copy the value.
         Raises:
-            RuntimeError: librdkafka refused a record for another reason than a full queue.
+            RuntimeError: librdkafka refused a record, other than for a full queue.
         Source: rd_kafka_produce(), rd_kafka_produce_batch().
         """
         self.check_open()
@@ -126,20 +126,20 @@ cdef class Floor:
         check(err)
 
     def wait(self, int64_t records, double timeout=60.0):
-        """Wait until so many records have been reported; say whether they were."""
+        """Block until so many records are reported. Returns False when the timeout (seconds) has expired."""
         self.check_open()
-        cdef int late, timeout_ms = <int>(timeout * 1000)
+        cdef int is_late, timeout_ms = <int>(timeout * 1000)
         with nogil:
-            late = kp_floor_wait(&self.floor, records, timeout_ms)
-        return not late
+            is_late = kp_floor_wait(&self.floor, records, timeout_ms)
+        return not is_late
 
     def round_trips(self, bytes value not None, int records):
-        """Send one record after the other, each after the report of the one before.
+        """Send one record after the other, each after the delivery report of the last. Blocks.
 
         Returns:
-            The seconds that each took.
+            The seconds of each, a list of float.
         Raises:
-            RuntimeError: librdkafka refused a record, or a report did not come within a minute.
+            RuntimeError: librdkafka refused a record, or a delivery report did not come within a minute.
         """
         self.check_open()
         cdef char *data = value
@@ -157,7 +157,7 @@ cdef class Floor:
             free(seconds)
 
     def purge(self):
-        """Give up what is queued or in flight; the reports follow.
+        """Fail what is queued or in flight; the delivery reports follow.
 
         Source: rd_kafka_purge().
         """
@@ -166,10 +166,10 @@ cdef class Floor:
             kp_floor_purge(&self.floor)
 
     def end_offset(self, str topic not None, int partition=0, double timeout=10.0):
-        """Ask the broker for the end offset of a partition, the count that no client can embellish.
+        """Ask the broker for the end offset of a partition, which no client can embellish. Blocks.
 
         Raises:
-            RuntimeError: no answer within the time-out.
+            RuntimeError: no answer before the timeout (seconds) expired.
         Source: rd_kafka_query_watermark_offsets().
         """
         self.check_open()
@@ -180,11 +180,11 @@ cdef class Floor:
         with nogil:
             offset = kp_floor_end_offset(&self.floor, c_name, partition, timeout_ms)
         if offset < 0:
-            raise RuntimeError(f"the broker does not tell the end offset of {topic} [{partition}]")
+            raise RuntimeError(f"Floor.end_offset(): no answer of the broker for {topic} [{partition}]")
         return offset
 
     def close(self):
-        """Stop the thread and destroy the producer; what is outstanding is dropped. Blocks."""
+        """Stop the thread and destroy the producer; outstanding records are lost. Blocks."""
         if self.is_open:
             self.is_open = False
             with nogil:

@@ -1,4 +1,4 @@
-"""What was measured on: the machine, the versions, and how much of it was busy with something else. Layer L5."""
+"""Machine of a run: its hardware, the versions, and how much of it other processes used."""
 from __future__ import annotations
 
 import os
@@ -32,24 +32,24 @@ def machine() -> dict[str, str]:
     """The machine and all versions, by name."""
     from kafkapp.bench import floor
 
-    said = {"cpu": cpu_model(), "cores": str(os.cpu_count()), "system": f"{platform.system()} {platform.release()}",
+    facts = {"cpu": cpu_model(), "cores": str(os.cpu_count()), "system": f"{platform.system()} {platform.release()}",
             "python": f"{platform.python_implementation()} {platform.python_version()}", "librdkafka": floor.version()}
     for package in PACKAGES:
         try:
-            said[package] = version(package)
+            facts[package] = version(package)
         except PackageNotFoundError:
-            said[package] = "from source" if package == "kafkapp" else "not installed"
+            facts[package] = "from source" if package == "kafkapp" else "not installed"
     try:
         from confluent_kafka import libversion
-        said["confluent-kafka"] += f" (librdkafka {libversion()[0]})"
+        facts["confluent-kafka"] += f" (librdkafka {libversion()[0]})"
     except ImportError:
         pass
-    said["kcat"] = kcat_version() or "not installed"
-    return said
+    facts["kcat"] = kcat_version() or "not installed"
+    return facts
 
 
 def cpu_seconds() -> tuple[float, float, float] | None:
-    """CPU seconds of the whole machine, of the hypervisor's other guests, and of us with all finished children."""
+    """CPU seconds of the whole machine, of the hypervisor's other guests, of this process and its ended children."""
     try:
         with open("/proc/stat") as stat:
             user, nice, system, _idle, _wait, irq, softirq, steal = map(int, stat.readline().split()[1:9])
@@ -62,13 +62,13 @@ def cpu_seconds() -> tuple[float, float, float] | None:
 
 
 class Noise:
-    """How much of the machine others used between `start` and `share`."""
+    """How much of the machine other processes have used since it was created."""
 
     def __init__(self) -> None:
         self.began, self.before = time.monotonic(), cpu_seconds()
 
     def share(self) -> dict[str, float]:
-        """Percent of all cores: `others` of this machine's other processes, `stolen` by the hypervisor."""
+        """Percent of all cores: `others`, used by other processes, and `stolen` by the hypervisor."""
         after = cpu_seconds()
         if not self.before or not after:
             return {}

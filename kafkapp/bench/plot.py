@@ -1,4 +1,4 @@
-"""One bar chart for each scenario: the first figure of its table, median and range. Layer L5; needs matplotlib."""
+"""Plot: one bar chart for each scenario, of the first figure of its table, median and range. Needs matplotlib."""
 from __future__ import annotations
 
 import statistics

@@ -1,6 +1,6 @@
-"""`kafkapp bench`: choose scenarios, run their cases interleaved, print what came out. Layer L5.
+"""Command `kafkapp bench`: selects scenarios, runs their cases interleaved, prints the results.
 
-Exit status 1 when a case failed or lost records; a target that is missed is a result and no failure.
+Exit status 1: a case failed or lost records. A missed target is a result, not a failure.
 """
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write_lines(path: Path, lines: int) -> None:
 
 @contextmanager
 def with_files(scenario: Scenario) -> Iterator[Scenario]:
-    """The same scenario with files of as many lines as its cases have records, where they send a file."""
+    """The scenario, with files for the cases that send one: a line for each record."""
     with tempfile.TemporaryDirectory(prefix="kafkapp-bench-") as folder:
         cases = []
         for case in scenario.cases:
@@ -47,7 +47,7 @@ def with_files(scenario: Scenario) -> Iterator[Scenario]:
 
 @contextmanager
 def broker(bootstrap: str | None) -> Iterator[str]:
-    """A real one if there is, else a new mock cluster: what one round left in its memory is gone with it."""
+    """The given servers, else a new mock cluster: it starts each round with empty memory."""
     if bootstrap is not None:
         yield bootstrap
     else:
@@ -88,7 +88,7 @@ def run_one(case: Case, servers: str, topic: str, result: Result) -> None:
 
 
 def parse_servers(context: click.Context, parameter: click.Parameter, servers: str | None) -> str | None:
-    if servers == "":       # a variable of the shell that is not set
+    if servers == "":       # from a shell variable that is not set
         raise click.BadParameter("must not be empty")
     return servers
 
@@ -129,9 +129,9 @@ def command(names: tuple[str, ...], bootstrap: str | None, rounds: int, scale: f
         check_plot(plot_path)
     chosen = [ALL[name] for name in dict.fromkeys(names)] or [scenario for scenario in ALL.values() if scenario.default]
     notes, console = Console(stderr=True), Console(width=None if sys.stdout.isatty() else 132)
-    said, noise, real = machine(), Noise(), bootstrap is not None
+    facts, noise, real = machine(), Noise(), bootstrap is not None
     if not json_wanted:
-        console.print(", ".join(f"{name} {value}" for name, value in said.items()), highlight=False)
+        console.print(", ".join(f"{name} {value}" for name, value in facts.items()), highlight=False)
     results = []
     with notes.status("starting") as status:
         for scenario in chosen:
@@ -141,14 +141,14 @@ def command(names: tuple[str, ...], bootstrap: str | None, rounds: int, scale: f
                 print_result(result, real, console)
     where, shares = bootstrap or "mock cluster in its own process", noise.share()
     if json_wanted:
-        click.echo(json.dumps(as_json(results, said, where, shares, real), indent=1))
+        click.echo(json.dumps(as_json(results, facts, where, shares, real), indent=1))
     else:
         console.print(f"Broker: {where}. Rounds: {rounds}; medians (ranges), ratios within each round. "
                       "Used by others meanwhile: "
                       + ", ".join(f"{share} % ({name})" for name, share in shares.items()), highlight=False)
     if plot_path:
         from kafkapp.bench.plot import plot
-        plot(results, said, plot_path)
+        plot(results, facts, plot_path)
     failed = [reason for result in results for reason in result.failures.values()]
     for reason in failed:
         notes.print(f"kafkapp bench: {reason}", style="red", markup=False)
@@ -156,7 +156,7 @@ def command(names: tuple[str, ...], bootstrap: str | None, rounds: int, scale: f
 
 
 def check_plot(path: Path) -> None:
-    """Raise at once what would otherwise be raised after minutes."""
+    """Raise now what would otherwise be raised after minutes."""
     from importlib.util import find_spec
 
     if path.suffix.lower() not in (".svg", ".png"):

@@ -1,4 +1,4 @@
-"""The results for people (tables) and for programs (JSON). Layer L5; imports rich only when it prints."""
+"""Reports of results: tables for people, JSON for programs. Imports rich only when it prints."""
 from __future__ import annotations
 
 import statistics
@@ -15,10 +15,10 @@ TITLES = {"rate": "records/s", "wall_us": "wall µs", "cpu_us": "CPU µs", "send
 
 
 def predicted_copy(case: Case) -> int:
-    """Bytes of a value that the client's process copies, as its design says; the kernel's copy comes on top.
+    """Bytes of a value that the client's process copies by design, without the kernel's copy.
 
-    librdkafka copies values up to message.copy.max.bytes (65535) into the request, and larger ones go out of the
-    memory where they are; with copy the value is copied once more, at the call.
+    librdkafka copies values of up to message.copy.max.bytes (65535) into the request and sends larger ones from their
+    own memory; SendOption.ToCopyRecordValue copies the value once more, when it is enqueued.
     """
     return (case.size if case.size <= 65535 else 0) + (case.size if case.copy else 0)
 
@@ -30,7 +30,7 @@ def number(value: float) -> str:
 
 
 def spread(values: list[float]) -> str:
-    """Median, and the range of the rounds."""
+    """The median and the range of the rounds."""
     if not values:
         return ""
     middle = number(statistics.median(values))
@@ -80,7 +80,7 @@ def verdict_table(verdicts: list[Any]) -> Any:
 
 def as_json(results: list[Result], machine: dict[str, str], broker: str, noise: dict[str, float],
             real: bool) -> dict[str, Any]:
-    """Everything that was measured, one entry for each process."""
+    """Everything that was measured, with an entry for each process."""
     return {"machine": machine, "broker": broker, "noise": noise,
             "scenarios": [one_json(result, real) for result in results]}
 

@@ -1,6 +1,6 @@
-"""Scenarios and targets: which cases belong together, which ratio they answer, and what it should be. Layer L5.
+"""Scenarios and targets: the cases that belong together, the ratios between them, and their bounds.
 
-A ratio is taken within each round, whose cases ran in the same minute; what is judged is the median of the rounds.
+A ratio is taken within a round, whose cases ran in the same minute; the median of the rounds is judged.
 """
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Round = Mapping[str, Outcome]
 
 @dataclass(frozen=True)
 class Target:
-    """One figure made of a round's outcomes, and its bounds if it has any.
+    """A figure made of the outcomes of a round, and its bounds, if any.
 
-    `measure` raises KeyError when a case that it needs was left out. `real`: judged on a real broker only.
+    `measure` raises KeyError when a case that it needs was left out. `real`: judged with a real broker only.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Scenario:
     default: bool = True
 
     def scaled(self, factor: float) -> Scenario:
-        """The same with so many times the records, for a quick look or a long one."""
+        """The scenario with `factor` times the records, for a quicker or a longer run."""
         def fewer(case: Case) -> Case:
             step = case.batch or 1
             records = case.records if case.records == 1 else max(step, round(case.records * factor / step) * step)
@@ -63,7 +63,7 @@ class Scenario:
 
 @dataclass
 class Verdict:
-    """What the rounds say about a target."""
+    """The result of a target over all rounds."""
 
     target: Target
     figures: list[float]

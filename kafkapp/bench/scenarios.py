@@ -1,7 +1,7 @@
-"""The scenarios of `kafkapp bench`, in the words of its user. Layer L5: a table, no code that runs anything.
+"""Scenarios of `kafkapp bench`: a table, no code that runs anything.
 
-The names P1, P2... are those of the project's performance targets. Values are 100 bytes unless a scenario says otherwise,
-all records go to partition 0 of a new topic, acks=all, linger.ms=5, and the clients' queues hold a whole case.
+The names P1, P2... are those of the project's performance targets. By default values have 100 bytes, all
+records go to partition 0 of a new topic, acks=all, linger.ms=5, and the queue of a client holds a whole case.
 """
 from __future__ import annotations
 
@@ -73,16 +73,16 @@ PATHS = Scenario(
           for called in (True, False)), default=False)
 
 SIZES = {10: "10 B", 100: "100 B", 1000: "1 kB", 10_000: "10 kB", 100_000: "100 kB", 1_000_000: "1 MB"}
-LARGE = {"message.max.bytes": 1_048_588}
+MAX_MESSAGE = {"message.max.bytes": 1_048_588}
 
 
 def of_size(size: int) -> int:
-    """So many records that a case takes a fraction of a second at each size."""
+    """The number of records with which a case takes a fraction of a second."""
     return max(300, min(200_000, 200_000_000 // size))
 
 
 def ways(size: int, callback: bool = True, compression: str = "", client: Any = ours, name: str = "") -> list[Case]:
-    more: dict[str, Any] = {"settings": {**LARGE, **({"compression.type": compression} if compression else {})}}
+    more: dict[str, Any] = {"settings": {**MAX_MESSAGE, **({"compression.type": compression} if compression else {})}}
     suffix = f"{', ' + compression if compression else ''}{'' if callback else ', no callback'}"
     path = {"path": "send"}
     return [client(records=of_size(size), label=f"{name}{how} {SIZES[size]}{suffix}", size=size, callback=callback,
@@ -116,7 +116,7 @@ STALL = Scenario(
     ("stall_ms", "call_ms"))
 
 REPORTS = Scenario(
-    "reports", "delivery reports served while another Python thread computes",
+    "reports", "delivery reports dispatched while another Python thread computes",
     (ours("reports", 200_000), confluent("reports", 20_000)),
     (Target("P8", "a report, µs", lambda outcomes: outcomes[OURS].report_us, at_most=0.7),
      Target("", "a report, confluent-kafka, µs", lambda outcomes: outcomes[CONFLUENT].report_us)),
@@ -142,7 +142,7 @@ ASYNCIO = Scenario(
     ("rate", "cpu_us", "p50_us", "p99_us"))
 
 MEMORY = Scenario(
-    "memory", "memory of a record in flight, nobody there to take it",
+    "memory", "memory of a record in flight, with no broker there",
     (ours("hold", 300_000, online=False), c_program(300_000, path="hold", online=False),
      c_program(300_000, "C, copy", path="hold", online=False, copy=True), confluent("hold", 300_000, online=False)),
     (Target("P11", "bytes a record beyond the C program", lambda outcomes: outcomes[OURS].held_bytes
@@ -193,16 +193,16 @@ FLAT_LONG = Scenario(
           for client, name in ((ours, OURS), (c_program, C)) for power in (5, 6, 7)),
     (Target("P16", "CPU of 10^7 against 10^6", cpus("kafkapp, 10^7", "kafkapp, 10^6"), at_most=1.1),), default=False)
 
-# With librdkafka's own queue: a deeper one is filled as far as the machine's mood lets it, and that much stays.
+# With librdkafka's default queue: how far a deeper one fills depends on the machine, and its memory is never returned.
 STEADY = Scenario(
     "steady", "does the process grow over 20 M records?",
     (ours("steady", 20_000_000, settings={"queue.buffering.max.messages": 100_000}),),
     (Target("", "growth of its memory, bytes a record", lambda outcomes: outcomes[OURS].growth_bytes, at_most=0.1),),
     ("growth_bytes", "rate"), default=False)
 
-# Nothing is sent out: on a machine of two cores the broker, and librdkafka's threads, would be in the senders' way.
+# Nothing is sent out: on a machine of two cores the broker and librdkafka's threads would compete with the senders.
 THREADS = Scenario(
-    "threads", "send(record, callback) by 1 and 2 threads; nothing is sent out; a free-threaded Python tells another tale",
+    "threads", "send(record, callback) by 1 and 2 threads; nothing is sent out; differs in a free-threaded Python",
     tuple(ours("threads", 400_000, label, online=False, options={"threads": count, "producers": producers})
           for label, count, producers in (("1 thread", 1, 1), ("2 threads, a producer each", 2, 2),
                                           ("2 threads, one producer", 2, 1))),

@@ -1,6 +1,6 @@
-"""The process of one case: ``python clients CLIENT JSON`` runs it and prints one line of JSON.
+"""Process of one case: ``python clients CLIENT JSON`` runs it and prints one line of JSON.
 
-Layer L5. Run by its directory, so that no client pays for importing the package of another.
+Run by its directory, so that no client imports the package of another.
 """
 import importlib
 import json
@@ -10,8 +10,8 @@ from meter import Run  # type: ignore[import-not-found]
 
 
 def main() -> None:
-    client, asked = sys.argv[1], json.loads(sys.argv[2])
-    run = Run(asked)
+    client, parameters = sys.argv[1], json.loads(sys.argv[2])
+    run = Run(parameters)
     importlib.import_module(client).PATHS[run.path](run)
     run.print()
 

@@ -1,4 +1,4 @@
-"""kafkapp.aio and confluent-kafka's AIOProducer: many records gathered, and one record at a time."""
+"""Clients with asyncio: kafkapp.aio and confluent-kafka's AIOProducer, many records gathered and one at a time."""
 from __future__ import annotations
 
 import asyncio

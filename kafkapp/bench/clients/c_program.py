@@ -1,4 +1,4 @@
-"""The C program over librdkafka, see csrc/bench_floor.c; the Python round it only starts and stops the clocks."""
+"""C client over librdkafka: its loops are C, Python only starts and stops the clocks."""
 from __future__ import annotations
 
 from meter import Run, leave, memory  # type: ignore[import-not-found]

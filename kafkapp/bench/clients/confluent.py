@@ -1,7 +1,7 @@
-"""confluent-kafka, used as its documentation shows (``send``) and as it is fastest (``tuned``).
+"""confluent-kafka client, used as its documentation shows (``send``) and as it is fastest (``tuned``).
 
-The loops do for each record what those of the other clients do: the call, its arguments, and nothing else. What is the
-same for all records is looked up before, and the queue holds a whole case, so no record finds it full.
+Per record the loops do what those of the other clients do: the call and its arguments. What is the same for all records
+is looked up before, and the queue holds a whole case, so that no record finds it full.
 """
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def sync(run: Run) -> None:
 
 
 def reports(run: Run) -> None:
-    """Records are delivered, their reports wait: how long does it take to serve them beside a busy thread?"""
+    """Records are delivered, their reports wait: how long does dispatching them take beside a busy thread?"""
     producer, reports = warmed(run), Reports()
     for _ in range(run.records):
         producer.produce(run.topic, run.value, partition=0, on_delivery=reports)

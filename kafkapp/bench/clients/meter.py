@@ -1,7 +1,6 @@
-"""What a case is asked and what it measured; imported by every client as a plain neighbour.
+"""Measuring inside the process of a case: its parameters, clocks and result. Every client imports it.
 
-Layer L5, inside the measured process: imports nothing but the standard library: memory and start-up are the
-client's own.
+Imports only the standard library: memory and start-up are to be those of the client.
 """
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ from typing import Any, Self
 
 
 def memory(field: str = "VmRSS") -> int:
-    """Bytes that the process holds now (``VmRSS``) or held at most (``VmHWM``)."""
+    """The resident memory of the process in bytes, now (``VmRSS``) or at its peak (``VmHWM``)."""
     try:
         with open("/proc/self/status") as status:
             for line in status:
@@ -26,13 +25,13 @@ def memory(field: str = "VmRSS") -> int:
                     return int(line.split()[1]) * 1024
     except FileNotFoundError:
         pass
-    # Elsewhere only the peak is known; macOS counts it in bytes.
+    # Without /proc only the peak is known; macOS counts it in bytes.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
 def forget_peak() -> None:
-    """Let the peak start from what is held now, where the kernel can."""
+    """Reset the peak to the memory of now, where the kernel can."""
     try:
         with open("/proc/self/clear_refs", "w") as refs:
             refs.write("5")
@@ -47,20 +46,20 @@ class Run:
     calls ``sent``, waits for the reports and calls ``stop`` with how many were delivered (None: ask the broker).
     """
 
-    def __init__(self, asked: dict[str, Any]) -> None:
-        self.path: str = asked["path"]
-        self.bootstrap: str = asked["bootstrap"]
-        self.topic: str = asked["topic"]
-        self.records: int = asked["records"]
-        self.size: int = asked.get("size", 100)
-        self.topics: int = asked.get("topics", 1)
-        self.partitions: int = asked.get("partitions", 1)
-        self.callback: bool = asked.get("callback", True)
-        self.copy: bool = asked.get("copy", False)
-        self.batch: int = asked.get("batch", 0)
-        self.settings: dict[str, str | int] = asked.get("settings", {})
-        self.options: dict[str, Any] = asked.get("options", {})
-        # Half of it compresses: digits of random bytes, the same in every client.
+    def __init__(self, parameters: dict[str, Any]) -> None:
+        self.path: str = parameters["path"]
+        self.bootstrap: str = parameters["bootstrap"]
+        self.topic: str = parameters["topic"]
+        self.records: int = parameters["records"]
+        self.size: int = parameters.get("size", 100)
+        self.topics: int = parameters.get("topics", 1)
+        self.partitions: int = parameters.get("partitions", 1)
+        self.callback: bool = parameters.get("callback", True)
+        self.copy: bool = parameters.get("copy", False)
+        self.batch: int = parameters.get("batch", 0)
+        self.settings: dict[str, str | int] = parameters.get("settings", {})
+        self.options: dict[str, Any] = parameters.get("options", {})
+        # Compressible by half: hexadecimal digits of random bytes, the same in every client.
         self.value = random.Random(1).randbytes((self.size + 1) // 2).hex().encode()[:self.size]
         self.warm = 0
         self.result: dict[str, Any] = {}
@@ -89,7 +88,7 @@ class Run:
                     peak=max(0, memory("VmHWM") - self.held))
 
     def report(self, delivered: int | None, **measured: Any) -> None:
-        """Say what came out; for cases that measure something else than a rate."""
+        """Set the result, of a case that measures something other than a rate."""
         self.result.update(records=self.records, delivered=delivered, warm=self.warm, **measured)
 
     def print(self) -> None:
@@ -99,18 +98,18 @@ class Run:
 
 
 def idle(seconds: float = 0.2, timeout: float = 30.0) -> None:
-    """Wait until this process has used next to no CPU for a while: all that goes on in the background is done."""
+    """Wait until this process uses almost no CPU: all work in the background is done."""
     end = time.monotonic() + timeout
     while time.monotonic() < end:
         before = time.process_time()
         time.sleep(seconds)
         if time.process_time() - before < 0.02 * seconds:
             return
-    raise RuntimeError("the client does not come to rest")
+    raise RuntimeError("idle(): the client still uses CPU after the timeout")
 
 
 class BusyThread:
-    """A Python thread that computes without a pause, as other work of the program would; `with` runs it."""
+    """A Python thread that computes without a pause, as other work of a program would; a `with` block runs it."""
 
     def __enter__(self) -> Self:
         self.going, self.turning = True, threading.Event()
@@ -131,7 +130,7 @@ class BusyThread:
 
 
 class Ticker:
-    """A Python thread that looks at the clock without a pause and remembers its longest stall."""
+    """A Python thread that reads the clock without a pause and keeps its longest stall."""
 
     def __init__(self) -> None:
         self.longest, self.going, self.ticking = 0.0, True, threading.Event()
@@ -147,7 +146,7 @@ class Ticker:
             last = now
 
     def baseline(self, value: bytes) -> float:
-        """Its longest stall beside as much work on the same memory without the GIL: what the machine does to it."""
+        """The longest stall beside similar work on the same memory without the GIL: the share of the machine."""
         return self.stall(lambda: hashlib.sha256(value).digest())
 
     def stall(self, act: Callable[[], object]) -> float:
@@ -164,6 +163,6 @@ class Ticker:
 
 
 def leave(run: Run) -> None:
-    """Print and go at once: what a case leaves in its queues on purpose need not be torn down."""
+    """Print the result and exit at once: the records that a case leaves in its queue need no cleaning up."""
     run.print()
     os._exit(0)

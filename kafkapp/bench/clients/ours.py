@@ -1,4 +1,4 @@
-"""kafkapp's producers, each path used as its documentation shows."""
+"""kafkapp client: each way to send, used as its documentation shows."""
 from __future__ import annotations
 
 import statistics
@@ -91,7 +91,7 @@ def send(run: Run) -> None:
 
 
 def send_manual(run: Run) -> None:
-    """`send` of the Manual producer, served once in 1000 records and whenever the queue is full."""
+    """`send` of the Manual producer, polled once in 1000 records and whenever the queue is full."""
     producer, value, topic = warmed(run, MANUAL), run.value, run.topic
 
     def send_all(callback: Any) -> None:
@@ -163,7 +163,7 @@ def sync(run: Run) -> None:
 
 
 def reports(run: Run) -> None:
-    """Records are delivered, their reports wait: how long does it take to serve them beside a busy thread?"""
+    """Records are delivered, their reports wait: how long does dispatching them take beside a busy thread?"""
     producer, reports = warmed(run, MANUAL), Reports()
     for _ in range(run.records):
         producer.send(ProducerRecord(run.topic, 0, None, run.value), reports)
@@ -207,7 +207,7 @@ def hold(run: Run) -> None:
 def threads(run: Run) -> None:
     """`threads` threads send into the queues of `producers` producers; nothing is sent out: the cost of `send` alone.
 
-    Each has a callback and a value of its own: what threads share costs more without the GIL, and is not kafkapp's.
+    Each has its own callback and value: objects that threads share cost more without the GIL, not by kafkapp's doing.
     """
     count, topic = run.options["threads"], sys.intern(run.topic)     # as a name in a program's text is
     producers = [KafkaAsyncProducer(run.properties()) for _ in range(run.options["producers"])]
@@ -227,7 +227,7 @@ def threads(run: Run) -> None:
         worker.start()
     while ready.n_waiting < count:
         time.sleep(0.001)
-    run.start()         # before they do: they would not wait for it
+    run.start()         # before the workers start: they do not wait for it
     ready.wait(30)
     for worker in workers:
         worker.join()
@@ -240,7 +240,7 @@ def threads(run: Run) -> None:
 
 
 def steady(run: Run) -> None:
-    """Stretch after stretch of records, all delivered: does the process grow? The first quarter may, to its size."""
+    """Sends and delivers in 40 stretches: does the process grow after the first quarter of them?"""
     producer, reports, value, topic = warmed(run), Reports(), run.value, run.topic
     ends = [run.records * number // 40 for number in range(1, 41)]
     begin, sent, held = time.perf_counter(), 0, []

@@ -1,4 +1,4 @@
-"""Whole programs: what starting Python with an import costs, and command lines that send a file."""
+"""Whole programs as clients: Python with an import, and commands that send a file."""
 from __future__ import annotations
 
 import os
@@ -16,7 +16,7 @@ def children_cpu() -> float:
 
 
 def start_up(run: Run) -> None:
-    """How long an interpreter takes that imports `options.module`, or nothing, and leaves."""
+    """The time of an interpreter that imports `options.module`, or nothing, and exits."""
     module = run.options.get("module")
     command = [sys.executable, "-c", f"import {module}" if module else "pass"]
     seconds, before = [], children_cpu()
@@ -47,7 +47,7 @@ def kafkapp_produce(run: Run) -> None:
 def java(run: Run) -> None:
     """The official Java producer, ProducerPerformance of the jars in KAFKA_HOME (a distribution, or just the jars).
 
-    Its own clock, from its last line: the start of the virtual machine is not its producer's fault.
+    Measured by its own clock, from its last line: without the start of the virtual machine.
     """
     home = os.environ["KAFKA_HOME"]
     before = children_cpu()

@@ -1,4 +1,4 @@
-"""kafka-python and aiokafka, with the settings that mean the same as librdkafka's in the other clients."""
+"""Pure Python clients: kafka-python and aiokafka, with settings equivalent to librdkafka's in the other clients."""
 from __future__ import annotations
 
 import asyncio
@@ -19,9 +19,9 @@ def kafka_python(run: Run) -> None:
     from kafka import KafkaProducer  # type: ignore[import-untyped]
 
     reports, value, topic = Reports(), run.value, run.topic
-    # Releases before 3.0 bound the memory of their queue; later ones do not know the name.
+    # Releases before 3.0 limit the memory of their queue; later ones do not have the setting.
     room = {"buffer_memory": 1 << 30} if "buffer_memory" in KafkaProducer.DEFAULT_CONFIG else {}
-    # A fixed version of the protocol: what it would choose for the mock cluster by itself, it cannot talk.
+    # A fixed protocol version: the one that it would choose for the mock cluster fails.
     producer: Any = KafkaProducer(
         bootstrap_servers=run.bootstrap.split(","), acks="all", linger_ms=run.settings["linger.ms"],
         batch_size=1_000_000, max_request_size=max(1 << 20, run.size + 1000), enable_idempotence=False,
