@@ -1,5 +1,5 @@
-/* Buffers that are taken by one thread and given back by another. CPython 3.13 without the GIL counts a bytearray's and a
- * memoryview's exports with no lock of its own: here a critical section of the exporter is around both. */
+/* Buffer acquire and release, for buffers that another thread releases. CPython 3.13 without the GIL counts the exports
+ * of a bytearray and of a memoryview without a lock: here a critical section of the exporter is around both calls. */
 #ifndef KAFKAPP_BUFFERS_H
 #define KAFKAPP_BUFFERS_H
 

@@ -1,6 +1,6 @@
 """A file of JSON documents, one a line, to a topic: python ndjson.py -b localhost:9092 -t events --key id events.ndjson
 
-Each line is checked, and goes out as it stands; a field of it may be the key.
+Each line is checked and sent unchanged; one of its fields may be the key.
 """
 
 import json

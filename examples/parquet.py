@@ -1,6 +1,6 @@
 """A column of a Parquet file: python parquet.py -b localhost:9092 -t events --value body --key id events.parquet
 
-Arrow's memory goes to librdkafka as it is: no row is touched in Python, and none is copied on the way.
+librdkafka reads Arrow's memory: no row becomes a Python object, and none is copied on the way.
 """
 
 import click
@@ -13,7 +13,7 @@ SENT_AS_IT_IS = {pa.binary(), pa.large_binary(), pa.string(), pa.large_string(),
 
 
 def sendable(column):
-    """Numbers and dates as text, dictionaries as what they stand for; bytes and text as they are."""
+    """The column as bytes or text: numbers, dates and dictionaries are cast to text."""
     known = column.type in SENT_AS_IT_IS or pa.types.is_fixed_size_binary(column.type)
     return column if known else column.cast(pa.string())
 

@@ -1,6 +1,6 @@
 """What polars makes of a file, as JSON documents to a topic: python polars_rows.py -b localhost:9092 -t rows rows.csv
 
-The rows become JSON in polars, the column goes to librdkafka as it is: no row is touched in Python.
+polars writes the JSON, librdkafka reads the column: no row becomes a Python object.
 """
 
 from pathlib import Path

@@ -28,7 +28,7 @@ def options(command):
 
 
 class Sender:
-    """Sends batches; counts what became of their records. A `with` block of it exits the program when it fails."""
+    """Sends batches and counts the outcomes of their records. Its `with` block exits the program on failure."""
 
     def __init__(self, bootstrap_servers, topic, properties=(), total=None):
         self.topic, self.delivered, self.failed = topic, 0, Counter()
@@ -40,24 +40,24 @@ class Sender:
             pairs = dict(pair.split("=", 1) for pair in properties)
             self.producer = KafkaAsyncProducer({"bootstrap.servers": bootstrap_servers, "linger.ms": 50, **pairs})
         except (KafkaException, ValueError) as exc:
-            console.print(f"cannot make a producer: {exc}", style="red")
+            console.print(f"cannot create a producer: {exc}", style="red")
             sys.exit(2)
 
     def send(self, values, **columns):
-        """One batch. This waits while the queue is full, so a file may be larger than memory."""
+        """Send a batch. Blocks while the queue is full, so that a file may be larger than memory."""
         batch = self.producer.send_batch(self.topic, values, callback=self.reported, **columns)
         if batch.accepted == 0:
-            self.reported(batch)  # all refused at once: there are no reports, and so no callback
+            self.reported(batch)  # all were refused: without delivery reports there is no callback
 
     def reported(self, batch):
-        """On the producer's thread, once for each batch, when all its records are reported."""
+        """Runs on the producer's thread, once for each batch, when all its records are reported."""
         failures = batch.failures()
         self.failed.update(error.message for _, error in failures)
         self.delivered += len(batch) - len(failures)
         self.progress.advance(self.task, len(batch))
 
     def refuse(self, reason):
-        """A row that makes no record."""
+        """Count a row that cannot be sent."""
         self.failed[reason] += 1
         self.progress.advance(self.task)
 
@@ -68,7 +68,7 @@ class Sender:
     def __exit__(self, kind, exc, traceback):
         interrupted = isinstance(exc, KeyboardInterrupt)
         try:
-            self.producer.close(5 if interrupted else None)  # in the end every record has its outcome
+            self.producer.close(5 if interrupted else None)  # then every record has its outcome
         except KeyboardInterrupt:
             interrupted = True
             self.producer.close(0)

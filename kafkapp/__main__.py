@@ -1,7 +1,7 @@
-"""The console command `kafkapp`, also as `python -m kafkapp`: whatever goes wrong is one line and an exit status.
+"""Entry point of `kafkapp` and `python -m kafkapp`: turns each exception into one line and an exit status.
 
-Layer L5. The one place where exceptions end; `python -X dev -m kafkapp` shows the traceback of those nobody thought of.
-Imports neither click nor rich by itself: they are the extra `cli`, and where they are missing this says so.
+`python -X dev -m kafkapp` shows the traceback of unexpected exceptions. Does not import click and rich itself: they are
+the extra `cli`, and if they are missing a line says how to install them.
 """
 import io
 import os
@@ -13,34 +13,34 @@ EXTRA = ("click", "rich")
 
 
 def main() -> NoReturn:
-    """Run the command line and leave with its exit status."""
+    """Run the command line and exit with its status."""
     try:
-        take_standard_streams()
+        ensure_standard_streams()
         from kafkapp.cli import run
         status = run()
         sys.stdout.flush()
     except SystemExit as left:
         status = left.code if isinstance(left.code, int) else 0
     except BaseException as failure:
-        status = tell(failure)
+        status = print_failure(failure)
     leave(status)
 
 
-def take_standard_streams() -> None:
-    """Have each of the three: a descriptor that the parent closed would be given to the next file or socket.
+def ensure_standard_streams() -> None:
+    """Open those of the three streams that the parent has closed: the next file or socket would get the descriptor.
 
-    What stands in its place refuses to be read or written, so that the loss is noticed.
+    The substitute cannot be read or written, so that the loss is noticed.
     """
     for descriptor, mode in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_RDONLY)):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, mode)   # gets the lowest that is free: this one
+            os.open(os.devnull, mode)   # gets the lowest free descriptor: this one
     sys.stdout, sys.stderr = writable(sys.stdout, 1), writable(sys.stderr, 2)
 
 
 def writable(stream: TextIO | None, descriptor: int) -> TextIO:
-    """The stream, or one for the descriptor, which no character is too strange for."""
+    """The stream, or a new one for the descriptor, that escapes characters it cannot encode."""
     if stream is None:
         return open(descriptor, "w", errors="backslashreplace", closefd=False)
     if isinstance(stream, io.TextIOWrapper):
@@ -48,8 +48,8 @@ def writable(stream: TextIO | None, descriptor: int) -> TextIO:
     return stream
 
 
-def tell(failure: BaseException) -> int:
-    """Say in one line why the command ends; gives the exit status."""
+def print_failure(failure: BaseException) -> int:
+    """Print in one line why the command ends. Returns the exit status."""
     if isinstance(failure, KeyboardInterrupt):
         return 128 + (failure.args[0] if failure.args else signal.SIGINT)
     if isinstance(failure, BrokenPipeError):
@@ -65,13 +65,13 @@ def tell(failure: BaseException) -> int:
     try:
         print("kafkapp:", *text.split(), file=sys.stderr, flush=True)
     except OSError:
-        pass    # nowhere to say it: the status does
+        pass    # nowhere to print it: the status tells
     return 2
 
 
 def leave(status: int) -> NoReturn:
-    """End the process with this status, whatever is still in the buffers of streams that take nothing."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)    # all is said: the interpreter's end is no place for a traceback
+    """Exit with this status, also when what is buffered for a stream cannot be written."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)    # all is printed: no traceback while the interpreter shuts down
     for descriptor, stream in ((1, sys.stdout), (2, sys.stderr)):
         try:
             stream.flush()

@@ -184,8 +184,8 @@ cdef class Batch(BatchTarget):
         return 0
 
     cdef int complete(self, kp_deliveries *d, list holds, list raised) except -1:
-        """The last report is there: exporters released, then the callback. `holds` takes them where librdkafka may read
-        them yet."""
+        """Complete the batch after its last report: release the exporters, then run the callback. `holds`: a list that
+        keeps the exporters where librdkafka may still read them, else None."""
         cdef kp_epoch *epoch = self.batch.epoch
         cdef object callback = self.callback
         cdef Batch kept = self  # the slot may hold the last reference: this one lives until the method returns

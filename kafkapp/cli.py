@@ -1,7 +1,7 @@
-"""The console command `kafkapp`: commands, options, one line for each error of use. Layer L5.
+"""Command line `kafkapp`: its commands and options, one line of text for each usage error.
 
-Standard output carries what was asked for, standard error everything else.
-Exit status: 0 all delivered, 1 something was not, 2 an error of use, 128 + n ended by signal n.
+Standard output carries the results, standard error everything else.
+Exit status: 0 all delivered, 1 some not delivered, 2 usage error, 128 + n ended by signal n.
 """
 import logging
 import math
@@ -47,7 +47,7 @@ def show_version(context: click.Context, parameter: click.Parameter, wanted: boo
 
 
 class Carried(Exception):
-    """What click must not see on its way up: it prints, wraps or swallows the cause, each release in its own way."""
+    """Carries an exception past click, which prints, wraps or swallows it, depending on its release."""
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def carried() -> Iterator[None]:
 
 
 class Commands(click.Group):
-    """Commands that stand here, and those of other modules, which are imported only when they are asked for."""
+    """The commands of this module, and those of other modules, which are imported on demand."""
 
     elsewhere: ClassVar = {"bench": "kafkapp.bench"}  # name: module with a click command named `command`
 
@@ -95,7 +95,7 @@ def group(context: click.Context) -> None:
 
 
 def parse_text(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
-    """Text that is there when the option is: -b "$BROKERS" with that variable unset must not mean its default."""
+    """Refuse empty text: -b "$BROKERS" with an unset variable must not mean the default."""
     if text == "":
         raise click.BadParameter("must not be empty")
     try:
@@ -112,7 +112,7 @@ def parse_paths(context: click.Context, parameter: click.Parameter, paths: tuple
 
 
 def parse_bytes(context: click.Context, parameter: click.Parameter, text: str | None) -> bytes | None:
-    r"""Bytes of an option in which \n, \r, \t, \0, \\ and \xHH may stand for what cannot be typed."""
+    r"""The bytes of an option, with the escapes \n, \r, \t, \0, \\ and \xHH."""
     if text is None:
         return None
     if not text:
@@ -169,7 +169,7 @@ def parse_files(context: click.Context, parameter: click.Parameter, paths: tuple
 
 
 def without(properties: dict[str, Any], above: dict[str, str]) -> dict[str, Any]:
-    """The properties less the servers, under either name, where `above` names some."""
+    """The properties, without bootstrap servers if `above` has some, under either name."""
     names = (ProducerConfig.BOOTSTRAP_SERVERS, "metadata.broker.list")
     if not any(name in above for name in names):
         return properties
@@ -177,7 +177,7 @@ def without(properties: dict[str, Any], above: dict[str, str]) -> dict[str, Any]
 
 
 def show_logs(wanted: bool) -> None:
-    """librdkafka's logs to standard error, or nowhere: errors reach the user as results."""
+    """Send librdkafka's logs to standard error, or discard them: errors are part of the results."""
     logger = logging.getLogger("kafkapp")
     logger.propagate = False
     logger.addHandler(logging.StreamHandler() if wanted else logging.NullHandler())
@@ -241,18 +241,18 @@ def mock_cluster(brokers: int) -> int:
     Its bootstrap servers are printed on one line, as host:port,host:port. It keeps records in memory only.
     """
     from kafkapp.testing import MockCluster
-    ends = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # before any thread starts: they wait for sigwait below
+    end_signals = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, end_signals)  # before any thread starts: for sigwait() alone
     show_logs(False)
     with MockCluster(brokers) as cluster:
         say(cluster.bootstrap_servers)
         if not lost:
-            signal.sigwait(ends)
+            signal.sigwait(end_signals)
     return 0
 
 
 def run() -> int:
-    """Run the command line; gives the exit status. Raises what is no error of use, for `__main__` to tell."""
+    """Run the command line. Returns the exit status; raises what is not a usage error, for `__main__` to report."""
     status: int
     try:
         status = group.main(prog_name="kafkapp", standalone_mode=False) or 0

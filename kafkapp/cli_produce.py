@@ -1,6 +1,6 @@
-"""One run of `kafkapp produce`: connect, send every file, wait, tell. Layer L5.
+"""Command `kafkapp produce`: connects, sends every file, waits for the delivery reports, prints the summary.
 
-Knows nothing of options and their spelling (cli.py), of cutting lines (lines.py) or counting (summary.py).
+Knows no spelling of options, and leaves splitting files and counting reports to other modules.
 """
 import json
 import os
@@ -21,7 +21,7 @@ from kafkapp.outlets import MODES, Interrupts, Mode, SyncMode
 from kafkapp.streams import note, say
 from kafkapp.summary import Tally, progress_bar
 
-INTERRUPTED_CLOSE_SECONDS = 1.0  # seconds that records under way are given after Ctrl-C
+INTERRUPTED_CLOSE_SECONDS = 1.0  # for the records in flight after Ctrl-C
 PROMPT = "Type message value and hit enter to produce message. (empty line to quit)"
 SERVERS = (ProducerConfig.BOOTSTRAP_SERVERS, "metadata.broker.list", "test.mock.num.brokers")
 UNREACHABLE = frozenset((
@@ -31,14 +31,14 @@ UNREACHABLE = frozenset((
 
 
 class Misuse(click.ClickException):
-    """An error of use that is found after the options have been read."""
+    """A usage error that is found after the options have been parsed."""
 
     exit_code = 2
 
 
 @dataclass
 class ProduceOptions:
-    """What the user asked for."""
+    """The parsed options."""
 
     paths: tuple[str, ...]
     topic: str | None
@@ -56,27 +56,27 @@ class ProduceOptions:
 
 @dataclass
 class Run:
-    """One run; `run` does it all and returns the exit status."""
+    """One run of the command; `run` does all of it and returns the exit status."""
 
     request: ProduceOptions
     tally: Tally = field(default_factory=Tally)
     interrupts: Interrupts = field(default_factory=Interrupts)
     embedded: bool = False
-    end_reason: str = ""  # what ended the run early, Ctrl-C aside
-    status: int = 0  # exit status that the end_reason calls for
-    client_error: Error | None = None  # the last one that says more than that all brokers are down
+    end_reason: str = ""  # why the run ended early, except for Ctrl-C
+    status: int = 0  # exit status for that reason
+    client_error: Error | None = None  # the last one other than RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN
 
     def run(self) -> int:
-        sizes = self._look_at_files()
+        sizes = self._check_files()
         watch_for_truncation()
         with self.interrupts.watched(), ExitStack() as stack:
             self._find_servers(stack)
             mode = self._open_mode()
-            if self.embedded:  # said only now: an unknown property is one line and no more
+            if self.embedded:  # after the producer is created: an invalid property prints one line only
                 note("no --bootstrap-servers: using an embedded cluster at "
                      f"{self.request.properties[ProducerConfig.BOOTSTRAP_SERVERS]}; "
                      "its records are gone when this command ends")
-            stack.callback(mode.close, 0)  # where we do not come to close it better
+            stack.callback(mode.close, 0)  # closes it if an exception is raised before the close below
             try:
                 self._check_broker(mode)
                 with self._progress(sizes) as advance:
@@ -92,7 +92,7 @@ class Run:
         self._print_results()
         return self._exit_status()
 
-    def _look_at_files(self) -> list[int | None]:
+    def _check_files(self) -> list[int | None]:
         sizes = []
         for path in self.request.paths:
             try:
@@ -115,7 +115,7 @@ class Run:
         try:
             return MODES[self.request.mode](properties, self.interrupts)
         except (KafkaException, TypeError, ValueError) as failure:
-            raise Misuse(message_of(failure)) from None  # secrets are out of it already
+            raise Misuse(message_of(failure)) from None  # librdkafka's text, without secrets
 
     def _on_client_error(self, error: Error) -> None:
         if error.code != ErrorCode.RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
@@ -135,7 +135,7 @@ class Run:
                                     request.properties)) from None
             if error.code < 0:
                 raise Misuse(f"topic {topic}: {error.message}") from None
-            # What a broker says of the topic (it may be created just now) is for each record to find out.
+            # A broker's error of the topic is left to the records: the topic may just be created.
 
     def _progress(self, sizes: list[int | None]) -> AbstractContextManager[Callable[[int], None]]:
         self.tally.start()
@@ -179,7 +179,7 @@ class Run:
         send_file(job, path)
 
     def _run_session(self, mode: Mode, job: Job) -> None:
-        """The session on a terminal: what is typed is sent, what becomes of it is printed as it comes."""
+        """Session on a terminal: sends the typed lines, prints the delivery reports as they come."""
         results = self.request.as_json  # standard output is for the JSON then
 
         def report(metadata: Any, error: Error | None) -> None:
@@ -225,11 +225,11 @@ class Run:
         if self.end_reason:
             note(one_line(f"kafkapp: {self.end_reason}"))
         if signal:
-            note("interrupted: what had not been sent by then was not sent")
+            note("interrupted: the records that were not sent yet are not sent")
 
 
 def advance_total(advance: Callable[[int], None], before: int, done: int) -> None:
-    """Tell the progress over all files, `before` bytes of which lie before this one."""
+    """Advance the progress over all files; `before`: bytes of the files before this one."""
     advance(before + done)
 
 

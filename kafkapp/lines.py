@@ -1,7 +1,7 @@
-"""Records out of files: where a line starts and ends, and its way into a producer without a copy. Layer L5.
+"""Input of the command line: splits files into records and sends them without a copy.
 
-A regular file is memory-mapped, anything else is read in blocks; a value is a slice of the map or of the block.
-Knows nothing of options, terminals or counting: it is told whom to send with and whom to tell.
+A regular file is memory-mapped, anything else is read in blocks; a value is a slice of the map or of the block. Knows
+no options, terminals or counts: a `Job` has the callables that send and report.
 """
 import mmap
 import os
@@ -16,8 +16,8 @@ from kafkapp import Batch, Error, ErrorCode, KafkaException, ProducerRecord, Sen
 from kafkapp.conf import let_faults_through
 from kafkapp.cutting import Lines, exit_when_truncated, split_lines
 
-MAX_LINES_PER_BATCH = 16384  # a batch; between two looks at the progress
-READ_BYTES = 1 << 20  # what is read at once where nothing can be mapped; a pipe gives 64 KiB at max_lines
+MAX_LINES_PER_BATCH = 16384  # of which the progress is shown once
+READ_BYTES = 1 << 20  # of one read() where nothing can be mapped; a pipe returns 64 KiB at most
 STDIN = "-"
 TRUNCATED_TEXT = b"kafkapp: a FILE has been truncated while it was being sent\n"
 SHOW_CURSOR = b"\x1b[?25h"  # a progress bar has hidden it
@@ -26,22 +26,22 @@ Report = Callable[[Any, Error | None], None]
 
 
 class FatalError(Exception):
-    """The producer is beyond repair (an idempotent or transactional one): no further record can be sent."""
+    """The producer has had a fatal error (RD_KAFKA_RESP_ERR__FATAL): no further record can be sent."""
 
 
 @dataclass
 class Job:
-    """How the records of one file are cut, dressed and sent.
+    """How the records of one file are split, filled in and sent.
 
     Attributes:
         send: takes record, report, option; raises KafkaException for a refused record.
-        record: topic, partition and headers are set; key, value and id are filled in for each line.
-        report: runs once for each accepted record, perhaps on another thread.
-        refused: is told the line and the Error of each record that could not even be queued.
-        advance: is told how many bytes of the file are dealt with.
-        send_batch: takes Lines and the number of the first, and returns the last Batch that it has sent them with;
-            None: the lines are sent one by one.
-        line: number of the next line, from 1.
+        record: with topic, partition and headers; key, value and id are set for each line.
+        report: delivery callback of each accepted record; may run on another thread.
+        refused: called with the line and the Error of each record that was not enqueued.
+        advance: called with the number of bytes of the file that are processed.
+        send_batch: takes Lines and the number of the first, returns the last Batch that it has sent; None: the lines
+            are sent one by one.
+        line: the number of the next line, from 1.
     """
 
     send: Callable[[ProducerRecord, Report, SendOption], object]
@@ -58,16 +58,16 @@ class Job:
 
 
 def send_next_lines(job: Job, data: Any, start: int, final: bool) -> int:
-    """Send the next lines of `data`, at max_lines MAX_LINES_PER_BATCH.
+    """Send the next lines of `data`, at most MAX_LINES_PER_BATCH.
 
     Args:
         data: bytes or mmap.
-        start: where to begin.
-        final: nothing follows, so that a last line needs no delimiter.
+        start: the offset to begin at.
+        final: nothing follows, so the last line needs no delimiter.
     Returns:
-        Where the next line starts; `start` when there is no whole line.
+        The offset of the next line; `start` when there is no complete line.
     Raises:
-        FatalError: the producer takes no more.
+        FatalError: the producer has had a fatal error.
     """
     lines = split_lines(data, start, final, job.delimiter, job.key_delimiter, job.null_empty, MAX_LINES_PER_BATCH)
     first = job.line
@@ -92,7 +92,7 @@ def send_each(job: Job, lines: Lines, first: int) -> None:
             job.refused(line, failure.error)
             if failure.error.is_fatal:
                 raise FatalError(failure.error.message) from failure
-    record.key = record.value = None  # the last slice must not keep the map open
+    record.key = record.value = None  # the last slice would keep the map open
 
 
 def send_mapped(job: Job, data: mmap.mmap, start: int) -> None:
@@ -104,10 +104,10 @@ def send_mapped(job: Job, data: mmap.mmap, start: int) -> None:
 
 
 def send_streamed(job: Job, descriptor: int) -> None:
-    """Send the lines that can be read from a pipe or the like, as soon as they come."""
+    """Send the lines that are read from a pipe or the like, as they come."""
     width = len(job.delimiter)
-    parts: list[bytes] = []  # of one line that no block has ended yet
-    tail = b""  # end of the parts: a delimiter may lie across two blocks
+    parts: list[bytes] = []  # of a line that no block has ended yet
+    tail = b""  # the end of the parts: a delimiter may span two blocks
     done = 0
     while True:
         block = os.read(descriptor, READ_BYTES)
@@ -133,19 +133,19 @@ def _send_block(job: Job, data: bytes, final: bool) -> int:
 
 
 def send_text(job: Job, text: bytes) -> None:
-    """Send what was typed: every line of `text`, the last one too."""
+    """Send typed text: every line, also a last one without delimiter."""
     _send_block(job, text, True)
 
 
 def send_file(job: Job, path: str) -> None:
     """Send the lines of a file, of a pipe with a name, or of standard input (`-`).
 
-    The map is never closed by name: each slice that is under way holds it, and the last delivery report unmaps it.
-    Blocks while the producer does. A file that is truncated meanwhile ends the process: no map survives that.
+    The map is not closed explicitly: each slice in flight holds it, and the last delivery report unmaps it. Blocks
+    while the producer does. A file that is truncated meanwhile ends the process: its map can no longer be read.
 
     Raises:
-        OSError: it cannot be opened or read.
-        FatalError: the producer takes no more.
+        OSError: the file cannot be opened or read.
+        FatalError: the producer has had a fatal error.
     """
     descriptor = 0 if path == STDIN else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -161,26 +161,26 @@ def send_file(job: Job, path: str) -> None:
 
 def _map(descriptor: int) -> tuple[mmap.mmap | None, int]:
     state = os.fstat(descriptor)
-    if not stat.S_ISREG(state.st_mode) or state.st_size == 0:  # /proc calls itself empty and is not: read it
+    if not stat.S_ISREG(state.st_mode) or state.st_size == 0:  # files in /proc have size 0 and are not empty: read them
         return None, 0
     try:
         start = os.lseek(descriptor, 0, os.SEEK_CUR)  # a redirected standard input may be half read
         return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ), start
-    except OSError:  # a file system without maps
+    except OSError:  # a file system without memory maps
         return None, 0
 
 
 def watch_for_truncation() -> None:
-    """Have a file that is truncated while it is being sent end the process in one line: before any producer is made."""
+    """End the process with a line of text if a file is truncated while it is sent. Call before creating a producer."""
     exit_when_truncated((SHOW_CURSOR if os.isatty(2) else b"") + TRUNCATED_TEXT, 2)
     let_faults_through()
 
 
 def check_readable(path: str) -> int | None:
-    """Look whether a file can be read, without touching a pipe that somebody waits at.
+    """Check that a file can be read, without opening a pipe that a writer waits at.
 
     Returns:
-        Its size in bytes, or None where that is unknown.
+        Its size in bytes, or None: unknown.
     Raises:
         OSError: why it cannot be read.
     """

@@ -1,23 +1,23 @@
-"""The options of producers and of their sends.
+"""Options of producers and of their sends, as enums.
 
-Layer L2: plain enums. No member is false. The one that was 0 once is still found by 0, as old pickles have it.
+No member is falsy. The members that were 0 in version 0.1 are still found by 0, for old pickles.
 """
 from enum import IntEnum
 
 
 class Option(IntEnum):
-    """What the options share."""
+    """Base of the options."""
 
     @classmethod
     def _missing_(cls, value: object) -> "Option | None":
-        # 2 was 0 in 0.1 and was so pickled; what was 1 still is: no number has come to mean another member.
+        # In 0.1 the member 2 was 0, and was so pickled; the member 1 is unchanged: no number changes its meaning.
         return cls(2) if isinstance(value, int) and value == 0 else None
 
     @classmethod
     def member(cls, option: object) -> "Option | None":
-        """The member that an option is; `None`: it is none.
+        """The member that an option is, or `None`.
 
-        By its value: after a reload of the package the user's class is another one than the modules that are kept have.
+        Found by its value: after a reload of the package the user's class is not the one of the modules that are kept.
         """
         if isinstance(option, cls):
             return option
@@ -30,18 +30,18 @@ class SendOption(Option):
     """What `send` does with a record's value. Source: KafkaProducer::SendOption."""
 
     NoCopyRecordValue = 2
-    """librdkafka reads the caller's memory; it is held until the delivery report."""
+    """librdkafka reads the caller's memory, which is held until the delivery report."""
     ToCopyRecordValue = 1
-    """librdkafka takes a copy; the caller's memory is free when `send` returns."""
+    """librdkafka copies the value; the caller may change the memory when `send` returns."""
 
 
 class EventsPollingOption(Option):
     """Who runs the callbacks of an asynchronous producer. Source: KafkaClient::EventsPollingOption."""
 
     Manual = 2
-    """The threads that call `poll_events`, `flush` or `close`."""
+    """The threads that call `poll_events`, `flush` or `close` run them."""
     Auto = 1
-    """A background thread."""
+    """A background thread runs them."""
 
 
 class ActionWhileQueueIsFull(Option):

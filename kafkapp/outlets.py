@@ -1,6 +1,6 @@
-"""The three producers behind one face, and signals that lose no count. Layer L5, for the command line only.
+"""Modes of the command line: the three producers behind one interface, and signals that never lose a count.
 
-A mode sends records, drains what is in flight and closes. Knows nothing of files, counting or output.
+A mode sends records, drains what is in flight and closes. Knows no files, counts or output.
 """
 import signal
 from collections.abc import Callable, Iterator
@@ -22,15 +22,15 @@ from kafkapp import (
 )
 from kafkapp.cutting import Lines
 
-SIGNAL_CHECK_SECONDS = 0.1  # seconds between two looks for Ctrl-C where our own thread serves the reports
-RECORDS_PER_POLL = 500  # records sent between two polls
+SIGNAL_CHECK_SECONDS = 0.1  # how long the main thread dispatches reports without a check for Ctrl-C
+RECORDS_PER_POLL = 500  # records that are sent between two polls
 
-BatchReport = Callable[[int, Lines, Batch], None]  # which of the lines are the batch's first, and these themselves
+BatchReport = Callable[[int, Lines, Batch], None]  # index of the batch's first line, the lines, the batch
 Report = Callable[[Any, Error | None], None]
 
 
 class Interrupts:
-    """SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, but for stretches in which a count would be lost."""
+    """Has SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, except while that would lose a count."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -38,7 +38,7 @@ class Interrupts:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Take the signals while the context lasts; one that the parent process has us ignore stays ignored."""
+        """Handle the signals within the context; those that the parent process has ignored stay ignored."""
         numbers = [number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
                    if signal.getsignal(number) != signal.SIG_IGN]
         before = [(number, signal.signal(number, self._handle)) for number in numbers]
@@ -50,7 +50,7 @@ class Interrupts:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Put a signal off to the end of the context."""
+        """Defer signals to the end of the context."""
         self._held = True
         try:
             yield
@@ -60,7 +60,7 @@ class Interrupts:
             raise KeyboardInterrupt(self.signal)
 
     def hold(self) -> None:
-        """Signals are only noted from here on: the command is ending anyway, within a bound."""
+        """Only record signals from here on: the command is ending anyway, within a limited time."""
         self._held = True
 
     def _handle(self, number: int, frame: object) -> None:
@@ -70,7 +70,7 @@ class Interrupts:
 
 
 class AsyncMode:
-    """The asynchronous producer: callbacks come on its own thread, a full queue blocks."""
+    """The asynchronous producer: callbacks run on its background thread, a full queue blocks."""
 
     unreported = 0
 
@@ -94,13 +94,13 @@ class AsyncMode:
 
 
 class ManualMode:
-    """The asynchronous producer with manual polling: callbacks come on this thread, between two sends."""
+    """The asynchronous producer with manual polling: callbacks run on this thread, between two sends."""
 
     unreported = 0
 
     def __init__(self, properties: dict[str, Any], interrupts: Interrupts) -> None:
         self.producer = KafkaAsyncProducer(properties, EventsPollingOption.Manual)
-        self._held = interrupts.held  # an exception out of a callback would lose its count
+        self._held = interrupts.held  # an exception in a callback would lose its count
         self._records_to_poll = RECORDS_PER_POLL
 
     def send(self, record: ProducerRecord, report: Report, option: SendOption) -> None:
@@ -113,7 +113,7 @@ class ManualMode:
             self._poll(SIGNAL_CHECK_SECONDS)
 
     def send_batch(self, lines: Lines, record: ProducerRecord, report: BatchReport, option: SendOption) -> Batch:
-        """Send lines in as many calls as the queue's room takes."""
+        """Send lines, in as many calls as the room in the queue requires."""
         start = 0
         while True:
             rest = lines.rest(start)
@@ -133,7 +133,7 @@ class ManualMode:
         return self.producer.fetch_broker_metadata(topic, timeout)
 
     def drain(self) -> None:
-        """Block until every record has its outcome; flush and not poll, for it does not wait for `linger.ms`."""
+        """Block until every record has its outcome. Flushes, since polling would wait for `linger.ms`."""
         while len(self.producer):
             with self._held():
                 try:
@@ -148,7 +148,7 @@ class ManualMode:
 
 def send_as_batch(producer: KafkaAsyncProducer, lines: Lines, record: ProducerRecord, report: Callable[[Batch], None],
                option: SendOption) -> Batch:
-    """Send lines as a batch; `report` is told of it once, also when none of them could be queued."""
+    """Send lines as a batch; `report` is called with it once, also when none of them was enqueued."""
     values, keys = lines.columns()
     batch = producer.send_batch(record.topic, values, keys=keys, partition=record.partition, headers=record.headers,
                                 callback=report, option=option)
@@ -158,12 +158,12 @@ def send_as_batch(producer: KafkaAsyncProducer, lines: Lines, record: ProducerRe
 
 
 class SyncMode:
-    """The synchronous producer: each record waits for its report."""
+    """The synchronous producer: each send waits for the delivery report."""
 
     def __init__(self, properties: dict[str, Any], interrupts: Interrupts) -> None:
         self.producer = KafkaSyncProducer(properties)
         self._held = interrupts.held
-        self.unreported = 0  # 1 while a record is under way: left so when Ctrl-C cuts the wait short
+        self.unreported = 0  # 1 while a record is in flight, and after Ctrl-C has ended the wait for it
 
     def send(self, record: ProducerRecord, report: Report, option: SendOption) -> None:
         self.unreported = 1
@@ -180,7 +180,7 @@ class SyncMode:
         return self.producer.fetch_broker_metadata(topic, timeout)
 
     def drain(self) -> None:
-        """Nothing is ever under way here."""
+        """Nothing is in flight between two sends."""
 
     def close(self, timeout: float | None = None) -> None:
         self.producer.close(timeout)

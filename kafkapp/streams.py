@@ -1,14 +1,14 @@
-"""What the command line says: results on standard output, the rest on standard error. Layer L5.
+"""Output of the command line: results on standard output, all else on standard error.
 
-A full disk or a closed pipe there must not end a run in its middle: it is remembered, and told at the end.
+A failed write (full disk, closed pipe) does not end a run: it is kept, and reported at the end.
 """
 import click
 
-lost: list[tuple[str, OSError]] = []     # what could not be written, in that order; main() says the first of it
+lost: list[tuple[str, OSError]] = []     # failed writes, in order, for the command's exit
 
 
 def say(text: str, err: bool = False) -> None:
-    """Print a result, or what `err` says is none; from any thread."""
+    """Print a result, or with `err` a line on standard error. Thread-safe."""
     try:
         click.echo(text, err=err)
     except OSError as failure:
@@ -16,5 +16,5 @@ def say(text: str, err: bool = False) -> None:
 
 
 def note(text: str) -> None:
-    """Say something on standard error that is not the result."""
+    """Print a line on standard error."""
     say(text, err=True)

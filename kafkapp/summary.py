@@ -1,6 +1,6 @@
-"""What became of the records: counted as the reports come, shown as a bar, a summary or JSON. Layer L5.
+"""Tally of the command line: counts delivery reports, shown as a progress bar, a summary or JSON.
 
-Knows nothing of files, options or how records are sent. The counting is cheap, since it runs once a record.
+Knows no files or options. Counting is cheap, since it runs once for each record.
 """
 import threading
 import time
@@ -15,7 +15,7 @@ from kafkapp import Batch, Error
 from kafkapp.config import one_line
 from kafkapp.cutting import Lines
 
-FIRST_FAILURES = 10  # how many are kept to be shown
+FIRST_FAILURES = 10  # are kept and shown
 
 
 class Failure(NamedTuple):
@@ -28,13 +28,13 @@ class Failure(NamedTuple):
 
 
 class Tally:
-    """Counts of delivered and failed records. Reports come from one thread, refusals perhaps from another."""
+    """Counts of delivered and failed records. Reports come from one thread, refusals may come from another."""
 
     def __init__(self) -> None:
         self.cells: dict[str, dict[int, list[int]]] = {}  # topic, partition: records, bytes
         self.codes: Counter[str] = Counter()
         self.first: list[Failure] = []
-        self.unreported = 0  # sent, and interrupted before its outcome was known
+        self.unreported = 0  # sent, and interrupted before the delivery report
         self._lock = threading.Lock()
         self._begin = time.monotonic()
         self._end: float | None = None
@@ -58,7 +58,7 @@ class Tally:
         return report
 
     def batch_reporter(self, file: str, topic: str) -> Callable[[int, int, Lines, Batch], None]:
-        """The same for batches of lines; takes the number of the first line and where in it these lines begin."""
+        """As `reporter`, for batches; takes the number of the first line, and the index of the batch's first line."""
         cells = self.cells.setdefault(topic, {})
 
         def report(first: int, start: int, lines: Lines, batch: Batch) -> None:
@@ -69,7 +69,7 @@ class Tally:
                 cell[1] += size
             if failed:
                 for index, error in batch.failures():
-                    if index < batch.next_index:  # what found the queue full is sent again
+                    if index < batch.next_index:  # those that found the queue full are sent again
                         self.failed(file, first + start + index, error)
 
         return report
@@ -82,11 +82,11 @@ class Tally:
                 self.first.append(Failure(file, line, error.code.name, error.message))
 
     def start(self) -> None:
-        """The clock starts again: what came before was no sending."""
+        """Restart the clock: before now nothing was sent."""
         self._begin = time.monotonic()
 
     def stop(self) -> None:
-        """The clock stops: every outcome is known."""
+        """Stop the clock: every outcome is known."""
         self._end = time.monotonic()
 
     @property
@@ -106,7 +106,7 @@ class Tally:
         return sum(list(self.codes.values())) + self.unreported
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for `--json`."""
+        """All counts, for `--json`."""
         seconds, delivered, size = self.seconds, self.delivered, self.bytes
         return {
             "records": delivered + self.undelivered,
@@ -124,7 +124,7 @@ class Tally:
         }
 
     def as_text(self) -> str:
-        """The summary for people: one line, one more for each partition."""
+        """The summary: one line, and one for each partition."""
         seconds, delivered, size = self.seconds, self.delivered, self.bytes
         pace = ""
         if seconds and delivered:
@@ -140,17 +140,17 @@ class Tally:
         return click.style(text, fg="red") if self.undelivered else text
 
     def failures_text(self) -> str:
-        """Failures by code, then the first of them with their line numbers; empty when there are none."""
+        """The failures by code, then the first ones with their line numbers; empty without failures."""
         rows = [f"{count:,} x {click.style(code, fg='red')}" for code, count in self.codes.most_common()]
         if self.unreported:
-            rows.append(f"{self.unreported:,} without a report: it may have been delivered")
+            rows.append(f"{self.unreported:,} without a delivery report: it may have been delivered")
         rows += [one_line(f"  {file}:{line}: {message}") for file, line, _, message in sorted(self.first)]
         more = sum(self.codes.values()) - len(self.first)
         return "\n".join([*rows, f"  ... and {more:,} more"] if more else rows)
 
 
 def human(size: float) -> str:
-    """A number of bytes in words: `64.0 kB`."""
+    """A number of bytes for people: `64.0 kB`."""
     if size < 1000:
         return f"{size:.0f} bytes"
     for unit in ("kB", "MB", "GB"):
@@ -162,19 +162,19 @@ def human(size: float) -> str:
 
 @contextmanager
 def progress_bar(tally: Tally, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error while the context lasts; nothing remains of it.
+    """A progress bar on standard error within the context; it is erased at the end.
 
     Args:
-        total: bytes of all files, None when unknown.
+        total: bytes of all files, None: unknown.
     Returns:
-        What to call with the number of bytes that are dealt with.
+        A callable that takes the number of bytes that are processed.
     """
-    from rich.console import Console  # costs 50 ms: only where there is a terminal
+    from rich.console import Console  # takes 50 ms: imported only for a terminal
     from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, Task
     from rich.text import Text
 
     class Outcome(ProgressColumn):
-        """Read from the tally when drawn, so that the bar moves on while only reports come."""
+        """Reads the tally when drawn, so that the bar goes on while only reports come."""
 
         def render(self, task: Task) -> Text:
             delivered, failed = tally.delivered, tally.undelivered

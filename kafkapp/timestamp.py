@@ -1,6 +1,6 @@
-"""Points in time as Kafka has them: milliseconds, and who set them.
+"""Timestamps of records: milliseconds since the epoch, and who set them.
 
-Layer L2, below records: knows nothing of kafkapp. `datetime` is imported when it is asked for: it costs a millisecond.
+Imports nothing of kafkapp. `datetime` is imported on demand: that takes a millisecond.
 """
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Timestamp:
-    """A point in time with who set it. Does not change.
+    """A timestamp and who set it. Immutable.
 
     Args:
         ms: milliseconds since the epoch.
@@ -42,7 +42,7 @@ class Timestamp:
 
     @property
     def ms(self) -> int:
-        """Milliseconds since the epoch."""
+        """Milliseconds since the epoch, int."""
         return self._ms
 
     @property
@@ -52,7 +52,7 @@ class Timestamp:
 
     @property
     def datetime(self) -> dt.datetime:
-        """The same as an aware `datetime` in UTC.
+        """The timestamp as an aware `datetime` in UTC.
 
         Raises:
             OverflowError: `datetime` ends with the year 9999.
@@ -71,7 +71,7 @@ class Timestamp:
         try:
             text = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self._ms // 1000)) + f".{self._ms % 1000:03d}"
         except (OverflowError, ValueError, OSError):
-            text = f"{self._ms} ms"  # no calendar goes that far
+            text = f"{self._ms} ms"  # beyond the years of a calendar
         return f"{self._type.name}[{text}]" if self._type else text
 
     def __repr__(self) -> str:
@@ -82,23 +82,23 @@ class Timestamp:
 
 
 def datetime_from_ms(ms: int) -> dt.datetime:
-    """Make an aware `datetime` of milliseconds since the epoch."""
+    """The aware `datetime`, in UTC, of milliseconds since the epoch."""
     from datetime import UTC, datetime, timedelta
 
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
 
 
 def datetime_to_ms(moment: object) -> int | None:
-    """Give the milliseconds since the epoch of an aware `datetime`, rounded down; `None` if it is no `datetime`."""
+    """The milliseconds since the epoch of an aware `datetime`, rounded down; `None`: it is not a `datetime`."""
     from datetime import UTC, datetime, timedelta
 
     if not isinstance(moment, datetime):
         return None
-    if moment != moment:  # pandas has one that is none
+    if moment != moment:  # pandas' NaT is a datetime
         raise ValueError("timestamp must not be NaT, which is no point in time; None: now")
     if moment.utcoffset() is None:
         raise ValueError("timestamp must be an aware datetime: .astimezone() takes a naive one as local time")
     try:
         return index((moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1))
-    except (OverflowError, TypeError, ValueError) as error:  # a class derived from it, with limits of its own
-        raise ValueError(f"timestamp: no milliseconds can be had of {moment!r}: {error}") from None
+    except (OverflowError, TypeError, ValueError) as error:  # a subclass with limits of its own
+        raise ValueError(f"timestamp: {moment!r} cannot be converted to milliseconds: {error}") from None

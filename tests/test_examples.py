@@ -149,6 +149,6 @@ def test_failures_are_reported(broker, files, name, file, more):
 @pytest.mark.parametrize(("name", "file", "more"), EVERY, ids=lambda part: str(part))
 def test_a_bad_property_or_file_is_reported(files, name, file, more):
     result = run(name, "-b", NOBODY, "-t", "t", "-X", "nix=1", *more, files / file)
-    assert result.returncode == 2 and "cannot make a producer" in result.stderr and "nix" in result.stderr
+    assert result.returncode == 2 and "cannot create a producer" in result.stderr and "nix" in result.stderr
     result = run(name, "-b", NOBODY, "-t", "t", *more, files / "nowhere.csv")
     assert result.returncode == 2 and "nowhere.csv" in result.stderr

@@ -1,10 +1,7 @@
-"""For PyInstaller, which finds it by the entry point `pyinstaller40`: where the hook of this package is.
-
-Layer L0: imported by PyInstaller alone.
-"""
+"""PyInstaller's entry point `pyinstaller40`: the folder of this package's hook. Imported by PyInstaller only."""
 import os
 
 
 def get_hook_dirs() -> list[str]:
-    """Give the folder of the hooks."""
+    """Return the folder of the hooks."""
     return [os.path.dirname(__file__)]

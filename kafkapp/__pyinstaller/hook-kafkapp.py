@@ -1,10 +1,10 @@
-"""What PyInstaller cannot find by reading imports: extension modules import others, and it does not look into them.
+"""PyInstaller hook: the modules that extension modules import, which PyInstaller cannot see.
 
-librdkafka, which stands beside the modules, it finds itself, as what they are linked with.
+It finds librdkafka itself, as the library that they are linked with.
 """
 from PyInstaller.utils.hooks import collect_submodules, copy_metadata
 
-# The command and the benchmarks have their own imports, which a program that wants them names.
+# The command line and the benchmarks are left out: a program that uses them names them.
 PROGRAMS = ("kafkapp.__main__", "kafkapp.__pyinstaller", "kafkapp.bench", "kafkapp.cli", "kafkapp.cli_produce",
             "kafkapp.lines", "kafkapp.outlets", "kafkapp.summary", "kafkapp.streams")
 
@@ -14,7 +14,7 @@ def is_library(name: str) -> bool:
 
 
 hiddenimports = collect_submodules("kafkapp", filter=is_library)
-# Of the standard library, what extension modules alone may import.
+# Modules of the standard library that perhaps only extension modules import.
 hiddenimports += ["_asyncio", "_thread", "_weakrefset", "asyncio", "atexit", "collections", "collections.abc", "copy",
                   "enum", "logging", "os", "re", "sys", "threading", "time", "warnings"]
 datas = copy_metadata("kafkapp")    # kafkapp.__version__
