@@ -80,7 +80,8 @@ def compiler():
             run(*command, str(file), "-o", str(Path(folder, "works")))
         except BuildError as error:
             raise BuildError(f"{shlex.join(command)} cannot compile a small C program: install a working compiler "
-                             f"(Debian: apt-get install {COMPILERS}) and check the space in {folder}\n{error}") from error
+                             f"(Debian: apt-get install {COMPILERS}) and check the space in {folder}\n"
+                             f"{error}") from error
     return command
 
 
