@@ -1,4 +1,4 @@
-/* See delivery.h. */
+/* Delivery engine: the pool of states, the slots of batches, epochs and counts, waiting for rounds. See delivery.h. */
 #include "delivery.h"
 
 #include <errno.h>
@@ -6,26 +6,26 @@
 #include <string.h>
 #include <time.h>
 
-#define BLOCK 512 /* states a block: 16 KiB */
+#define STATES_PER_BLOCK 512 /* 16 KiB */
 
 typedef struct kp_block kp_block;
 struct kp_block {
     kp_block *next;
-    kp_delivery slots[BLOCK];
+    kp_delivery states[STATES_PER_BLOCK];
 };
 
-static kp_epoch *unused_epoch(kp_deliveries *d);
+static kp_epoch *acquire_epoch(kp_deliveries *d);
 
 int kp_deliveries_init(kp_deliveries *d) {
     pthread_condattr_t attr;
     int err;
     memset(d, 0, sizeof(*d));
-    if (!(d->oldest_epoch = d->current_epoch = unused_epoch(d)))
+    if (!(d->oldest_epoch = d->current_epoch = acquire_epoch(d)))
         return ENOMEM;
     d->epoch_number = d->current_epoch->number = 1;
     if ((err = pthread_mutex_init(&d->lock, NULL)))
         return err;
-    /* Monotonic: a step of the clock must not lengthen a wait. */
+    /* Monotonic: a step of the wall clock must not lengthen a wait. */
     pthread_condattr_init(&attr);
 #ifndef __APPLE__
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -71,7 +71,7 @@ void kp_deliveries_free(kp_deliveries *d) {
 #define POOL_UNLOCK(d) ((void)0)
 #endif
 
-/* Add a block and take a state of it. The pool is locked, or the GIL held. */
+/* Allocate a block and acquire a state of it. The caller must hold the pool's lock or the GIL. */
 kp_delivery *kp_delivery_grow(kp_deliveries *d) {
     kp_block *block = malloc(sizeof(*block));
     int i;
@@ -79,17 +79,17 @@ kp_delivery *kp_delivery_grow(kp_deliveries *d) {
         return NULL;
     block->next = d->state_blocks;
     d->state_blocks = block;
-    /* Slot 0 goes out now; the rest into the pool, lowest address first. */
-    for (i = BLOCK - 1; i >= 0; i--) {
-        block->slots[i].in_use = 0;
+    /* State 0 is returned; the rest goes into the pool, lowest address first. */
+    for (i = STATES_PER_BLOCK - 1; i >= 0; i--) {
+        block->states[i].in_use = 0;
         if (i) {
-            block->slots[i].next = d->free_states;
-            d->free_states = &block->slots[i];
+            block->states[i].next = d->free_states;
+            d->free_states = &block->states[i];
         }
     }
-    d->states_allocated += BLOCK;
-    d->states_free += BLOCK - 1;
-    return &block->slots[0];
+    d->states_allocated += STATES_PER_BLOCK;
+    d->states_free += STATES_PER_BLOCK - 1;
+    return &block->states[0];
 }
 
 kp_delivery *kp_delivery_new(kp_deliveries *d) {
@@ -114,7 +114,7 @@ kp_delivery *kp_delivery_new(kp_deliveries *d) {
     return delivery;
 }
 
-/* The state's references are already given away. */
+/* Release a state to the pool. The caller must have taken over its references. */
 void kp_delivery_release(kp_deliveries *d, kp_delivery *delivery) {
     POOL_LOCK(d);
     delivery->in_use = 0;
@@ -124,7 +124,7 @@ void kp_delivery_release(kp_deliveries *d, kp_delivery *delivery) {
     POOL_UNLOCK(d);
 }
 
-/* How many states are not in the pool. */
+/* How many states are in flight. */
 int64_t kp_in_use(kp_deliveries *d) {
     int64_t n;
     POOL_LOCK(d);
@@ -136,40 +136,40 @@ int64_t kp_in_use(kp_deliveries *d) {
 /* -- batches ------------------------------------------------------------------------------------ */
 
 int kp_slot_acquire(kp_deliveries *d, kp_batch *batch, PyObject *owner) {
-    int taken = 1;
+    int acquired = 1;
     POOL_LOCK(d);
     if (d->free_count) {
         batch->slot = d->free_slots[--d->free_count];
     } else if (d->slot_count < KP_SLOTS * KP_SLOTS) {
         kp_batch ***chunk = &d->slots[d->slot_count / KP_SLOTS];
         if (d->free_room <= d->slot_count) {
-            /* Room in the stack for every slot that there is, so that giving one back cannot fail. */
+            /* The stack has room for every slot, so that releasing one cannot fail. */
             uint32_t room = d->free_room ? d->free_room * 2 : 64;
             uint32_t *grown = realloc(d->free_slots, room * sizeof(*grown));
             if (grown)
                 d->free_slots = grown, d->free_room = room;
             else
-                taken = 0;
+                acquired = 0;
         }
-        if (taken && !*chunk)
+        if (acquired && !*chunk)
             *chunk = calloc(KP_SLOTS, sizeof(**chunk));
-        if (taken && *chunk)
+        if (acquired && *chunk)
             batch->slot = d->slot_count++;
         else
-            taken = 0;
+            acquired = 0;
     } else {
-        taken = 0;
+        acquired = 0;
     }
-    if (taken) {
+    if (acquired) {
         Py_INCREF(owner);
         batch->owner = owner;
         __atomic_store_n(kp_slot_at(d, batch->slot), batch, __ATOMIC_SEQ_CST);
     }
     POOL_UNLOCK(d);
-    return taken;
+    return acquired;
 }
 
-/* The reference that the slot had is the caller's now. */
+/* Release a batch's slot. The caller takes over the slot's reference to the owner. */
 void kp_slot_release(kp_deliveries *d, kp_batch *batch) {
     POOL_LOCK(d);
     *kp_slot_at(d, batch->slot) = NULL;
@@ -177,7 +177,7 @@ void kp_slot_release(kp_deliveries *d, kp_batch *batch) {
     POOL_UNLOCK(d);
 }
 
-/* The next batch in flight, from a slot on, which moves behind it; NULL: there is none. */
+/* The next batch in flight at or after slot *from, which is moved behind it; NULL: there is none. */
 kp_batch *kp_slot_in_use(kp_deliveries *d, uint32_t *from) {
     while (*from < d->slot_count) {
         kp_batch *batch = *kp_slot_at(d, (*from)++);
@@ -187,16 +187,16 @@ kp_batch *kp_slot_in_use(kp_deliveries *d, uint32_t *from) {
     return NULL;
 }
 
-/* All items of a batch were reported while it was still being sent: the serving thread ends it, as it does all others. */
+/* A batch had all its reports while it was still being sent. The next round completes it, as it does all others. */
 void kp_finish(kp_deliveries *d, kp_batch *batch) {
     pthread_mutex_lock(&d->lock);
     batch->next = d->finished;
-    __atomic_store_n(&d->finished, batch, __ATOMIC_SEQ_CST); /* the serving thread looks without the lock */
+    __atomic_store_n(&d->finished, batch, __ATOMIC_SEQ_CST); /* read without the lock while a round is drained */
     pthread_mutex_unlock(&d->lock);
     rd_kafka_queue_yield(d->queue);
 }
 
-/* For the garbage collector: the references that records in flight hold. */
+/* tp_traverse's part: the references that records in flight hold. */
 int kp_deliveries_visit(kp_deliveries *d, visitproc visit, void *arg) {
     kp_block *block;
     uint32_t slot;
@@ -209,8 +209,8 @@ int kp_deliveries_visit(kp_deliveries *d, visitproc visit, void *arg) {
     if (d->states_allocated == d->states_free)
         return 0;
     for (block = d->state_blocks; block; block = block->next)
-        for (i = 0; i < BLOCK; i++) {
-            kp_delivery *delivery = &block->slots[i];
+        for (i = 0; i < STATES_PER_BLOCK; i++) {
+            kp_delivery *delivery = &block->states[i];
             if (!delivery->in_use)
                 continue;
             Py_VISIT(delivery->target);
@@ -223,9 +223,9 @@ int kp_deliveries_visit(kp_deliveries *d, visitproc visit, void *arg) {
     return 0;
 }
 
-/* What records in flight hold is their client's, and in no field that Cython knows of: the client's type shows it to the
- * garbage collector from here on. `client` is any instance, `d` its deliveries. Nothing is ever cleared: who is in
- * flight will be reported, and that lets go of it. */
+/* The references of records in flight are in no field that Cython knows, so kp_install_traverse() replaces tp_traverse
+ * of the client's type. `client` is any instance, `d` its deliveries. There is no tp_clear: each record in flight will
+ * be reported, and its completion releases the references. */
 static traverseproc fields_traverse;
 static Py_ssize_t deliveries_offset;
 
@@ -240,52 +240,52 @@ void kp_install_traverse(PyObject *client, kp_deliveries *d) {
     Py_TYPE(client)->tp_traverse = client_traverse;
 }
 
-/* The next state that nobody will report any more, as the client is destroyed; NULL: there is none. */
+/* The next state in flight; NULL: there is none. For records that librdkafka will not report before its end. */
 kp_delivery *kp_delivery_in_use(kp_deliveries *d, kp_cursor *from) {
     kp_block *block = from->block ? from->block : d->state_blocks;
     for (; block; block = block->next, from->slot = 0) {
         from->block = block;
-        while (from->slot < BLOCK)
-            if (block->slots[from->slot++].in_use)
-                return &block->slots[from->slot - 1];
+        while (from->slot < STATES_PER_BLOCK)
+            if (block->states[from->slot++].in_use)
+                return &block->states[from->slot - 1];
     }
     return NULL;
 }
 
 /* -- counters ----------------------------------------------------------------------------------- */
 
-/* Whether all of an epoch is reported. What is done is read first: what is sent and reported in between must not make up
- * for what is still in flight. */
+/* Whether all records of an epoch are completed. `done` is read first: a record sent and completed between the two
+ * reads must not make up for one that is still in flight. */
 static int all_done(const kp_epoch *epoch) {
     int64_t done = KP_READ(epoch->done);
     return KP_READ(epoch->sent) + KP_READ(epoch->batched) == done;
 }
 
-/* What is done is read first, then the tokens, then what was sent, and counting goes the other way: what is sent or
- * reported meanwhile must not make the result negative. Needs no lock: a forked child may ask. */
-static int64_t outstanding(kp_deliveries *d, int tokens) {
-    uint32_t made = KP_FIRST_EPOCHS + KP_READ(d->epoch_count), i;
+/* `done` is read first, then the open batches, then what was sent; writers count in the opposite order. So what is sent
+ * or completed meanwhile cannot make the result negative. Takes no lock: a forked child may call this. */
+static int64_t outstanding(kp_deliveries *d, int records_only) {
+    uint32_t end = KP_FIRST_EPOCHS + KP_READ(d->epoch_count), i;
     int64_t n = 0;
-    for (i = KP_FIRST_EPOCHS; i < made; i++)
+    for (i = KP_FIRST_EPOCHS; i < end; i++)
         n -= KP_READ(kp_epoch_at(d, i)->done);
-    if (tokens)
+    if (records_only)
         n -= KP_READ(d->open_batches);
-    for (i = KP_FIRST_EPOCHS; i < made; i++)
+    for (i = KP_FIRST_EPOCHS; i < end; i++)
         n += KP_READ(kp_epoch_at(d, i)->sent) + KP_READ(kp_epoch_at(d, i)->batched);
     return n;
 }
 
-/* Also counts each batch that is not settled: see tokens. */
+/* Records in flight, and one more for each batch that is not completed. */
 int64_t kp_outstanding(kp_deliveries *d) {
     return outstanding(d, 0);
 }
 
-/* Records alone. */
+/* Records in flight. */
 int64_t kp_outstanding_records(kp_deliveries *d) {
     return outstanding(d, 1);
 }
 
-/* Count as reported what leaves nothing to settle and will not be reported: nobody sends or serves any more. */
+/* Count as completed the plain records that librdkafka will not report. The caller must own the round; no thread sends. */
 void kp_epochs_mark_done(kp_deliveries *d) {
     uint32_t i;
     for (i = KP_FIRST_EPOCHS; i < KP_FIRST_EPOCHS + d->epoch_count; i++) {
@@ -294,8 +294,8 @@ void kp_epochs_mark_done(kp_deliveries *d) {
     }
 }
 
-/* An epoch that counts nothing, or NULL without memory. With the lock, or before there are other threads. */
-static kp_epoch *unused_epoch(kp_deliveries *d) {
+/* An epoch with nothing in flight, or NULL without memory. The caller must hold the lock, or be the only thread. */
+static kp_epoch *acquire_epoch(kp_deliveries *d) {
     kp_epoch *epoch = d->unused_epochs;
     uint32_t index = KP_FIRST_EPOCHS + d->epoch_count;
     if (epoch) {
@@ -316,25 +316,25 @@ static kp_epoch *unused_epoch(kp_deliveries *d) {
     return epoch;
 }
 
-static void reuse(kp_deliveries *d, kp_epoch *epoch) {
+static void release_epoch(kp_deliveries *d, kp_epoch *epoch) {
     epoch->next = d->unused_epochs;
     d->unused_epochs = epoch;
 }
 
-/* Have the oldest epoch first that is not all reported. */
-static void find_first(kp_deliveries *d) {
+/* Advance oldest_epoch to the oldest one that is not all reported. */
+static void advance_oldest_epoch(kp_deliveries *d) {
     while (d->oldest_epoch != d->current_epoch && all_done(d->oldest_epoch)) {
         kp_epoch *epoch = d->oldest_epoch;
         if (d->sweep_position == epoch)
             d->sweep_position = NULL;
         d->oldest_epoch = epoch->next;
-        reuse(d, epoch);
+        release_epoch(d, epoch);
     }
 }
 
-/* Take out those behind the first that are reported, two steps at a time: more than a flush adds. So there are about as many
- * as have records in flight, and no flush has to go through all of them. */
-static void take_out(kp_deliveries *d) {
+/* Release reported epochs behind the oldest, two steps for each flush, which adds one: so the list stays about as long
+ * as the number of epochs with records in flight, and no flush walks all of it. */
+static void sweep_epochs(kp_deliveries *d) {
     int i;
     for (i = 0; i < 2; i++) {
         kp_epoch *before = d->sweep_position ? d->sweep_position : d->oldest_epoch, *epoch = before->next;
@@ -345,26 +345,26 @@ static void take_out(kp_deliveries *d) {
         d->sweep_position = before;
         if (all_done(epoch)) {
             before->next = epoch->next;
-            reuse(d, epoch);
+            release_epoch(d, epoch);
         } else {
             d->sweep_position = epoch;
         }
     }
 }
 
-/* End the epoch: what is sent from now on is not part of it. Returns the last epoch that a flush has to wait for: the one
- * before when nothing of this one is in flight, which then goes on; without memory this one goes on too, and the flush may
- * wait a little longer. With the GIL (or thread state). */
+/* Close the current epoch: records sent later are not part of it. Returns the last epoch that a flush has to wait for.
+ * With nothing of the current epoch in flight that is the one before, and the current one goes on. Without memory it
+ * goes on too, and the flush may wait a little longer. The caller must hold the GIL (or a thread state). */
 int64_t kp_epoch_close(kp_deliveries *d) {
     kp_epoch *next;
     int64_t epoch;
     pthread_mutex_lock(&d->lock);
     epoch = d->epoch_number;
-    find_first(d);
-    take_out(d);
+    advance_oldest_epoch(d);
+    sweep_epochs(d);
     if (all_done(d->current_epoch)) {
         epoch--;
-    } else if ((next = unused_epoch(d))) {
+    } else if ((next = acquire_epoch(d))) {
         next->number = epoch + 1;
         next->next = NULL;
         d->current_epoch->next = next;
@@ -375,11 +375,11 @@ int64_t kp_epoch_close(kp_deliveries *d) {
     return epoch;
 }
 
-/* Whether all that was sent until the end of an epoch is reported. */
+/* Whether all records sent until the end of an epoch are completed. */
 int kp_epoch_done(kp_deliveries *d, int64_t epoch) {
     int done;
     pthread_mutex_lock(&d->lock);
-    find_first(d);
+    advance_oldest_epoch(d);
     done = d->oldest_epoch->number > epoch || (d->oldest_epoch == d->current_epoch && all_done(d->current_epoch));
     pthread_mutex_unlock(&d->lock);
     return done;
@@ -405,7 +405,7 @@ int64_t kp_rounds(kp_deliveries *d) {
     return KP_READ(d->rounds);
 }
 
-/* Wait until a round has ended that was not yet seen, or kp_wake. */
+/* Block until a round has ended since the caller read kp_rounds() as `seen`, or kp_wake(); at most timeout_ms. */
 void kp_wait_round(kp_deliveries *d, int64_t seen, int timeout_ms) {
     struct timespec until;
     kp_deadline_in(&until, timeout_ms);
@@ -422,8 +422,8 @@ void kp_wake(kp_deliveries *d) {
     pthread_mutex_unlock(&d->lock);
 }
 
-/* Become the serving thread. Returns 0 when another thread serves: after one of its rounds, or when the time is over. Also,
- * where the caller would wait, when a round has ended that it has not seen: that may have been the one it waits for. */
+/* Become the owner of the round. Returns 0 when another thread owns it, after that round or timeout_ms; and, where the
+ * caller would wait, when a round has ended since `seen`, which may have been the one that it waits for. */
 int kp_round_begin(kp_deliveries *d, int64_t seen, int timeout_ms) {
     int mine = 1;
     pthread_mutex_lock(&d->lock);

@@ -1,7 +1,8 @@
-/* The way of a delivery report: states of records in flight, and rounds of reports drained without the GIL.
+/* Delivery engine: the states of records in flight, and delivery reports drained in rounds without the GIL.
  *
- * Knows librdkafka and the C types of Python objects, calls neither callbacks nor exceptions: kafkapp/delivery.pyx
- * settles what a round has drained. Everything named kp_* is ours.
+ * A round is what one thread at a time does: it drains librdkafka's queue (kp_drain_round), completes the records that
+ * the reports are for, and ends (kp_round_end). Draining is C; completing runs Python, and so callbacks, and is
+ * Cython's part. Everything named kp_* is ours.
  */
 #ifndef KAFKAPP_DELIVERY_H
 #define KAFKAPP_DELIVERY_H
@@ -15,15 +16,15 @@
 #error "kafkapp needs librdkafka 2.0.2 or later"
 #endif
 #if UINTPTR_MAX < UINT64_MAX
-#error "kafkapp needs a machine with 64-bit pointers: in one of them it passes a batch and the number of one of its records"
+#error "kafkapp needs 64-bit pointers: a message's opaque holds a batch's slot and the index of one of its records"
 #endif
 
-/* With the GIL, whoever touches the pool or counts a send holds it. What takes its place without one:
- * - A mutex for the pool, and these macros for each count or flag that several threads touch.
- * - Who uses the handle counts itself first, and a send counts its record too; only then they look whether the client is
- *   open. close() says first that it is not, and then looks at the counts: of two at once, one sees the other.
- * - What only one may do, such as to destroy the handle, is done by who takes it (KP_TAKE, kp_claim).
- * - Critical sections of Cython's for the fields of an object that the user's threads may share and change: records.
+/* With the GIL, a thread that touches the pool or counts a send holds it. Without a GIL, these take its place:
+ * - A mutex for the pool, and the macros below for each count or flag that several threads touch.
+ * - Count first, then look: a call that uses the handle counts itself, and a send its record too, before it checks that
+ *   the client is open. close() marks the client as closing before it reads the counts. So at least one sees the other.
+ * - What only one thread may do, such as destroy the handle, is done by the one that takes it (KP_TAKE, kp_claim).
+ * - Cython's critical sections for the fields of objects that the user's threads may share and change: records.
  */
 #ifdef Py_GIL_DISABLED
 #define KP_ADD(place, n) ((void)__atomic_fetch_add(&(place), (n), __ATOMIC_SEQ_CST))
@@ -34,7 +35,7 @@
 #define KP_SET(place, value) __atomic_store_n(&(place), (value), __ATOMIC_SEQ_CST)
 #define KP_TAKE(place) __atomic_exchange_n(&(place), 0, __ATOMIC_SEQ_CST)
 
-/* A critical section, for where Cython's own costs too much. What is in it must not raise. */
+/* A critical section where Cython's own costs too much. The code in it must not raise. */
 #ifdef Py_GIL_DISABLED
 typedef PyCriticalSection kp_section;
 #define kp_section_begin(section, object) PyCriticalSection_Begin(section, object)
@@ -45,49 +46,50 @@ typedef char kp_section;
 #define kp_section_end(section) ((void)(section))
 #endif
 
-/* Make `me` the one that does something. Returns 0 where another is it already. */
+/* Make thread `me` the owner of `place`. Returns 0 when another thread owns it already. */
 static inline int kp_claim(unsigned long *place, unsigned long me) {
-    unsigned long who = 0;
-    return __atomic_compare_exchange_n(place, &who, me, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST) || who == me;
+    unsigned long owner = 0;
+    return __atomic_compare_exchange_n(place, &owner, me, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST) || owner == me;
 }
 
-/* What the state's `target` is, and so what settling it means. */
+/* What a state's `target` is, and so what its completion does. */
 enum {
     KP_CALLBACK, /* a Python callable or NULL: called with (metadata, error) */
     KP_WAITER,   /* a kafkapp.delivery.Waiter: a synchronous send */
-    KP_FUTURE, /* a kafkapp.delivery.FutureTarget: told in C, whatever the outcome */
+    KP_FUTURE,   /* a kafkapp.delivery.FutureTarget: resolved on success and on failure */
 };
 
-/* The records that were sent between two flushes. A flush closes the one that counts new records, and waits for it and
- * all before it; there is one for each flush whose records are not all reported, whether it still waits or not. Once all
- * of one is reported it counts again, under a new number: its counts go on, and never back to 0. */
+/* The records sent between two flushes. A flush closes the current epoch, and waits for it and all before it. An epoch
+ * lives until all of its records are reported, whether its flush still waits or not; then it is reused under a new
+ * number. Its counts only grow. */
 typedef struct kp_epoch kp_epoch;
 struct kp_epoch {
-    int64_t sent;    /* records handed to librdkafka */
-    int64_t batched; /* the same for items of batches, which are handed over without the GIL: atomic */
-    uint32_t index;  /* what a kp_delivery has of it */
+    int64_t sent;    /* records enqueued, or about to be */
+    int64_t batched; /* the same for items of batches, which are enqueued without the GIL: atomic */
+    uint32_t index;  /* how a kp_delivery refers to it */
     int64_t number;  /* guarded by lock: 1, 2, 3... in the order of the flushes */
-    kp_epoch *next;  /* guarded by lock: the one closed after it; or, of those that count nothing, any other */
+    kp_epoch *next;  /* guarded by lock: the one closed after it; in the list of unused epochs, any other */
     char own_cache_line[64];
-    int64_t done; /* records whose report is settled; written by the serving thread */
+    int64_t done; /* records that are completed; written by the thread that owns the round */
     char rest_of_cache_line[56];
 };
 
 #define KP_EPOCH_BITS 24
-#define KP_FIRST_EPOCHS 8 /* a power of two: the size of the first chunk, of which each next is twice as large */
+#define KP_FIRST_EPOCHS 8 /* a power of two: the size of the first chunk; each next chunk is twice as large */
 #define KP_EPOCH_CHUNKS 21
 
-/* A buffer that is held until the report. */
+/* A buffer that is held until the delivery report. */
 typedef struct {
     Py_buffer view;
 } kp_view;
 
-/* One record in flight. It has one owner at any time: the sender until librdkafka accepts the record, librdkafka (as
- * the message's opaque) until the report, the serving thread until it is back in the pool. 32 bytes. */
+/* The state of one record in flight. It has one owner at any time: the sending thread until librdkafka accepts the
+ * record, librdkafka (as the message's opaque) until the report, the thread that owns the round until it is back in the
+ * pool. 32 bytes. */
 typedef struct kp_delivery kp_delivery;
 struct kp_delivery {
     union {
-        PyObject *target;  /* owned; what the report is for, by `kind` */
+        PyObject *target;  /* owned; what completion calls or sets, by `kind` */
         kp_delivery *next; /* while in the pool */
     };
     PyObject *record_id; /* owned; the user's id, or NULL */
@@ -96,37 +98,37 @@ struct kp_delivery {
         kp_view *view;   /* owned; any other exporter, if holds_view */
     };
     uint32_t topic; /* index of the record's topic in its client */
-    uint32_t epoch : KP_EPOCH_BITS; /* index of the one that counts it */
+    uint32_t epoch : KP_EPOCH_BITS; /* index of the epoch that counts it */
     uint32_t kind : 4;
     uint32_t holds_view : 2;
     uint32_t in_use : 2; /* 0: in the pool */
 };
 
-/* An item of a batch that was refused for its size, in bytes. */
+/* An item of a batch that was refused because it is too large; sizes in bytes. */
 typedef struct {
     int64_t index, key_size, value_size;
 } kp_too_large;
 
-/* A batch in flight: the columns of its outcomes, which the reports fill in without the GIL. Owned by the Batch that is
- * its owner; its slot holds a reference to that one from the hand-over until the batch is settled. */
+/* A batch in flight: the columns of its outcomes, which delivery reports fill in without the GIL. Owned by its Batch
+ * object, to which its slot holds a reference from before the first item is enqueued until the batch completes. */
 typedef struct kp_batch kp_batch;
 struct kp_batch {
     PyObject *owner;
-    kp_batch *next;     /* among the finished */
+    kp_batch *next;     /* in the list of finished batches */
     int64_t count;
-    int64_t remaining;  /* items that are not reported or refused yet, and one for the sender while it sends */
-    int64_t *offsets;   /* one piece of memory with the other two columns */
+    int64_t remaining;  /* items neither reported nor refused yet, and one for the sender while it sends */
+    int64_t *offsets;   /* one allocation with the other two columns */
     int32_t *errors;
     int32_t *partitions;
     uint32_t slot;
-    kp_epoch *epoch; /* which counts it */
+    kp_epoch *epoch; /* the epoch that counts it */
     kp_too_large *too_large; /* the items refused for their size, in order; the sender's while it sends */
     int64_t too_large_count, too_large_room;
     int64_t headers_size; /* bytes of the headers that each item has */
 };
 
-/* A message's opaque: a kp_delivery; or, for a record that leaves nothing to settle, just its epoch; or a batch's slot
- * and the item's index. */
+/* A message's opaque: a kp_delivery; for a plain record, whose completion does nothing but count, just its epoch; for
+ * an item of a batch, the slot and the item's index. */
 #define KP_PLAIN(epoch) ((void *)((uintptr_t)(epoch) | 1))
 #define KP_IS_PLAIN(opaque) ((uintptr_t)(opaque) & 1)
 #define KP_PLAIN_EPOCH(opaque) ((kp_epoch *)((uintptr_t)(opaque) - 1))
@@ -136,12 +138,12 @@ struct kp_batch {
 #define KP_ITEM_INDEX(opaque) ((uint32_t)((uintptr_t)(opaque) >> 2))
 #define KP_MAX_ITEMS UINT32_MAX
 
-/* What a report says, read off librdkafka's message without the GIL. 64 bytes, in the order of the reports. */
+/* A delivery report, read from librdkafka's message without the GIL. 64 bytes, in the order of the reports. */
 typedef struct {
-    kp_delivery *delivery; /* NULL: the end of a batch */
+    kp_delivery *delivery; /* NULL: a batch has its last report */
     void *topic;           /* the topic's opaque: borrowed reference to a kafkapp.delivery.Topic, or NULL */
     union {
-        const rd_kafka_message_t *message; /* lives as long as the round */
+        const rd_kafka_message_t *message; /* valid until the round ends */
         kp_batch *batch;
     };
     int64_t offset;
@@ -155,7 +157,7 @@ typedef struct {
     int8_t status;
 } kp_report;
 
-#define KP_SLOTS 1024 /* chunks of as many batches: a chunk never moves, the serving thread reads it without the GIL */
+#define KP_SLOTS 1024 /* slots a chunk, and chunks: a chunk never moves, and is read without the GIL */
 
 /* Events in the order in which they came. */
 typedef struct {
@@ -164,61 +166,61 @@ typedef struct {
 } kp_ring;
 
 typedef struct {
-    rd_kafka_t *rk;          /* the client; borrowed, as is */
+    rd_kafka_t *rk;          /* the client; borrowed */
     rd_kafka_queue_t *queue; /* its main queue */
-    size_t max_value;        /* bytes; a larger value does not fit into the queue, not even into an empty one */
+    size_t max_value;        /* bytes; a larger value does not fit even into an empty queue */
 
     /* -- written by senders ------------------------------------------------------------------- */
-    kp_epoch *current_epoch;           /* the one that counts new records */
-    int64_t open_batches;          /* batches: each counts as a record more until its callback has returned */
-    int senders;               /* threads inside a call that uses the handle: it is not destroyed under them */
-    int only_errors;         /* delivery.report.only.error: callbacks for failures only */
-    kp_delivery *free_states;       /* the pool */
-    void *state_blocks;            /* all memory of the pool: how the states in use are found */
-    int64_t states_allocated;            /* states in all blocks */
-    int64_t states_free;          /* those of them that are free */
-    int64_t views;           /* buffers held */
+    kp_epoch *current_epoch;  /* counts new records */
+    int64_t open_batches;     /* each is counted as one more record until its callback has returned */
+    int senders;              /* threads inside a call that sends: the handle is not destroyed under them */
+    int only_errors;          /* delivery.report.only.error: callbacks for failures only */
+    kp_delivery *free_states; /* the pool */
+    void *state_blocks;       /* all memory of the pool, in which the states in use are found */
+    int64_t states_allocated; /* in all blocks */
+    int64_t states_free;      /* in the pool */
+    int64_t views;            /* buffers held */
     kp_batch **slots[KP_SLOTS];
-    uint32_t slot_count;     /* slots ever given */
-    uint32_t *free_slots;    /* a stack of those given back */
+    uint32_t slot_count;  /* slots ever used */
+    uint32_t *free_slots; /* a stack of those released */
     uint32_t free_count, free_room;
 #ifdef Py_GIL_DISABLED
     PyMutex pool_lock;
 #endif
 
-    /* -- written by the serving thread, of which there is one at a time ------------------------ */
+    /* -- written by the thread that owns the round ---------------------------------------------- */
     char own_cache_line[64];
-    unsigned long callback_thread;    /* ident of the thread that runs callbacks now, 0: none */
+    unsigned long callback_thread; /* ident of the thread that runs delivery callbacks now, 0: none */
     kp_report *reports;
     size_t report_count, report_room;
-    rd_kafka_event_t **events; /* the round's delivery events: destroyed when it ends */
+    rd_kafka_event_t **events; /* the round's delivery report events: destroyed when it ends */
     size_t event_count, event_room;
-    rd_kafka_event_t **other_events; /* logs, errors, statistics: for the client */
+    rd_kafka_event_t **other_events; /* the round's logs, errors, statistics, token refreshes */
     size_t other_event_count, other_event_room;
 
     /* -- guarded by lock ----------------------------------------------------------------------- */
     pthread_mutex_t lock;
     pthread_cond_t round_ended; /* a round has ended, or the client's state has changed */
-    int64_t rounds;       /* how many have ended */
-    kp_batch *finished; /* by their senders: all reports were there before the last item was handed over */
-    int64_t epoch_number; /* the number of the one that counts new records; a flush starts the next */
-    kp_epoch *oldest_epoch; /* the oldest that is not all reported, or now */
-    kp_epoch *sweep_position; /* up to this one they were looked at */
-    kp_epoch *unused_epochs; /* those that count nothing */
-    kp_epoch *epoch_chunks[KP_EPOCH_CHUNKS]; /* of all of them: a chunk never moves, and goes with the client */
-    uint32_t epoch_count; /* made so far */
-    int round_open;
-    int stopping; /* the client's thread has to end */
+    int64_t rounds;             /* how many have ended */
+    kp_batch *finished;         /* batches that had all reports before their sender was done with them */
+    int64_t epoch_number;       /* of the current epoch; a flush starts the next */
+    kp_epoch *oldest_epoch;     /* the oldest that is not all reported, or the current one */
+    kp_epoch *sweep_position;   /* the last one that the sweep of reported epochs has checked */
+    kp_epoch *unused_epochs;    /* all reported, for reuse */
+    kp_epoch *epoch_chunks[KP_EPOCH_CHUNKS]; /* a chunk never moves, and is freed with the client */
+    uint32_t epoch_count;                    /* allocated so far */
+    int round_open;                          /* a thread owns the round */
+    int stopping;                            /* the client's thread has to end */
 
-    /* -- guarded by lock: events that no call has fetched yet, see kept.c ----------------------- */
-    kp_ring late_reports, log_events, statistics, token_refreshes; /* lines: logs and errors */
-    int64_t kept;            /* in all of them */
-    int64_t dropped_lines;      /* that had to make room */
-    pthread_cond_t keeper_wakeup;   /* something is kept, or the thread has to end */
-    int has_event_thread;              /* a thread of Python's tells of what is kept; else the calls that serve fetch it */
-    int event_thread_waits;        /* it is inside kp_drain_when_idle */
-    unsigned long event_callback_thread;   /* its ident while it runs callbacks, else 0 */
-    int keeper_runs;         /* the thread that only keeps */
+    /* -- guarded by lock: events that are kept until a call fetches them ------------------------- */
+    kp_ring late_reports, log_events, statistics, token_refreshes; /* log_events: logs and errors */
+    int64_t kept;                        /* events in all rings */
+    int64_t dropped_lines;               /* logs and errors that had to make room for newer ones */
+    pthread_cond_t keeper_wakeup;        /* something is kept, or the thread has to end */
+    int has_event_thread;                /* a Python thread dispatches what is kept; else calls that dispatch do */
+    int event_thread_waits;              /* it is inside kp_drain_when_idle */
+    unsigned long event_callback_thread; /* its ident while it runs callbacks, 0: it does not */
+    int keeper_runs;                     /* the thread that keeps events and dispatches none */
     pthread_t keeper_thread;
 } kp_deliveries;
 
@@ -226,7 +228,7 @@ static inline void kp_enter(kp_deliveries *d) {
     KP_ADD(d->senders, 1);
 }
 
-/* Returns how many users are left. */
+/* Returns how many senders are left. */
 static inline int kp_leave(kp_deliveries *d) {
 #ifdef Py_GIL_DISABLED
     return __atomic_sub_fetch(&d->senders, 1, __ATOMIC_SEQ_CST);
@@ -235,8 +237,8 @@ static inline int kp_leave(kp_deliveries *d) {
 #endif
 }
 
-/* Count a record that is about to be sent, in the epoch that is returned. Whoever counts looks again afterwards: a flush
- * may have closed it meanwhile, and without a GIL wait for it no more. */
+/* Count a record that is about to be sent, in the epoch that is returned. Without a GIL the current epoch is read again
+ * afterwards: a flush may have closed it before the record was counted, and would not wait for it. */
 static inline kp_epoch *kp_epoch_count(kp_deliveries *d) {
     kp_epoch *epoch = KP_READ(d->current_epoch);
     KP_ADD(epoch->sent, 1);
@@ -258,14 +260,14 @@ static inline kp_epoch *kp_epoch_at(kp_deliveries *d, uint32_t index) {
 int kp_deliveries_init(kp_deliveries *d);
 void kp_deliveries_free(kp_deliveries *d);
 
-/* The pool. With the GIL (or thread state). kp_delivery_new: NULL without memory, no exception set. */
+/* The pool. The caller must hold the GIL (or a thread state). kp_delivery_new: NULL without memory, without exception. */
 kp_delivery *kp_delivery_grow(kp_deliveries *d);
 kp_delivery *kp_delivery_new(kp_deliveries *d);
 void kp_delivery_release(kp_deliveries *d, kp_delivery *delivery);
 int64_t kp_in_use(kp_deliveries *d);
 int kp_deliveries_visit(kp_deliveries *d, visitproc visit, void *arg);
 void kp_install_traverse(PyObject *client, kp_deliveries *d);
-/* Where one is who goes through all states. From {NULL, 0} on. */
+/* A position in the walk through all states; {NULL, 0} is the start. */
 typedef struct {
     void *block;
     int slot;
@@ -276,7 +278,7 @@ static inline kp_batch **kp_slot_at(kp_deliveries *d, uint32_t slot) {
     return &d->slots[slot / KP_SLOTS][slot % KP_SLOTS];
 }
 
-/* A batch's slot, which takes a reference to its owner. With the GIL. Returns 0 without memory. */
+/* A batch's slot, which takes a reference to the owner. The caller must hold the GIL. Returns 0 without memory. */
 int kp_slot_acquire(kp_deliveries *d, kp_batch *batch, PyObject *owner);
 void kp_slot_release(kp_deliveries *d, kp_batch *batch);
 kp_batch *kp_slot_in_use(kp_deliveries *d, uint32_t *from);
@@ -289,13 +291,13 @@ void kp_epochs_mark_done(kp_deliveries *d);
 int64_t kp_epoch_close(kp_deliveries *d);
 int kp_epoch_done(kp_deliveries *d, int64_t epoch);
 
-/* Waiting and rounds. All without the GIL; time-outs in milliseconds, bounded. */
+/* Waiting and rounds. None needs the GIL; each blocks for at most timeout_ms. */
 int64_t kp_rounds(kp_deliveries *d);
 void kp_wait_round(kp_deliveries *d, int64_t seen, int timeout_ms);
 void kp_wake(kp_deliveries *d);
 int kp_round_begin(kp_deliveries *d, int64_t seen, int timeout_ms);
-int kp_drain_round(kp_deliveries *d, int64_t seen, int timeout_ms, size_t most, int64_t *reported);
-int kp_drain_rounds(kp_deliveries *d, size_t most);
+int kp_drain_round(kp_deliveries *d, int64_t seen, int timeout_ms, size_t max_reports, int64_t *reported);
+int kp_drain_rounds(kp_deliveries *d, size_t max_reports);
 void kp_stop(kp_deliveries *d);
 void kp_round_end(kp_deliveries *d);
 void kp_name_thread(const char *client);
@@ -304,11 +306,11 @@ void kp_deadline_in(struct timespec *when, int timeout_ms);
 /* What kp_drain_when_idle has found. */
 enum { KP_ROUND_DRAINED = 1, KP_EVENTS_KEPT = 2 };
 
-/* Events that no call has fetched yet, kept within a bound. Without the GIL. */
+/* Events that are kept, within a bound, until a call fetches them. None of these needs the GIL. */
 void kp_keep(kp_deliveries *d, rd_kafka_event_t *event);
 rd_kafka_event_t *kp_kept_next(kp_deliveries *d);
 int64_t kp_dropped_lines(kp_deliveries *d);
-int kp_drain_when_idle(kp_deliveries *d, size_t most);
+int kp_drain_when_idle(kp_deliveries *d, size_t max_reports);
 int kp_keeper_start(kp_deliveries *d);
 void kp_kept_free(kp_deliveries *d);
 

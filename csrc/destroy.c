@@ -1,4 +1,4 @@
-/* See destroy.h. */
+/* Destruction of an rd_kafka_t: the thread, and its reference-counted result. See destroy.h. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* pthread_setname_np */
 #endif

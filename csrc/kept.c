@@ -1,4 +1,4 @@
-/* See delivery.h: events that no call has fetched yet, kept within a bound, and the thread that keeps them. */
+/* Kept events: events of an idle client, kept within a bound until a call fetches them, and the keeper thread. */
 #include "delivery.h"
 
 #include <errno.h>
@@ -7,9 +7,9 @@
 #include <string.h>
 #include <time.h>
 
-#define KEPT_LINES 8192 /* logs and errors */
-#define KEPT_STATISTICS 32
-#define IDLE_MS 250 /* a client that nobody has served for so long is idle */
+#define MAX_KEPT_LINES 8192 /* logs and errors */
+#define MAX_KEPT_STATISTICS 32
+#define IDLE_MS 250 /* a client without a round for so long is idle */
 
 static rd_kafka_event_t *take_oldest(kp_ring *ring) {
     rd_kafka_event_t *event = ring->events[ring->first];
@@ -36,42 +36,42 @@ static int make_room(kp_ring *ring) {
     return 1;
 }
 
-/* Put an event into a ring of at most `limit`, in the place of the oldest if need be. Returns how many are lost. */
+/* Put an event into a ring of at most `limit`, in place of the oldest when it is full. Returns how many are dropped. */
 static int put(kp_deliveries *d, kp_ring *ring, uint32_t limit, rd_kafka_event_t *event) {
-    rd_kafka_event_t *lost = NULL;
+    rd_kafka_event_t *dropped = NULL;
     if (ring->count >= limit || !make_room(ring))
-        lost = ring->count ? take_oldest(ring) : event;
-    if (lost != event)
+        dropped = ring->count ? take_oldest(ring) : event;
+    if (dropped != event)
         ring->events[(ring->first + ring->count++) % ring->room] = event;
-    if (lost)
-        rd_kafka_event_destroy(lost);
+    if (dropped)
+        rd_kafka_event_destroy(dropped);
     else
         __atomic_store_n(&d->kept, d->kept + 1, __ATOMIC_SEQ_CST);
-    return lost != NULL;
+    return dropped != NULL;
 }
 
-/* Keep an event that the serving thread has polled: it is the client's from here on. */
+/* Keep an event that a round has polled; takes ownership of it. */
 void kp_keep(kp_deliveries *d, rd_kafka_event_t *event) {
     pthread_mutex_lock(&d->lock);
     switch (rd_kafka_event_type(event)) {
     case RD_KAFKA_EVENT_DR:
-        put(d, &d->late_reports, UINT32_MAX, event); /* there is room: see keep_idle */
+        put(d, &d->late_reports, UINT32_MAX, event); /* keep_while_idle() has made room */
         break;
     case RD_KAFKA_EVENT_STATS:
-        /* Each takes the place of the one before where a thread tells of them as they come. */
-        put(d, &d->statistics, d->has_event_thread ? 1 : KEPT_STATISTICS, event);
+        /* With an event thread each replaces the one before: only the newest is of use to a slow callback. */
+        put(d, &d->statistics, d->has_event_thread ? 1 : MAX_KEPT_STATISTICS, event);
         break;
     case RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH:
         put(d, &d->token_refreshes, 1, event);
         break;
     default:
-        d->dropped_lines += put(d, &d->log_events, KEPT_LINES, event);
+        d->dropped_lines += put(d, &d->log_events, MAX_KEPT_LINES, event);
     }
     pthread_cond_signal(&d->keeper_wakeup);
     pthread_mutex_unlock(&d->lock);
 }
 
-/* The next event that is kept, the caller's from here on; NULL: none is. */
+/* The next kept event, which the caller must destroy; NULL: there is none. */
 rd_kafka_event_t *kp_kept_next(kp_deliveries *d) {
     kp_ring *rings[] = {&d->token_refreshes, &d->late_reports, &d->log_events, &d->statistics};
     rd_kafka_event_t *event = NULL;
@@ -86,18 +86,18 @@ rd_kafka_event_t *kp_kept_next(kp_deliveries *d) {
     return event;
 }
 
-/* How many logs and errors were lost since the last call. */
+/* How many logs and errors were dropped since the last call. */
 int64_t kp_dropped_lines(kp_deliveries *d) {
-    int64_t lost;
+    int64_t dropped;
     pthread_mutex_lock(&d->lock);
-    lost = d->dropped_lines;
+    dropped = d->dropped_lines;
     d->dropped_lines = 0;
     pthread_mutex_unlock(&d->lock);
-    return lost;
+    return dropped;
 }
 
-/* Wait until the client was idle for a while. Returns 0 at once when the thread has to end, or something is kept for it
- * to tell. */
+/* Wait until the client was idle for IDLE_MS. Returns 0 when it was not, and at once when the thread has to end or has
+ * kept events to dispatch. */
 static int wait_idle(kp_deliveries *d) {
     struct timespec until;
     int64_t seen = kp_rounds(d);
@@ -113,35 +113,35 @@ static int wait_idle(kp_deliveries *d) {
     return idle;
 }
 
-/* The thread of a client whose calls serve, and whose callbacks are to be told in time: serves a round where nobody has
- * for a while. Returns KP_ROUND_DRAINED for a round to be settled, KP_EVENTS_KEPT for what is kept, 0 to end. */
-int kp_drain_when_idle(kp_deliveries *d, size_t most) {
+/* The event thread's wait, of a client whose calls dispatch delivery reports: drains a round only when the client is
+ * idle. Returns KP_ROUND_DRAINED for a round to complete, KP_EVENTS_KEPT for kept events to dispatch, 0 to end. */
+int kp_drain_when_idle(kp_deliveries *d, size_t max_reports) {
     int64_t reported = 0;
-    int what = -1;
+    int found = -1;
     KP_SET(d->event_thread_waits, 1);
-    while (what < 0) {
+    while (found < 0) {
         int idle = wait_idle(d);
         if (KP_READ(d->kept))
-            what = KP_EVENTS_KEPT;
+            found = KP_EVENTS_KEPT;
         else if (KP_READ(d->stopping))
-            what = 0;
-        else if (idle && kp_drain_round(d, 0, 0, most, &reported))
-            what = KP_ROUND_DRAINED;
+            found = 0;
+        else if (idle && kp_drain_round(d, 0, 0, max_reports, &reported))
+            found = KP_ROUND_DRAINED;
     }
     KP_SET(d->event_thread_waits, 0);
-    return what;
+    return found;
 }
 
-/* The thread of a client that only its user's calls serve: takes what they leave in librdkafka's queue, which has no
- * bound. It never enters Python. */
-static void *keep_idle(void *arg) {
+/* The keeper thread, of a client that only its user's calls dispatch: keeps the events of an idle client, whose number
+ * is bounded here and not in librdkafka's queue. It never enters Python. */
+static void *keep_while_idle(void *arg) {
     kp_deliveries *d = arg;
     kp_name_thread(rd_kafka_name(d->rk));
     while (!KP_READ(d->stopping)) {
         rd_kafka_event_t *event;
         if (!wait_idle(d) || !rd_kafka_queue_length(d->queue) || !kp_round_begin(d, 0, 0))
             continue;
-        /* A report cannot be given back: first the room for it. */
+        /* librdkafka takes no event back: make room first. */
         while (!KP_READ(d->stopping) && make_room(&d->late_reports) && (event = rd_kafka_queue_poll(d->queue, 0)))
             kp_keep(d, event);
         kp_round_end(d);
@@ -149,19 +149,19 @@ static void *keep_idle(void *arg) {
     return NULL;
 }
 
-/* Returns an errno, or 0. */
+/* Start the keeper thread. Returns an errno, or 0. */
 int kp_keeper_start(kp_deliveries *d) {
     sigset_t all, before;
     int err;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are for Python's threads */
-    err = pthread_create(&d->keeper_thread, NULL, keep_idle, d);
+    err = pthread_create(&d->keeper_thread, NULL, keep_while_idle, d);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     d->keeper_runs = !err;
     return err;
 }
 
-/* End the keeping, and let go of what is kept. Nobody uses the client any more. */
+/* End the keeper thread, and destroy the kept events. No other thread may use the client any more. */
 void kp_kept_free(kp_deliveries *d) {
     kp_ring *rings[] = {&d->token_refreshes, &d->late_reports, &d->log_events, &d->statistics};
     rd_kafka_event_t *event;

@@ -1,6 +1,7 @@
-/* librdkafka reads and prints numbers with a fraction by strtod() and printf(): in a process that has called setlocale()
- * for a place that writes 0,5, it takes 0.5 for 0, and its own unsecured tokens are no JSON. Between these two calls the
- * calling thread, and no other, has C's way. Nothing that may call back into Python stands between them. */
+/* Locale guard: the calling thread reads and prints numbers as in the C locale between these two calls.
+ *
+ * librdkafka uses strtod() and printf(): in a process with a locale that writes 0,5 it reads 0.5 as 0, and its
+ * unsecured tokens are no JSON. No other thread is affected. No code between the calls may call into Python. */
 #ifndef KAFKAPP_NUMBERS_H
 #define KAFKAPP_NUMBERS_H
 
@@ -9,15 +10,15 @@
 #include <xlocale.h>
 #endif
 
-/* Gives what kp_c_numbers_end() takes; without memory for a locale everything stays as it is. */
+/* Returns what kp_c_numbers_end() takes. Without memory for a locale it changes nothing. */
 static inline locale_t kp_c_numbers_begin(void) {
     locale_t plain = newlocale(LC_NUMERIC_MASK, "C", (locale_t)0);
     return plain ? uselocale(plain) : (locale_t)0;
 }
 
-static inline void kp_c_numbers_end(locale_t own) {
-    if (own)
-        freelocale(uselocale(own));
+static inline void kp_c_numbers_end(locale_t before) {
+    if (before)
+        freelocale(uselocale(before));
 }
 
 #endif

@@ -1,4 +1,4 @@
-/* See delivery.h: rounds of delivery reports, drained from librdkafka's queue without the GIL. */
+/* Report drain: reads delivery reports from librdkafka's queue, in rounds, without the GIL. See delivery.h. */
 #include "delivery.h"
 
 #include <stdio.h>
@@ -6,11 +6,11 @@
 #include <string.h>
 #include <time.h>
 
-#define LATENCY_STRIDE 16
-#define LATENCY_PLAY 200 /* microseconds: how exact a latency is */
+#define LATENCY_STRIDE 16        /* records between two whose latency is asked for */
+#define LATENCY_TOLERANCE_US 200 /* how far a latency may be from the exact one */
 
-/* Room for one more element of a growing array; 0 when there is no memory. */
-static int make_room(void **array, size_t count, size_t *room, size_t extra, size_t size) {
+/* Make room for `extra` more elements of a growing array; 0 without memory. */
+static int grow(void **array, size_t count, size_t *room, size_t extra, size_t size) {
     size_t want;
     void *grown;
     if (count + extra <= *room)
@@ -26,15 +26,18 @@ static int make_room(void **array, size_t count, size_t *room, size_t extra, siz
     return 1;
 }
 
-static void reports_room(kp_deliveries *d, size_t count) {
-    while (!make_room((void **)&d->reports, d->report_count, &d->report_room, count, sizeof(*d->reports))) {
-        /* No memory, and a report cannot be given back: wait for some. */
-        struct timespec pause = {0, 10000000L};
-        nanosleep(&pause, NULL);
-    }
+/* librdkafka takes no event back, so a drain without memory waits until there is some. */
+static void wait_for_memory(void) {
+    struct timespec pause = {0, 10000000L};
+    nanosleep(&pause, NULL);
 }
 
-static void end_batch(kp_deliveries *d, kp_batch *batch) {
+static void reserve_reports(kp_deliveries *d, size_t count) {
+    while (!grow((void **)&d->reports, d->report_count, &d->report_room, count, sizeof(*d->reports)))
+        wait_for_memory();
+}
+
+static void report_batch(kp_deliveries *d, kp_batch *batch) {
     kp_report *report = &d->reports[d->report_count++];
     report->delivery = NULL;
     report->batch = batch;
@@ -44,13 +47,13 @@ static void count_done(kp_epoch *epoch, int64_t count) {
     __atomic_store_n(&epoch->done, epoch->done + count, __ATOMIC_SEQ_CST);
 }
 
-/* `count` items of a batch have been read. */
+/* `count` items of a batch are reported. */
 static void count_items(kp_deliveries *d, kp_batch *batch, int64_t count) {
     if (!count)
         return;
     count_done(batch->epoch, count);
     if (__atomic_sub_fetch(&batch->remaining, count, __ATOMIC_SEQ_CST) == 0)
-        end_batch(d, batch);
+        report_batch(d, batch);
 }
 
 static int32_t latency_of(const kp_report *report) {
@@ -58,16 +61,16 @@ static int32_t latency_of(const kp_report *report) {
     return latency > INT32_MAX ? INT32_MAX : (int32_t)latency;
 }
 
-/* The latencies of a run of one event's records. librdkafka reads the clock for each that it is asked for, which is a
- * tenth of what a record costs altogether. Its records were sent in this order and acknowledged at once, so what lies
- * between two of them has a latency between theirs: where these are close, it is told by its place. */
+/* The latencies of consecutive records of one event. librdkafka reads the clock for each latency that it is asked for,
+ * which is a tenth of what a record costs altogether. The records were sent in this order and acknowledged at once, so
+ * a record between two others has a latency between theirs: where these are close, it is interpolated. */
 static void read_run(kp_report *reports, size_t count) {
     size_t i = 0, k;
     reports[0].latency = latency_of(&reports[0]);
     while (i + 1 < count) {
         size_t next = i + LATENCY_STRIDE < count ? i + LATENCY_STRIDE : count - 1;
         int32_t from = reports[i].latency, to = latency_of(&reports[next]);
-        int near = to >= 0 && from >= to && from - to <= LATENCY_PLAY;
+        int near = to >= 0 && from >= to && from - to <= LATENCY_TOLERANCE_US;
         for (k = i + 1; k < next; k++)
             reports[k].latency =
                 near ? from - (from - to) * (int32_t)(k - i) / (int32_t)(next - i) : latency_of(&reports[k]);
@@ -76,7 +79,7 @@ static void read_run(kp_report *reports, size_t count) {
     }
 }
 
-/* The same for all reports from `first` on; the ends of batches among them have none. */
+/* The same for all reports from `first` on; those of batches among them have no latency. */
 static void read_latencies(kp_deliveries *d, size_t first) {
     while (first < d->report_count) {
         size_t end = first;
@@ -88,14 +91,14 @@ static void read_latencies(kp_deliveries *d, size_t first) {
     }
 }
 
-/* An offset as the broker gave it, or RD_KAFKA_OFFSET_INVALID. librdkafka (all releases up to 2.15.1) counts on from what
- * stands in the answer for the request's first record, also where that is no offset: -1 of a refusal or of a duplicate,
- * -1001 where there is no answer. `unknown`: so it is for this event, which has the records of one request, in order. */
+/* An offset that the broker assigned, or RD_KAFKA_OFFSET_INVALID. librdkafka (all releases up to 2.15.1) counts up from
+ * the first record's offset in the response, even from what is no offset: -1 of a refusal or a duplicate, -1001 without
+ * a response. `unknown` says that this is so for the event, which has the records of one request, in order. */
 static inline int64_t offset_of(const rd_kafka_message_t *message, int unknown) {
     return message->err | unknown ? RD_KAFKA_OFFSET_INVALID : message->offset;
 }
 
-/* Read the reports of one event. Records that leave nothing to settle are counted here and cost nothing more. */
+/* Read the delivery reports of one event. Plain records are only counted, and cost nothing more. */
 static int64_t read_event(kp_deliveries *d, rd_kafka_event_t *event) {
     size_t count = rd_kafka_event_message_count(event);
     int64_t items = 0, plain = 0;
@@ -105,8 +108,8 @@ static int64_t read_event(kp_deliveries *d, rd_kafka_event_t *event) {
     rd_kafka_topic_t *rkt = NULL;
     void *topic = NULL;
     size_t first = d->report_count;
-    int told = 0, unknown;
-    reports_room(d, count); /* each message ends one batch at most: the one that it is an item of */
+    int needs_latency = 0, unknown;
+    reserve_reports(d, count); /* each message completes one batch at most, so it makes one report at most */
     message = rd_kafka_event_message_next(event);
     unknown = message && message->offset < 0;
     for (; message; message = rd_kafka_event_message_next(event)) {
@@ -130,7 +133,7 @@ static int64_t read_event(kp_deliveries *d, rd_kafka_event_t *event) {
                 batch = of;
                 items = 0;
             }
-            /* Atomic: Batch.failures() may look meanwhile. */
+            /* Atomic: Batch.failures() may read it meanwhile. */
             __atomic_store_n(&batch->errors[index], message->err, __ATOMIC_RELAXED);
             batch->partitions[index] = message->partition;
             batch->offsets[index] = offset_of(message, unknown);
@@ -141,7 +144,7 @@ static int64_t read_event(kp_deliveries *d, rd_kafka_event_t *event) {
         report->delivery = message->_private;
         report->message = message;
         report->err = message->err;
-        /* The next state's line is fetched while this report is read: the pool hands them out in no order. */
+        /* The pool hands states out in no order: fetch this one's cache line while the report is read. */
         __builtin_prefetch(report->delivery);
         if (!report->delivery->target)
             continue;
@@ -157,9 +160,9 @@ static int64_t read_event(kp_deliveries *d, rd_kafka_event_t *event) {
         report->timestamp = rd_kafka_message_timestamp(message, &type);
         report->timestamp_type = (int8_t)type;
         report->status = (int8_t)rd_kafka_message_status(message);
-        told = 1;
+        needs_latency = 1;
     }
-    if (told)
+    if (needs_latency)
         read_latencies(d, first);
     count_items(d, batch, items);
     if (plain)
@@ -174,14 +177,14 @@ static void read_finished(kp_deliveries *d) {
     __atomic_store_n(&d->finished, NULL, __ATOMIC_SEQ_CST);
     pthread_mutex_unlock(&d->lock);
     for (; batch; batch = batch->next) {
-        reports_room(d, 1);
-        end_batch(d, batch);
+        reserve_reports(d, 1);
+        report_batch(d, batch);
     }
 }
 
-/* The next event of a round: first what was kept for the calls that serve. Each poll takes the wake-up of a kp_finish for
- * itself, also one that does not wait, and one of the thread that keeps: what was finished is looked for before and after
- * each of them, and before its event is read, so that a batch ends before what was sent after it. */
+/* The next event of a round; kept events come first. Any poll of the queue may consume the wake-up of kp_finish(), also
+ * one that does not wait, and one of the keeper thread. So finished batches are looked for before and after each poll,
+ * and before its event is read: a batch completes before records that were sent after it. */
 static rd_kafka_event_t *next_event(kp_deliveries *d, int timeout_ms) {
     rd_kafka_event_t *event = NULL;
     if (KP_READ(d->kept) && !d->has_event_thread)
@@ -193,12 +196,13 @@ static rd_kafka_event_t *next_event(kp_deliveries *d, int timeout_ms) {
     return event;
 }
 
-/* Wait up to timeout_ms for the first event, then take what is there, until `most` records are read. Taking all of it
- * matters: while a Python thread is busy each hand-over of the GIL costs its switch interval, 5 ms, so what has come
- * meanwhile must be settled under the next one. Returns how many records are reported. The caller serves. */
-static int64_t round_drain(kp_deliveries *d, int timeout_ms, size_t most) {
+/* Wait up to timeout_ms for the first event, then take what the queue has, until max_reports records are read. Taking
+ * all of it matters: while a Python thread is busy, acquiring the GIL costs its switch interval, 5 ms, so one
+ * acquisition must complete all that has come meanwhile. Returns how many records are reported. The caller must own the
+ * round. */
+static int64_t drain_queue(kp_deliveries *d, int timeout_ms, size_t max_reports) {
     int64_t read = 0;
-    size_t told = 0;
+    size_t kept = 0;
     rd_kafka_event_t *event = next_event(d, timeout_ms);
     while (event) {
         rd_kafka_event_t ***list;
@@ -207,37 +211,35 @@ static int64_t round_drain(kp_deliveries *d, int timeout_ms, size_t most) {
             size_t before = d->report_count;
             read += read_event(d, event);
             if (d->report_count == before) {
-                /* Nothing that points into its messages: they make room in the queue now. */
+                /* No report refers to its messages: destroying it makes room in librdkafka's queue now. */
                 rd_kafka_event_destroy(event);
-                if (read >= (int64_t)most)
+                if (read >= (int64_t)max_reports)
                     break;
                 event = next_event(d, 0);
                 continue;
             }
             list = &d->events, count = &d->event_count, room = &d->event_room;
         } else if (d->has_event_thread) {
-            /* Not under the round: a log handler may hold a lock that another thread has while it sends. */
+            /* Not dispatched within a round: a log handler may want a lock that a thread holds while it sends. */
             kp_keep(d, event);
-            if (++told >= most)
+            if (++kept >= max_reports)
                 break;
             event = next_event(d, 0);
             continue;
         } else {
             list = &d->other_events, count = &d->other_event_count, room = &d->other_event_room;
         }
-        while (!make_room((void **)list, *count, room, 1, sizeof(**list))) {
-            struct timespec pause = {0, 10000000L};
-            nanosleep(&pause, NULL);
-        }
+        while (!grow((void **)list, *count, room, 1, sizeof(**list)))
+            wait_for_memory();
         (*list)[(*count)++] = event;
-        if (d->report_count >= most || d->event_count + d->other_event_count >= most)
+        if (d->report_count >= max_reports || d->event_count + d->other_event_count >= max_reports)
             break;
         event = next_event(d, 0);
     }
     return read;
 }
 
-/* Give the round's messages back to librdkafka, which makes room in its queue, and let another thread serve. */
+/* Release the round's messages, which makes room in librdkafka's queue, and let another thread own the next round. */
 void kp_round_end(kp_deliveries *d) {
     size_t i;
     for (i = 0; i < d->event_count; i++)
@@ -252,32 +254,32 @@ void kp_round_end(kp_deliveries *d) {
     pthread_mutex_unlock(&d->lock);
 }
 
-/* After a fatal error librdkafka sends nothing any more, yet may leave what is queued to its message.timeout.ms. It is
- * told of at once; what is in flight may be acknowledged yet, or comes back to the queue. */
-static void give_up_if_fatal(kp_deliveries *d) {
+/* After a fatal error librdkafka sends nothing any more, but may leave queued records to their message.timeout.ms. They
+ * are purged, and so reported, at once. Records in flight may still be acknowledged, or come back to the queue. */
+static void purge_after_fatal_error(kp_deliveries *d) {
     if (rd_kafka_fatal_error(d->rk, NULL, 0) && kp_outstanding(d))
         rd_kafka_purge(d->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING);
 }
 
-/* Serve one round. Returns 1 when Python has to settle it: the caller then ends it; 0 when that was all, also when
- * another thread serves. `seen`: kp_rounds before what is waited for was found missing. Adds the number of records
- * reported to *reported. */
-int kp_drain_round(kp_deliveries *d, int64_t seen, int timeout_ms, size_t most, int64_t *reported) {
+/* Drain one round. Returns 1 when Python has something to complete: the caller must do so, and end the round. Returns 0
+ * when there is nothing, also when another thread owns the round. `seen`: kp_rounds() as the caller read it before it
+ * found that what it waits for is missing. Adds the number of reported records to *reported. */
+int kp_drain_round(kp_deliveries *d, int64_t seen, int timeout_ms, size_t max_reports, int64_t *reported) {
     if (!kp_round_begin(d, seen, timeout_ms))
         return 0;
-    give_up_if_fatal(d);
-    *reported += round_drain(d, timeout_ms, most);
+    purge_after_fatal_error(d);
+    *reported += drain_queue(d, timeout_ms, max_reports);
     if (d->report_count || d->other_event_count)
         return 1;
     kp_round_end(d);
     return 0;
 }
 
-/* The background thread: the same, again and again until there is something to settle, or kp_stop. */
-int kp_drain_rounds(kp_deliveries *d, size_t most) {
+/* The dispatcher thread's wait: drains rounds until one has something to complete (1), or kp_stop() (0). */
+int kp_drain_rounds(kp_deliveries *d, size_t max_reports) {
     int64_t reported = 0;
     while (!KP_READ(d->stopping))
-        if (kp_drain_round(d, kp_rounds(d), 1000, most, &reported))
+        if (kp_drain_round(d, kp_rounds(d), 1000, max_reports, &reported))
             return 1;
     return 0;
 }
@@ -291,9 +293,9 @@ void kp_stop(kp_deliveries *d) {
     kp_wake(d);
 }
 
-/* Name this thread, for ps and top, after the client: rd_kafka_name() is the client.id, "#" and more. Needs no memory. */
+/* Name this thread, for ps and top, after the client: `client` is its rd_kafka_name(), "client.id#type-number". */
 void kp_name_thread(const char *client) {
-    char text[16]; /* as long as a name may be */
+    char text[16]; /* the longest name that Linux takes */
     const char *end = strrchr(client, '#');
     snprintf(text, sizeof(text), "kafkapp %.*s", end ? (int)(end - client) : 7, client);
 #ifdef __APPLE__

@@ -1,5 +1,7 @@
-/* librdkafka blocks every signal in its threads. Those that a bad access raises cannot be put off, though: the kernel ends
- * the process, past whoever handles them (faulthandler; the command line, for a mapped file that is truncated). */
+/* Fault signals: unblocks SIGSEGV, SIGBUS, SIGFPE and SIGILL in librdkafka's threads, which block every signal.
+ *
+ * For a blocked signal that a bad memory access raises, the kernel kills the process without calling its handler
+ * (faulthandler's; the command line's, for a mapped file that is truncated). */
 #ifndef KAFKAPP_THREAD_SIGNALS_H
 #define KAFKAPP_THREAD_SIGNALS_H
 
@@ -23,8 +25,8 @@ static rd_kafka_resp_err_t kp_on_new(rd_kafka_t *rk, const rd_kafka_conf_t *conf
     return rd_kafka_interceptor_add_on_thread_start(rk, "kafkapp", kp_on_thread_start, NULL);
 }
 
-/* Have the threads of a client let them through. Before 2.13 an interceptor is freed twice when rd_kafka_new() fails; and
- * later its list is lost then, which is little, but not for a library to lose: for programs of their own. */
+/* Install it in a configuration. Does nothing before 2.13, where librdkafka frees an interceptor twice when
+ * rd_kafka_new() fails. Later releases leak its list then: too much for a library, so only the command line uses it. */
 static inline void kp_unblock_fault_signals(rd_kafka_conf_t *conf) {
     if (rd_kafka_version() >= 0x020d00ff)
         rd_kafka_conf_interceptor_add_on_new(conf, "kafkapp", kp_on_new, NULL);

@@ -1,6 +1,6 @@
-/* librdkafka says of each refused certificate that it could not be verified, and not whether it has expired, is for
- * another host, or comes from an authority that nobody trusts. The numbers are those of <openssl/x509_vfy.h>, which
- * kafkapp does not link. */
+/* TLS certificate check: the reasons of a refusal. librdkafka says only that a certificate could not be verified, not
+ * whether it has expired, is for another host, or comes from an unknown authority. The numbers are those of
+ * <openssl/x509_vfy.h>; kafkapp does not link OpenSSL. */
 #include "verify.h"
 
 #include <stdio.h>

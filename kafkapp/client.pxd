@@ -1,4 +1,4 @@
-# Contract of kafkapp.client with the producers above it. Layer L4.
+# C interface of kafkapp.client.
 
 cimport cython
 from libc.stdint cimport int64_t
@@ -18,34 +18,34 @@ cdef extern from *:
     bint Py_IsFinalizing()
 
 cdef enum:
-    UNRESPONSIVE_MS = 1000                  # ms without a report after which purged records are not waited for
-    SIGNAL_CHECK_MS = 100                     # ms; the longest wait without a look at signals
-    FLUSH_CHECK_MS = 10                # ms; the longest that a flush overlooks that its own records are reported
+    UNRESPONSIVE_MS = 1000          # without a delivery report: then purged records are not waited for any more
+    SIGNAL_CHECK_MS = 100           # the longest wait between two checks for signals
+    FLUSH_CHECK_MS = 10             # the longest that a flush takes to see that its own records are reported
 
 cdef enum Thread:                   # what a client's own thread does
-    DISPATCHES_ALL                          # all of it: reports, logs, errors, statistics, tokens
-    DISPATCHES_EVENTS                           # of all but reports; these too where no call serves for a while
+    DISPATCHES_ALL                  # delivery reports, logs, errors, statistics, token refreshes
+    DISPATCHES_EVENTS               # all but delivery reports; these too when no call has dispatched them for a while
     KEEPS_EVENTS                    # keeps events of an idle client, in C and within a bound; dispatches nothing
 
 
 @cython.final
 cdef class Client(Handle):
-    cdef unsigned long closing_thread       # ident of the thread that closes it, or has; 0: none
+    cdef unsigned long closing_thread   # ident of the thread that closes it or has closed it; 0: none
     cdef int64_t close_deadline     # of close(); a close() in another thread may bring it forward
-    cdef unsigned long dispatcher       # ident of the background thread, 0: none
-    cdef int closing_dropped               # a thread closes it, since nobody has
-    cdef int warns_if_open                 # it was not said yet that it was left open
-    cdef readonly bint background   # DISPATCHES_ALL; else the callers do
-    cdef object transaction_call             # a call of a transaction that is under way, and may have been left so
-    cdef int resumes_call                # the next goes on where one was left whose time was over
-    cdef int loop_dispatches                 # an event loop serves: no other thread may while it runs
-    cdef EventHandlers handlers     # what logs, errors and statistics go to
+    cdef unsigned long dispatcher   # ident of the background thread, 0: none
+    cdef int closing_dropped        # a thread closes it, because it was dropped open
+    cdef int warns_if_open          # the warning that it was left open is still to be given
+    cdef readonly bint background   # its thread DISPATCHES_ALL; else the user's calls dispatch delivery reports
+    cdef object transaction_call    # a transaction's call that is still running, perhaps after its caller has left it
+    cdef int resumes_call           # the next transaction call resumes one that has timed out
+    cdef int loop_dispatches        # an event loop dispatches: no other thread may while it runs
+    cdef EventHandlers handlers     # of logs, errors, statistics and token refreshes
     cdef list batch_waiters         # idents of threads that wait for room in a send_batch, once for each such call
-    cdef int thread_runs                  # the thread that DISPATCHES_ALL or DISPATCHES_EVENTS runs, or is about to
-    cdef readonly object properties  # a Properties: what the user gave, and our defaults
+    cdef int thread_runs            # the thread that DISPATCHES_ALL or DISPATCHES_EVENTS runs, or is about to
+    cdef readonly object properties     # a Properties: what the user gave, and our defaults
     cdef readonly str name
     cdef readonly str client_id
-    cdef int64_t max_message_bytes        # message.max.bytes; by kafkapp.room
+    cdef int64_t max_message_bytes  # message.max.bytes; set by kafkapp.room
     cdef object __weakref__
 
     cdef bint warn_open(self) except -1

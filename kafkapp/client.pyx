@@ -1,7 +1,7 @@
-"""A client: its configuration, its queue, its waiting, its end.
+"""Client: an rd_kafka_t with its configuration, its dispatcher thread, and waiting for delivery reports.
 
-Layer L4: knows what is in flight, not what a producer sends. Nothing of librdkafka's that may block is called with
-the GIL held, and no thread of librdkafka's enters Python: reports, logs and errors are taken from one queue.
+No function of librdkafka that may block is called with the GIL held. No thread of librdkafka's enters Python: delivery
+reports, logs and errors all come from one queue, and one thread at a time dispatches them.
 """
 import os
 from _weakrefset import WeakSet     # without the rest of weakref, which an import of kafkapp does not need
@@ -14,12 +14,63 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t
 
-from kafkapp.conf cimport answers_unsecured, boolean, conf_in_force, conf_value, new_client, new_conf
-from kafkapp.delivery cimport *
+from kafkapp.conf cimport boolean, conf_in_force, conf_value, new_client, new_conf, set_up_tokens
+from kafkapp.delivery cimport (
+    KP_ADD,
+    KP_READ,
+    KP_ROUND_DRAINED,
+    KP_SET,
+    KP_TAKE_FLAG,
+    KP_THREAD,
+    complete_reports,
+    kp_deliveries,
+    kp_drain_round,
+    kp_drain_rounds,
+    kp_drain_when_idle,
+    kp_dropped_lines,
+    kp_epoch_close,
+    kp_epoch_done,
+    kp_install_traverse,
+    kp_keeper_start,
+    kp_kept_next,
+    kp_name_thread,
+    kp_outstanding,
+    kp_round_end,
+    kp_rounds,
+    kp_stop,
+    kp_wait_round,
+    kp_wake,
+    raise_all,
+    report_all_unraisable,
+    report_unraisable,
+    run_callback_1,
+)
 from kafkapp.errors cimport new_exception, take_error
 from kafkapp.events cimport EventHandlers
 from kafkapp.handle cimport CLOSED, OPEN
-from kafkapp.librdkafka cimport *
+from kafkapp.librdkafka cimport (
+    RD_KAFKA_EVENT_BACKGROUND,
+    RD_KAFKA_EVENT_DR,
+    RD_KAFKA_EVENT_ERROR,
+    RD_KAFKA_EVENT_LOG,
+    RD_KAFKA_EVENT_STATS,
+    RD_KAFKA_RESP_ERR_NO_ERROR,
+    RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE,
+    RD_KAFKA_RESP_ERR__INVALID_ARG,
+    RD_KAFKA_RESP_ERR__TIMED_OUT,
+    rd_kafka_conf_destroy,
+    rd_kafka_conf_set_events,
+    rd_kafka_conf_t,
+    rd_kafka_event_destroy,
+    rd_kafka_event_t,
+    rd_kafka_flush,
+    rd_kafka_last_error,
+    rd_kafka_name,
+    rd_kafka_queue_get_main,
+    rd_kafka_resp_err_t,
+    rd_kafka_sasl_background_callbacks_enable,
+    rd_kafka_set_log_queue,
+)
 from kafkapp.timeouts cimport expired, remaining_ms
 
 
@@ -27,10 +78,11 @@ cdef enum:
     MAX_REPORTS_PER_ROUND = 24576       # completed under one acquisition of the GIL; their memory fills the queue
 
 clients = WeakSet()
-cdef object close_dropped_client = None      # kafkapp.ending's: what becomes of a client that nobody closed
+cdef object close_dropped_client = None     # called for a client that is dropped open; set by on_drop
 
 
 def on_drop(function):
+    """Decorator: `function(client)` is called for a client that is dropped open."""
     global close_dropped_client
     close_dropped_client = function
     return function
@@ -50,15 +102,15 @@ cdef class Client(Handle):
         self.deliveries.has_event_thread = thread == DISPATCHES_EVENTS
         given = snapshot(properties)
         for name, value in defaults.items():
-            if name != "linger.ms" or "queue.buffering.max.ms" not in given:     # its other name
+            if name != "linger.ms" or "queue.buffering.max.ms" not in given:     # an alias of linger.ms
                 given.setdefault(name, value)
         given.setdefault("client.id", os.urandom(6).hex())
-        # librdkafka's own default differs from that of every other client: records of a key would part ways.
+        # The Java client's. With librdkafka's own default, records of one key would go to different partitions.
         given.setdefault("partitioner", "murmur2_random")
         self.deliveries.only_errors = boolean(given, "delivery.report.only.error", False)
         conf = new_conf(given)
         try:
-            unsecured = answers_unsecured(conf, given)
+            unsecured = set_up_tokens(conf, given)
         except:
             rd_kafka_conf_destroy(conf)
             raise
@@ -76,54 +128,55 @@ cdef class Client(Handle):
         rd_kafka_set_log_queue(self.rk, NULL)
         if unsecured:
             error = take_error(rd_kafka_sasl_background_callbacks_enable(self.rk))
-            if error is not None:       # librdkafka 2.0.2: it makes the first one only
+            if error is not None:       # librdkafka 2.0.2 makes the first token only
                 raise new_exception(RD_KAFKA_RESP_ERR__INVALID_ARG,
                                     "enable.sasl.oauthbearer.unsecure.jwt: this librdkafka cannot renew such tokens "
                                     f"({error.message}); use oauthbearer_token_refresh_cb")
-        self.name = rd_kafka_name(self.rk).decode("utf-8", "replace")     # librdkafka cuts it, also within a letter
+        self.name = rd_kafka_name(self.rk).decode("utf-8", "replace")   # librdkafka may cut it within a character
         self.client_id = given["client.id"]
         self.handlers = EventHandlers(self.name, given)
         self.properties = Properties(given)
         if thread == KEEPS_EVENTS:
-            failure = kp_keeper_start(&self.deliveries)     # ended with the handle
+            failure = kp_keeper_start(&self.deliveries)     # kp_kept_free() ends it
             if failure:
                 raise new_exception(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE,
-                                    f"no background thread: {os.strerror(failure)}")
+                                    f"the background thread could not be started: {os.strerror(failure)}")
         KP_SET(self.state, OPEN)
-        clients.add(self)       # before its thread runs: afterwards nothing may fail
+        clients.add(self)       # before its thread runs: once it does, nothing may fail
         if thread != KEEPS_EVENTS:
             self.start_dispatcher()
 
     cdef int start_dispatcher(self) except -1:
         KP_SET(self.thread_runs, True)
-        KP_ADD(self.users, 1)          # left by the thread, at its end
+        KP_ADD(self.users, 1)           # the thread leaves at its end
         try:
-            __import__("threading")     # what the thread shows itself in is there before it
-            # Not a threading.Thread, whose start() waits for a word that a thread without memory never gives.
+            __import__("threading")     # imported before the thread registers itself in it
+            # Not a threading.Thread: its start() waits for the thread, which without memory never answers.
             start_thread(self.run_thread)
         except RuntimeError as exc:
             self.thread_runs = False
             self.users = 0
             KP_SET(self.state, CLOSED)
-            raise new_exception(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, f"no background thread: {exc}") from exc
+            raise new_exception(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE,
+                                f"the background thread could not be started: {exc}") from exc
         except:
-            # No memory, and it may run: it ends, and with it the client goes.
+            # No memory or an interrupt, and the thread may run: it is stopped, and the last user destroys the handle.
             KP_SET(self.state, CLOSED)
             kp_stop(&self.deliveries)
             raise
         return 0
 
     def __del__(self):
-        # Its producer has closed it, unless a subclass has a __del__ that does not; or both are in a cycle: without a
-        # GIL the garbage collector may come here first.
+        # The producer's __del__ has closed it already, unless a subclass overrides that; or the garbage collector,
+        # without a GIL, finalizes the client of a cycle before its producer.
         if close_dropped_client is not None and KP_READ(self.state) != CLOSED:
             close_dropped_client(self)
 
     cdef bint warn_open(self) except -1:
-        """Whether it was left open; says so, once."""
+        """Whether it was left open; warns of that once."""
         if KP_READ(self.state) != OPEN or self.foreign() or not KP_TAKE_FLAG(self.warns_if_open):
             return False
-        # That it is said is noted before: the warning may run the garbage collector, and that a producer's __del__.
+        # The flag is taken before: the warning may run the garbage collector, and that a producer's __del__.
         import warnings
         try:
             warnings.warn(f"producer {self.name} was never closed", ResourceWarning, stacklevel=2, source=self)
@@ -133,32 +186,34 @@ cdef class Client(Handle):
 
     cdef int check_blocking(self, str what) except -1:
         if self.in_callback() and not self.foreign():       # open or not
-            raise RuntimeError(f"{what} would wait for the callback that calls it")
+            raise RuntimeError(f"{what}() was called from a callback of the same producer, where it would deadlock: "
+                               "call it from another thread, or after the callback has returned")
         self.check_open()
         if self.background and Py_IsFinalizing():
-            raise RuntimeError(f"{what} would wait for ever: the interpreter has ended the producer's thread")
+            raise RuntimeError(f"{what}() would wait forever: the interpreter is shutting down and has ended the "
+                               "producer's background thread; call it before the program ends")
         return 0
 
     cdef int check_batching(self, str what) except -1:
-        """A signal's handler may interrupt a send_batch, whose end it must not wait for."""
+        """Raises in a signal handler that has interrupted a send_batch(): the handler must not wait for its end."""
         if self.batch_waiters and PyThread_get_thread_ident() in self.batch_waiters:
-            raise RuntimeError(f"{what} would wait for the send_batch that this signal's handler interrupts: "
-                               f"raise an exception in the handler, and call it where that is caught")
+            raise RuntimeError(f"{what}() was called from a signal handler that interrupts send_batch(), where it would"
+                               f" deadlock: raise an exception in the handler, and call {what}() where it is caught")
         return 0
 
     cdef bint in_callback(self) noexcept:
-        """Whether this thread serves, or has to: on the background thread finalizers run between callbacks too."""
+        """Whether this thread dispatches, or is the dispatcher thread, where finalizers run between callbacks too."""
         cdef unsigned long me = PyThread_get_thread_ident()
         return KP_THREAD(self.deliveries.callback_thread) == me or KP_THREAD(self.dispatcher) == me
 
-    # -- serving and waiting --------------------------------------------------------------------
+    # -- dispatching and waiting ----------------------------------------------------------------
 
     def run_thread(self):
-        """The client's thread: serves, or tells, until it is stopped."""
+        """The client's thread: dispatches until it is stopped."""
         cdef kp_deliveries *d = &self.deliveries
         cdef int what
         if not KP_READ(self.thread_runs):
-            raise RuntimeError("run_thread() is the client's own thread's")
+            raise RuntimeError("Client.run_thread() is for the client's own thread only")
         KP_SET(self.dispatcher, PyThread_get_thread_ident())
         run_callback_1(register_thread, self.name, None)    # does not raise: without memory it runs without a name
         kp_name_thread(rd_kafka_name(self.rk))
@@ -175,9 +230,9 @@ cdef class Client(Handle):
                     break
             except BaseException as exc:
                 if not self.foreign():
-                    report_unraisable(exc)     # this thread goes on: without it nothing would ever be reported
+                    report_unraisable(exc)      # and goes on: without this thread nothing would be reported any more
             if self.foreign():
-                return      # the child of a callback that forked: this thread, its only one, ends
+                return      # in the child of a callback that forked this thread is the only one: it ends
         try:
             self.dispatch_remaining()
             self.leave()
@@ -197,18 +252,18 @@ cdef class Client(Handle):
         return 0
 
     cdef int dispatch_remaining(self) except -1:
-        """The background thread's last: close() has not waited for what is in flight now."""
+        """The dispatcher thread's last step: dispatches what close() has not waited for."""
         cdef int64_t seen
         while kp_outstanding(&self.deliveries) and self.dispatch(0, 0, None):
             pass
         while kp_outstanding(&self.deliveries) and not self.complete_remaining(None):
-            seen = kp_rounds(&self.deliveries)      # a thread still sends: it finds the client closing
+            seen = kp_rounds(&self.deliveries)      # a thread is still inside a send: it will find the client closing
             with nogil:
                 kp_wait_round(&self.deliveries, seen, FLUSH_CHECK_MS)
         return 0
 
     cdef int dispatch_round(self, list raised) except -1:
-        """Settle the round that was drained, and end it."""
+        """Complete the records of a drained round, dispatch its other events, end it."""
         cdef kp_deliveries *d = &self.deliveries
         cdef size_t i
         cdef object interrupt = None
@@ -225,7 +280,7 @@ cdef class Client(Handle):
                     except KeyboardInterrupt as exc:
                         if interrupt is not None:
                             report_unraisable(interrupt)
-                        interrupt = exc     # it is meant for the call that serves, not for a logger
+                        interrupt = exc     # it is for the call that dispatches, not for the callback
                     except BaseException as exc:
                         report_unraisable(exc)
                 self.handlers.report_dropped(kp_dropped_lines(d))
@@ -235,8 +290,8 @@ cdef class Client(Handle):
                 with nogil:
                     kp_round_end(d)
         if self.foreign():
-            # In the child of a callback that forked: librdkafka's locks are as other threads held them, and the reports
-            # that are left are the parent's.
+            # In the child of a callback that forked librdkafka's locks are in the state of the fork, and the remaining
+            # reports are the parent's.
             mine = raised[:] if raised else []
             if raised:
                 del raised[:]
@@ -247,14 +302,14 @@ cdef class Client(Handle):
         return 0
 
     cdef bint dispatch_kept(self) except -1:
-        """Tell of what is kept, in the thread that DISPATCHES_EVENTS. False when the client is closed meanwhile."""
+        """Dispatch the kept events, on the thread that DISPATCHES_EVENTS. False when the client is closed."""
         cdef kp_deliveries *d = &self.deliveries
         cdef rd_kafka_event_t *event
         if not self.enter_unless_closed():
             return False
         KP_SET(d.event_callback_thread, PyThread_get_thread_ident())
         try:
-            while not self.foreign():       # a callback may fork: the rest is the parent's to tell
+            while not self.foreign():       # a callback may fork: the remaining events are the parent's
                 event = kp_kept_next(d)
                 if event is NULL:
                     return True
@@ -273,7 +328,10 @@ cdef class Client(Handle):
             self.leave()
 
     cdef int64_t dispatch(self, int64_t seen, int timeout_ms, list raised) except -1:
-        """Serve one round, or wait for one that was not seen. Returns how many records it reported."""
+        """Dispatch one round, or wait for another thread's. Returns how many records it reported.
+
+        `seen` is kp_rounds() as it was before the caller found that what it waits for is missing.
+        """
         cdef int64_t reported = 0
         cdef bint busy
         with nogil:
@@ -283,7 +341,7 @@ cdef class Client(Handle):
         return reported
 
     cdef int wait(self, int64_t seen, int64_t deadline, list raised) except -1:
-        """Wait one slice for a round (`seen`: kp_rounds before what is waited for was found missing)."""
+        """Wait for a round after `seen`, as dispatch(), for at most SIGNAL_CHECK_MS; answers signals."""
         cdef int ms = remaining_ms(deadline, SIGNAL_CHECK_MS)
         if self.background:
             with nogil:
@@ -294,7 +352,7 @@ cdef class Client(Handle):
         return 0
 
     cdef int wait_for_room(self, int64_t seen, int64_t deadline) except -1:
-        """As wait(), of a send_batch."""
+        """wait(), for a send_batch()."""
         cdef object me = PyThread_get_thread_ident()
         self.batch_waiters.append(me)
         try:
@@ -304,7 +362,7 @@ cdef class Client(Handle):
         return 0
 
     cdef bint wait_for(self, const int *flag, int64_t deadline, list raised) except -1:
-        """Wait until a report has set a flag. False when the time was over first."""
+        """Block until a completion has set a flag. False when the deadline has expired first."""
         cdef int64_t seen
         cdef bint inside = self.enter_unless_closed()
         try:
@@ -319,7 +377,7 @@ cdef class Client(Handle):
                     continue
                 if inside:
                     inside = False
-                    self.leave()    # the last one out reports what nobody else will
+                    self.leave()    # the last user completes what librdkafka has not reported
                 with nogil:
                     kp_wait_round(&self.deliveries, seen, FLUSH_CHECK_MS)
                 PyErr_CheckSignals()
@@ -328,7 +386,7 @@ cdef class Client(Handle):
                 self.leave()
 
     cdef bint wait_reported(self, int64_t epoch, int64_t deadline, list raised) except -1:
-        """Have all of an epoch sent and settled. False when the time was over first."""
+        """Block until all records of an epoch are completed. False when the deadline has expired first."""
         cdef int64_t seen
         cdef int ms
         cdef rd_kafka_resp_err_t err
@@ -336,7 +394,7 @@ cdef class Client(Handle):
             if expired(deadline):
                 return False
             ms = remaining_ms(deadline, FLUSH_CHECK_MS)
-            # rd_kafka_flush() ends lingering for as long as it waits. It serves nothing: reports are events here.
+            # rd_kafka_flush() ends lingering while it waits. It dispatches nothing: delivery reports are events here.
             if self.background:
                 with nogil:
                     seen = kp_rounds(&self.deliveries)
@@ -369,7 +427,7 @@ cdef class Client(Handle):
             self.leave()
         if not done:
             error = new_exception(RD_KAFKA_RESP_ERR__TIMED_OUT,
-                                  f"flush: {self.outstanding()} records are not reported yet")
+                                  f"flush() timed out: {self.outstanding()} records are still outstanding")
             if not raised:
                 raise error
             raised.append(error)

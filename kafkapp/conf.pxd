@@ -1,4 +1,4 @@
-# Contract of kafkapp.conf with the client above it. Layer L3.
+# C interface of kafkapp.conf.
 
 from kafkapp.librdkafka cimport rd_kafka_conf_t, rd_kafka_t
 
@@ -7,4 +7,4 @@ cdef rd_kafka_t *new_client(rd_kafka_conf_t *conf, char *errstr, size_t size) no
 cdef bint boolean(dict properties, str name, bint default) except -1
 cdef rd_kafka_conf_t *conf_in_force(rd_kafka_t *rk) except NULL     # a copy, which the caller owns
 cdef object conf_value(const rd_kafka_conf_t *conf, str name)
-cdef bint answers_unsecured(rd_kafka_conf_t *conf, dict properties) except -1  # librdkafka makes the tokens
+cdef bint set_up_tokens(rd_kafka_conf_t *conf, dict properties) except -1   # True: librdkafka makes unsecured tokens

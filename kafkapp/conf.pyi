@@ -1,8 +1,8 @@
 from typing import Any
 
 CALLBACKS: frozenset[str]
-OWN: tuple[str, ...]
-REFUSED: dict[str, str]
+OWN_PROPERTIES: tuple[str, ...]
+REFUSED_PROPERTIES: dict[str, str]
 
 __pyx_capi__: dict[str, Any]
 

@@ -1,7 +1,4 @@
-"""From properties to rd_kafka_conf_t: every bad one raises, with librdkafka's own reason.
-
-Layer L3: knows librdkafka's configuration, no client.
-"""
+"""Configuration: applies properties to an rd_kafka_conf_t. Each bad property raises, with librdkafka's own reason."""
 import os
 
 from kafkapp.config import CALLBACKS, one_line, redact, suggestion
@@ -9,13 +6,37 @@ from kafkapp.config import CALLBACKS, one_line, redact, suggestion
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
 from kafkapp.errors cimport new_exception
-from kafkapp.librdkafka cimport *
+from kafkapp.librdkafka cimport (
+    RD_KAFKA_CONF_OK,
+    RD_KAFKA_CONF_UNKNOWN,
+    RD_KAFKA_PRODUCER,
+    RD_KAFKA_RESP_ERR__INVALID_ARG,
+    rd_kafka_conf,
+    rd_kafka_conf_destroy,
+    rd_kafka_conf_dump,
+    rd_kafka_conf_dump_free,
+    rd_kafka_conf_dup,
+    rd_kafka_conf_enable_sasl_queue,
+    rd_kafka_conf_get,
+    rd_kafka_conf_new,
+    rd_kafka_conf_res_t,
+    rd_kafka_conf_set,
+    rd_kafka_conf_set_oauthbearer_token_refresh_cb,
+    rd_kafka_conf_t,
+    rd_kafka_new,
+    rd_kafka_t,
+    rd_kafka_topic_conf_destroy,
+    rd_kafka_topic_conf_dump,
+    rd_kafka_topic_conf_new,
+    rd_kafka_topic_conf_t,
+    rd_kafka_version_str,
+)
 
 cdef extern from "verify.h" nogil:
     int kp_verify_certificates(rd_kafka_conf_t *conf)
 
 cdef extern from "numbers.h" nogil:
-    ctypedef struct locale_t:       # a pointer, in truth
+    ctypedef struct locale_t:       # in fact a pointer
         pass
     locale_t kp_c_numbers_begin()
     void kp_c_numbers_end(locale_t own)
@@ -45,16 +66,15 @@ cdef extern from *:
     """
     bint KP_PATCHED_LIBRDKAFKA
 
-# What the binding itself answers for; librdkafka sees none of them.
-OWN = ("delivery.report.only.error", "log.queue")
+# Handled by kafkapp; librdkafka sees none of them.
+OWN_PROPERTIES = ("delivery.report.only.error", "log.queue")
 # Those whose values may have a fraction.
 cdef tuple FRACTIONAL = ("linger.ms", "queue.buffering.max.ms")
-cdef tuple SERVERS = ("bootstrap.servers", "metadata.broker.list")     # the second is an alias of the first
-cdef Py_ssize_t LONGEST = 65536     # bytes of a value, but for keys and certificates
-# Not for a library to allow.
-REFUSED = {"internal.termination.signal": "it installs a signal handler for the whole process"}
-# Whoever writes such a property runs code in this process. To allow that is up to who starts it.
-cdef str ALLOW = "KAFKAPP_ALLOW_CODE_LOADING"
+cdef tuple SERVER_LISTS = ("bootstrap.servers", "metadata.broker.list")     # the second is an alias of the first
+cdef Py_ssize_t MAX_VALUE_BYTES = 65536     # of all values but keys and certificates
+REFUSED_PROPERTIES = {"internal.termination.signal": "it installs a signal handler for the whole process"}
+# The author of such a property can run code in this process. Only the process's environment may allow that.
+cdef str ALLOW_CODE_VARIABLE = "KAFKAPP_ALLOW_CODE_LOADING"
 cdef dict LOADS_CODE = {
     "plugin.library.paths": "it loads code into the process",
     "ssl.engine.location": "it loads code into the process",
@@ -62,32 +82,32 @@ cdef dict LOADS_CODE = {
     "ssl.providers": "it loads code into the process",
     "sasl.kerberos.kinit.cmd": "it is run as a command of the shell",
 }
-# librdkafka's own sasl.kerberos.kinit.cmd has these in it, the first in double quotes.
-cdef dict IN_COMMAND = {
+# librdkafka's default sasl.kerberos.kinit.cmd contains these values, the first in double quotes.
+cdef dict SHELL_CHARACTERS = {
     "sasl.kerberos.keytab": frozenset("\"\\`$!\n\r"),
     "sasl.kerberos.principal": frozenset("\"\\'`$&|;<>(){}*?![]~#\n\r\t "),
 }
 
-cdef bint faults_come_through = False
+cdef bint unblocks_fault_signals = False
 
 
 def let_faults_through():
-    """Have the threads of the clients that are made from now on let a SIGBUS or SIGSEGV of theirs reach its handler.
+    """Have librdkafka's threads of all clients created later unblock SIGBUS and SIGSEGV, so that their handlers run.
 
     For the command line. Does nothing before librdkafka 2.13.
     """
-    global faults_come_through
-    faults_come_through = True
+    global unblocks_fault_signals
+    unblocks_fault_signals = True
 
 
 cdef object invalid(str text, properties):
     return new_exception(RD_KAFKA_RESP_ERR__INVALID_ARG, one_line(redact(text, properties)))
 
 
-cdef dict described():
-    """librdkafka's own table of properties, aliases among them: by the name what it may be set to, and of which type.
+cdef dict property_table():
+    """librdkafka's own table of properties, with aliases: name to (type, list of allowed words).
 
-    Takes a fraction of a millisecond: for what goes wrong.
+    Takes a fraction of a millisecond: only for error messages.
     """
     import re
     cdef char *text = NULL
@@ -107,13 +127,13 @@ cdef dict described():
         choice = [word for word in values.strip().split(", ") if word and ".." not in word]
         if kind == "string" and not choice:
             choice = re.findall("`([a-z0-9_]+)` - ", description)      # "`random` - random distribution, ..."
-        known.setdefault(name.strip(), (kind, choice))      # a topic's property of the same name comes later
+        known.setdefault(name.strip(), (kind, choice))      # a topic property of the same name comes later
     del known["Property"]
     return known
 
 
-cdef list names_of(const rd_kafka_conf_t *conf):
-    """The properties of a client, and those of its topics, without the aliases."""
+cdef list property_names(const rd_kafka_conf_t *conf):
+    """The properties of a client and of its topics, without aliases."""
     cdef rd_kafka_topic_conf_t *topic_conf = rd_kafka_topic_conf_new()
     cdef size_t n = 0, i
     cdef const char **pairs = rd_kafka_conf_dump(<rd_kafka_conf_t *>conf, &n)
@@ -127,15 +147,15 @@ cdef list names_of(const rd_kafka_conf_t *conf):
 
 
 cdef str allowed(str name):
-    """The words that a property takes, for the end of a message; empty where there is no such choice."""
-    _kind, choice = described().get(name, ("", ()))
+    """The words that a property takes, for the end of a message; empty where it takes any text."""
+    _kind, choice = property_table().get(name, ("", ()))
     return f"; allowed: {', '.join(choice)}" if len(choice) > 1 else ""
 
 
 cdef int check_value(const rd_kafka_conf_t *conf, str name, str value, properties) except -1:
-    """That librdkafka has not taken a value for another.
+    """Raises when librdkafka has parsed a value as another one.
 
-    It reads 1 in 1.5, 5 in 5s, 1 in 1_000, a number in "nan", and passes over an empty word.
+    It parses 1.5 as 1, 5s as 5, 1_000 as 1, "nan" as a number, and ignores an empty word.
     """
     if name in FRACTIONAL:
         try:
@@ -146,16 +166,16 @@ cdef int check_value(const rd_kafka_conf_t *conf, str name, str value, propertie
             pass
         raise invalid(f"{name} must be a number, not {value[:64]!r}", properties)
     if not value.strip():
-        if described().get(name, ("",))[0] == "enum value":
+        if property_table().get(name, ("",))[0] == "enum value":
             raise invalid(f"{name} is empty{allowed(name)}", properties)
         return 0
     if not value.strip()[:1] in tuple("+-.0123456789"):
         return 0                    # a word
-    taken = conf_value(conf, name)
-    if taken is None or taken == value or not taken.lstrip("-").isdecimal():
+    parsed = conf_value(conf, name)
+    if parsed is None or parsed == value or not parsed.lstrip("-").isdecimal():
         return 0                    # text, true or false
     try:
-        if int(value, 0) == int(taken):
+        if int(value, 0) == int(parsed):
             return 0
     except ValueError:
         pass
@@ -163,17 +183,17 @@ cdef int check_value(const rd_kafka_conf_t *conf, str name, str value, propertie
 
 
 cdef int check_servers(const rd_kafka_conf_t *conf, dict properties) except -1:
-    """That every server that is named is one that librdkafka will ask."""
-    named = [name for name in SERVERS if name in properties]
+    """Raises when librdkafka would drop or misread an entry of bootstrap.servers."""
+    named = [name for name in SERVER_LISTS if name in properties]
     if not named:
         if "test.mock.num.brokers" not in properties:
             raise invalid("bootstrap.servers is required: host:port[,host:port...]", properties)
         return 0
     if len(named) == 2 and properties[named[0]] != properties[named[1]]:
-        raise invalid(f"{named[1]} is another name of {named[0]}, and they differ: set one of them", properties)
+        raise invalid(f"{named[1]} is an alias of {named[0]}, and their values differ: set one of them", properties)
     if not properties[named[0]].strip(" ,"):
         raise invalid(f"{named[0]} is empty: host:port[,host:port...]", properties)
-    from kafkapp.servers import misread     # here: re would be a tenth of the time of an import
+    from kafkapp.servers import misread     # here: importing re takes a tenth of the import of kafkapp
     canonical = conf_value(conf, "client.dns.lookup") == "resolve_canonical_bootstrap_servers_only"
     wrong = misread(conf_value(conf, "bootstrap.servers"), conf_value(conf, "security.protocol"), canonical)
     if wrong:
@@ -184,73 +204,74 @@ cdef int check_servers(const rd_kafka_conf_t *conf, dict properties) except -1:
 cdef rd_kafka_conf_res_t set_value(rd_kafka_conf_t *conf, const char *name, const char *value, char *errstr,
                                    size_t size) noexcept:
     """rd_kafka_conf_set(), the same in every locale."""
-    cdef locale_t own = kp_c_numbers_begin()
+    cdef locale_t before = kp_c_numbers_begin()
     cdef rd_kafka_conf_res_t result = rd_kafka_conf_set(conf, name, value, errstr, size)
-    kp_c_numbers_end(own)
+    kp_c_numbers_end(before)
     return result
 
 
 cdef rd_kafka_conf_t *duplicate(const rd_kafka_conf_t *conf) noexcept:
-    """rd_kafka_conf_dup(), which prints and reads numbers, the same in every locale."""
-    cdef locale_t own = kp_c_numbers_begin()
+    """rd_kafka_conf_dup(), which prints and parses numbers, the same in every locale."""
+    cdef locale_t before = kp_c_numbers_begin()
     cdef rd_kafka_conf_t *copy = rd_kafka_conf_dup(conf)
-    kp_c_numbers_end(own)
+    kp_c_numbers_end(before)
     return copy
 
 
 cdef int check_code(str name, str value, properties) except -1:
-    """That a property neither loads nor runs code, unless the environment allows it."""
+    """Raises for a property that loads or runs code, unless the environment allows it."""
     if name in LOADS_CODE:
         reason = LOADS_CODE[name]
-    elif name in IN_COMMAND and not IN_COMMAND[name].isdisjoint(value):
+    elif name in SHELL_CHARACTERS and not SHELL_CHARACTERS[name].isdisjoint(value):
         reason = "it is part of a command of the shell, where some of its characters mean something"
     else:
         return 0
-    if os.environ.get(ALLOW) != "1":
-        raise invalid(f"{name} is refused: {reason}; {ALLOW}=1 in the environment allows it, where whoever writes the "
-                      "properties may run code here", properties)
+    if os.environ.get(ALLOW_CODE_VARIABLE) != "1":
+        raise invalid(f"{name} is refused: {reason}; if the author of the properties may run code in this process, set "
+                      f"{ALLOW_CODE_VARIABLE}=1 in its environment", properties)
     return 0
 
 
 cdef int check_size(const rd_kafka_conf_t *conf, str name, str value, properties) except -1:
-    """That a value is no file's contents: librdkafka copies some values to a stack, which has an end."""
+    """Raises for a value as long as a file: librdkafka copies some values to the stack."""
     size = len(value) if value.isascii() else len(value.encode())
-    if size > LONGEST and not name.endswith(".pem") and (name in described() or name in names_of(conf)):
-        raise invalid(f"{name}: {size} bytes long, must be at most {LONGEST}", properties)
+    if (size > MAX_VALUE_BYTES and not name.endswith(".pem")
+            and (name in property_table() or name in property_names(conf))):
+        raise invalid(f"{name}: {size} bytes long, must be at most {MAX_VALUE_BYTES}", properties)
     return 0
 
 
 cdef bint boolean(dict properties, str name, bint default) except -1:
-    """The value of one of our own boolean properties, spelled as librdkafka's."""
+    """The value of one of kafkapp's own boolean properties, spelled as librdkafka's."""
     cdef str value = properties.get(name, "true" if default else "false")
     if value.lower() not in ("true", "t", "1", "false", "f", "0"):
         raise invalid(f"expected true or false for {name}, not {value[:64]!r}", properties)
     return value.lower() in ("true", "t", "1")
 
 
-cdef void no_token(rd_kafka_t *rk, const char *config, void *opaque) noexcept nogil:
-    """Never called: that there is one tells librdkafka that the application answers. The refresh comes as an event."""
+cdef void never_called(rd_kafka_t *rk, const char *config, void *opaque) noexcept nogil:
+    """A refresh callback: with one, librdkafka leaves tokens to the application. The refresh comes as an event."""
 
 
-cdef bint answers_unsecured(rd_kafka_conf_t *conf, dict properties) except -1:
-    """Who answers when a token is needed: a callback of the user, or librdkafka itself, with the tokens of an OIDC
-    provider or, which it has to be shown the way to, unsecured ones. True for the last."""
+cdef bint set_up_tokens(rd_kafka_conf_t *conf, dict properties) except -1:
+    """Set up who makes OAUTHBEARER tokens: the user's callback, or librdkafka, by an OIDC provider or unsecured. True
+    for unsecured ones, for which the caller must enable the background queue."""
     cdef bint unsecured = False
     if "oauthbearer_token_refresh_cb" in properties:
-        rd_kafka_conf_set_oauthbearer_token_refresh_cb(conf, no_token)
+        rd_kafka_conf_set_oauthbearer_token_refresh_cb(conf, never_called)
     elif (conf_value(conf, "sasl.mechanisms") or "").upper() == "OAUTHBEARER" and "sasl" in (
             conf_value(conf, "security.protocol") or ""):
         unsecured = conf_value(conf, "enable.sasl.oauthbearer.unsecure.jwt") == "true"
         if not unsecured and conf_value(conf, "sasl.oauthbearer.method") != "oidc":
             raise invalid("sasl.mechanisms=OAUTHBEARER needs oauthbearer_token_refresh_cb, "
-                          "sasl.oauthbearer.method=oidc or, to try things out, "
+                          "sasl.oauthbearer.method=oidc or, for tests only, "
                           "enable.sasl.oauthbearer.unsecure.jwt=true", properties)
     rd_kafka_conf_enable_sasl_queue(conf, unsecured)
     return unsecured
 
 
 cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
-    """A configuration of all properties that are librdkafka's. The caller owns it."""
+    """A configuration with all properties that are librdkafka's. The caller must destroy it."""
     cdef rd_kafka_conf_t *conf = rd_kafka_conf_new()
     cdef char errstr[512]
     cdef rd_kafka_conf_res_t result
@@ -258,10 +279,10 @@ cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
         if not boolean(properties, "log.queue", True):
             raise invalid("log.queue must be true: no thread of librdkafka may enter Python", properties)
         for name, value in properties.items():
-            if name in CALLBACKS or name in OWN:
+            if name in CALLBACKS or name in OWN_PROPERTIES:
                 continue
-            if name in REFUSED:
-                raise invalid(f"{name} is refused: {REFUSED[name]}", properties)
+            if name in REFUSED_PROPERTIES:
+                raise invalid(f"{name} is refused: {REFUSED_PROPERTIES[name]}", properties)
             check_code(name, value, properties)
             check_size(conf, name, value, properties)
             result = set_value(conf, name.encode(), value.encode(), errstr, sizeof(errstr))
@@ -270,9 +291,9 @@ cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
                 continue
             text = errstr.decode("utf-8", "replace").strip()
             if name[:64] not in text:
-                text = f"{name[:64]}: {text}"   # librdkafka speaks of queue.buffering.max.ms to who set linger.ms
+                text = f"{name[:64]}: {text}"   # for an alias, librdkafka names the other property
             if result == RD_KAFKA_CONF_UNKNOWN:
-                hint = suggestion(name, [*described(), *CALLBACKS, *OWN])
+                hint = suggestion(name, [*property_table(), *CALLBACKS, *OWN_PROPERTIES])
                 text = f"{text}; {hint}" if hint else text
             elif "dedicated" in text:
                 text += "; use send(record, callback)" if name in ("dr_cb", "dr_msg_cb") else ""
@@ -280,12 +301,12 @@ cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
                 text += allowed(name)
             raise invalid(text, properties)
         check_servers(conf, properties)
-        # Else nothing is refused, and a reason would be said of certificates that are taken.
+        # Without verification librdkafka accepts every certificate, and the check would refuse some.
         if conf_value(conf, "enable.ssl.certificate.verification") == "true":
             kp_verify_certificates(conf)
-        if faults_come_through:
+        if unblocks_fault_signals:
             kp_unblock_fault_signals(conf)
-        # All that librdkafka has to say comes through the queue: none of its threads enters Python.
+        # Logs come through the queue: no thread of librdkafka enters Python.
         rd_kafka_conf_set(conf, "log.queue", "true", errstr, sizeof(errstr))
         return conf
     except:
@@ -295,23 +316,23 @@ cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
 
 cdef rd_kafka_t *new_client(rd_kafka_conf_t *conf, char *errstr, size_t size) noexcept nogil:
     """rd_kafka_new(), the same in every locale: it prints the configuration, and the first of its unsecured tokens."""
-    cdef locale_t own = kp_c_numbers_begin()
+    cdef locale_t before = kp_c_numbers_begin()
     cdef rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, errstr, size)
-    kp_c_numbers_end(own)
+    kp_c_numbers_end(before)
     return rk
 
 
 cdef rd_kafka_conf_t *conf_in_force(rd_kafka_t *rk) except NULL:
     """A copy of a client's configuration that outlives it, with the properties of its topics.
 
-    rd_kafka_conf_dup() copies what was set, not what rd_kafka_new() made of it (max.in.flight with idempotence,
+    rd_kafka_conf_dup() copies what was set, not what rd_kafka_new() has adjusted (max.in.flight with idempotence,
     message.timeout.ms with a transactional.id).
     """
     cdef char errstr[512]
     cdef const rd_kafka_conf_t *conf = rd_kafka_conf(rk)
     cdef rd_kafka_conf_t *copy = duplicate(conf)
     cdef bytes key, text
-    for name in names_of(conf):
+    for name in property_names(conf):
         value = conf_value(conf, name)
         if conf_value(copy, name) != value:
             key, text = name.encode(), value.encode()
@@ -326,14 +347,14 @@ cdef object conf_value(const rd_kafka_conf_t *conf, str name):
     cdef bytes text
     if b"\0" in key:
         return None
-    cdef locale_t own = kp_c_numbers_begin()
+    cdef locale_t before = kp_c_numbers_begin()
     try:
         if rd_kafka_conf_get(conf, key, NULL, &size) != RD_KAFKA_CONF_OK:
             return None
         text = PyBytes_FromStringAndSize(NULL, size)
         rd_kafka_conf_get(conf, key, text, &size)
     finally:
-        kp_c_numbers_end(own)
+        kp_c_numbers_end(before)
     return (<const char *>text).decode("utf-8", "replace")
 
 
@@ -343,7 +364,7 @@ def librdkafka_version():
 
 
 def librdkafka_is_patched():
-    """Whether it is kafkapp's own build, with the patches of csrc/patches."""
+    """Whether the librdkafka in use is kafkapp's own build, with its patches."""
     return KP_PATCHED_LIBRDKAFKA
 
 

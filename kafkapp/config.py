@@ -1,14 +1,14 @@
-"""Configuration: properties as librdkafka spells them, and the secrets among them kept out of every text.
+"""Properties: names and values as librdkafka spells them, and redaction of the secrets among them.
 
-Layer L2: knows names and spellings, no client and no librdkafka: whether a property exists and whether a value suits it
-is decided where the properties are applied. Imports nothing that costs time; what only a failure needs comes late.
+Whether a property exists and takes a value is checked where the properties are applied. Nothing that is slow to import
+is imported with the module; what only an error message needs is imported then.
 """
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from operator import index
 
-TYPE_CHECKING = False       # typing's own would cost its import
+TYPE_CHECKING = False       # typing is slow to import
 if TYPE_CHECKING:
     from typing import Any, Self
 
@@ -16,7 +16,7 @@ CALLBACKS = frozenset(("log_cb", "error_cb", "stats_cb", "oauthbearer_token_refr
 
 MASK = "*"
 
-# What librdkafka keeps out of its own log.
+# What librdkafka keeps out of its own logs.
 SENSITIVE = frozenset((
     "ssl.key.location", "ssl.key.password", "ssl.key.pem", "ssl_key", "ssl.ca.pem", "ssl.keystore.password",
     "sasl.username", "sasl.password", "sasl.oauthbearer.config", "sasl.oauthbearer.client.secret",
@@ -24,12 +24,12 @@ SENSITIVE = frozenset((
     "sasl.oauthbearer.assertion.private.key.pem",
 ))
 
-# What else looks like a secret; covers what the C++ API masks, and names that a newer library may bring.
+# What else looks like a secret: what the C++ API masks, and properties that a newer librdkafka may add.
 SENSITIVE_PARTS = ("pass", ".username", "secret", "token", "jaas", "credential", "assertion", "oauthbearer.config")
 SENSITIVE_LATER = ("key", "pem")     # not at the start, as in the C++ API
 
-PIECE = 8                   # so many characters of a secret in a row are a piece of it, where a value ends a text
-LONG = 16                   # so many without a blank are no word: a piece wherever they stand
+MIN_PIECE = 8               # characters of a secret in a row that are hidden at the end of a text, where it may be cut
+MIN_NO_WORD = 16            # characters without a blank that are no word: hidden wherever they stand
 QUOTES = "\"'`"
 CERTIFICATES = ("ssl.ca.pem", "https.ca.pem", "ssl.certificate.pem")
 BEFORE_VALUE = QUOTES + "(=[{<,;"
@@ -53,7 +53,7 @@ def redact(text: str, properties: Mapping[str, Any]) -> str:
     """The text without the sensitive values among the properties, nor pieces of them, nor passwords in addresses.
 
     librdkafka puts values that it refuses into its error texts: whole, what follows the bad place, or what fits.
-    Nothing else is hidden: a user who is called kafka does not make a broker's name unreadable.
+    Nothing else is hidden: with a user named kafka, the host kafka.example.com stays readable.
 
     Args:
         text: what librdkafka says.
@@ -65,9 +65,9 @@ def redact(text: str, properties: Mapping[str, Any]) -> str:
         if not isinstance(secret, str) or not secret or not is_sensitive(name):
             continue
         if name in CERTIFICATES and "-----BEGIN CERTIFICATE" in secret[:16384]:
-            continue            # public, and full of the words of which reasons are made
+            continue            # public, and full of words that error messages have too
         places += whole_places(secret, text)
-        if len(secret) > PIECE:
+        if len(secret) > MIN_PIECE:
             longer.append(secret)
     if longer:
         for start, end in possible_pieces(text, max(map(len, longer))):
@@ -78,14 +78,14 @@ def redact(text: str, properties: Mapping[str, Any]) -> str:
 
 
 def one_line(text: str) -> str:
-    """The text with all that is not to be seen written out: it must not look like other lines, nor move the cursor."""
+    """The text with escapes for unprintable characters: it must not look like several lines, nor move the cursor."""
     if text.isprintable():
         return text
     return "".join([c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text])
 
 
 def masked(text: str, places: list[tuple[int, int]]) -> str:
-    """The text with one mask for all that is hidden in a row."""
+    """The text with one mask for all adjacent hidden places."""
     if not places:
         return text
     kept: list[str] = []
@@ -98,7 +98,7 @@ def masked(text: str, places: list[tuple[int, int]]) -> str:
 
 
 def whole_places(secret: str, text: str) -> list[tuple[int, int]]:
-    """Where the text shows a secret, in whatever form, or a value that is in it."""
+    """Where the text shows a secret, in any form, or a value that is part of it."""
     places = []
     forms = {secret}
     if len(secret) <= len(text) and ("%" in text or "\\" in text):
@@ -108,7 +108,7 @@ def whole_places(secret: str, text: str) -> list[tuple[int, int]]:
     if "=" in secret and len(secret) < 4096:        # name=value pairs, of which one may be shown
         for pair in secret.replace(",", " ").replace(";", " ").split():
             value = pair.partition("=")[2].strip(QUOTES)
-            if len(value) >= PIECE and not is_word(value):
+            if len(value) >= MIN_PIECE and not is_word(value):
                 forms.add(value)
     for form in forms:
         places += form_places(form, text)
@@ -120,8 +120,8 @@ def quoted(character: str) -> str:
 
 
 def is_word(secret: str) -> bool:
-    """Whether it may stand in an innocent text, as a part of another word: only a value of its own is hidden then."""
-    return len(secret) < PIECE or (len(secret) < LONG and secret.isalpha())
+    """Whether it may be part of an innocent text: then it is hidden only where it stands by itself."""
+    return len(secret) < MIN_PIECE or (len(secret) < MIN_NO_WORD and secret.isalpha())
 
 
 def form_places(form: str, text: str) -> list[tuple[int, int]]:
@@ -146,7 +146,7 @@ def is_value(text: str, start: int, end: int) -> bool:
 
 
 def is_part(piece: str, secret: str) -> bool:
-    """Whether a secret has the piece. It may be long: the rarest of characters are looked for first."""
+    """Whether a secret contains the piece. Both may be long: rare characters are compared first."""
     for character in " :,\"":
         if character in piece and character not in secret:
             return False
@@ -157,17 +157,17 @@ def possible_pieces(text: str, longest: int) -> list[tuple[int, int]]:
     """Where pieces of a secret may stand: longer words, and values at the text's end, where they may have been cut."""
     places = []
     end = len(text)
-    for start in range(max(0, end - longest), end - PIECE + 1):
+    for start in range(max(0, end - longest), end - MIN_PIECE + 1):
         if start == 0 or text[start - 1] in BEFORE_PIECE or text[start - 2:start] == ": ":
             places.append((start, end))
     start = 0
     for word in text.split():
-        if len(word) < LONG:
+        if len(word) < MIN_NO_WORD:
             continue
         start = text.index(word, start)
         for part in word.split("\\n"):
             bare = part.strip(QUOTES + "()[]{}<>,;:")
-            if len(bare) >= LONG:
+            if len(bare) >= MIN_NO_WORD:
                 place = start + word.index(bare)
                 places.append((place, place + len(bare)))
         start += len(word)
@@ -189,8 +189,8 @@ def address_places(text: str) -> list[tuple[int, int]]:
 
 
 def check_text(what: str, text: str) -> str:
-    """The string itself, of type str proper, if C and UTF-8 can carry it."""
-    text = str.__str__(text)        # a subclass may say what it likes in its own methods
+    """The string as an exact str. Raises ValueError when C or UTF-8 cannot represent it."""
+    text = str.__str__(text)        # a subclass may override any method
     if "\0" in text:
         raise ValueError(f"{what} must not contain a NUL character")
     try:
@@ -201,14 +201,14 @@ def check_text(what: str, text: str) -> str:
 
 
 def check_name(name: object) -> str:
-    """The name of a property, of type str proper."""
+    """The name of a property, as an exact str."""
     if not isinstance(name, str):
         raise TypeError(f"the name of a property must be a str, not {type(name).__name__}")
     return check_text("the name of a property", name)
 
 
 def spelled(name: str, value: Any) -> str | Callable[..., object]:
-    """The value as librdkafka spells it; a callback as it is. No message shows the value: it may be a secret."""
+    """The value as librdkafka spells it; a callback unchanged. No message shows the value: it may be a secret."""
     if name in CALLBACKS:
         if callable(value):
             callback: Callable[..., object] = value
@@ -219,7 +219,7 @@ def spelled(name: str, value: Any) -> str | Callable[..., object]:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        if value - value != 0:      # true of infinities and NaN alone
+        if value - value != 0:      # infinity or NaN
             raise ValueError(f"property {name} must be a finite number")
         return str(int(value)) if value.is_integer() and abs(value) < 2**53 else float.__repr__(value)
     if callable(value):
@@ -227,7 +227,7 @@ def spelled(name: str, value: Any) -> str | Callable[..., object]:
     if hasattr(value, "__index__"):
         try:
             number = index(value)
-        except TypeError:       # all of NumPy's arrays have one, that of several items none that works
+        except TypeError:       # all NumPy arrays have an __index__, which raises for more than one item
             number = None
         if number is not None:
             if number.bit_length() > 64:
@@ -242,14 +242,14 @@ class Properties(MutableMapping[str, "Any"]):
 
     Values are `str`, `int`, `float` or `bool` and are kept as strings; the callback properties (`log_cb`, `error_cb`,
     `stats_cb`, `oauthbearer_token_refresh_cb`) are callables. `properties[name]` gives the value; `str` and `repr` show
-    secrets as `*`. Names that librdkafka does not know and values that it refuses are found when a client is made.
+    secrets as `*`. Names that librdkafka does not know and values that it refuses raise when a client is created.
 
     Args:
         source: a mapping, or (name, value) pairs.
 
     Raises:
-        TypeError: a name is no string, or a value is of a type that the property cannot have.
-        ValueError: a name or a value holds what C strings or UTF-8 cannot, or a number is not finite.
+        TypeError: a name is not a str, or a value has a type that the property does not take.
+        ValueError: a name or a value has a NUL or a lone surrogate, or a number is not finite.
 
     Source: kafka::Properties.
     """
@@ -300,7 +300,7 @@ class Properties(MutableMapping[str, "Any"]):
         return self._values.get(name)
 
     def erase_property(self, name: str) -> None:
-        """Takes a property out; one that is not set is none. Source: Properties::eraseProperty."""
+        """Removes a property; does nothing if it is not set. Source: Properties::eraseProperty."""
         self._values.pop(name, None)
 
     def copy(self) -> Self:
@@ -327,7 +327,7 @@ class Properties(MutableMapping[str, "Any"]):
 
 
 class ProducerConfig(Properties):
-    """The properties of a producer, and the names of those that are set most.
+    """The properties of a producer, with constants for the names of the most common ones.
 
     Any other producer property of librdkafka is set under its own name, as a string.
 
@@ -376,8 +376,8 @@ class ProducerConfig(Properties):
     STATS_CB = "stats_cb"
     OAUTHBEARER_TOKEN_REFRESH_CB = "oauthbearer_token_refresh_cb"
 
-    # For programs that are moved here from C++. Refused when a producer is made: the first is EventsPollingOption here,
-    # the second would run user code on librdkafka's threads.
+    # For programs ported from C++. Refused when a producer is created: the first is EventsPollingOption here, the
+    # second would run user code on librdkafka's threads.
     ENABLE_MANUAL_EVENTS_POLL = "enable.manual.events.poll"
     INTERCEPTORS = "interceptors"
 
@@ -387,13 +387,13 @@ def is_mapping(source: object) -> bool:
 
 
 def snapshot(properties: object) -> dict[str, str | Callable[..., object]]:
-    """The properties as they are now: checked, spelled, and independent of what is done to the mapping afterwards.
+    """A checked copy of the properties, spelled as librdkafka spells them.
 
     Args:
         properties: a `Properties`, or a mapping of names to what a `Properties` takes.
 
     Raises:
-        TypeError: it is no mapping; or as in `Properties`.
+        TypeError: it is not a mapping; or as in `Properties`.
         ValueError: as in `Properties`.
         Exception: whatever the mapping itself raises.
     """
@@ -404,24 +404,24 @@ def snapshot(properties: object) -> dict[str, str | Callable[..., object]]:
                         f"not {'None' if properties is None else type(properties).__name__}")
     source: Any = properties
     if type(source) is dict:
-        source = source.copy()      # at once: another thread may change it
-    taken = {}
+        source = source.copy()      # first: another thread may change it
+    values = {}
     for key in list(source.keys()):
         name = check_name(key)
-        taken[name] = spelled(name, source[key])
-    return taken
+        values[name] = spelled(name, source[key])
+    return values
 
 
 def suggestion(name: str, known_names: Iterable[str]) -> str:
-    """What was probably meant: `did you mean bootstrap.servers?`, empty if nothing comes near.
+    """A hint such as `did you mean bootstrap.servers?`, empty if no name is similar.
 
     Args:
-        name: a name that is no property.
-        known_names: the names that are.
+        name: a name that is not a property.
+        known_names: the names of all properties.
     """
     known = set(known_names)
     if len(name) > 2 * max(map(len, known), default=0):
-        return ""       # nothing comes near, and to find that out takes seconds when a name is a file's contents
+        return ""       # none is similar, and finding that out takes seconds for a name as long as a file
     wanted = name.strip().lower()
     for candidate in (wanted, wanted.replace("_", "."), wanted.replace("-", "."), wanted.replace(".", "_")):
         if candidate in known:

@@ -1,4 +1,4 @@
-# Contract of kafkapp.delivery with the client above it, and of csrc/delivery.h with both. Layer L3.
+# C interface of kafkapp.delivery, and declarations of csrc/delivery.h.
 
 cimport cython
 from cpython.ref cimport PyObject
@@ -130,8 +130,8 @@ cdef extern from "delivery.h" nogil:
     void kp_wait_round(kp_deliveries *d, int64_t seen, int timeout_ms)
     void kp_wake(kp_deliveries *d)
     bint kp_round_begin(kp_deliveries *d, int64_t seen, int timeout_ms)
-    bint kp_drain_round(kp_deliveries *d, int64_t seen, int timeout_ms, size_t most, int64_t *reported)
-    bint kp_drain_rounds(kp_deliveries *d, size_t most)
+    bint kp_drain_round(kp_deliveries *d, int64_t seen, int timeout_ms, size_t max_reports, int64_t *reported)
+    bint kp_drain_rounds(kp_deliveries *d, size_t max_reports)
     void kp_stop(kp_deliveries *d)
     void kp_round_end(kp_deliveries *d)
     void kp_name_thread(const char *client)
@@ -139,7 +139,7 @@ cdef extern from "delivery.h" nogil:
     int KP_EVENTS_KEPT
     rd_kafka_event_t *kp_kept_next(kp_deliveries *d)
     int64_t kp_dropped_lines(kp_deliveries *d)
-    int kp_drain_when_idle(kp_deliveries *d, size_t most)
+    int kp_drain_when_idle(kp_deliveries *d, size_t max_reports)
     int kp_keeper_start(kp_deliveries *d)
     void kp_kept_free(kp_deliveries *d)
 
@@ -147,25 +147,25 @@ cdef extern from "delivery.h" nogil:
 @cython.final
 cdef class Topic:
     cdef readonly str name
-    cdef void *rkt                  # rd_kafka_topic_t; destroyed by the client, before its own handle
-    cdef uint32_t index             # its place in the client's list
+    cdef void *rkt                  # rd_kafka_topic_t; destroyed by the client, before its rd_kafka_t
+    cdef uint32_t index             # in the client's list of topics
 
 
 @cython.final
 cdef class Waiter:
-    cdef RecordMetadata metadata    # None until the report
+    cdef RecordMetadata metadata    # None until the delivery report
     cdef object error               # Error, or None on success
-    cdef int done                   # set last, and read first: without the GIL that is what the other two wait for
+    cdef int done                   # written last and read first: publishes the other two where there is no GIL
 
 
 cdef class FutureTarget:
-    """What is told of one record's outcome, with its metadata and its Error or None: an asyncio future. Both are None
-    when there was no memory to say how it went."""
+    """Base of an asyncio future, resolved with one record's metadata and its Error or None. Both are None when there
+    was no memory for them."""
     cdef int resolve(self, RecordMetadata metadata, object error) noexcept
 
 
 cdef class BatchTarget:
-    """What is settled as a whole when its last record is reported: a Batch."""
+    """Base of a Batch, completed as a whole when its last record is reported."""
     cdef int complete(self, kp_deliveries *d, list holds, list raised) except -1
 
 
@@ -174,6 +174,6 @@ cdef int run_callback_1(object callback, object arg, list raised) except -1
 cdef int complete_reports(kp_deliveries *d, list raised) except -1
 cdef int complete_unreported(kp_deliveries *d, list topics, list holds, list raised) except -1
 cdef int release_delivery(kp_deliveries *d, kp_delivery *delivery) except -1
-cdef int raise_all(list raised) except -1      # what callbacks raised, as it is or as a group
+cdef int raise_all(list raised) except -1       # what callbacks raised: one exception as it is, several as a group
 cdef int report_all_unraisable(list raised) except -1     # the same, to sys.unraisablehook
 cdef void report_unraisable(exc) noexcept                 # one of them

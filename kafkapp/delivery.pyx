@@ -1,7 +1,6 @@
-"""Settling: what a delivery report means for Python, once and in one place.
+"""Completion: turns drained delivery reports into released buffers, RecordMetadata and callbacks.
 
-Layer L3: turns the reports that csrc/delivery.c has drained into released buffers, metadata and callbacks. Knows
-nothing of clients and how they wait.
+The only place where a record in flight completes. Knows nothing of clients, nor of how they wait.
 """
 cimport cython
 from cpython.ref cimport PyObject, Py_DECREF, Py_XDECREF
@@ -23,9 +22,9 @@ from kafkapp.records cimport new_metadata
 
 cdef extern from *:
     """
-    /* The broker's own words, of a librdkafka with csrc/patches/freed-error-text.patch only, NULL in any other: that is
-       found at run time. rd_kafka_message_produce_errstr() of 2.4.0 to 2.15.1 gives freed memory, there is none before,
-       and rd_kafka_message_errstr() is for consumers: for a record that was sent it gives the payload. */
+    /* The broker's error text. Weak: only a librdkafka with csrc/patches/freed-error-text.patch has it, in any other it
+       is NULL. rd_kafka_message_produce_errstr() of 2.4.0 to 2.15.1 returns freed memory, before there is none, and
+       rd_kafka_message_errstr() is for consumers: for a produced record it returns the payload. */
     #include <librdkafka/rdkafka.h>
     const char *rd_kafka_kafkapp_produce_errstr(const rd_kafka_message_t *rkmessage);
     #pragma weak rd_kafka_kafkapp_produce_errstr
@@ -38,8 +37,7 @@ cdef extern from "Python.h":
 
 cdef extern from *:
     """
-    /* Put the exception that is set where it belongs: into the list `raised`, or, for None or without memory,
-       sys.unraisablehook. */
+    /* Move the current exception to the list `raised`; for None, or without memory, to sys.unraisablehook. */
     static void kp_keep_exception(PyObject *callback, PyObject *raised) {
         PyObject *exc;
         if (raised == Py_None) {
@@ -64,14 +62,14 @@ cdef extern from *:
         Py_DECREF(exc);
     }
 
-    /* An exception that somebody holds, to sys.unraisablehook. What Cython does with an exception that cannot be raised
-     * prints it first, and so ends the process for a SystemExit. */
+    /* Pass an exception to sys.unraisablehook. Cython's own way with an exception that cannot be raised prints it
+     * first, which ends the process for a SystemExit. */
     static void kp_report_exception(PyObject *exc) {
         PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
         PyErr_WriteUnraisable(NULL);
     }
 
-    /* Call a user's callback. No tuple is made; there is room for a bound method's self. */
+    /* Call a user's callback. No tuple is created; the array has room for a bound method's self. */
     static void kp_call(PyObject *callback, PyObject *first, PyObject *second, PyObject *third, size_t count,
                         PyObject *raised) {
         PyObject *args[4] = {NULL, first, second, third};
@@ -92,17 +90,17 @@ cdef extern from "time.h" nogil:
     int nanosleep(const timespec *pause, timespec *left)
 
 cdef enum:
-    MEMORY_ATTEMPTS = 100      # times 10 ms that a report waits for memory
+    MEMORY_ATTEMPTS = 100       # to complete a record without memory, 10 ms apart
 
 
 @cython.final
 cdef class Topic:
-    """A topic that a client has a handle of; the opaque of its rd_kafka_topic_t."""
+    """A topic of a client; the opaque of its rd_kafka_topic_t."""
 
 
 @cython.final
 cdef class Waiter:
-    """What a synchronous send waits for."""
+    """The outcome that a synchronous send waits for."""
 
 
 cdef class FutureTarget:
@@ -117,7 +115,7 @@ cdef class BatchTarget:
 
 @cython.final
 cdef class Hold:
-    """A buffer that is held beyond its record's outcome."""
+    """A buffer that is held after its record has completed."""
     cdef kp_view *view
 
     def __dealloc__(self):
@@ -127,7 +125,7 @@ cdef class Hold:
 
 
 cdef int release_delivery(kp_deliveries *d, kp_delivery *delivery) except -1:
-    """Let go of what a state holds, and give it back to the pool. Runs user code (finalizers) last of all."""
+    """Release what a state holds, and the state to the pool. User code (finalizers) runs last."""
     cdef PyObject *target = delivery.target
     cdef PyObject *record_id = delivery.record_id
     cdef PyObject *value = NULL
@@ -153,7 +151,7 @@ cdef inline int drop_view(kp_deliveries *d, kp_view *view) except -1:
 
 
 cdef inline str error_text(const kp_report *report):
-    """The broker's words, copied while the round still has the event that they belong to. None: there are none."""
+    """The broker's error text, copied while the round still owns its event. None: there is none."""
     cdef const char *text = NULL
     if <void *>rd_kafka_kafkapp_produce_errstr is not NULL:
         text = rd_kafka_kafkapp_produce_errstr(report.message)
@@ -161,14 +159,14 @@ cdef inline str error_text(const kp_report *report):
 
 
 cdef inline int complete_one(kp_deliveries *d, const kp_report *report, list raised) except -1:
-    """One record's outcome: buffer released, then the callback, then the rest of what was held.
+    """Complete a record or a batch: release its buffer, then run the callback, then release the rest.
 
-    It can only fail, for lack of memory, before it has changed anything.
+    Fails only without memory, and then has changed nothing.
     """
     cdef kp_delivery *delivery = report.delivery
     cdef BatchTarget target
     if delivery is NULL:
-        target = <BatchTarget>report.batch.owner       # kept: its own reference goes
+        target = <BatchTarget>report.batch.owner        # referenced: the slot's reference is released inside
         return target.complete(d, None, raised)
     cdef kp_epoch *epoch = kp_epoch_at(d, delivery.epoch)
     cdef RecordMetadata metadata
@@ -181,11 +179,11 @@ cdef inline int complete_one(kp_deliveries *d, const kp_report *report, list rai
     metadata = new_metadata((<Topic>report.topic).name if report.topic is not NULL else "", None)
     if report.err:
         error = (new_fatal_error(d.rk, report.err, error_text(report)) if report.message is not NULL
-                 else new_error(report.err))        # the client is gone
+                 else new_error(report.err))        # the client may be destroyed
 
-    # The state's references become this function's own, and the state goes back to the pool: whatever runs from here
-    # on may send with this producer again. No object is made in between: the garbage collector, which visits what the
-    # state holds, would miss that its references are here.
+    # This function takes over the state's references and releases the state to the pool: from here on, user code may
+    # run and send with this producer again. No object is created in between: it could run the garbage collector, which
+    # visits the state's references and does not know of this function's.
     callback = <object>delivery.target
     Py_DECREF(callback)
     cdef int kind = delivery.kind
@@ -199,7 +197,7 @@ cdef inline int complete_one(kp_deliveries *d, const kp_report *report, list rai
     else:
         value = delivery.value
     kp_delivery_release(d, delivery)
-    # The exporter is free before the callback runs: it may resize its buffer, or send it again.
+    # The buffer is released before the callback runs, which may resize its exporter or send it again.
     if view is not NULL:
         drop_view(d, view)
     elif value is not NULL:
@@ -221,17 +219,17 @@ cdef inline int complete_one(kp_deliveries *d, const kp_report *report, list rai
     elif kind == KP_FUTURE:
         (<FutureTarget>callback).resolve(metadata, error)
     else:
-        # All are served, whatever one of them raises.
+        # What it raises goes to `raised`: all callbacks run, whatever one of them raises.
         kp_call(callback, metadata, error, None, 2, raised)
     KP_ADD(epoch.done, 1)
     return 0
 
 
 cdef int complete_without_memory(kp_deliveries *d, const kp_report *report) except -1:
-    """There is no memory to tell of a record: it is let go of and counted, so that nobody waits for it for ever."""
+    """Complete a record for whose metadata there is no memory: release and count it, so that nobody waits forever."""
     cdef kp_delivery *delivery = report.delivery
     if delivery is NULL:
-        return 0        # a batch, for which none is needed
+        return 0        # a batch: its completion needs no memory
     cdef kp_epoch *epoch = kp_epoch_at(d, delivery.epoch)
     if delivery.target is not NULL and delivery.kind == KP_WAITER:
         KP_SET((<Waiter>delivery.target).done, True)    # without metadata: the send raises MemoryError
@@ -243,23 +241,23 @@ cdef int complete_without_memory(kp_deliveries *d, const kp_report *report) exce
 
 
 cdef int run_callback(object callback, tuple args, list raised) except -1:
-    """Call any other callback of the user, with one to three arguments."""
+    """Call a user's callback with one to three arguments. Its exception goes to `raised`, as in complete_reports()."""
     cdef Py_ssize_t n = len(args)
     kp_call(callback, args[0], args[1] if n > 1 else None, args[2] if n > 2 else None, n, raised)
     return 0
 
 
 cdef int run_callback_1(object callback, object arg, list raised) except -1:
-    """The same with one argument. It makes no object, and so cannot fail."""
+    """The same with one argument. Creates no object, and so cannot fail."""
     kp_call(callback, arg, None, None, 1, raised)
     return 0
 
 
 cdef int complete_reports(kp_deliveries *d, list raised) except -1:
-    """Settle the round's reports in their order.
+    """Complete the records of the round's delivery reports, in order. The caller must own the round.
 
     Exceptions of callbacks go to `raised`, or, where that is None, to sys.unraisablehook. In the child of a callback
-    that forked it ends at once: the other reports are the parent's.
+    that forked it returns at once: the remaining reports are the parent's.
     """
     cdef size_t i = 0
     cdef int failures = 0
@@ -276,7 +274,7 @@ cdef int complete_reports(kp_deliveries *d, list raised) except -1:
                         return 0
                     i += 1
             except BaseException as exc:
-                # No memory, and a report cannot be given back: wait for some, for a while.
+                # No memory, and librdkafka takes no report back: retry for a second.
                 failures += 1
                 if failures < MEMORY_ATTEMPTS:
                     pause.tv_sec, pause.tv_nsec = 0, 10000000
@@ -293,7 +291,7 @@ cdef int complete_reports(kp_deliveries *d, list raised) except -1:
 
 
 cdef int complete_unreported(kp_deliveries *d, list topics, list holds, list raised) except -1:
-    """Complete what is in flight and will not be reported, in a round that never ends: see handle.pyx.
+    """Complete the records in flight that librdkafka will not report in time. The caller must never end its round.
 
     Such a record may have reached the broker, and librdkafka may still read its memory, which goes to `holds`.
     """
@@ -336,7 +334,7 @@ cdef int complete_unreported(kp_deliveries *d, list topics, list holds, list rai
             report.latency = -1
             report.key_size = report.value_size = 0
             complete_one(d, &report, raised)
-        kp_epochs_mark_done(d)       # the records that leave nothing to settle
+        kp_epochs_mark_done(d)      # plain records, which have no state
     finally:
         KP_SET(d.callback_thread, 0)
     return 0
@@ -357,7 +355,7 @@ cdef int hold_payload(kp_deliveries *d, kp_delivery *delivery, list holds) excep
 
 
 cdef int raise_all(list raised) except -1:
-    """Raise what callbacks have raised: one as it is, several as a group."""
+    """Raise what callbacks have raised: one exception as it is, several as a group."""
     if raised:
         if len(raised) == 1:
             raise raised[0]
@@ -366,7 +364,7 @@ cdef int raise_all(list raised) except -1:
 
 
 cdef int report_all_unraisable(list raised) except -1:
-    """The same where another exception is on its way already: none is swallowed."""
+    """The same while another exception propagates: passes them to sys.unraisablehook, so that none is lost."""
     for exc in raised or ():
         report_unraisable(exc)
     return 0

@@ -1,4 +1,4 @@
-# Contract of kafkapp.ending with the producers above it. Layer L5.
+# C interface of kafkapp.ending.
 
 from libc.stdint cimport int64_t
 

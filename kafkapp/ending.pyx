@@ -1,18 +1,16 @@
-"""The end of clients: closed, dropped by who has not closed them, or still open when the interpreter ends.
+"""Shutdown of clients: closed, dropped without close(), or still open when the interpreter ends.
 
-Layer L5: knows clients, no producers.
+close() waits for three parties, none of which has to answer, and has a limit for each:
 
-close() waits for three parties, none of which has to answer, and has a bound for each:
-
-* brokers, until its time is over; what is in flight then is purged, and the reports are there in milliseconds.
-* librdkafka's threads: UNRESPONSIVE_MS. A report that has not come by then is not waited for: see handle.pyx.
+* brokers: until its timeout expires. What is in flight then is purged, and reported within milliseconds.
+* librdkafka's threads: UNRESPONSIVE_MS. Records without a delivery report are then completed without one: see Handle.
 * the user's callbacks, on the background thread or in another thread's call: CALLBACK_GRACE_MS for each. One that takes
-  longer may want a lock that the caller of close() holds. So close() warns and returns; the callbacks that are due run,
-  each once, on the thread that is in that one, which is the last to use the handle and so destroys it.
+  longer may want a lock that the caller of close() holds. So close() warns and returns. The thread that is in that
+  callback then runs the remaining ones, each once, and as the last user destroys the handle.
 
-A finalizer may run anywhere: within any lock, on the client's own background thread, in one of its callbacks; and where
-the garbage collector calls it, within any call. So it has a thread of its own close the client. It waits for that only
-where the last reference was dropped, and only while nothing shows that it is waited for itself.
+A finalizer may run anywhere: with any lock held, on the client's own background thread, in one of its callbacks; when
+the garbage collector calls it, inside any call. So it starts a thread that closes the client. It waits for that thread
+only where the last reference was dropped, and only until a callback runs that may wait for the finalizer's thread.
 """
 import atexit
 
@@ -56,24 +54,25 @@ from kafkapp.librdkafka cimport (
 from kafkapp.timeouts cimport expired, now_ms
 
 cdef enum:
-    ABANDONED_CLOSE_MS = 10000       # ms for clients that nobody closed
-    CALLBACK_GRACE_MS = 5000    # ms for one callback of the user's, beyond a close's own time
+    ABANDONED_CLOSE_MS = 10000      # for clients that were never closed
+    CALLBACK_GRACE_MS = 5000        # for one callback of the user's, beyond the timeout of close()
 
 
-cdef double LOG_DRAIN_SECONDS = 1      # seconds for the lines that are yet to be said
+cdef double LOG_DRAIN_SECONDS = 1       # for lines that are not logged yet at exit
 
 
 # -- closed -----------------------------------------------------------------------------------------
 
 cdef int close(Client client, int64_t deadline, int64_t last=-1) except -1:
-    """Every record accepted has its outcome, and its callback has returned, when this does; unless one goes on: see
-    above. `last`: callbacks have no more time after that moment, however many there are."""
+    """When this returns, every accepted record is completed and its callback has returned, unless a callback takes
+    longer: see above. After the moment `last` no callback is waited for, however many there are."""
     cdef list raised = None if client.background else []
     cdef bint ended
     if client.foreign():
-        raise RuntimeError("this producer was made in another process: make one after the fork")
+        raise RuntimeError("this producer was created in another process: create one after the fork")
     if client.in_callback():
-        raise RuntimeError("close would wait for the callback that calls it")
+        raise RuntimeError("close() was called from a callback of the same producer, where it would deadlock: "
+                           "call it from another thread, or after the callback has returned")
     client.check_batching("close")
     if not claim(client, deadline, last):
         return 0
@@ -83,14 +82,14 @@ cdef int close(Client client, int64_t deadline, int64_t last=-1) except -1:
     KP_SET(client.state, CLOSING)
     try:
         with nogil:
-            kp_wake(&client.deliveries)     # who waits for room in the queue sees that there will be none
+            kp_wake(&client.deliveries)     # sends that wait for room in the queue see the client closing
         wait_delivered(client, raised)
         ended = wait_purged(client, last, raised)
     except:
-        # Interrupted: the producer is as it was, and can be closed again. Without its thread it only can be closed.
+        # Interrupted: the producer is open again, and can be closed again; without its thread it can only be closed.
         if KP_READ(client.state) == CLOSING and not KP_READ(client.deliveries.stopping) and not client.reports_lost:
             KP_SET(client.state, OPEN)
-        KP_SET(client.closing_thread, 0)    # last: who takes over says that it is closing
+        KP_SET(client.closing_thread, 0)    # last: a close() that takes over marks it as closing again
         report_all_unraisable(raised)
         raise
     KP_SET(client.state, CLOSED)
@@ -111,20 +110,21 @@ cdef int close(Client client, int64_t deadline, int64_t last=-1) except -1:
 
 
 cdef bint claim(Client client, int64_t deadline, int64_t last) except -1:
-    """Become the one that closes it. False when another thread has, or does not come to its end."""
+    """Become the thread that closes it. False when another thread has closed it, or is stuck in doing so."""
     cdef kp_deliveries *d = &client.deliveries
     cdef unsigned long me = PyThread_get_thread_ident()
     cdef int64_t left = -1, stuck = 0
-    # Should this thread be closing it already, then this is a signal's handler: the other call finds it done.
+    # A signal handler may interrupt this thread's own close(): the handler closes, and the interrupted call finds it
+    # closed.
     while KP_READ(client.state) != CLOSED and not kp_claim(&client.closing_thread, me):
-        # Another thread closes, and may have more time. Should it be interrupted, this one takes over.
-        hurry(client, deadline)
+        # Another thread closes, perhaps with a later deadline. If it is interrupted, this one takes over.
+        bring_deadline_forward(client, deadline)
         if not expired(deadline) or kp_outstanding(d) != left:
             left, stuck = kp_outstanding(d), now_ms() + CALLBACK_GRACE_MS + 2 * UNRESPONSIVE_MS
         elif expired(stuck) or (last >= 0 and expired(last)):
             warn_running(client)
             return False
-        if client.enter_unless_closed():    # that one must not destroy what this one polls
+        if client.enter_unless_closed():    # the other thread must not destroy the queue that this one polls
             try:
                 client.wait(kp_rounds(d), -1 if expired(deadline) else deadline, None)
             finally:
@@ -132,8 +132,8 @@ cdef bint claim(Client client, int64_t deadline, int64_t last) except -1:
     return KP_READ(client.state) != CLOSED
 
 
-cdef int hurry(Client client, int64_t deadline) except -1:
-    """Who closes it has no more time than this."""
+cdef int bring_deadline_forward(Client client, int64_t deadline) except -1:
+    """The thread that closes it must do so by this deadline."""
     cdef int64_t end_by = KP_READ(client.close_deadline)
     if deadline >= 0 and (end_by < 0 or end_by > deadline):
         KP_SET(client.close_deadline, deadline)
@@ -141,7 +141,7 @@ cdef int hurry(Client client, int64_t deadline) except -1:
 
 
 cdef int wait_delivered(Client client, list raised) except -1:
-    """Have all sent and reported, within the time that there is."""
+    """Wait until all records are completed, or the deadline of close() expires."""
     cdef int64_t end_by
     while kp_outstanding(&client.deliveries):
         end_by = KP_READ(client.close_deadline)
@@ -152,36 +152,37 @@ cdef int wait_delivered(Client client, list raised) except -1:
 
 
 cdef int wait_all(Client client, int64_t deadline, list raised) except -1:
-    """As wait_reported, for every epoch: nothing new is accepted."""
+    """wait_reported() for every epoch; nothing new is accepted."""
     while kp_outstanding(&client.deliveries) and not expired(deadline):
         client.wait_reported(KP_READ(client.deliveries.epoch_number), deadline, raised)
     return 0
 
 
 cdef bint wait_purged(Client client, int64_t last, list raised) except -1:
-    """Purge what is left, have it reported or completed, end the background thread. False when a callback goes on."""
+    """Purge what is in flight, wait until it is completed, end the background thread. False when a callback takes too
+    long."""
     cdef kp_deliveries *d = &client.deliveries
-    cdef int64_t seen, left = -1, silent = 0, stuck = 0
+    cdef int64_t seen, left = -1, unresponsive = 0, stuck = 0
     while kp_outstanding(d) or KP_READ(client.thread_runs):
         if kp_outstanding(d) != left:
-            left, silent, stuck = kp_outstanding(d), now_ms() + UNRESPONSIVE_MS, now_ms() + CALLBACK_GRACE_MS
+            left, unresponsive, stuck = kp_outstanding(d), now_ms() + UNRESPONSIVE_MS, now_ms() + CALLBACK_GRACE_MS
         elif expired(stuck) or (last >= 0 and expired(last)):
             if KP_READ(client.thread_runs):
                 with nogil:
-                    client.stop_dispatcher()    # it ends after that callback, and after those that are due then
+                    client.stop_dispatcher()    # it ends after that callback and the remaining ones
             return False
-        if left and not KP_READ(d.stopping) and (KP_THREAD(d.callback_thread) or not expired(silent)):
-            purge_all(client)       # again: a send that had begun may have come after the last one
+        if left and not KP_READ(d.stopping) and (KP_THREAD(d.callback_thread) or not expired(unresponsive)):
+            purge_all(client)       # repeated: a send that had begun may have enqueued after the last purge
             wait_all(client, now_ms() + SIGNAL_CHECK_MS, raised)
         elif left and not client.background:
             if not client.complete_remaining(raised):
                 client.wait(kp_rounds(d), now_ms() + SIGNAL_CHECK_MS, raised)
         else:
             with nogil:
-                client.stop_dispatcher()        # with a background thread that is who completes what is left
+                client.stop_dispatcher()        # a background thread completes what is left before it ends
                 seen = kp_rounds(d)
             if Py_IsFinalizing() and not KP_READ(d.event_thread_waits):
-                # The interpreter has ended that thread where it would have entered Python.
+                # The shutdown of the interpreter has ended that thread where it would have entered Python.
                 KP_SET(client.thread_runs, False)
                 KP_ADD(client.users, -1)
             elif KP_READ(client.thread_runs):
@@ -192,7 +193,7 @@ cdef bint wait_purged(Client client, int64_t last, list raised) except -1:
 
 
 cdef int purge_all(Client client) except -1:
-    """Have librdkafka purge what is in flight. The reports follow."""
+    """Purge what is in flight. librdkafka reports it afterwards."""
     if not client.enter_unless_closed():
         return 0
     try:
@@ -205,7 +206,7 @@ cdef int purge_all(Client client) except -1:
 
 
 cdef int wait_destroyed(Client client, int64_t deadline) except -1:
-    """Wait for librdkafka's threads, unless they were waited for already and did not answer."""
+    """Wait for librdkafka's threads to end, unless they are known to be unresponsive."""
     cdef int64_t moment = now_ms()
     cdef int64_t limit = UNRESPONSIVE_MS
     cdef int64_t until = moment + (limit if deadline < 0 else min(max(deadline - moment, limit // 2), limit))
@@ -220,32 +221,33 @@ cdef int wait_destroyed(Client client, int64_t deadline) except -1:
 cdef int warn_running(Client client) except -1:
     import warnings
     try:
-        warnings.warn(f"producer {client.name}: close() returns before a callback that goes on; "
-                      f"{client.outstanding()} records are reported after it", RuntimeWarning, stacklevel=2)
+        warnings.warn(f"producer {client.name}: close() returned while a callback was still running; "
+                      f"{client.outstanding()} records are reported after it returns", RuntimeWarning, stacklevel=2)
     except RuntimeWarning as exc:
         report_unraisable(exc)
     return 0
 
 
 cdef int lose(Client client) except -1:
-    """The interpreter is at its end, and has ended the background thread: nobody can report any more."""
+    """The shutdown of the interpreter has ended the background thread: no thread can complete records any more."""
     cdef int _i
     KP_SET(client.state, CLOSED)
     with nogil:
-        for _i in range(5):      # threads of librdkafka's that begin just now use OpenSSL, which ends with the process
+        for _i in range(5):     # a thread of librdkafka's that starts now uses OpenSSL, which the process's exit frees
             kp_wait_round(&client.deliveries, kp_rounds(&client.deliveries), SIGNAL_CHECK_MS // 5)
     if client.outstanding():
-        report_unraisable(RuntimeError(f"producer {client.name}: {client.outstanding()} records lost: the interpreter "
-                                       "ends"))
+        report_unraisable(RuntimeError(
+            f"producer {client.name}: {client.outstanding()} records were lost: it was closed after the interpreter's "
+            "shutdown had begun; close it before the program ends"))
     return 0
 
 
 # -- dropped ----------------------------------------------------------------------------------------
 
 cdef int abandon(Client client, bint wait) except -1:
-    """A finalizer's: deliver what can be delivered within a bound, lose no report."""
+    """A finalizer's close(): deliver what can be delivered in ABANDONED_CLOSE_MS, lose no report."""
     cdef kp_deliveries *d = &client.deliveries
-    cdef int64_t seen, left = -1, silent = 0
+    cdef int64_t seen, left = -1, unresponsive = 0
     if KP_READ(client.state) == CLOSED or client.foreign():
         return 0
     client.warn_open()
@@ -253,24 +255,24 @@ cdef int abandon(Client client, bint wait) except -1:
         return close(client, now_ms() + ABANDONED_CLOSE_MS)
     KP_SET(client.closing_dropped, True)
     try:
-        clients.add(client)     # again, as the collector clears weak references: the end of the program waits for it
+        clients.add(client)     # again, as the collector has cleared the weak reference: close_all() waits for it
         start_thread(lambda: close_dropped(client))
     except (MemoryError, RuntimeError):
-        if not client.in_callback():        # else close_all() does it
+        if not client.in_callback():        # there close_all() closes it
             close(client, now_ms() + ABANDONED_CLOSE_MS)
         return 0
     while wait and KP_READ(client.closing_dropped) and not client.in_callback():
         seen = kp_rounds(d)
         if kp_outstanding(d) != left:
-            left, silent = kp_outstanding(d), now_ms() + UNRESPONSIVE_MS
-        elif expired(silent) and (KP_THREAD(d.callback_thread) or KP_THREAD(d.event_callback_thread)):
-            break       # a callback that may wait for what this thread holds
+            left, unresponsive = kp_outstanding(d), now_ms() + UNRESPONSIVE_MS
+        elif expired(unresponsive) and (KP_THREAD(d.callback_thread) or KP_THREAD(d.event_callback_thread)):
+            break       # a callback runs, and may want a lock that this thread holds
         with nogil:
             kp_wait_round(d, seen, SIGNAL_CHECK_MS)
         try:
             PyErr_CheckSignals()
         except:
-            hurry(client, 0)        # interrupted: what is not delivered now is purged, and reported
+            bring_deadline_forward(client, 0)       # interrupted: what is in flight is purged, and reported
             raise
     return 0
 
@@ -290,12 +292,12 @@ cdef int close_dropped(Client client) except -1:
     return 0
 
 
-# -- open at the end --------------------------------------------------------------------------------
+# -- open at exit -----------------------------------------------------------------------------------
 
 cdef bint drained(Client client) except -1:
-    """Whether nothing is in flight; a short look, and a push."""
+    """Whether nothing is in flight; flushes for a moment."""
     if KP_READ(client.state) == CLOSED:
-        return not KP_READ(client.thread_runs)    # a callback may have outlasted its close()
+        return not KP_READ(client.thread_runs)      # a callback may have taken longer than its close()
     if not client.enter_unless_closed():
         return True
     try:
@@ -305,23 +307,23 @@ cdef bint drained(Client client) except -1:
         client.leave()
 
 
-cdef list living():
-    """The clients of this process."""
+cdef list all_clients():
+    """The clients that this process has created and not closed."""
     cdef Client client
     while True:
         try:
             return [client for client in list(clients) if not client.foreign()]
         except RuntimeError:
-            continue        # another thread has made one meanwhile, or closed one
+            continue        # another thread has created or closed one meanwhile
 
 
 @atexit.register
 def close_all():
-    """Before the interpreter goes, while threads still run. All producers together have the time that one has, and
-    their callbacks too."""
+    """Close all clients at exit, while threads still run. All share one ABANDONED_CLOSE_MS, and their callbacks one
+    CALLBACK_GRACE_MS."""
     cdef Client client
     cdef int64_t deadline = now_ms() + ABANDONED_CLOSE_MS, last
-    left = living()
+    left = all_clients()
     try:
         for client in left:
             client.warn_open()
@@ -330,7 +332,7 @@ def close_all():
             waiting = [client for client in waiting if not drained(client)]
     except BaseException as exc:
         report_unraisable(exc)
-        deadline = 0        # interrupted: what is not delivered now is purged, and reported
+        deadline = 0        # interrupted: what is in flight is purged, and reported
     last = now_ms() + CALLBACK_GRACE_MS
     for client in left:
         try:
@@ -338,5 +340,5 @@ def close_all():
         except BaseException as exc:
             report_unraisable(exc)
             deadline = 0
-            close(client, 0, last)      # interrupted: once more, without waiting
+            close(client, 0, last)      # interrupted: again, without waiting for brokers
     log_lines.wait(LOG_DRAIN_SECONDS)

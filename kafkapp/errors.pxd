@@ -1,4 +1,4 @@
-# Contract of kafkapp.errors with the modules above it. Layer L1: knows librdkafka's error codes, nothing else.
+# C interface of kafkapp.errors.
 
 from kafkapp.librdkafka cimport rd_kafka_error_t, rd_kafka_t
 
@@ -15,6 +15,6 @@ cdef class Error:
 
 cdef object member_of(int code)                                     # the ErrorCode of a number
 cdef object new_error(int code, str message=*, bint is_fatal=*)     # a new Error; message None: rd_kafka_err2str's
-cdef object new_fatal_error(rd_kafka_t *rk, int code, str message)  # the same of a client that may have failed fatally
+cdef object new_fatal_error(rd_kafka_t *rk, int code, str message)  # the same for a client that may have a fatal error
 cdef object new_exception(int code, str message=*)                  # a new KafkaException, of the subclass that fits
 cdef object take_error(rd_kafka_error_t *error)                     # a new Error, None for NULL; destroys its argument

@@ -1,6 +1,6 @@
-"""What can go wrong: librdkafka's error codes, an error with its details, and the exception that carries one.
+"""Errors: librdkafka's error codes (ErrorCode), an error with its details (Error), its exception (KafkaException).
 
-Layer L1: knows librdkafka's error codes, nothing else. Nothing here blocks or calls user code.
+Nothing here blocks or calls user code.
 """
 from enum import IntEnum
 
@@ -33,11 +33,11 @@ from kafkapp.librdkafka cimport (
 )
 
 cdef enum:
-    UNKNOWN = -1                    # third state of Error.retriable
+    UNKNOWN_RETRIABLE = -1          # Error.retriable: neither true nor false
 
 
 cdef str describe(int code):
-    # librdkafka formats the text of an unknown code into storage that it reuses: copied at once.
+    # Copied at once: librdkafka formats the text of an unknown code into a buffer that it reuses.
     return rd_kafka_err2str(<rd_kafka_resp_err_t>code).decode("utf-8", "replace")
 
 
@@ -83,8 +83,8 @@ cdef dict MEMBER_OF_CODE = ErrorCode._value2member_map_
 
 
 cdef object add_member(str name, int code):
-    # The enum machinery spends several times as long on a member, at each import. setdefault is atomic: of two threads
-    # that meet the same unknown code one wins, and both go on with its member.
+    # enum itself takes several times as long for a member, at each import. setdefault is atomic: two threads that meet
+    # the same unknown code get the same member.
     member = int.__new__(ErrorCode, code)
     fields = member.__dict__
     fields["_name_"] = fields["__name__"] = name
@@ -103,7 +103,7 @@ cdef int add_codes_of_library() except -1:
     cdef list names = ErrorCode._member_names_
     rd_kafka_get_err_descs(&descs, &count)
     for i in range(count):
-        if descs[i].name != NULL:       # the list has a hole for each number that nobody took
+        if descs[i].name != NULL:       # an unused number
             name = "RD_KAFKA_RESP_ERR_" + descs[i].name.decode("ascii")
             add_member(name, descs[i].code)
             names.append(name)
@@ -125,13 +125,13 @@ cdef class Error:
     Args:
         code: an `ErrorCode` or its number.
         message: the details; None stands for the library's text for the code.
-        is_fatal: the producer cannot go on after it and has to be closed.
+        is_fatal: the producer cannot go on and has to be closed.
         is_retriable: whether the same call may succeed when repeated; None: unknown.
         transaction_requires_abort: the transaction has to be aborted; the producer can go on.
 
     Raises:
-        TypeError: the code is no number, the message no string.
-        ValueError: the code has more than 32 bits.
+        TypeError: the code is not an int, or the message not a str.
+        ValueError: the code does not fit into 32 bits.
 
     Source: rd_kafka_error_t; kafka::Error.
     """
@@ -143,7 +143,7 @@ cdef class Error:
                 raise TypeError(f"message must be a str or None, not {type(message).__name__}")
             self.text = PyUnicode_FromObject(message)
         self.fatal = bool(is_fatal)
-        self.retriable = UNKNOWN if is_retriable is None else bool(is_retriable)
+        self.retriable = UNKNOWN_RETRIABLE if is_retriable is None else bool(is_retriable)
         self.requires_abort = bool(transaction_requires_abort)
 
     @property
@@ -164,7 +164,7 @@ cdef class Error:
     @property
     def is_retriable(self):
         """Whether to try again; None: unknown. Source: rd_kafka_error_is_retriable(); Error::isRetriable."""
-        return None if self.retriable == UNKNOWN else bool(self.retriable)
+        return None if self.retriable == UNKNOWN_RETRIABLE else bool(self.retriable)
 
     @property
     def transaction_requires_abort(self):
@@ -191,7 +191,7 @@ cdef class Error:
         parts = [f"{description} [{self.value}]" + (" fatal" if self.fatal else "")]
         if self.requires_abort:
             parts.append("transaction-requires-abort")
-        if self.retriable != UNKNOWN:
+        if self.retriable != UNKNOWN_RETRIABLE:
             parts.append("retriable" if self.retriable else "non-retriable")
         if self.text and self.text != description:
             parts.append(self.text)
@@ -203,7 +203,7 @@ cdef class Error:
             parts.append(repr(self.text))
         if self.fatal:
             parts.append("is_fatal=True")
-        if self.retriable != UNKNOWN:
+        if self.retriable != UNKNOWN_RETRIABLE:
             parts.append(f"is_retriable={self.is_retriable}")
         if self.requires_abort:
             parts.append("transaction_requires_abort=True")
@@ -222,22 +222,21 @@ def restore_error(code, message, is_fatal, is_retriable, transaction_requires_ab
 class KafkaException(Exception):
     """A failure that librdkafka or the broker reported; `error` says which.
 
-    It is also the Python exception that one would expect: `BufferError` for a full queue, `TimeoutError` for a
-    time-out, `ValueError` for an invalid argument or a message that is too large. `KafkaException(error)` makes the one
-    that fits.
+    It is also the built-in exception that fits: `BufferError` for a full queue, `TimeoutError` for a timeout,
+    `ValueError` for an invalid argument or a message that is too large. `KafkaException(error)` creates that subclass.
 
     Args:
         error: an `Error`, or an `ErrorCode`.
         message: the details, when `error` is a code.
 
     Raises:
-        TypeError: `error` is neither, or is an `Error` that comes with a message.
+        TypeError: `error` is neither, or is an `Error` and a message is given too.
 
     Source: kafka::KafkaException.
     """
 
-    # The error is args[0] and nowhere else: what pickles, copies and compares args needs no help, and OSError, which
-    # takes two arguments for an errno and its text, never sees two.
+    # The error is only in args[0]: pickling, copying and comparing args just work, and OSError, which takes two
+    # arguments for an errno and its text, never sees two.
 
     def __new__(cls, error, message=None):
         if not isinstance(error, Error):
@@ -246,10 +245,10 @@ class KafkaException(Exception):
             raise TypeError("message goes with an ErrorCode: an Error has its own")
         if cls is KafkaException:
             cls = class_for((<Error>error).value)
-        return super(KafkaException, cls).__new__(cls, error)       # of cls: a TimeoutError is made by OSError alone
+        return super(KafkaException, cls).__new__(cls, error)       # of cls: only OSError creates a TimeoutError
 
     def __init__(self, error, message=None):
-        # Exception's own would set args to all that was passed.
+        # Exception's own would set args to all arguments.
         pass
 
     @property
@@ -293,7 +292,7 @@ cdef object new_error(int code, str message=None, bint is_fatal=False):
 
 
 cdef object new_fatal_error(rd_kafka_t *rk, int code, str message):
-    """The Error of a record, or of an event, which have no flag for it: fatal is what the client has failed with."""
+    """The Error of a record or an event, which carry no fatal flag: it is fatal if it is the client's fatal error."""
     cdef char reason[512]
     cdef int fatal = rd_kafka_fatal_error(rk, reason, sizeof(reason))
     if fatal and code in (fatal, RD_KAFKA_RESP_ERR__FATAL):

@@ -1,4 +1,4 @@
-# Contract of kafkapp.events with the client below which it serves. Layer L3.
+# C interface of kafkapp.events.
 
 cimport cython
 from libc.stdint cimport int64_t
@@ -10,8 +10,8 @@ from kafkapp.librdkafka cimport rd_kafka_event_t, rd_kafka_t
 cdef class EventHandlers:
     cdef object log_cb, error_cb, stats_cb, token_cb    # the user's, or None
     cdef str name                                       # the client's
-    cdef dict secrets                                   # the sensitive properties: no text shows their values
-    cdef str refusal                                    # the last log line about a certificate that was refused
+    cdef dict secrets                                   # the sensitive properties, whose values no text may show
+    cdef str refusal                                    # the last log line about a refused certificate
     cdef int dispatch(self, rd_kafka_t *rk, rd_kafka_event_t *event) except -1
     cdef int report_dropped(self, int64_t lines) except -1
     cdef str redacted_text(self, const char *string)

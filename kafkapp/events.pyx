@@ -1,21 +1,39 @@
-"""Logs, errors, statistics and token refreshes: the events of librdkafka that are no delivery reports.
+"""Event handlers: logs, errors, statistics and token refreshes, which are the events that are no delivery reports.
 
-Layer L3: calls the user's callbacks for them, each on the thread that serves the queue; what a callback raises goes
-to sys.unraisablehook, since it is no answer to what that thread was asked to do. What goes to `logging` for want of a
-callback is said by a thread of its own: see log_lines.
+Each calls the user's callback on the thread that dispatches. What a callback raises goes to sys.unraisablehook: the
+call that dispatches was made for something else. Events without a callback go to `logging`, on a thread of its own: see
+log_later.
 """
 from collections.abc import Mapping
 from time import time
 
 cimport cython
 
-from kafkapp.config import is_sensitive, one_line, redact
+from kafkapp.config import check_text, is_sensitive, one_line, redact
 from kafkapp.log_lines import log_later, logger
 
 from kafkapp.delivery cimport report_all_unraisable, report_unraisable, run_callback
 from kafkapp.errors cimport new_error
 from kafkapp.forks cimport forks
-from kafkapp.librdkafka cimport *
+from kafkapp.librdkafka cimport (
+    RD_KAFKA_EVENT_ERROR,
+    RD_KAFKA_EVENT_LOG,
+    RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH,
+    RD_KAFKA_EVENT_STATS,
+    RD_KAFKA_RESP_ERR__FATAL,
+    rd_kafka_event_config_string,
+    rd_kafka_event_error,
+    rd_kafka_event_error_is_fatal,
+    rd_kafka_event_error_string,
+    rd_kafka_event_log,
+    rd_kafka_event_stats,
+    rd_kafka_event_t,
+    rd_kafka_event_type,
+    rd_kafka_oauthbearer_set_token,
+    rd_kafka_oauthbearer_set_token_failure,
+    rd_kafka_resp_err_t,
+    rd_kafka_t,
+)
 
 # syslog's levels to logging's; syslog's notice (5) has no counterpart of its own.
 LOGGING_LEVELS = (50, 50, 50, 40, 30, 20, 20, 10)
@@ -45,16 +63,17 @@ cdef class EventHandlers:
         return 0
 
     cdef int report_dropped(self, int64_t lines) except -1:
-        """Say of lines that had to make room for newer ones, as nobody has served for long."""
+        """Report log lines and errors that had to make room for newer ones."""
         if not lines:
             return 0
-        message = f"{lines} logs and errors were dropped: nobody has fetched or handled them for too long"
+        message = (f"{lines} log lines and errors were dropped: the callbacks take too long, or no call has run them "
+                   "for too long; call poll_events() more often")
         if self.log_cb is not None:
             return notify(self.log_cb, (4, "DROPPED", message))       # 4: a warning
         return notify(self.to_logging, (30, "DROPPED", message))
 
     cdef str redacted_text(self, const char *string):
-        """What librdkafka says, without the secrets that it was given: it quotes what it cannot read."""
+        """A text of librdkafka's without the user's secrets: it quotes values that it cannot parse."""
         return redact(text(string), self.secrets) if self.secrets else text(string)
 
     cdef int on_log(self, rd_kafka_event_t *event) except -1:
@@ -74,7 +93,7 @@ cdef class EventHandlers:
         log_later(self.log, level, facility, message)
 
     def log(self, int level, str facility, str message):
-        """The thread's of log_lines."""
+        """Runs on the logging thread."""
         try:
             logger().log(level, "%s %s %s", one_line(self.name), one_line(facility), one_line(message))
         except BaseException as exc:
@@ -84,7 +103,7 @@ cdef class EventHandlers:
         cdef rd_kafka_resp_err_t err = rd_kafka_event_error(event)
         message = self.redacted_text(rd_kafka_event_error_string(event))
         if err == RD_KAFKA_RESP_ERR__FATAL or rd_kafka_event_error_is_fatal(event):
-            # Of a fatal error librdkafka makes the underlying one before it is seen here.
+            # librdkafka has replaced RD_KAFKA_RESP_ERR__FATAL by the underlying error before the event is read.
             error = new_error(err, message, True)
         else:
             error = new_error(err, self.with_refusal(message))
@@ -95,7 +114,7 @@ cdef class EventHandlers:
         return notify(self.to_logging, (40, "ERROR", str(error)))
 
     cdef str with_refusal(self, str message):
-        """The message with the reason why this broker's certificate was refused, logged just before: csrc/verify.c."""
+        """The message with the reason for which this broker's certificate was refused, which was logged just before."""
         cdef str broker = message.partition(": ")[0] + ": "
         if self.refusal is None or "verify failed" not in message or broker not in self.refusal:
             return message
@@ -108,11 +127,11 @@ cdef class EventHandlers:
         try:
             answer = self.token_cb(text(rd_kafka_event_config_string(event)))
             if forks() != before:
-                return 0        # the child of a callback that forked: librdkafka's locks are as other threads held them
+                return 0        # the child of a callback that forked: librdkafka's locks are in the state of the fork
         except BaseException as exc:
             if forks() != before:
                 return raise_or_report([exc])
-            # The reason goes to librdkafka's log and error event: the type alone, for the text may hold a secret.
+            # The reason goes to librdkafka's log and error event: only the type, for the text may hold a secret.
             return self.fail_token_refresh(rk, f"oauthbearer_token_refresh_cb raised {type(exc).__name__}", exc)
         try:
             set_token(rk, answer)
@@ -132,7 +151,7 @@ cdef int notify(object callback, tuple args) except -1:
 
 
 cdef int raise_or_report(list raised) except -1:
-    """To sys.unraisablehook; but Ctrl-C is for the call that serves, not for the callback that it happened to hit."""
+    """Pass exceptions to sys.unraisablehook; KeyboardInterrupt is raised: it is for the call that dispatches."""
     for exc in raised:
         if isinstance(exc, KeyboardInterrupt):
             raise exc
@@ -144,7 +163,7 @@ cdef str text(const char *string):
 
 
 class BadToken(ValueError):
-    """What oauthbearer_token_refresh_cb has returned cannot be used. Its text never shows that."""
+    """What oauthbearer_token_refresh_cb has returned cannot be used. The message never shows the value."""
 
     def __init__(self, reason):
         super().__init__("oauthbearer_token_refresh_cb must return (token, expiry in seconds since the epoch"
@@ -155,35 +174,33 @@ cdef bytes checked_text(str what, value, allowed):
     """A text of ASCII characters from `allowed` (None: any text), as bytes."""
     if not isinstance(value, str):
         raise BadToken(f"{what} must be a str, not {type(value).__name__}")
-    value = str.__str__(value)          # a subclass may say what it likes in its own methods
-    if "\0" in value:
-        raise BadToken(f"{what} must not contain a NUL character")
+    try:
+        value = check_text(what, value)
+    except ValueError as error:
+        raise BadToken(str(error)) from None
     if allowed is not None and not allowed.issuperset(value):
         character = next(c for c in value if c not in allowed)
         raise BadToken(f"{what} must not contain {character!a}")
-    try:
-        return value.encode()
-    except UnicodeEncodeError:
-        raise BadToken(f"{what} must not contain a lone surrogate") from None
+    return value.encode()
 
 
 cdef frozenset LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 cdef frozenset VISIBLE = frozenset(map(chr, range(0x21, 0x7f)))
-cdef int64_t LAST_EXPIRY = 253402300799      # the last second of the year 9999
+cdef int64_t MAX_EXPIRY_SECONDS = 253402300799      # the last second of the year 9999
 
 
 cdef int64_t checked_expiry(expiry) except -1:
-    """In milliseconds."""
+    """A time in seconds since the epoch, in milliseconds."""
     if isinstance(expiry, (bool, str, bytes)) or not (hasattr(expiry, "__float__") or hasattr(expiry, "__index__")):
         hint = "; its timestamp() is" if hasattr(expiry, "timestamp") else ""
         raise BadToken(f"expiry must be a number, not {type(expiry).__name__}{hint}")
     try:
         seconds = float(expiry)
     except OverflowError:
-        seconds = 2.0 * LAST_EXPIRY
+        seconds = 2.0 * MAX_EXPIRY_SECONDS
     if seconds != seconds:
         raise BadToken("expiry is NaN")
-    if seconds > LAST_EXPIRY:
+    if seconds > MAX_EXPIRY_SECONDS:
         raise BadToken("expiry is later than the year 9999: it must be in seconds, not in milliseconds")
     if seconds <= time():
         raise BadToken("expiry has passed")
@@ -228,5 +245,5 @@ cdef int set_token(rd_kafka_t *rk, answer) except -1:
         pairs[n] = part
         n += 1
     if rd_kafka_oauthbearer_set_token(rk, token, expiry, principal, pairs, n, errstr, sizeof(errstr)):
-        raise BadToken("librdkafka has refused it")     # its words may show the token
+        raise BadToken("librdkafka has refused it")     # its own text may show the token
     return 0

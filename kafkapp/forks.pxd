@@ -1,4 +1,4 @@
-# Contract of kafkapp.forks with the modules above it. Layer L1.
+# C interface of kafkapp.forks.
 
-cdef int forks() noexcept       # how many forks lead to this process: a handle of another number is of another process
-cdef const int *fork_count() noexcept   # where that stands, to be read again after each callback: it may have forked
+cdef int forks() noexcept       # how many forks led to this process: a handle with another number is another process's
+cdef const int *fork_count() noexcept   # its address, to read it again after each callback, which may have forked

@@ -1,4 +1,4 @@
-# Nothing for Python: forks(), in forks.pxd, is for the other modules.
+# Nothing for Python; the C interface is in the .pxd.
 from typing import Any
 
 __pyx_capi__: dict[str, Any]

@@ -1,15 +1,12 @@
-"""Forks: which process a handle was made in.
-
-Layer L1: knows nothing of Kafka.
-"""
+"""Fork counter: tells a handle that this process has created from one that a fork has copied."""
 
 
 cdef extern from *:
     """
     #include <pthread.h>
 
-    /* How many forks lead to this process: a handle of another number is of another process. In one module,
-       for csrc/ is a part of several, each of which would count for itself. */
+    /* How many forks led to this process. Here and not in a file of csrc/, which several modules contain: each of them
+       would have a counter of its own. */
     static int kp_forks = 0;
 
     static void kp_count_fork(void) {
@@ -33,4 +30,4 @@ cdef const int *fork_count() noexcept:
 
 
 if kp_watch_forks():
-    raise ImportError("kafkapp cannot watch for fork()")
+    raise ImportError("kafkapp could not be imported: pthread_atfork() failed, without which it cannot detect a fork")

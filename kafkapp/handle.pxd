@@ -1,4 +1,4 @@
-# Contract of kafkapp.handle with the client that is made upon it. Layer L4.
+# C interface of kafkapp.handle.
 
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t
@@ -14,24 +14,24 @@ cdef extern from "destroy.h" nogil:
 
 cdef enum:
     OPEN
-    CLOSING                         # close() waits for the last reports; no new calls
+    CLOSING                         # close() waits for the last delivery reports; new calls raise
     CLOSED
 
 
 cdef class Handle:
-    cdef kp_deliveries deliveries   # the records in flight, and their reports
-    cdef rd_kafka_t *rk             # NULL: destroyed, or never made
-    cdef void *conf                 # rd_kafka_conf_t: answers get_property, after close too
+    cdef kp_deliveries deliveries   # the records in flight
+    cdef rd_kafka_t *rk             # NULL: destroyed, or never created
+    cdef void *conf                 # rd_kafka_conf_t: answers get_property, after close() too
     cdef object fatal               # the fatal error that it had when it was destroyed, or None
     cdef int state                  # OPEN again after a close() that was interrupted
-    cdef int forks                  # forks() of the process that made it
-    cdef int users                 # threads inside a call that uses the handle and sends nothing: those are d.senders
-    cdef bint reports_lost                  # records were completed without librdkafka's report
-    cdef kp_destruction *destruction                # owned; its destruction under way, or done
-    cdef list holds                 # the memory of those records
+    cdef int forks                  # forks() of the process that created it
+    cdef int users                  # threads in a call that uses the handle and does not send; see deliveries.senders
+    cdef bint reports_lost          # records were completed without librdkafka's delivery report
+    cdef kp_destruction *destruction    # owned; of the rd_kafka_t, running or done; NULL: not begun
+    cdef list holds                 # objects whose memory librdkafka may still read for those records
     cdef dict topics                # str -> Topic, for the life of the handle
     cdef list topic_list            # the same, by Topic.index
-    cdef object topic_lock          # one thread at a time makes a handle: its opaque is the Topic of that thread
+    cdef object topic_lock          # one thread at a time creates a topic: its opaque is that thread's Topic
     cdef PyObject *last_topic       # the Topic of the last record, borrowed: most programs send to the same one again
 
     cdef bint foreign(self) noexcept

@@ -1,17 +1,13 @@
-"""The handle of a client: who may use it, and until when; its topics.
+"""Handle: owns the rd_kafka_t of a client, counts the calls that use it, destroys it after the last one; its topics.
 
-Layer L4, below the client: counts who uses the rd_kafka_t and destroys it after the last one. Waits for nothing.
+How a handle ends: librdkafka reports each record, and rd_kafka_destroy() returns, as soon as its broker threads run.
+While one of them is inside getaddrinfo(), that is when the name server answers. So when close() has no time left, three
+steps are done in this order, each once:
 
-The end of a handle. librdkafka reports each record, and rd_kafka_destroy() returns, as soon as its broker threads have
-their turn; while one of them is within getaddrinfo() that is not before the name server answers. So, when close() has
-no more time, three things are done in this order, each once:
-
-1. complete_remaining(): the records without a report are completed as purged ones are, in the last round that there is:
-   it never ends, so no thread reads a report of theirs that comes after all. What librdkafka may still read of them
-   goes to `holds`.
-2. destroy(), by whoever is the last to use the handle: csrc/destroy.c's thread has the rd_kafka_t from here on.
-3. DeferredRelease: a thread waits for that one, and releases the holds. At the end of the process nobody waits for
-   either.
+1. complete_remaining() completes the records without a delivery report as purged ones, in a round that never ends: so
+   no thread reads a report that comes later. The memory that librdkafka may still read goes to `holds`.
+2. destroy(), by the last user of the handle: a thread that is not Python's owns the rd_kafka_t from here on.
+3. DeferredRelease: a thread waits for that one, and releases the holds. When the process ends, nobody waits for either.
 """
 from _thread import RLock
 
@@ -22,10 +18,42 @@ from cpython.ref cimport PyObject, Py_INCREF
 from libc.stdint cimport int64_t, uint32_t
 from posix.unistd cimport usleep
 
-from kafkapp.delivery cimport *
+from kafkapp.delivery cimport (
+    KP_ADD,
+    KP_HANDLE,
+    KP_READ,
+    KP_SET_OBJECT,
+    KP_TAKE,
+    Topic,
+    complete_unreported,
+    kp_deliveries_free,
+    kp_deliveries_init,
+    kp_in_use,
+    kp_kept_free,
+    kp_leave,
+    kp_outstanding,
+    kp_outstanding_records,
+    kp_round_begin,
+    kp_wake,
+)
 from kafkapp.errors cimport Error, new_error, new_exception, new_fatal_error
 from kafkapp.forks cimport forks
-from kafkapp.librdkafka cimport *
+from kafkapp.librdkafka cimport (
+    RD_KAFKA_RESP_ERR__FATAL,
+    RD_KAFKA_RESP_ERR__INVALID_ARG,
+    rd_kafka_conf_destroy,
+    rd_kafka_conf_t,
+    rd_kafka_default_topic_conf_dup,
+    rd_kafka_fatal_error,
+    rd_kafka_last_error,
+    rd_kafka_queue_destroy,
+    rd_kafka_t,
+    rd_kafka_topic_conf_set_opaque,
+    rd_kafka_topic_conf_t,
+    rd_kafka_topic_destroy,
+    rd_kafka_topic_new,
+    rd_kafka_topic_t,
+)
 
 cdef extern from "Python.h":
     void PyObject_GC_UnTrack(object thing)
@@ -33,17 +61,17 @@ cdef extern from "Python.h":
 cdef extern from "destroy.h" nogil:
     kp_destruction *kp_destruction_start(rd_kafka_t *rk)
     bint kp_destruction_wait(kp_destruction *destruction, int timeout_ms)
-    kp_destruction *kp_destruction_share(kp_destruction *end)
-    void kp_destruction_release(kp_destruction *end)
+    kp_destruction *kp_destruction_share(kp_destruction *destruction)
+    void kp_destruction_release(kp_destruction *destruction)
 
 cdef enum:
-    DEALLOC_WAIT_MS = 1000     # ms for librdkafka's threads to end, where nobody has closed the client
-    TRIES = 100             # to complete records without memory, 10 ms apart
+    DEALLOC_WAIT_MS = 1000      # for librdkafka's threads to end, when the client was never closed
+    MEMORY_ATTEMPTS = 100       # to complete records without memory, 10 ms apart
 
 
 @cython.final
 cdef class DeferredRelease:
-    """What librdkafka may read until it is destroyed."""
+    """Holds what librdkafka may read until it is destroyed."""
     cdef kp_destruction *destruction
     cdef list holds
 
@@ -52,16 +80,16 @@ cdef class DeferredRelease:
             kp_destruction_release(self.destruction)
 
     def release(self):
-        """A thread's: it enters the interpreter again only when there is something to release."""
+        """The thread's function: it enters the interpreter only when librdkafka is destroyed."""
         with nogil:
             while self.destruction is not NULL and not kp_destruction_wait(self.destruction, 1000):
                 pass
         self.holds = None
 
 
-@cython.no_gc_clear     # __dealloc__ needs the topics; fixed when it is made, so that others end each cycle
+@cython.no_gc_clear     # __dealloc__ needs the topics; they are in no cycle that other objects could not break
 cdef class Handle:
-    """What a Client is made upon."""
+    """Base of Client: the rd_kafka_t and who may use it."""
 
     def __cinit__(self):
         self.forks = forks()
@@ -69,13 +97,13 @@ cdef class Handle:
         if kp_deliveries_init(&self.deliveries):
             raise MemoryError()
         self.topics, self.topic_list, self.holds = {}, [], []
-        PyObject_GC_UnTrack(self.topic_list)    # of no cycle; the garbage collector would empty them before __dealloc__
+        PyObject_GC_UnTrack(self.topic_list)    # in no cycle; the garbage collector would clear it before __dealloc__
         PyObject_GC_UnTrack(self.holds)
         self.topic_lock = RLock()       # the garbage collector may run a finalizer that sends, in new_topic()
 
     def __dealloc__(self):
         cdef bint over
-        # In a forked child the threads that librdkafka would wait for do not exist: the memory is left alone.
+        # In a forked child the threads that librdkafka would wait for do not exist: its memory is leaked.
         if self.foreign():
             return
         if self.rk is not NULL:
@@ -84,28 +112,28 @@ cdef class Handle:
                 with nogil:
                     over = kp_destruction_wait(self.destruction, DEALLOC_WAIT_MS)
                 if not over and self.holds:
-                    Py_INCREF(self.holds)       # librdkafka may read them yet, and nobody is there to wait for it
+                    Py_INCREF(self.holds)       # leaked: librdkafka may still read them
         if self.destruction is not NULL:
             kp_destruction_release(self.destruction)
         if self.conf is not NULL:
             rd_kafka_conf_destroy(<rd_kafka_conf_t *>self.conf)
         kp_deliveries_free(&self.deliveries)
 
-    # -- who may use it -------------------------------------------------------------------------
+    # -- users ----------------------------------------------------------------------------------
 
     cdef bint foreign(self) noexcept:
-        """Whether it was made in another process, from which this one was forked."""
+        """Whether it was created in another process, from which this one was forked."""
         return self.forks != forks()
 
     cdef int check_open(self) except -1:
         if self.foreign():
-            raise RuntimeError("this producer was made in another process: make one after the fork")
+            raise RuntimeError("this producer was created in another process: create one after the fork")
         if KP_READ(self.state) != OPEN:
             raise RuntimeError("the producer is closed")
         return 0
 
     cdef int enter(self) except -1:
-        """The begin of a call that uses the handle of an open client. First counted, then looked: see delivery.h."""
+        """Begin a call that uses the handle of an open client. Counts first, then looks: see delivery.h."""
         self.check_open()
         KP_ADD(self.users, 1)
         try:
@@ -116,7 +144,7 @@ cdef class Handle:
         return 0
 
     cdef bint enter_unless_closed(self) except -1:
-        """The same while it may be closing. False, and nothing to leave, when the handle is gone or will be."""
+        """The same for a client that may be closing. False, and no leave(), when the handle is destroyed or will be."""
         KP_ADD(self.users, 1)
         if KP_READ(self.state) != CLOSED:
             return True
@@ -124,25 +152,25 @@ cdef class Handle:
         return False
 
     cdef int leave(self) except -1:
-        """The end of a call that used the handle: the last one out after close() destroys it."""
+        """End a call that used the handle: after close() the last user destroys it."""
         KP_ADD(self.users, -1)
         if KP_READ(self.state) == CLOSED:
             self.destroy()
         return 0
 
     cdef int leave_sender(self) except -1:
-        """The same of a call that sends, and has entered by kp_enter."""
+        """The same for a call that sends, which has begun with kp_enter()."""
         if kp_leave(&self.deliveries) == 0 and KP_READ(self.state) == CLOSED:
             self.destroy()
         return 0
 
     cdef bint complete_remaining(self, list raised) except -1:
-        """Complete what librdkafka has not reported, when nothing is accepted any more. False while a thread sends or
-        serves."""
+        """Complete the records that librdkafka has not reported, of a closing client. False while a thread sends or
+        owns a round."""
         if KP_READ(self.deliveries.senders) or not kp_round_begin(&self.deliveries, 0, 0):
             return False
         self.reports_lost = True
-        for left in reversed(range(TRIES)):
+        for left in reversed(range(MEMORY_ATTEMPTS)):
             try:
                 complete_unreported(&self.deliveries, self.topic_list, self.holds, raised)
                 break
@@ -150,17 +178,17 @@ cdef class Handle:
                 if not left:
                     raise
                 with nogil:
-                    usleep(10000)       # for some to come
+                    usleep(10000)       # other threads may free some
         if not self.foreign():
             kp_wake(&self.deliveries)
         return True
 
     cdef int destroy(self) except -1:
-        """Nobody uses the handle of a closed client any more."""
+        """Destroy the handle of a closed client, unless somebody still uses it."""
         cdef rd_kafka_t *rk
         if self.foreign() or KP_READ(self.deliveries.senders) or KP_READ(self.users):
             return 0
-        rk = KP_TAKE(self.rk)      # the last one out and who closes may both come here
+        rk = KP_TAKE(self.rk)      # the last user and the thread that closes may both come here
         if rk is NULL:
             return 0
         try:
@@ -177,7 +205,7 @@ cdef class Handle:
         return 0
 
     cdef int release_holds_later(self) except -1:
-        """To a thread that releases them when librdkafka is destroyed."""
+        """Leave the holds to a thread that releases them when librdkafka is destroyed."""
         cdef DeferredRelease remains = None
         try:
             remains = DeferredRelease.__new__(DeferredRelease)
@@ -185,7 +213,7 @@ cdef class Handle:
             start_thread(remains.release)
             self.holds = []
         except BaseException as exc:
-            # No memory, no thread, or an interrupt, after which it may run: held until that or the process ends.
+            # No memory, no thread, or an interrupt, after which the thread may run: it releases them, or they leak.
             Py_INCREF(self.holds if remains is None else remains)
             self.holds = None
             if not isinstance(exc, (MemoryError, RuntimeError)):
@@ -199,17 +227,17 @@ cdef class Handle:
                 rd_kafka_topic_destroy(<rd_kafka_topic_t *>topic.rkt)
                 topic.rkt = NULL
         with nogil:
-            kp_kept_free(&self.deliveries)      # ends the thread that polls the queue
+            kp_kept_free(&self.deliveries)      # ends the keeper thread, which polls the queue
             rd_kafka_queue_destroy(self.deliveries.queue)
             self.destruction = kp_destruction_start(rk)
         return 0
 
     cdef int64_t outstanding(self) noexcept:
-        """How many records are accepted and not reported yet."""
+        """How many records are outstanding: accepted, and not reported yet."""
         return kp_outstanding_records(&self.deliveries)
 
     cdef bint destroyed(self, int timeout_ms) noexcept nogil:
-        """Whether librdkafka's threads have ended; waits for that."""
+        """Block until librdkafka's threads have ended, at most timeout_ms. Returns whether they have."""
         return self.destruction is NULL or kp_destruction_wait(self.destruction, timeout_ms)
 
     cdef object fatal_error(self):
@@ -230,7 +258,7 @@ cdef class Handle:
     # -- topics ---------------------------------------------------------------------------------
 
     cdef PyObject *topic(self, str name) except NULL:
-        """The handle of a topic. A call by name takes a write lock on the client each time: this does so once."""
+        """The Topic of a name. librdkafka takes a write lock for each lookup by name: this does one lookup for each."""
         cdef Topic topic = self.topics.get(name)
         if topic is None:
             with self.topic_lock:
@@ -250,16 +278,16 @@ cdef class Handle:
             raise new_exception(RD_KAFKA_RESP_ERR__INVALID_ARG,
                                 f"topic: {len(encoded)} bytes long, must be 1 to 512 (brokers take up to 249)")
         topic.name = name
-        self.enter()        # close() in another thread must not pull the handle away
+        self.enter()        # close() in another thread must not destroy the handle meanwhile
         try:
-            # First: librdkafka keeps its opaque as long as the client, also where the handle is given back.
+            # First: librdkafka keeps the opaque for the life of the client, even when this fails.
             topic.index = <uint32_t>len(self.topic_list)
             self.topic_list.append(topic)
             with nogil:
                 conf = rd_kafka_default_topic_conf_dup(self.rk)
                 rd_kafka_topic_conf_set_opaque(conf, <PyObject *>topic)
                 rkt = rd_kafka_topic_new(self.rk, text, conf)
-            if rkt is NULL:             # conf is freed: rd_kafka_topic_new() owns it, whatever comes of it
+            if rkt is NULL:             # rd_kafka_topic_new() owns the conf even when it fails
                 raise new_exception(rd_kafka_last_error(), f"topic {name!r}")
             topic.rkt = rkt
             self.topics[name] = topic
@@ -268,7 +296,7 @@ cdef class Handle:
         return topic
 
     def ledger(self):
-        """What is held now, for tests."""
+        """What is held now: counts, for tests."""
         return {"states": kp_in_use(&self.deliveries) + KP_READ(self.deliveries.open_batches),
                 "buffers": KP_READ(self.deliveries.views), "outstanding": self.outstanding(),
                 "kept": KP_READ(self.deliveries.kept),

@@ -1,9 +1,9 @@
-"""A `.properties` file as Java reads it (java.util.Properties.load) and Kafka's tools take it. Layer L2.
+"""Parser of `.properties` files, as Java reads them (java.util.Properties.load) and Kafka's tools take them.
 
-Comments begin with # or !; name and value are parted by =, : or blanks; a line that ends in a backslash goes on in the
-next; a backslash and uXXXX, t, n, r or f are a character, any other backslash is dropped. As Kafka does, blanks around
-a value are dropped too. Otherwise than in Java the file is UTF-8, and a line that is a name and nothing else is
-refused. No message shows a line: it may be a secret.
+Comments begin with # or !; name and value are separated by =, : or blanks; a line that ends in a backslash continues in
+the next; a backslash and uXXXX, t, n, r or f are a character, any other backslash is dropped. As in Kafka, blanks
+around a value are dropped. Unlike Java, the file is UTF-8, and a line with a name only is refused. No message shows a
+line: it may be a secret.
 """
 import re
 from collections.abc import Iterable, Iterator
@@ -16,14 +16,14 @@ NAME = re.compile(r"((?:\\.|[^\\=: \t\f])*)([ \t\f]*(?:[=:][ \t\f]*)?)(.*)", re.
 
 
 class Malformed(ValueError):
-    """A line that is none of these; says which, and what is wrong with it."""
+    """A malformed line; the message has its number, and what is wrong with it."""
 
 
 def load(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """The names and values of a file's lines, which universal newlines have ended.
+    """The names and values of a file's lines, as universal newlines split them.
 
     Raises:
-        Malformed: by the number of the line.
+        Malformed: a line is not `key=value`.
     """
     for number, line in logical(lines):
         match = NAME.fullmatch(line)
@@ -33,7 +33,7 @@ def load(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 def logical(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """The lines that say something, each with those that it goes on in, and the number of the first."""
+    """The logical lines: continued ones joined, blanks and comments left out, each with its first line's number."""
     begun, parts = 0, ""
     for number, line in enumerate(lines, 1):
         line = line.removesuffix("\n").lstrip(BLANKS)
@@ -63,6 +63,6 @@ def converted(number: int, text: str) -> str:
 
     text = ESCAPE.sub(character, text)
     try:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16")      # Java's characters are halves of ours
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")      # a pair of escapes is one character
     except UnicodeDecodeError:
         raise Malformed(f"{number}: half of a pair of \\u escapes") from None

@@ -1,18 +1,12 @@
-# The part of librdkafka's C API that kafkapp calls, under its own names.
-# Layer L0: declares, decides nothing. Units are librdkafka's: time-outs in milliseconds, -1 waits for ever.
+# Declarations of the part of librdkafka's C API that kafkapp calls. Timeouts are milliseconds, -1 waits forever.
 
 from libc.stdint cimport int16_t, int32_t, int64_t
-
-
-cdef extern from "<sys/types.h>" nogil:
-    ctypedef long mode_t
 
 
 cdef extern from "<librdkafka/rdkafka.h>" nogil:
     const int RD_KAFKA_VERSION
     int rd_kafka_version()
     const char *rd_kafka_version_str()
-    int rd_kafka_thread_cnt()
 
     # -- handles -----------------------------------------------------------------------------------
     ctypedef struct rd_kafka_t
@@ -28,7 +22,6 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
 
     ctypedef enum rd_kafka_type_t:
         RD_KAFKA_PRODUCER
-        RD_KAFKA_CONSUMER
 
     # -- errors ------------------------------------------------------------------------------------
     ctypedef enum rd_kafka_resp_err_t:
@@ -48,7 +41,6 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
         RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
         RD_KAFKA_RESP_ERR__IN_PROGRESS
         RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE
-        RD_KAFKA_RESP_ERR__DESTROY
         RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE
         RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT
 
@@ -59,7 +51,6 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
 
     void rd_kafka_get_err_descs(const rd_kafka_err_desc **errdescs, size_t *cntp)
     const char *rd_kafka_err2str(rd_kafka_resp_err_t err)
-    const char *rd_kafka_err2name(rd_kafka_resp_err_t err)
     rd_kafka_resp_err_t rd_kafka_last_error()
     rd_kafka_resp_err_t rd_kafka_fatal_error(rd_kafka_t *rk, char *errstr, size_t errstr_size)
     rd_kafka_resp_err_t rd_kafka_test_fatal_error(rd_kafka_t *rk, rd_kafka_resp_err_t err, const char *reason)
@@ -74,7 +65,6 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
     # -- configuration -----------------------------------------------------------------------------
     ctypedef enum rd_kafka_conf_res_t:
         RD_KAFKA_CONF_UNKNOWN
-        RD_KAFKA_CONF_INVALID
         RD_KAFKA_CONF_OK
 
     rd_kafka_conf_t *rd_kafka_conf_new()
@@ -94,18 +84,14 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
         rd_kafka_conf_t *conf, void (*token_refresh_cb)(rd_kafka_t *rk, const char *config, void *opaque))
     void rd_kafka_conf_enable_sasl_queue(rd_kafka_conf_t *conf, int enable)
     rd_kafka_error_t *rd_kafka_sasl_background_callbacks_enable(rd_kafka_t *rk)
-    void rd_kafka_conf_set_opaque(rd_kafka_conf_t *conf, void *opaque)
     rd_kafka_topic_conf_t *rd_kafka_default_topic_conf_dup(rd_kafka_t *rk)
     void rd_kafka_topic_conf_destroy(rd_kafka_topic_conf_t *topic_conf)
     void rd_kafka_topic_conf_set_opaque(rd_kafka_topic_conf_t *conf, void *rkt_opaque)
-    rd_kafka_conf_res_t rd_kafka_topic_conf_get(const rd_kafka_topic_conf_t *conf, const char *name, char *dest,
-                                                size_t *dest_size)
 
     # -- client ------------------------------------------------------------------------------------
     rd_kafka_t *rd_kafka_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, char *errstr, size_t errstr_size)
     void rd_kafka_destroy(rd_kafka_t *rk)
     const char *rd_kafka_name(const rd_kafka_t *rk)
-    int rd_kafka_outq_len(rd_kafka_t *rk)
     rd_kafka_resp_err_t rd_kafka_set_log_queue(rd_kafka_t *rk, rd_kafka_queue_t *rkqu)
     void rd_kafka_mem_free(rd_kafka_t *rk, void *ptr)
     rd_kafka_resp_err_t rd_kafka_oauthbearer_set_token(rd_kafka_t *rk, const char *token_value,
@@ -117,8 +103,6 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
     # -- topics ------------------------------------------------------------------------------------
     rd_kafka_topic_t *rd_kafka_topic_new(rd_kafka_t *rk, const char *topic, rd_kafka_topic_conf_t *conf)
     void rd_kafka_topic_destroy(rd_kafka_topic_t *rkt)
-    const char *rd_kafka_topic_name(const rd_kafka_topic_t *rkt)
-    void *rd_kafka_topic_opaque(const rd_kafka_topic_t *rkt)
 
     const int32_t RD_KAFKA_PARTITION_UA
     const int64_t RD_KAFKA_OFFSET_INVALID
@@ -135,18 +119,10 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
         int64_t offset
         void *_private
 
-    ctypedef enum rd_kafka_timestamp_type_t:
-        RD_KAFKA_TIMESTAMP_NOT_AVAILABLE
-        RD_KAFKA_TIMESTAMP_CREATE_TIME
-        RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME
-
     ctypedef enum rd_kafka_msg_status_t:
-        RD_KAFKA_MSG_STATUS_NOT_PERSISTED
         RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED
-        RD_KAFKA_MSG_STATUS_PERSISTED
 
     const int RD_KAFKA_MSG_F_COPY
-    const int RD_KAFKA_MSG_F_PARTITION
 
     int rd_kafka_produce(rd_kafka_topic_t *rkt, int32_t partition, int msgflags, void *payload, size_t len,
                          const void *key, size_t keylen, void *msg_opaque)
@@ -159,17 +135,12 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
     const int RD_KAFKA_PURGE_F_NON_BLOCKING
     rd_kafka_resp_err_t rd_kafka_purge(rd_kafka_t *rk, int purge_flags)
 
-    int64_t rd_kafka_message_timestamp(const rd_kafka_message_t *rkmessage, rd_kafka_timestamp_type_t *tstype)
-    int64_t rd_kafka_message_latency(const rd_kafka_message_t *rkmessage)
-    rd_kafka_msg_status_t rd_kafka_message_status(const rd_kafka_message_t *rkmessage)
-
     rd_kafka_headers_t *rd_kafka_headers_new(size_t initial_count)
     void rd_kafka_headers_destroy(rd_kafka_headers_t *hdrs)
     rd_kafka_resp_err_t rd_kafka_header_add(rd_kafka_headers_t *hdrs, const char *name, ssize_t name_size,
                                             const void *value, ssize_t value_size)
 
     # -- queues and events -------------------------------------------------------------------------
-    const int RD_KAFKA_EVENT_NONE
     const int RD_KAFKA_EVENT_DR
     const int RD_KAFKA_EVENT_LOG
     const int RD_KAFKA_EVENT_ERROR
@@ -177,7 +148,6 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
     const int RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH
     const int RD_KAFKA_EVENT_BACKGROUND
 
-    rd_kafka_queue_t *rd_kafka_queue_new(rd_kafka_t *rk)
     rd_kafka_queue_t *rd_kafka_queue_get_main(rd_kafka_t *rk)
     void rd_kafka_queue_destroy(rd_kafka_queue_t *rkqu)
     rd_kafka_event_t *rd_kafka_queue_poll(rd_kafka_queue_t *rkqu, int timeout_ms)
@@ -186,7 +156,6 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
     void rd_kafka_queue_io_event_enable(rd_kafka_queue_t *rkqu, int fd, const void *payload, size_t size)
 
     int rd_kafka_event_type(const rd_kafka_event_t *rkev)
-    const char *rd_kafka_event_name(const rd_kafka_event_t *rkev)
     void rd_kafka_event_destroy(rd_kafka_event_t *rkev)
     rd_kafka_resp_err_t rd_kafka_event_error(rd_kafka_event_t *rkev)
     const char *rd_kafka_event_error_string(rd_kafka_event_t *rkev)

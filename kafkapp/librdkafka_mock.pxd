@@ -1,6 +1,6 @@
-# The part of librdkafka's mock cluster API that kafkapp calls, under its own names; times are milliseconds.
-# Layer L0: declares, decides nothing. The API is experimental ("SUBJECT TO CHANGE OR REMOVAL"), and what came after
-# 2.0.2 is declared weak: a module built with one release loads with any other, and finds NULL for what is not there.
+# Declarations of the part of librdkafka's mock cluster API that kafkapp calls; times are milliseconds. The API is
+# experimental ("SUBJECT TO CHANGE OR REMOVAL"). Functions newer than 2.0.2 are weak: a module built with one release
+# loads with any other, where a missing function is NULL.
 
 from libc.stdint cimport int16_t, int32_t, int64_t
 

@@ -1,10 +1,8 @@
-"""Lines for `logging`, said by a thread of their own.
+"""Logging thread: writes lines to `logging`, so that no dispatching thread does.
 
-Layer L2: knows nothing of Kafka.
-
-Who says a line waits for logging's locks and its handlers'. The thread that serves must not: who holds one of them may
-be in a close(), a flush() or a send() that waits for what that thread serves. Nobody waits for this thread, but the end
-of the interpreter, a moment. It lives for as long as there are lines.
+A call of `logging` waits for its locks and those of its handlers. A thread that dispatches must not: the thread that
+holds such a lock may be in a close(), flush() or send() that waits for the dispatching one. Nothing waits for the
+logging thread but exit, for a moment. It runs for as long as there are lines.
 """
 import _thread
 import os
@@ -15,44 +13,44 @@ from typing import Any
 
 from kafkapp.visible import register_thread, start_thread, unregister_thread
 
-MAX_LINES = 10_000  # that wait for a handler; what comes then is dropped, and counted
+MAX_LINES = 10_000  # waiting for the thread; further ones are dropped, and counted
 
 lines: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
-lock = _thread.RLock()  # the garbage collector may run a finalizer that has a line to say
-IDLE, DUE, RUNNING = range(3)
-running = IDLE  # the thread; DUE: it is being started
+lock = _thread.RLock()  # reentrant: the garbage collector may run a finalizer that logs
+IDLE, STARTING, RUNNING = range(3)
+running = IDLE  # the state of the thread
 dropped = 0
 
 
 def log_later(function, *args):
-    """Have the thread call `function(*args)`, which says one line and does not raise."""
+    """Have the thread call `function(*args)`, which logs one line and must not raise."""
     global running, dropped
     if len(lines) >= MAX_LINES:
         dropped += 1
         return
     lines.append((function, args))
-    mine = False
+    starts = False
     try:
         with lock:
             if running:
                 return
-            running, mine = DUE, True
+            running, starts = STARTING, True
         start_thread(run)
     except BaseException as exc:
-        # Said with the next one, unless it was started nevertheless: an interrupt does not tell.
+        # The next line starts it, unless an interrupt came after it was started.
         with lock:
-            if mine and running == DUE:
+            if starts and running == STARTING:
                 running = IDLE
         if not isinstance(exc, (MemoryError, RuntimeError)):
             raise
 
 
 def run():
-    """The thread."""
+    """The thread's function."""
     global running, dropped
     with lock:
-        if running != DUE:
-            return  # its start was given up
+        if running != STARTING:
+            return  # log_later() was interrupted and has given it up
         running = RUNNING
     try:
         register_thread("logs")
@@ -62,7 +60,7 @@ def run():
                 function(*args)
                 if dropped:
                     count, dropped = dropped, 0
-                    logger().warning("%s lines were dropped: the handlers of logging take too long", count)
+                    logger().warning("%s log lines were dropped: the handlers of logging are too slow", count)
             with lock:
                 if not lines:
                     running = IDLE
@@ -75,19 +73,19 @@ def run():
 
 
 def logger():
-    import logging  # here: an import of kafkapp must not pay for it
+    import logging  # here: it is slow to import
     return logging.getLogger("kafkapp")
 
 
 def wait(seconds):
-    """Wait until all is said, or for so long."""
+    """Block until all lines are logged, at most `seconds`."""
     end = monotonic() + seconds
     while running and monotonic() < end:
         sleep(0.005)
 
 
 def forget():
-    """In the child of a fork: the lines are the parent's, and so is the thread."""
+    """Reset in a forked child: the lines and the thread are the parent's."""
     global lock, running, dropped
     lock, running, dropped = _thread.RLock(), IDLE, 0
     lines.clear()

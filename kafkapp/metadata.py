@@ -1,7 +1,4 @@
-"""What a cluster says of a topic: brokers, partitions, leaders, replicas.
-
-Layer L2: plain data, filled by the client.
-"""
+"""Cluster metadata: brokers, and a topic's partitions with their leaders and replicas."""
 
 
 class Node:

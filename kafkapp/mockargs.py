@@ -1,6 +1,6 @@
-"""What the methods of the mock cluster take, and what they refuse before librdkafka sees it.
+"""Arguments of MockCluster's methods: types, and checks before librdkafka sees them.
 
-Layer L0. Imports nothing of kafkapp. librdkafka trusts these arguments, and some wrong ones end the process.
+librdkafka trusts these arguments; some wrong ones abort the process.
 """
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 INT32_MAX = 2**31 - 1
 MAX_BROKERS = 100           # each takes a socket, and one thread serves them all
-MAX_PARTITIONS = 10_000     # librdkafka ends the process when the memory for them is refused
+MAX_PARTITIONS = 10_000     # librdkafka aborts the process when there is no memory for them
 
 
 class ApiKey(IntEnum):
@@ -89,7 +89,7 @@ def check_late_error(error: object) -> tuple[int, int]:
 
 def check_some(values: Sequence[object], name: str) -> None:
     if not values:
-        raise ValueError(f"{name} must be one or more")
+        raise ValueError(f"{name}: give one or more")
 
 
 def encode_topic(topic: object, name: str) -> bytes:
@@ -112,12 +112,12 @@ def delay_to_ms(seconds: object, name: str) -> int:
         raise TypeError(f"{name} must be an int, a float or a timedelta, not {type(seconds).__name__}")
     if not 0 <= seconds <= INT32_MAX // 1000:
         raise ValueError(f"{name} must be 0 to {INT32_MAX // 1000}, not {seconds}")
-    # By way of nanoseconds, or 0.07, which is a little more than that in binary, would become 71 ms.
+    # Rounded to nanoseconds first: 0.07 is a little more in binary, and would become 71 ms.
     return -(-round(seconds * 1_000_000_000) // 1_000_000)
 
 
 def check_descriptors(count: int) -> None:
-    """Raise OSError unless so many more can be opened: with too few, librdkafka aborts the process."""
+    """Raise OSError unless `count` more descriptors can be opened: with too few, librdkafka aborts the process."""
     probes: list[socket] = []
     try:
         for _ in range(count):

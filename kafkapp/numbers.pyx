@@ -1,6 +1,6 @@
-"""Numbers that a user gives: each taken exactly, or refused by a text that names the argument.
+"""Number arguments: each accepted exactly, or refused with a message that names the argument.
 
-Layer L2, below records: int, what has __index__ (as NumPy's integers), and the times that timestamp.py knows.
+Accepted are int and what has __index__ (such as NumPy's integers); for timestamps also datetime.
 """
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from cpython.number cimport PyIndex_Check, PyNumber_Index
@@ -12,7 +12,7 @@ from kafkapp.timestamp import datetime_to_ms
 
 
 cdef object exact_int(object number, str wanted):
-    """The int that it is, exactly: none of a float, of a bool or of an array."""
+    """A number as an int, exactly; TypeError for a float, a bool or an array."""
     reason = ""
     if not isinstance(number, bool) and PyIndex_Check(number):
         try:
@@ -55,5 +55,5 @@ cdef int64_t checked_timestamp(object timestamp) except -1:
 
 
 cdef str short_int(object number):
-    cdef Py_ssize_t bits = int.bit_length(number)       # a subclass of int may say what it likes
+    cdef Py_ssize_t bits = int.bit_length(number)       # a subclass of int may override any method
     return int.__repr__(number) if bits <= 128 else f"an int of {bits} bits"

@@ -1,4 +1,4 @@
-# Contract of kafkapp.requests with the producers above it. Layer L5.
+# C interface of kafkapp.requests.
 
 from libc.stdint cimport int64_t
 
@@ -10,5 +10,5 @@ ctypedef rd_kafka_error_t *(*TransactionFunction)(rd_kafka_t *, int) noexcept no
 
 cdef object fetch_metadata(Client client, str topic, int64_t deadline)
 cdef object send_offsets(Client client, list offsets, str group_id, int64_t deadline)
-cdef object call_transaction(Client client, TransactionFunction call, int64_t deadline, list raised)
+cdef object call_transaction(Client client, TransactionFunction function, int64_t deadline, list raised)
 cdef int purge(Client client) except -1

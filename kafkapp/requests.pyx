@@ -1,6 +1,6 @@
-"""Calls of librdkafka that cannot be interrupted, and better are not resumed: a thread of their own waits for them.
+"""Blocking calls: functions of librdkafka that cannot be interrupted, each run on a thread of its own.
 
-Layer L5: knows clients. The thread that asked answers signals meanwhile, and may leave; the request goes on to its end.
+The calling thread answers signals meanwhile, and may leave; the blocking call runs to its end all the same.
 """
 from kafkapp.errors import Error
 from kafkapp.metadata import BrokerMetadata, Node, PartitionInfo
@@ -13,38 +13,63 @@ from libc.stdint cimport INT32_MAX, int64_t
 from kafkapp.client cimport UNRESPONSIVE_MS, Client
 from kafkapp.delivery cimport KP_ADD, KP_READ, KP_SET, KP_TAKE_FLAG, Topic, kp_rounds
 from kafkapp.errors cimport new_exception, take_error
-from kafkapp.librdkafka cimport *
+from kafkapp.librdkafka cimport (
+    RD_KAFKA_PURGE_F_INFLIGHT,
+    RD_KAFKA_PURGE_F_QUEUE,
+    RD_KAFKA_RESP_ERR_NO_ERROR,
+    RD_KAFKA_RESP_ERR__TIMED_OUT,
+    RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC,
+    rd_kafka_consumer_group_metadata_destroy,
+    rd_kafka_consumer_group_metadata_new,
+    rd_kafka_consumer_group_metadata_t,
+    rd_kafka_err2str,
+    rd_kafka_error_t,
+    rd_kafka_metadata,
+    rd_kafka_metadata_destroy,
+    rd_kafka_metadata_partition_t,
+    rd_kafka_metadata_t,
+    rd_kafka_purge,
+    rd_kafka_queue_yield,
+    rd_kafka_resp_err_t,
+    rd_kafka_send_offsets_to_transaction,
+    rd_kafka_t,
+    rd_kafka_topic_partition_list_add,
+    rd_kafka_topic_partition_list_destroy,
+    rd_kafka_topic_partition_list_new,
+    rd_kafka_topic_partition_list_t,
+    rd_kafka_topic_t,
+)
 from kafkapp.timeouts cimport expired, now_ms, remaining_ms
 
-cdef double SIGNAL_CHECK_SECONDS = 0.1     # seconds; the longest wait without a look at signals
-cdef double DONE_EVENT_SECONDS = 0.001    # seconds between the end of the request and the word of it
-cdef int DISPATCH_SLICE_MS = 10     # ms; a turn of a thread that serves meanwhile, which the end of the request ends
+cdef double SIGNAL_CHECK_SECONDS = 0.1      # the longest wait between two checks for signals
+cdef double DONE_WAIT_SECONDS = 0.001       # from the wake-up of the queue to the `done` event
+cdef int DISPATCH_SLICE_MS = 10     # of a thread that dispatches meanwhile; the end of the call ends it sooner
 
 
 cdef class BlockingCall:
-    """One such call, and its answer."""
+    """One such call, and its result."""
     cdef Client client
     cdef int timeout_ms
-    cdef object done
-    cdef int due            # it is to be made, by the thread that takes this
-    cdef bint begun         # there is such a thread, or was
-    cdef int over           # it has its answer; `done`, which needs memory, only says so sooner
-    cdef object failure     # what call() raised, for the thread that waits
+    cdef object done        # a threading.Event
+    cdef int pending        # not begun yet; the thread that takes this flag performs it
+    cdef bint started       # its thread was started
+    cdef int finished       # it has its result; `done`, whose set() may fail without memory, only says so sooner
+    cdef object failure     # what perform() raised, for the thread that waits
 
     cdef int perform(self) except -1:
         raise NotImplementedError
 
     def run(self):
         if self.client is None:
-            raise RuntimeError("a request is made and run by the producer's calls")
-        if not KP_TAKE_FLAG(self.due):
-            return      # its start was given up
+            raise RuntimeError(f"{type(self).__name__} is internal: use the methods of a producer")
+        if not KP_TAKE_FLAG(self.pending):
+            return      # start() was interrupted and has given it up
         try:
             self.perform()
         except BaseException as exc:
             self.failure = exc
         finally:
-            KP_SET(self.over, True)     # after the failure, and what call() has found; before who waits is woken
+            KP_SET(self.finished, True)     # after the result is written, before the waiting thread is woken
             with nogil:
                 rd_kafka_queue_yield(self.client.deliveries.queue)
             self.client.leave()
@@ -55,25 +80,26 @@ cdef class BlockingCall:
         self.client = client
         self.timeout_ms = remaining_ms(deadline, INT32_MAX) if deadline >= 0 else -1
         self.done = Event()
-        self.due = True
-        KP_ADD(client.users, 1)        # left by the request's thread, which may outlive this call
+        self.pending = True
+        KP_ADD(client.users, 1)         # the call's thread leaves; it may outlive this method
         try:
             start_thread(self.run)
-            self.begun = True
+            self.started = True
         except:
-            # An interrupt does not tell whether the thread runs: where it does not yet, it will find nothing to do.
-            if KP_TAKE_FLAG(self.due):
+            # After an interrupt the thread may run or not: if it has not begun, it will find nothing to do.
+            if KP_TAKE_FLAG(self.pending):
                 client.leave()
             else:
-                self.begun = True
+                self.started = True
             raise
         return 0
 
     cdef bint wait(self, int64_t deadline, list raised) except -1:
-        """Wait for the answer, and serve what it may need first: a token, reports. False when the time was over."""
+        """Block until it has finished; dispatches what it may wait for: token refreshes, delivery reports. False when
+        the deadline has expired first."""
         cdef int64_t seen
         cdef Client client = self.client
-        while not KP_READ(self.over):
+        while not KP_READ(self.finished):
             if expired(deadline):
                 return False
             if client.background or KP_READ(client.loop_dispatches):
@@ -82,7 +108,7 @@ cdef class BlockingCall:
                 seen = kp_rounds(&client.deliveries)
                 client.dispatch(seen, DISPATCH_SLICE_MS, raised)
                 PyErr_CheckSignals()
-                self.done.wait(DONE_EVENT_SECONDS)
+                self.done.wait(DONE_WAIT_SECONDS)
             client.check_open()
         if self.failure is not None:
             raise self.failure
@@ -110,28 +136,30 @@ cdef class BlockingMetadataCall(BlockingCall):
         return 0
 
 
-cdef int64_t beyond(int64_t deadline) noexcept:
-    """librdkafka keeps the time, and knows best how it went; unless a broker thread that it waits for has no turn."""
+cdef int64_t with_grace(int64_t deadline) noexcept:
+    """A later deadline: librdkafka keeps the timeout itself and knows the error, unless its threads do not respond."""
     return deadline if deadline < 0 else max(deadline, now_ms()) + UNRESPONSIVE_MS
 
 
-cdef object under_way():
-    return Error(RD_KAFKA_RESP_ERR__TIMED_OUT, "a call that was left is still under way", is_retriable=True)
+cdef object still_running_error():
+    return Error(RD_KAFKA_RESP_ERR__TIMED_OUT, "the call has not finished yet and is still running: "
+                 "call it again to wait for its result", is_retriable=True)
 
 
 cdef object fetch_metadata(Client client, str topic, int64_t deadline):
     cdef BlockingMetadataCall request = BlockingMetadataCall.__new__(BlockingMetadataCall)
     client.check_blocking("fetch_broker_metadata")
-    client.enter()      # this thread serves: a close() on another one must not destroy the handle meanwhile
+    client.enter()      # this thread dispatches: a close() in another thread must not destroy the handle meanwhile
     try:
         request.topic = <Topic>client.topic(topic)
         request.start(client, deadline)
-        if not request.wait(beyond(deadline), None):
+        if not request.wait(with_grace(deadline), None):
             request.err = RD_KAFKA_RESP_ERR__TIMED_OUT
     finally:
         client.leave()
     if request.err:
-        raise new_exception(request.err, f"no metadata of topic {topic!r}: {rd_kafka_err2str(request.err).decode()}")
+        raise new_exception(request.err, f"fetch_broker_metadata({topic!r}) failed: "
+                                         f"{rd_kafka_err2str(request.err).decode()}")
     return request.result
 
 
@@ -159,7 +187,7 @@ cdef class BlockingOffsetsCall(BlockingCall):
 
 
 cdef object send_offsets(Client client, list offsets, str group_id, int64_t deadline):
-    """Returns the Error, or None. The offsets are (bytes, int, int), checked."""
+    """Returns the Error, or None. The offsets are checked (bytes, int, int) tuples."""
     cdef BlockingOffsetsCall request = BlockingOffsetsCall.__new__(BlockingOffsetsCall)
     client.check_blocking("send_offsets_to_transaction")
     request.offsets = offsets
@@ -167,8 +195,8 @@ cdef object send_offsets(Client client, list offsets, str group_id, int64_t dead
     client.enter()
     try:
         request.start(client, deadline)
-        if not request.wait(beyond(deadline), None):
-            return under_way()
+        if not request.wait(with_grace(deadline), None):
+            return still_running_error()
     finally:
         client.leave()
     return request.error
@@ -176,51 +204,51 @@ cdef object send_offsets(Client client, list offsets, str group_id, int64_t dead
 
 @cython.final
 cdef class BlockingTransactionCall(BlockingCall):
-    cdef TransactionFunction make
+    cdef TransactionFunction function
     cdef object error
 
     cdef int perform(self) except -1:
         cdef rd_kafka_error_t *error
         cdef rd_kafka_t *rk = self.client.rk
         with nogil:
-            error = self.make(rk, self.timeout_ms)
+            error = self.function(rk, self.timeout_ms)
         self.error = take_error(error)
         return 0
 
-    cdef bint ended(self, int64_t deadline, list raised) except -1:
-        """As wait(); when it has ended it is not under way any more."""
+    cdef bint wait_and_detach(self, int64_t deadline, list raised) except -1:
+        """wait(); once it has finished, it is no longer the client's running call."""
         try:
             return self.wait(deadline, raised)
         finally:
-            if KP_READ(self.over):
+            if KP_READ(self.finished):
                 with cython.critical_section(self.client):
                     if self.client.transaction_call is self:
                         self.client.transaction_call = None
 
 
-cdef object call_transaction(Client client, TransactionFunction call, int64_t deadline, list raised):
-    """Returns the Error, or None. What an interrupted call left under way is waited for: the same call is taken up, and
-    of another nobody asks any more how it ended."""
+cdef object call_transaction(Client client, TransactionFunction function, int64_t deadline, list raised):
+    """Returns the Error, or None. A call that an interrupt has left running is waited for first: if it is of the same
+    function its result is this call's; otherwise its result is dropped."""
     cdef BlockingTransactionCall request
-    cdef TransactionFunction made
+    cdef TransactionFunction running
     with cython.critical_section(client):
         request = client.transaction_call
     if request is not None:
-        made = request.make
-        if not request.ended(deadline, raised):
-            return under_way()
-        if made == call:
+        running = request.function
+        if not request.wait_and_detach(deadline, raised):
+            return still_running_error()
+        if running == function:
             return request.error
     request = BlockingTransactionCall.__new__(BlockingTransactionCall)
-    request.make = call
+    request.function = function
     try:
         request.start(client, deadline)
     finally:
-        if request.begun:       # interrupted or not
+        if request.started:     # interrupted or not
             with cython.critical_section(client):
                 client.transaction_call = request
-    if not request.ended(beyond(deadline), raised):
-        return under_way()
+    if not request.wait_and_detach(with_grace(deadline), raised):
+        return still_running_error()
     return request.error
 
 
@@ -234,15 +262,16 @@ cdef class BlockingPurgeCall(BlockingCall):
 
 
 cdef int purge(Client client) except -1:
-    """Purge, and wait until the broker threads have, which those do not that wait for a name server: within a bound."""
+    """Purge, and wait until the broker threads have; at most UNRESPONSIVE_MS, as one that waits for a name server will
+    not."""
     cdef BlockingPurgeCall request = BlockingPurgeCall.__new__(BlockingPurgeCall)
     cdef int64_t deadline = now_ms() + UNRESPONSIVE_MS
     client.check_blocking("purge")
     client.enter()
     try:
         request.start(client, deadline)
-        while not KP_READ(request.over) and not expired(deadline):
-            request.done.wait(SIGNAL_CHECK_SECONDS)    # and nothing is served: callbacks are not due in here
+        while not KP_READ(request.finished) and not expired(deadline):
+            request.done.wait(SIGNAL_CHECK_SECONDS)     # nothing is dispatched: purge() runs no callbacks
     finally:
         client.leave()
     if request.failure is not None:

@@ -1,17 +1,17 @@
-"""`bootstrap.servers` as librdkafka reads it, to refuse what it would drop or misread and tell its log alone.
+"""Check of `bootstrap.servers`: finds entries that librdkafka would drop or misread, which it only logs.
 
-Layer L2: imports nothing of kafkapp. Its grammar (rd_kafka_brokers_add0, rd_kafka_broker_name_parse) is the same from
-2.0.2 to 2.15.1: commas separate; blanks before an entry and empty entries are skipped. An entry is
+librdkafka's grammar (rd_kafka_brokers_add0, rd_kafka_broker_name_parse) is the same from 2.0.2 to 2.15.1: commas
+separate; blanks before an entry and empty entries are skipped. An entry is
 `[protocol://]host[:port][/path]`: another protocol than security.protocol ends the list there; the path is dropped; the
 port is what atoi() makes of it, in 16 bits; several colons are an IPv6 address without a port, unless a `]` stands
-before the last; no host is localhost; all else goes to the resolver, in 255 bytes.
+before the last; no host is localhost; everything else goes to the resolver, at most 255 bytes.
 """
 from __future__ import annotations
 
 import re
 
-SHOWN = 64                  # characters of an entry in a message
-LONGEST = 255               # host:port, in librdkafka's buffer for it
+MAX_SHOWN = 64              # characters of an entry in a message
+MAX_ADDRESS = 255           # characters of host:port: the size of librdkafka's buffer
 NAME = re.compile(r"[A-Za-z0-9._-]+")
 ZONE = re.compile(r"[A-Za-z0-9._-]+")
 PORT = re.compile(r"0*([1-9][0-9]{0,4})[ \t\n\v\f\r]*")     # what follows it is atoi's to skip
@@ -19,7 +19,7 @@ SEPARATORS = re.compile(r"[ \t\n\v\f\r;|]")
 
 
 def misread(servers: str, protocol: str, canonical: bool) -> str:
-    """What is wrong with the first entry that librdkafka would not use as it is written; empty if there is none.
+    """What is wrong with the first entry that librdkafka would not use as written; empty if there is none.
 
     Args:
         servers: the value of bootstrap.servers.
@@ -34,11 +34,11 @@ def misread(servers: str, protocol: str, canonical: bool) -> str:
 
 
 def shown(entry: str) -> str:
-    """An entry for a message, without a user's name and password."""
+    """An entry for a message, without user and password."""
     before, at, after = entry.rpartition("@")
     if at:
         entry = f"{before[:before.find('://') + 3] if '://' in before else ''}*@{after}"
-    return repr(entry) if len(entry) <= SHOWN else f"{entry[:SHOWN]!r}..."
+    return repr(entry) if len(entry) <= MAX_SHOWN else f"{entry[:MAX_SHOWN]!r}..."
 
 
 def reason_against(entry: str, protocol: str, canonical: bool) -> str:
@@ -54,7 +54,7 @@ def reason_against(entry: str, protocol: str, canonical: bool) -> str:
             return "has a path: brokers have none"
     if "@" in address:
         return "has a user's name: that is sasl.username's and sasl.password's place"
-    host, port = divided(address)
+    host, port = split_host_port(address)
     if port is not None:
         number = PORT.fullmatch(port)
         if number is None and SEPARATORS.search(address):
@@ -65,8 +65,8 @@ def reason_against(entry: str, protocol: str, canonical: bool) -> str:
     return reason_against_host(host, port or "9092", canonical)
 
 
-def divided(address: str) -> tuple[str, str | None]:
-    """Host and port: as librdkafka looks for the colon between them."""
+def split_host_port(address: str) -> tuple[str, str | None]:
+    """Host and port, split at the colon where librdkafka splits them."""
     host, colon, port = address.rpartition(":")
     if colon and (":" not in host or host.endswith("]")):
         return host, port
@@ -78,8 +78,8 @@ def reason_against_host(host: str, port: str, canonical: bool) -> str:
         return "has no host"
     if SEPARATORS.search(host):
         return "is not one host and port: commas separate the entries, and nothing else"
-    if len(host) + 1 + len(port) > LONGEST:
-        return f"is longer than {LONGEST} characters"
+    if len(host) + 1 + len(port) > MAX_ADDRESS:
+        return f"is longer than {MAX_ADDRESS} characters"
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else ""
     if bare:
         return "" if is_ipv6(bare) else "has no IPv6 address in its brackets"
@@ -91,10 +91,10 @@ def reason_against_host(host: str, port: str, canonical: bool) -> str:
 
 
 def reason_against_ipv6(host: str, canonical: bool) -> str:
-    """Of an address without brackets, which librdkafka takes as it is, and appends a port to."""
+    """Why an IPv6 address without brackets is refused: librdkafka uses it as written, and appends a port to it."""
     start, _colon, last = host.rpartition(":")
     with_port = last.isascii() and last.isdigit() and is_ipv6(start)
-    if with_port:       # an address too, perhaps, but then of another host
+    if with_port:       # the whole may be an address too, of another host
         return f"may end in a port or not: write [{start}]:{last} or [{host}]"
     if not is_ipv6(host):
         return "has no host's name or address, and a port needs one colon before it: host:port or [IPv6 address]:port"
@@ -116,7 +116,7 @@ def is_ipv6(text: str) -> bool:
 
 
 def punycode(host: str) -> str:
-    """The form that resolvers know, where there is one."""
+    """A hint with the ASCII form that resolvers take, where there is one."""
     try:
         return f": write {host.encode('idna').decode()}"
     except UnicodeError:

@@ -1,6 +1,6 @@
-"""A Kafka cluster inside the process, for tests: librdkafka's mock cluster, real protocol over real sockets.
+"""MockCluster: a Kafka cluster inside the process, for tests. librdkafka's mock cluster: real protocol, real sockets.
 
-Layer L4. Knows nothing of producers: whatever speaks Kafka can be a client, in this process or in another one.
+Any Kafka client can connect, in this process or in another one.
 """
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int16_t
@@ -34,12 +34,12 @@ __all__ = ["ApiKey", "MockCluster", "Request"]
 
 
 cdef rd_kafka_t *new_host() except NULL:
-    # The client that a mock cluster needs "for internal book keeping": no brokers, nothing to say, never polled.
+    # The client that a mock cluster needs "for internal book keeping": without brokers, without logs, never polled.
     cdef char errstr[512]
     cdef rd_kafka_t *host
     cdef rd_kafka_conf_t *conf = rd_kafka_conf_new()
     for name, value in ((b"client.id", b"kafkapp-mock-cluster"), (b"log_level", b"0"),
-                        # The limit of the host is the brokers' for a request: more than message.max.bytes can be.
+                        # The host's limit is the brokers' limit for a request: larger than any message.max.bytes.
                         (b"receive.message.max.bytes", b"1100000000")):
         if rd_kafka_conf_set(conf, name, value, errstr, sizeof(errstr)) != RD_KAFKA_CONF_OK:
             rd_kafka_conf_destroy(conf)
@@ -97,14 +97,15 @@ cdef rd_kafka_resp_err_t call(rd_kafka_mock_cluster_t *cluster, Command command,
 
 cdef void destroy(rd_kafka_mock_cluster_t *cluster, rd_kafka_t *handle) noexcept nogil:
     if cluster != NULL:
-        rd_kafka_mock_cluster_destroy(cluster)      # before its host, which it uses to the end
+        rd_kafka_mock_cluster_destroy(cluster)      # before the handle, which it uses
     if handle != NULL:
         rd_kafka_destroy(handle)
 
 
 cdef int check_tracking() except -1:
     if <void *>rd_kafka_mock_get_requests == NULL:      # a weak symbol: see librdkafka_mock.pxd
-        raise NotImplementedError(f"librdkafka {rd_kafka_version_str().decode()} cannot track requests, new ones can")
+        raise NotImplementedError(f"librdkafka {rd_kafka_version_str().decode()} cannot track requests: "
+                                  "use a newer one")
     return 0
 
 
@@ -127,30 +128,30 @@ cdef class MockCluster:
                 yield cluster
 
     The brokers have the ids 1, 2, ... A topic that does not exist is created when a client asks for it, with four
-    partitions. All methods may be called from any thread; each waits, without the GIL, until the cluster has obeyed.
+    partitions. All methods are thread-safe; each blocks, without the GIL, until the cluster has executed it.
 
-    What the brokers store and answer is what librdkafka's mock cluster does, and that is not all that Kafka does:
+    The brokers are librdkafka's mock cluster, which does not do all that Kafka does:
 
-    * Stored: batches as they come, in memory, at most 5 MiB a partition; the oldest are dropped above that.
+    * Stored: batches as they come, in memory, at most 5 MiB a partition; above that the oldest are dropped.
     * Not checked: checksums, sizes, topic names, timestamps, the content of compressed batches, and the sequence
       numbers of an idempotent producer without a `transactional.id`.
-    * Not there: admin requests (use `create_topic`), SASL, TLS, access control, quotas, retention, replication: `acks`
+    * Missing: admin requests (use `create_topic`), SASL, TLS, access control, quotas, retention, replication: `acks`
       makes no difference, and a broker that goes down keeps its partitions until `set_leader` moves them.
     * The timestamp of every acknowledgement is 1234; consume a record to see its own.
-    * One thread serves all brokers: it is no base for measurements of throughput.
+    * One thread serves all brokers: do not measure throughput with it.
 
     Args:
         brokers: how many, 1 to 100.
     Raises:
-        KafkaException: RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, a thread or a socket could not be had.
+        KafkaException: RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, a thread or a socket could not be created.
         OSError: too few file descriptors are left.
     Source: rd_kafka_mock_cluster_new(); KafkaTestUtility's cluster in modern-cpp-kafka's tests.
     """
 
     cdef rd_kafka_mock_cluster_t *cluster   # owned; NULL before __init__ and after close
     cdef rd_kafka_t *handle                 # the cluster's host, owned; destroyed after it
-    cdef object lock                        # held during each call into librdkafka, so that close waits for it
-    cdef bint closing                       # close has begun: calls that come now do not keep it waiting
+    cdef object lock                        # held during each call into librdkafka, so that close() waits for it
+    cdef bint closing                       # close() has begun: new calls raise
     cdef int pid                            # of the process whose threads serve the cluster
     cdef readonly int brokers
     cdef str servers
@@ -163,18 +164,19 @@ cdef class MockCluster:
     def __init__(self, brokers=1):
         cdef int count = check_int(brokers, "brokers", 1, MAX_BROKERS)
         if self.handle != NULL or self.servers is not None:
-            raise RuntimeError("the MockCluster is there already")
+            raise RuntimeError("MockCluster is already started: create another one")
         check_descriptors(count + 16)
         self.handle = new_host()
         with nogil:
             self.cluster = rd_kafka_mock_cluster_new(self.handle, count)
         if self.cluster == NULL:
-            raise new_exception(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, "the mock cluster could not be started")
+            raise new_exception(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, "MockCluster could not be started: no thread or "
+                                "socket could be created")
         self.brokers = count
         self.servers = rd_kafka_mock_cluster_bootstraps(self.cluster).decode()
 
     def __dealloc__(self):
-        if self.pid == getpid():    # after a fork, the threads that would have to stop are the parent's
+        if self.pid == getpid():    # in a forked child the threads do not exist: the memory is leaked
             with nogil:
                 destroy(self.cluster, self.handle)
 
@@ -194,28 +196,27 @@ cdef class MockCluster:
         return self
 
     def __exit__(self, exc_type, exc, traceback):
-        if self.pid == getpid():    # a child of a fork that leaves the block leaves the cluster to its parent
+        if self.pid == getpid():    # a forked child leaves the cluster to its parent
             self.close()
 
     cdef int check_open(self) except -1:
         if self.pid != getpid():
-            raise RuntimeError("the MockCluster belongs to the process that made it, and this is a fork of that")
+            raise RuntimeError("this MockCluster was created in another process: create one after the fork")
         if self.servers is None:
-            raise RuntimeError("MockCluster.__init__() was not called, or has failed")
+            raise RuntimeError("MockCluster.__init__() was not called, or has failed: create it with MockCluster()")
         if self.cluster == NULL or self.closing:
             raise RuntimeError("the MockCluster is closed")
         return 0
 
-    cdef int obey(self, Command command, const void *data, int a=0, int b=0, int c=0) except -1:
+    cdef int execute(self, Command command, const void *data, int a=0, int b=0, int c=0) except -1:
         cdef rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR
-        self.check_open()           # before the lock: it may have been taken when the process forked, for ever
+        self.check_open()           # before the lock: in a forked child it may be locked forever
         with self.lock:
             self.check_open()
             with nogil:
                 err = call(self.cluster, command, data, a, b, c)
-                # The cluster's thread answers a command before it drains its wake-up pipe: it may drain that of a
-                # command which comes at once, and sleep on it for a second. Measured: one of ten does; with a
-                # pause, hardly any.
+                # The cluster's thread answers a command before it drains its wake-up pipe. A command that follows at
+                # once may lose its wake-up, and wait for a second. Measured: one of ten; after a pause, hardly any.
                 usleep(2000)
         if err != RD_KAFKA_RESP_ERR_NO_ERROR:
             raise new_exception(err)
@@ -228,9 +229,9 @@ cdef class MockCluster:
         return self.servers
 
     def close(self):
-        """Stop the brokers and cut their connections; what they stored is gone. A second call does nothing.
+        """Stop the brokers and cut their connections; their records are lost. A second call does nothing.
 
-        Blocks, without the GIL, until its threads are gone: milliseconds, or a second with librdkafka 2.0.2.
+        Blocks, without the GIL, until its threads have ended: milliseconds, or a second with librdkafka 2.0.2.
 
         Source: rd_kafka_mock_cluster_destroy().
         """
@@ -260,10 +261,10 @@ cdef class MockCluster:
         cdef int partition_cnt = check_int(partitions, "partitions", 1, MAX_PARTITIONS)
         self.check_open()
         cdef int replica_cnt = check_int(replicas, "replicas", 1, self.brokers)
-        self.obey(CREATE_TOPIC, <const char *>topic, partition_cnt, replica_cnt)
+        self.execute(CREATE_TOPIC, <const char *>topic, partition_cnt, replica_cnt)
 
     def set_topic_error(self, topic, code):
-        """Let metadata requests and transactions see an error for a topic; it is created if it is not there.
+        """Return an error for a topic to metadata requests and transactions; a missing topic is created.
 
         Args:
             topic: its name.
@@ -271,16 +272,16 @@ cdef class MockCluster:
         Source: rd_kafka_mock_topic_set_error().
         """
         cdef bytes encoded = encode_topic(topic, "topic")
-        self.obey(SET_TOPIC_ERROR, <const char *>encoded, check_code(code))
+        self.execute(SET_TOPIC_ERROR, <const char *>encoded, check_code(code))
 
     def set_leader(self, topic, partition, broker):
-        """Make a broker the leader of a partition; the topic is created if it is not there.
+        """Make a broker the leader of a partition; a missing topic is created.
 
         Args:
             topic: its name.
             partition: its number.
-            broker: the id of the new leader; None leaves the partition without one. Let nobody read it then:
-                from librdkafka 2.4 on that ends the process.
+            broker: the id of the new leader; None leaves the partition without one. Do not consume it then: since
+                librdkafka 2.4 that aborts the process.
         Raises:
             KafkaException: RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, the topic has no such partition;
                 RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE, the cluster has no such broker.
@@ -289,7 +290,7 @@ cdef class MockCluster:
         cdef bytes encoded = encode_topic(topic, "topic")
         cdef int number = check_int(partition, "partition", 0, INT32_MAX)
         cdef int leader = check_broker(broker, "broker")
-        self.obey(SET_LEADER, <const char *>encoded, number, leader)
+        self.execute(SET_LEADER, <const char *>encoded, number, leader)
 
     def broker_down(self, id):
         """Cut a broker's connections and accept no new ones. It stays the leader of its partitions, and keeps them.
@@ -300,10 +301,10 @@ cdef class MockCluster:
             KafkaException: RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE, the cluster has no such broker.
         Source: rd_kafka_mock_broker_set_down().
         """
-        self.obey(BROKER_DOWN, NULL, check_broker(id, "id"))
+        self.execute(BROKER_DOWN, NULL, check_broker(id, "id"))
 
     def broker_up(self, id):
-        """Let a broker that is down accept connections again, on the port it had.
+        """Let a broker that is down accept connections again, on the same port.
 
         Args:
             id: which broker; None stands for all.
@@ -311,26 +312,26 @@ cdef class MockCluster:
             KafkaException: RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE, the cluster has no such broker.
         Source: rd_kafka_mock_broker_set_up().
         """
-        self.obey(BROKER_UP, NULL, check_broker(id, "id"))
+        self.execute(BROKER_UP, NULL, check_broker(id, "id"))
 
     def set_rtt(self, id, seconds):
-        """Let a broker wait before it answers each request.
+        """Delay each response of a broker.
 
         Args:
             id: which broker; None stands for all.
-            seconds: int, float or timedelta, rounded up to a millisecond; 0 ends it.
+            seconds: int, float or timedelta, rounded up to a millisecond; 0 ends the delay.
         Raises:
             KafkaException: RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE, the cluster has no such broker.
         Source: rd_kafka_mock_broker_set_rtt().
         """
-        self.obey(SET_RTT, NULL, check_broker(id, "id"), delay_to_ms(seconds, "seconds"))
+        self.execute(SET_RTT, NULL, check_broker(id, "id"), delay_to_ms(seconds, "seconds"))
 
     def push_request_errors(self, api, *codes):
-        """Let the next requests of a kind fail, one for each code, whichever broker gets them.
+        """Let the next requests of a type fail, one for each code, on any broker.
 
         Args:
             api: an ApiKey, its name or its number.
-            codes: ErrorCode or int each; 0 lets a request pass, RD_KAFKA_RESP_ERR__TRANSPORT cuts its connection.
+            codes: ErrorCode or int each; 0 lets a request succeed, RD_KAFKA_RESP_ERR__TRANSPORT cuts its connection.
         Source: rd_kafka_mock_push_request_errors_array().
         """
         cdef int key = check_api(api)
@@ -342,18 +343,18 @@ cdef class MockCluster:
         try:
             for i in range(count):
                 errors[i] = <rd_kafka_resp_err_t><int>check_code(codes[i])
-            self.obey(PUSH_REQUEST_ERRORS, errors, key, count)
+            self.execute(PUSH_REQUEST_ERRORS, errors, key, count)
         finally:
             PyMem_Free(errors)      # librdkafka has copied them
 
     def push_broker_errors(self, broker, api, *errors):
-        """Let the next requests of a kind to one broker fail or be answered late; these go before all other errors.
+        """Let the next requests of a type to one broker fail or be answered late; these precede all other errors.
 
         Args:
             broker: its id.
             api: an ApiKey, its name or its number.
-            errors: each a code, as for `push_request_errors`, or a pair `(code, seconds)`. `(0, seconds)`: the request
-                is served at once, answered late: an acknowledgement that is lost for a client that does not wait.
+            errors: each a code, as for `push_request_errors`, or a pair `(code, seconds)`. With `(0, seconds)` the
+                request succeeds at once and is answered late: a lost acknowledgement, if the client times out first.
         Raises:
             KafkaException: RD_KAFKA_RESP_ERR__UNKNOWN_BROKER, the cluster has no such broker.
         Source: rd_kafka_mock_broker_push_request_error_rtts().
@@ -364,39 +365,39 @@ cdef class MockCluster:
         check_some(errors, "errors")
         pairs = [check_late_error(error) for error in errors]
         for code, rtt_ms in pairs:
-            self.obey(PUSH_BROKER_ERROR, &rtt_ms, id, key, code)
+            self.execute(PUSH_BROKER_ERROR, &rtt_ms, id, key, code)
 
     def clear_request_errors(self, api):
-        """Forget the errors of `push_request_errors` that no request has met yet.
+        """Drop the errors of `push_request_errors` that no request has got yet.
 
         Args:
             api: an ApiKey, its name or its number.
         Source: rd_kafka_mock_clear_request_errors().
         """
-        self.obey(CLEAR_REQUEST_ERRORS, NULL, check_api(api))
+        self.execute(CLEAR_REQUEST_ERRORS, NULL, check_api(api))
 
     def start_request_tracking(self):
-        """Remember the requests that the brokers receive from now on, for `requests`.
+        """Record the requests that the brokers receive from now on, for `requests`.
 
         Raises:
             NotImplementedError: the librdkafka in use (such as 2.0.2) cannot do it.
         Source: rd_kafka_mock_start_request_tracking().
         """
         check_tracking()
-        self.obey(START_TRACKING, NULL)
+        self.execute(START_TRACKING, NULL)
 
     def stop_request_tracking(self):
-        """Forget the requests and remember no more.
+        """Drop the recorded requests and record no more.
 
         Raises:
             NotImplementedError: the librdkafka in use (such as 2.0.2) cannot do it.
         Source: rd_kafka_mock_stop_request_tracking().
         """
         check_tracking()
-        self.obey(STOP_TRACKING, NULL)
+        self.execute(STOP_TRACKING, NULL)
 
     def requests(self):
-        """What the brokers have received since `start_request_tracking`.
+        """The requests that the brokers have received since `start_request_tracking`.
 
         Returns:
             A list of Request, in order.

@@ -1,4 +1,4 @@
-# Deadlines and what is left of them, in timeouts.pxd, are for the other modules.
+# Deadlines are for the other modules: see the .pxd.
 from datetime import timedelta
 from typing import Any
 

@@ -1,7 +1,4 @@
-"""Time-outs: seconds at the API, milliseconds inside, moments of the monotonic clock while waiting.
-
-Layer L1: knows nothing of Kafka.
-"""
+"""Timeouts and deadlines: seconds at the API, milliseconds of the monotonic clock inside."""
 from cpython.float cimport PyFloat_AS_DOUBLE
 from cpython.long cimport PyLong_AsDouble
 from cpython.number cimport PyNumber_Index
@@ -18,7 +15,7 @@ cdef extern from "time.h" nogil:
     int CLOCK_MONOTONIC
 
 
-cdef double MAX_SECONDS = 1e12      # seconds; above that is for ever
+cdef double MAX_SECONDS = 1e12      # a longer timeout is forever
 
 
 cdef int64_t now_ms() noexcept nogil:
@@ -28,7 +25,7 @@ cdef int64_t now_ms() noexcept nogil:
 
 
 cdef int64_t timeout_to_ms(object timeout, str what="timeout") except -2:
-    """Seconds to milliseconds, rounded up; None, which waits for ever, to -1."""
+    """A timeout in milliseconds, rounded up; -1 for None, which waits forever."""
     cdef double seconds
     if timeout is None:
         return -1
@@ -37,11 +34,11 @@ cdef int64_t timeout_to_ms(object timeout, str what="timeout") except -2:
 
 
 class TimeoutRangeError(ValueError, OverflowError):
-    """An int that no float can hold: a wrong value, and what Python itself raises."""
+    """An int that no float can hold: a ValueError, and the OverflowError that Python itself raises."""
 
 
 cdef double checked_seconds(object timeout, str what) except -1:
-    """The seconds. NumPy's integers are no int, and have __index__."""
+    """A timeout in seconds. NumPy's integers are no int, and have __index__."""
     cdef double seconds
     number = timeout
     try:
@@ -51,20 +48,21 @@ cdef double checked_seconds(object timeout, str what) except -1:
             raise TypeError
         seconds = PyFloat_AS_DOUBLE(number) if isinstance(number, float) else PyLong_AsDouble(PyNumber_Index(number))
     except OverflowError:
-        raise TimeoutRangeError(f"{what} must be at least 0 seconds that a float can hold, or None for ever") from None
+        raise TimeoutRangeError(f"{what} must be at least 0 seconds that a float can hold, or None to wait forever"
+                                ) from None
     except TypeError:
         raise TypeError(f"{what} must be seconds (int, float or timedelta) or None, not {type(timeout).__name__}"
                         ) from None
     if seconds != seconds or seconds < 0:
-        raise ValueError(f"{what} must be at least 0 seconds, or None for ever, not {seconds:g}")
+        raise ValueError(f"{what} must be at least 0 seconds, or None to wait forever, not {seconds:g}")
     return seconds
 
 
 def seconds_of(timeout):
-    """A time-out as the API takes it, in seconds; None: for ever.
+    """A timeout as the API takes it, in seconds; None: forever.
 
     Raises:
-        TypeError, ValueError: it is none.
+        TypeError, ValueError: it is not a timeout.
     """
     cdef double seconds
     if timeout is None:
@@ -74,9 +72,9 @@ def seconds_of(timeout):
 
 
 cdef int64_t deadline_of(object timeout) except -2:
-    """The moment when a time-out is over; -1: never."""
+    """The moment when a timeout expires; -1: never."""
     cdef int64_t ms = timeout_to_ms(timeout)
-    # The clock is read in whole milliseconds: one more, so that a wait is never shorter than what was asked for.
+    # The clock is read in whole milliseconds: one more, so that no wait is shorter than the timeout.
     return ms if ms <= 0 else now_ms() + ms + 1
 
 

@@ -1,4 +1,4 @@
-# Contract of kafkapp.transactions with the producers above it. Layer L6.
+# C interface of kafkapp.transactions.
 
 from kafkapp.sender cimport Sender
 

@@ -1,10 +1,12 @@
-"""Transactions: what a producer with a `transactional.id` sends between begin and commit is read whole or not at all.
+"""Transactions: base of both producers, with librdkafka's transaction calls and the context manager `transaction()`.
 
-Layer L6: the base of both producers. librdkafka's calls are made by threads of their own, so that signals are answered
-meanwhile, and reports served where no background thread does: a commit waits for them.
+What a producer with a `transactional.id` sends between begin and commit is read as a whole or not at all. librdkafka's
+calls block, and run on threads of their own: the calling thread answers signals meanwhile and, where no background
+thread does, dispatches the delivery reports that a commit waits for.
 """
 from time import sleep
 
+from kafkapp.config import check_text
 from kafkapp.errors import KafkaException
 
 from libc.stdint cimport int64_t
@@ -27,27 +29,28 @@ from kafkapp.numbers cimport exact_int, short_int
 from kafkapp.requests cimport TransactionFunction, call_transaction, send_offsets
 from kafkapp.timeouts cimport deadline_of, expired
 
-# A call that resumes as its end comes in takes the end for its own step's, and returns a step too early: the next
-# begin_transaction would too, and a send find no transaction. librdkafka's thread needs microseconds for that step.
-cdef unsigned int ACKNOWLEDGED = 5000   # µs
+# A resumed call may take the end of the call that it resumes for its own, and return one state too early: the next
+# begin_transaction would do the same, and a send would find no transaction. librdkafka's main thread needs microseconds
+# for that change of state.
+cdef unsigned int STATE_CHANGE_MICROSECONDS = 5000
 
-cdef double PAUSE = 0.1     # seconds between two tries of what was refused at once
+cdef double RETRY_SECONDS = 0.1     # between two attempts of a call that fails at once
 
 
 cdef class Transactional(Sender):
-    """Transactions, which both producers have."""
+    """Transactions, for both producers."""
 
     def init_transactions(self, timeout=None):
-        """Get ready for transactions: end what an earlier producer with this `transactional.id` left, and fence it.
+        """Initialize transactions: end those of an earlier producer with this `transactional.id`, and fence it.
 
-        Once, before the first transaction. Blocks, without the GIL; can be called again after a time-out or Ctrl-C, as
-        `commit_transaction`.
+        Must be called once, before the first transaction. Blocks, without the GIL; can be called again after a timeout
+        or Ctrl-C, as `commit_transaction`.
 
         Args:
-            timeout: seconds (int, float or timedelta), None waits for ever.
+            timeout: seconds (int, float or timedelta), None waits forever.
         Raises:
             KafkaException: RD_KAFKA_RESP_ERR__NOT_CONFIGURED, `transactional.id` is not set;
-                RD_KAFKA_RESP_ERR__TIMED_OUT, or with `is_retriable` the reason for which the time was over, such as
+                RD_KAFKA_RESP_ERR__TIMED_OUT, or with `is_retriable` the reason why it timed out, such as
                 RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS: call it again; others as `error` tells: `is_fatal`.
             RuntimeError: inside a callback of this producer, after `close`, or in a forked child.
         Source: rd_kafka_init_transactions(); KafkaProducer::initTransactions.
@@ -55,11 +58,11 @@ cdef class Transactional(Sender):
         run(self.get_client(), rd_kafka_init_transactions, "init_transactions", deadline_of(timeout))
 
     def begin_transaction(self):
-        """Begin a transaction: what is sent from now on is part of it.
+        """Begin a transaction: records sent from now on are part of it.
 
         Raises:
             KafkaException: RD_KAFKA_RESP_ERR__NOT_CONFIGURED, `transactional.id` is not set;
-                RD_KAFKA_RESP_ERR__STATE, there is one already, or `init_transactions` was not called;
+                RD_KAFKA_RESP_ERR__STATE, a transaction is open already, or `init_transactions` was not called;
                 RD_KAFKA_RESP_ERR__FATAL.
             RuntimeError: inside a callback of this producer, after `close`, or in a forked child.
         Source: rd_kafka_begin_transaction(); KafkaProducer::beginTransaction.
@@ -78,14 +81,14 @@ cdef class Transactional(Sender):
     def commit_transaction(self, timeout=None):
         """Flush, and commit the transaction.
 
-        Blocks, without the GIL; can be called again after a time-out or Ctrl-C. After Ctrl-C it goes on to its end:
-        this call takes it up again, the others of a transaction wait for it first.
+        Blocks, without the GIL; can be called again after a timeout or Ctrl-C. After Ctrl-C it keeps running: a second
+        call returns its result, the other calls of a transaction wait for it first.
 
         Args:
-            timeout: seconds (int, float or timedelta), None waits for ever.
+            timeout: seconds (int, float or timedelta), None waits forever.
         Raises:
             KafkaException: RD_KAFKA_RESP_ERR__STATE, there is no transaction; RD_KAFKA_RESP_ERR__INCONSISTENT, a
-                record was not delivered; others: `error` tells what to do: `is_retriable`: call it again;
+                record was not delivered; others, where `error` says what to do: `is_retriable`: call it again;
                 `transaction_requires_abort`: abort; `is_fatal`: the producer has to be replaced.
             RuntimeError: inside a callback of this producer, after `close`, or in a forked child.
             Whatever callbacks raised, where this call ran them (a BaseExceptionGroup when several did).
@@ -94,12 +97,12 @@ cdef class Transactional(Sender):
         run(self.get_client(), rd_kafka_commit_transaction, "commit_transaction", deadline_of(timeout))
 
     def abort_transaction(self, timeout=None):
-        """Give up what is in flight, and abort the transaction.
+        """Purge the records in flight, and abort the transaction.
 
-        Blocks, without the GIL; can be called again after a time-out or Ctrl-C, as `commit_transaction`.
+        Blocks, without the GIL; can be called again after a timeout or Ctrl-C, as `commit_transaction`.
 
         Args:
-            timeout: seconds (int, float or timedelta), None waits for ever.
+            timeout: seconds (int, float or timedelta), None waits forever.
         Raises:
             KafkaException: RD_KAFKA_RESP_ERR__STATE, there is no transaction; RD_KAFKA_RESP_ERR__TIMED_OUT and others
                 with `is_retriable`: call it again; `is_fatal`: the producer has to be replaced.
@@ -112,13 +115,13 @@ cdef class Transactional(Sender):
     def send_offsets_to_transaction(self, offsets, group_id, timeout=None):
         """Commit a consumer group's offsets with the transaction.
 
-        Blocks, without the GIL. After Ctrl-C the request goes on to its end, and the other calls of the transaction
-        raise RD_KAFKA_RESP_ERR__CONFLICT, with `is_retriable`, until then; `with transaction()` waits for that.
+        Blocks, without the GIL. After Ctrl-C it keeps running; until it has finished, the other calls of the
+        transaction raise RD_KAFKA_RESP_ERR__CONFLICT, with `is_retriable`. `with transaction()` retries them.
 
         Args:
             offsets: (topic, partition, offset) tuples; the offset is that of the next record to read.
             group_id: the group's id, str.
-            timeout: seconds (int, float or timedelta), None waits for as long as a transaction may last.
+            timeout: seconds (int, float or timedelta), None waits for `transaction.timeout.ms`.
         Raises:
             KafkaException: as `commit_transaction`.
             TypeError, ValueError: an argument is malformed.
@@ -127,12 +130,13 @@ cdef class Transactional(Sender):
         """
         cdef int64_t deadline = deadline_of(timeout)
         checked = [check_offset(item) for item in offsets]
-        raise_error(send_offsets(self.get_client(), checked, check_text("group_id", group_id), deadline))
+        raise_error(send_offsets(self.get_client(), checked, check_name("group_id", group_id), deadline))
 
     def transaction(self):
-        """A transaction as a context: commits at its end, aborts when its body raises.
+        """A transaction as a context manager: commits at its end, aborts when its body raises.
 
-        A commit that can be repeated is repeated; one that fails abortably is aborted, and raises; a fatal one raises.
+        A commit is retried on a retriable error; on an abortable error the transaction is aborted, and the error
+        raised; a fatal error is raised.
 
         Returns:
             A context manager, whose value is the producer.
@@ -141,7 +145,7 @@ cdef class Transactional(Sender):
 
 
 class Transaction:
-    """See Transactional.transaction."""
+    """The context manager of Transactional.transaction()."""
 
     def __init__(self, producer):
         self.producer = producer
@@ -168,10 +172,10 @@ class Transaction:
                     except Exception as raised:
                         report_unraisable(raised)  # by callbacks
                     raise
-                sleep(PAUSE)
+                sleep(RETRY_SECONDS)
 
     def _abort_for(self, exc):
-        """Abort because of an exception, which stays the one that is raised: what else fails is said beside it."""
+        """Abort because of an exception, which is the one that is raised; failures of the abort are added as notes."""
         if not isinstance(exc, BaseException):
             raise TypeError(f"abort_for: exc must be an exception, not {type(exc).__name__}")
         try:
@@ -188,31 +192,31 @@ class Transaction:
             except KafkaException as failure:
                 if not failure.error.is_retriable or failure.error.is_fatal:
                     raise
-                sleep(PAUSE)
+                sleep(RETRY_SECONDS)
 
 
-cdef int run(Client client, TransactionFunction call, str what, int64_t deadline) except -1:
-    """Make a call that librdkafka ends when it thinks fit, and resumes: when no time-out of the user's is over."""
+cdef int run(Client client, TransactionFunction function, str what, int64_t deadline) except -1:
+    """Call a function that librdkafka may end early, and resumes on the next call, until the user's timeout expires."""
     cdef list raised = None if client.background else []
     cdef object error, reason = None
     client.check_blocking(what)
     client.enter()
     try:
         while True:
-            error = call_transaction(client, call, deadline, raised)
-            if error is None or not goes_on(call, error):
+            error = call_transaction(client, function, deadline, raised)
+            if error is None or not must_resume(function, error):
                 break
             KP_SET(client.resumes_call, True)
             if error.code != RD_KAFKA_RESP_ERR__TIMED_OUT:
                 reason = error
             if expired(deadline):
-                error = reason or error     # librdkafka forgets the reason from call to call
+                error = reason or error     # librdkafka does not keep the reason for the next call
                 break
         if error is None and KP_TAKE_FLAG(client.resumes_call):
             with nogil:
-                usleep(ACKNOWLEDGED)
+                usleep(STATE_CHANGE_MICROSECONDS)
         if not client.background:
-            client.dispatch(0, 0, raised)     # reports that came with the end of the call
+            client.dispatch(0, 0, raised)       # delivery reports that came with the end of the call
     except:
         report_all_unraisable(raised)
         raise
@@ -225,12 +229,12 @@ cdef int run(Client client, TransactionFunction call, str what, int64_t deadline
     return 0
 
 
-cdef bint goes_on(TransactionFunction call, error):
-    """Whether the call is still under way, and only its time was over."""
+cdef bint must_resume(TransactionFunction function, error):
+    """Whether librdkafka has not finished the operation, and only the call's timeout has expired."""
     if not error.is_retriable:
         return False
-    if call == <TransactionFunction>rd_kafka_init_transactions:
-        # At the end of its time it gives, if it can, the error that it is retrying in place of the time-out.
+    if function == <TransactionFunction>rd_kafka_init_transactions:
+        # On a timeout it returns, if there is one, the error that it is retrying.
         return error.code not in (RD_KAFKA_RESP_ERR__CONFLICT, RD_KAFKA_RESP_ERR__PREV_IN_PROGRESS)
     return error.code == RD_KAFKA_RESP_ERR__TIMED_OUT
 
@@ -241,15 +245,12 @@ cdef int raise_error(error) except -1:
     return 0
 
 
-cdef str check_text(str what, text):
+cdef str check_name(str what, text):
     if not isinstance(text, str):
         raise TypeError(f"{what} must be a str, not {type(text).__name__}")
-    if not text or "\0" in text:
-        raise ValueError(f"{what} must be a text without NUL, not {text[:64]!r}")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{what} must not have a lone surrogate: {text[:64]!r}") from None
+    text = check_text(what, text)
+    if not text:
+        raise ValueError(f"{what} must not be empty")
     return text
 
 
@@ -258,9 +259,9 @@ cdef tuple check_offset(item):
         raise TypeError(f"offsets must be (topic, partition, offset) tuples, not {repr(item)[:200]}")
     topic, partition, offset = item
     numbers = []
-    for name, number, most in (("partition", partition, 2**31 - 1), ("offset", offset, 2**63 - 1)):
+    for name, number, limit in (("partition", partition, 2**31 - 1), ("offset", offset, 2**63 - 1)):
         number = exact_int(number, f"offsets: {name} must be an int")
-        if not 0 <= number <= most:
-            raise ValueError(f"offsets: {name} must be from 0 to {most}, not {short_int(number)}")
+        if not 0 <= number <= limit:
+            raise ValueError(f"offsets: {name} must be from 0 to {limit}, not {short_int(number)}")
         numbers.append(number)
-    return check_text("offsets: topic", topic).encode(), *numbers
+    return check_name("offsets: topic", topic).encode(), *numbers

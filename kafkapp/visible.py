@@ -1,15 +1,15 @@
-"""Threads that threading has not started: begun, and shown by it as its own, to those who look for threads, to tracers.
+"""Native threads: started without `threading`, then registered there, so that tools and tracers see them.
 
-Layer L0: knows nothing of kafkapp. threading is imported when there is such a thread, not with kafkapp.
+`threading` is imported by the first such thread, not with kafkapp.
 """
 import _thread
 
-# Their monkey patching makes a greenlet of each thread. One that waits in C, as all of ours do, would stop all others.
+# Their monkey patching turns each thread into a greenlet. A greenlet that blocks in C, as ours do, blocks all others.
 GREENLET_PACKAGES = {"gevent", "eventlet"}
 
 
 def start_thread(function):
-    """Call `function()` in a thread of the system's, without waiting for its start."""
+    """Call `function()` in a native thread, without waiting for its start."""
     start = _thread.start_new_thread
     if (getattr(start, "__module__", None) or "").partition(".")[0] in GREENLET_PACKAGES:
         start = unpatched_thread_module().start_new_thread
@@ -17,7 +17,7 @@ def start_thread(function):
 
 
 def unpatched_thread_module():
-    """A new _thread, with what the interpreter was built with."""
+    """A new _thread module, with the interpreter's own functions."""
     from importlib.machinery import BuiltinImporter
     from importlib.util import module_from_spec
     spec = BuiltinImporter.find_spec("_thread")
@@ -27,7 +27,7 @@ def unpatched_thread_module():
 
 
 def register_thread(client):
-    """Give this thread a name after the client's and what `threading.settrace` and `setprofile` ask for."""
+    """Name this thread after the client in `threading`, and install the hooks of `threading.settrace`, `setprofile`."""
     import sys
     import threading
     threading.current_thread().name = f"kafkapp {client}"
@@ -38,6 +38,6 @@ def register_thread(client):
 
 
 def unregister_thread(client):
-    """Take this thread, which ends, off threading's list: before Python 3.13 nobody else does."""
+    """Remove this thread, which ends, from threading's list: before Python 3.13 nothing else does."""
     import threading
     getattr(threading, "_active", {}).pop(threading.get_ident(), None)

@@ -156,7 +156,7 @@ def test_canonical_names_of_a_client():
 
 
 def test_both_names_of_one_property():
-    with pytest.raises(KafkaException, match=r"metadata\.broker\.list is another name of bootstrap\.servers.*set one of them"):
+    with pytest.raises(KafkaException, match=r"metadata\.broker\.list is an alias of bootstrap\.servers.*set one of them"):
         KafkaAsyncProducer({"bootstrap.servers": "a:1", "metadata.broker.list": "b:1"})
     assert brokers_of("a:1", **{"metadata.broker.list": "a:1"}) == {"a:1"}
 

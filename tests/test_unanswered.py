@@ -138,7 +138,7 @@ def test_close_warns_and_returns_before_a_callback_that_waits_for_the_one_who_cl
         producer.send(ProducerRecord("t", 0, value=bytearray(b"v"), id=number), waiting(lock, reports, entered))
     with lock:
         assert entered.wait(10)
-        with pytest.warns(RuntimeWarning, match=r"close\(\) returns before a callback"), Stopwatch() as watch:
+        with pytest.warns(RuntimeWarning, match=r"close\(\) returned while a callback"), Stopwatch() as watch:
             producer.close(0.2)
         assert 5 < watch.seconds < 0.2 + 7 + 3 and len(reports) == 0
         assert "closed" in repr(producer)
