@@ -162,7 +162,7 @@ def test_several_that_close_return_before_a_callback_that_goes_on():
     with lock:
         assert entered.wait(10)
         threads = [threading.Thread(target=close, args=(timeout,), daemon=True) for timeout in (None, 0.2, 0)]
-        with pytest.warns(RuntimeWarning, match="before a callback"):
+        with pytest.warns(RuntimeWarning, match="while a callback"):
             for thread in threads:
                 thread.start()
             for thread in threads:
@@ -180,7 +180,7 @@ def test_a_callback_of_a_manual_producer_in_another_thread_does_not_hold_close_u
     with lock:
         thread.start()
         assert entered.wait(10)
-        with pytest.warns(RuntimeWarning, match="before a callback"), Stopwatch() as watch:
+        with pytest.warns(RuntimeWarning, match="while a callback"), Stopwatch() as watch:
             producer.close(0.2)
         assert watch.seconds < 0.2 + 7 + 3
     thread.join(10)
