@@ -89,7 +89,7 @@ def check_late_error(error: object) -> tuple[int, int]:
 
 def check_some(values: Sequence[object], name: str) -> None:
     if not values:
-        raise ValueError(f"{name}: give one or more")
+        raise ValueError(f"{name} must not be empty: give at least one")
 
 
 def encode_topic(topic: object, name: str) -> bytes:
