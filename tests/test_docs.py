@@ -10,6 +10,7 @@ import importlib
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from support import LIBRDKAFKA, ROOT
@@ -162,9 +163,9 @@ def test_every_error_that_is_named_exists(page):
     assert set(re.findall(r"\bRD_KAFKA_RESP_ERR\w*", page.read_text())) <= {*ErrorCode.__members__, "RD_KAFKA_RESP_ERR_", "RD_KAFKA_RESP_ERR__"}
 
 
-OF_BROKERS = {"auto.create.topics.enable", "min.insync.replicas"}
+OF_BROKERS = {"auto.create.topics.enable", "min.insync.replicas", "advertised.listeners"}
 NEWER = {"client.dns.lookup"}
-OF_OTHERS = {"enable.manual.events.poll", "sasl.jaas.config"}      # the C++ API's and Java's, which are refused
+OF_OTHERS = {"enable.manual.events.poll", "sasl.jaas.config", "key.serializer", "max.message.bytes"}      # the C++ API's, Java's, topics'
 PROPERTY = re.compile(r"`([a-z]+(?:\.[a-z]+)+)(?:=[^`]*)?`")
 
 
@@ -212,3 +213,42 @@ def anchors(file):
     """Of the headings, as GitHub and MyST name them."""
     headings = re.findall(r"^#+ (.*)", file.read_text(), re.MULTILINE)
     return {"#" + re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+# -- troubleshooting ---------------------------------------------------------------------------------------------------
+
+def messages():
+    """The pieces of each message of the page, between what differs."""
+    page = (ROOT / "docs" / "guide" / "troubleshooting.md").read_text()
+    for row in re.findall(r"^\| (.*?) \|", page, re.MULTILINE):
+        for message in re.findall(r"``` (.+?) ```|`([^`]+)`", row):
+            yield from [piece.strip() for piece in "".join(message).split("...") if len(piece.strip()) > 1]
+
+
+def strings():
+    """What can say them: the strings of our sources, joined where they go on in the next line, and of the linked librdkafka."""
+    for suffix in ("py", "pyx"):
+        for path in sorted((ROOT / "kafkapp").rglob(f"*.{suffix}")):
+            yield from re.findall(r'"((?:[^"\\\n]|\\.)*)"', re.sub(r'"\s*\n\s*f?"', "", path.read_text()))
+    for file in {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "/librdkafka" in line}:
+        yield from re.findall(r"[ -~]{6,}", Path(file).read_bytes().decode("latin-1"))
+
+
+def sayers():
+    """(string, pattern) of each: with something in the place of its {fields} and %s, or None where there are none."""
+    for string in set(strings()):
+        string = string.replace('\\"', '"')
+        parts = re.split(r"\{[^{}]*\}|%[.*\d]*l?[a-zA-Z]", string)
+        long_enough = len(parts) > 1 and sum(map(len, parts)) > 12
+        yield string, re.compile(".*?".join(map(re.escape, parts))) if long_enough else None
+
+
+PYTHONS = {"object NoneType can't be used in 'await' expression", "a coroutine was expected, got <SendFuture pending>"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the linked librdkafka in /proc")
+def test_every_message_that_is_explained_can_be_said():
+    found, said = set(messages()) - PYTHONS, list(sayers())
+    assert len(found) > 50
+    missing = [message for message in found if not any(message in string or pattern and pattern.search(message) for string, pattern in said)]
+    assert sorted(missing) == []
