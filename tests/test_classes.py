@@ -28,7 +28,7 @@ TABLE = {
     "client.Client": None,
     "columns.Column": "cutting.split_lines(b'a\\nb\\n', 0, True, b'\\n').columns()[0]",
     "cutting.Lines": "cutting.split_lines(bytearray(b'a\\nb\\nc\\n'), 0, True, b'\\n')",
-    "delivery.Hold": None, "delivery.Resolved": None, "delivery.Settled": None, "delivery.Topic": None, "delivery.Waiter": None,
+    "delivery.BatchTarget": None, "delivery.FutureTarget": None, "delivery.Hold": None, "delivery.Topic": None, "delivery.Waiter": None,
     "errors.Error": "Error(-184, 'more')",
     "errors.KafkaException": "KafkaException(7)", "errors.KafkaBufferError": "KafkaException(-184)",
     "errors.KafkaTimeoutError": "KafkaException(-185)", "errors.KafkaValueError": "KafkaException(-186)",
