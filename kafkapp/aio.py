@@ -135,7 +135,7 @@ class KafkaProducer(Outbox):
         Returns:
             An asyncio.Future of the Batch, done when the Batch is.
         Raises:
-            As KafkaAsyncProducer.send_batch.
+            Exception: as KafkaAsyncProducer.send_batch.
         Source: rd_kafka_produce_batch().
         """
         future: asyncio.Future[Batch] = self._bound_loop().create_future()
@@ -284,7 +284,7 @@ class KafkaProducer(Outbox):
         return self._producer.properties
 
     def get_property(self, name: str) -> str | None:
-        """The value in force of any property of librdkafka, str; None: librdkafka does not know it."""
+        """The value in force of any property of librdkafka, str; None: it has no value or is unknown."""
         return self._producer.get_property(name)
 
     def __len__(self) -> int:

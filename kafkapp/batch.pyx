@@ -155,7 +155,7 @@ cdef class Batch(BatchTarget):
             Whether the batch is done (bool).
         Raises:
             RuntimeError: in a delivery callback of the same producer, or in a forked child.
-            What callbacks raised, if this call ran them (several: as a BaseExceptionGroup).
+            Exception: what callbacks raised, if this call ran them (several: as a BaseExceptionGroup).
         """
         cdef Client client = self.client
         cdef int64_t deadline = deadline_of(timeout)

@@ -54,7 +54,7 @@ cdef class Producer(Transactional):
         Args:
             name: the property's name.
         Returns:
-            The value as text, also after `close`; None: librdkafka does not know the property.
+            The value as text, also after `close`; None: it has no value, or librdkafka does not know it.
         Source: rd_kafka_conf_get(); KafkaClient::getProperty.
         """
         return self.get_client().get_property(name)
@@ -77,7 +77,7 @@ cdef class Producer(Transactional):
             KafkaException: RD_KAFKA_RESP_ERR__TIMED_OUT: some records are still in flight.
             RuntimeError: in a delivery callback of this producer, in a signal handler during its `send_batch`, after
                 `close`, or in a forked child.
-            What callbacks raised, if this call ran them (several: as a BaseExceptionGroup).
+            Exception: what callbacks raised, if this call ran them (several: as a BaseExceptionGroup).
         Source: rd_kafka_flush(); KafkaProducer::flush.
         """
         self.get_client().flush(deadline_of(timeout))
@@ -109,7 +109,7 @@ cdef class Producer(Transactional):
         Raises:
             RuntimeError: in a delivery callback of this producer, in a signal handler during its `send_batch`, or in a
                 forked child.
-            What callbacks raised, if this call ran them (several: as a BaseExceptionGroup).
+            Exception: what callbacks raised, if this call ran them (several: as a BaseExceptionGroup).
         Source: rd_kafka_flush(), rd_kafka_purge(), rd_kafka_destroy(); KafkaProducer::close.
         """
         close(self.get_client(), deadline_of(timeout))
@@ -321,7 +321,7 @@ cdef class KafkaAsyncProducer(Producer):
             How many records were reported (int), with or without a callback.
         Raises:
             RuntimeError: with Auto, inside a callback of this producer, after `close`, or in a forked child.
-            Whatever callbacks raised (a BaseExceptionGroup when several did).
+            Exception: what callbacks raised (several: as a BaseExceptionGroup).
         Source: rd_kafka_queue_poll(); KafkaAsyncProducer::pollEvents.
         """
         cdef Client client = self.get_client()

@@ -84,8 +84,10 @@ cdef class ProducerRecord:
         id: any object, for the caller's own use; returned as `RecordMetadata.record_id`.
         headers: a list of `Header` or (`str`, bytes-like or `None`), or a dict. Order and duplicates are kept.
         timestamp: milliseconds since the epoch, more than 0, or an aware `datetime`; `None`: now.
+
     `copy.copy` shares key, value and id; `copy.deepcopy` and `pickle` copy key, value and headers (to `bytes`, a `str`
     to `str`), and the id as they copy any object.
+
     Raises:
         TypeError, ValueError: an argument is of a wrong type or value; the text says which, and what is accepted.
         BufferError: a key or value is not C-contiguous.

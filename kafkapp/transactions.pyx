@@ -91,7 +91,7 @@ cdef class Transactional(Sender):
                 record was not delivered; others, where `error` says what to do: `is_retriable`: call it again;
                 `transaction_requires_abort`: abort; `is_fatal`: the producer has to be replaced.
             RuntimeError: inside a callback of this producer, after `close`, or in a forked child.
-            Whatever callbacks raised, where this call ran them (a BaseExceptionGroup when several did).
+            Exception: what callbacks raised, if this call ran them (several: as a BaseExceptionGroup).
         Source: rd_kafka_commit_transaction(); KafkaProducer::commitTransaction.
         """
         run(self.get_client(), rd_kafka_commit_transaction, "commit_transaction", deadline_of(timeout))
@@ -107,7 +107,7 @@ cdef class Transactional(Sender):
             KafkaException: RD_KAFKA_RESP_ERR__STATE, there is no transaction; RD_KAFKA_RESP_ERR__TIMED_OUT and others
                 with `is_retriable`: call it again; `is_fatal`: the producer has to be replaced.
             RuntimeError: inside a callback of this producer, after `close`, or in a forked child.
-            Whatever callbacks raised, where this call ran them (a BaseExceptionGroup when several did).
+            Exception: what callbacks raised, if this call ran them (several: as a BaseExceptionGroup).
         Source: rd_kafka_abort_transaction(); KafkaProducer::abortTransaction.
         """
         run(self.get_client(), rd_kafka_abort_transaction, "abort_transaction", deadline_of(timeout))

@@ -77,6 +77,13 @@ def test_a_name_that_is_not_explained_is_missed():
 
 
 @pytest.mark.timeout(150)
+def test_each_docstring_was_understood(site):
+    """A section that is not set off is shown as it was written."""
+    for page in (site / "reference").glob("*.html"):
+        assert not re.search(r":(raises|param|returns?)\b|\b(Args|Raises|Returns):<", page.read_text()), page.name
+
+
+@pytest.mark.timeout(150)
 def test_each_error_code_stands_once_in_the_table(site):
     page = (site / "reference" / "errors.html").read_text()
     cells = re.findall(r"<td><p><code[^>]*>(?:<span[^>]*>)?(RD_KAFKA_RESP_ERR_\w+)", page)
