@@ -1,0 +1,1 @@
+"""The producers: records, the send path, delivery reports, batches, transactions."""

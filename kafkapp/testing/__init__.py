@@ -1,0 +1,4 @@
+"""librdkafka's embedded cluster, for tests."""
+from kafkapp.testing.mock_cluster import ApiKey, MockCluster, Request
+
+__all__ = ["ApiKey", "MockCluster", "Request"]
