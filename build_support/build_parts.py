@@ -1,7 +1,7 @@
 """Builds the dependencies of a wheel's librdkafka: the libraries of native_table.PARTS, as archives with our flags.
 
 Used by build_librdkafka for KAFKAPP_LIBRDKAFKA=pinned. Needs a C compiler, ar, make and perl (OpenSSL's and curl's own
-builds are used). `python csrc/build_parts.py` only fetches, so that a machine without a network can build.
+builds are used). `python build_support/build_parts.py` only fetches, so that a machine without a network can build.
 """
 import argparse
 import concurrent.futures

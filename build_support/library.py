@@ -42,7 +42,7 @@ class Library:
     ldflags: tuple[str, ...]
     files: tuple[Path, ...] = ()    # to be installed beside the modules that link it
     licences: tuple[Path, ...] = () # of the libraries linked into it, if pinned: a wheel's
-    patched: bool = False           # with csrc/patches
+    patched: bool = False           # with build_support/patches
 
     def verdict(self):
         """What this library has, what it lacks and why, in lines for the user."""

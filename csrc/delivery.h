@@ -55,8 +55,8 @@ static inline int kp_claim(unsigned long *place, unsigned long me) {
 /* What a state's `target` is, and so what its completion does. */
 enum {
     KP_CALLBACK, /* a Python callable or NULL: called with (metadata, error) */
-    KP_WAITER,   /* a kafkapp.delivery.Waiter: a synchronous send */
-    KP_FUTURE,   /* a kafkapp.delivery.FutureTarget: resolved on success and on failure */
+    KP_WAITER,   /* a kafkapp.producer.delivery.Waiter: a synchronous send */
+    KP_FUTURE,   /* a kafkapp.producer.delivery.FutureTarget: resolved on success and on failure */
 };
 
 /* The records sent between two flushes. A flush closes the current epoch, and waits for it and all before it. An epoch
@@ -141,7 +141,7 @@ struct kp_batch {
 /* A delivery report, read from librdkafka's message without the GIL. 64 bytes, in the order of the reports. */
 typedef struct {
     kp_delivery *delivery; /* NULL: a batch has its last report */
-    void *topic;           /* the topic's opaque: borrowed reference to a kafkapp.delivery.Topic, or NULL */
+    void *topic;           /* the topic's opaque: borrowed reference to a kafkapp.producer.delivery.Topic, or NULL */
     union {
         const rd_kafka_message_t *message; /* valid until the round ends */
         kp_batch *batch;

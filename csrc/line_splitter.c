@@ -1,6 +1,6 @@
-/* See lines.h. */
+/* See line_splitter.h. */
 #define _GNU_SOURCE /* memmem */
-#include "lines.h"
+#include "line_splitter.h"
 
 #include <errno.h>
 #include <signal.h>

@@ -1,15 +1,15 @@
 """Kafka producers that send records without copying them: the design of the modern C++ Kafka API, over librdkafka."""
 
-from kafkapp.batch import Batch
-from kafkapp.conf import librdkafka_features, librdkafka_version
-from kafkapp.config import ProducerConfig, Properties
-from kafkapp.errors import Error, ErrorCode, KafkaException
-from kafkapp.metadata import BrokerMetadata
-from kafkapp.options import ActionWhileQueueIsFull, EventsPollingOption, SendOption
-from kafkapp.producer import KafkaAsyncProducer, KafkaSyncProducer
-from kafkapp.records import PersistedStatus, ProducerRecord, RecordMetadata
-from kafkapp.timestamp import Timestamp
-from kafkapp.views import Header, Key, NullKey, NullValue, Value
+from kafkapp.common.cluster_metadata import BrokerMetadata
+from kafkapp.common.errors import Error, ErrorCode, KafkaException
+from kafkapp.common.timestamp import Timestamp
+from kafkapp.common.views import Header, Key, NullKey, NullValue, Value
+from kafkapp.config.application import librdkafka_features, librdkafka_version
+from kafkapp.config.properties import ProducerConfig, Properties
+from kafkapp.producer.batch import Batch
+from kafkapp.producer.options import ActionWhileQueueIsFull, EventsPollingOption, SendOption
+from kafkapp.producer.producer import KafkaAsyncProducer, KafkaSyncProducer
+from kafkapp.producer.record import PersistedStatus, ProducerRecord, RecordMetadata
 
 __all__ = [
     "ActionWhileQueueIsFull",

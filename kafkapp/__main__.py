@@ -16,7 +16,7 @@ def main() -> NoReturn:
     """Run the command line and exit with its status."""
     try:
         ensure_standard_streams()
-        from kafkapp.cli import run
+        from kafkapp.cli.main import run
         status = run()
         sys.stdout.flush()
     except SystemExit as left:

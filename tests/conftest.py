@@ -14,10 +14,10 @@ from pathlib import Path
 from weakref import WeakSet
 
 import pytest
-import support
+import helpers
 
 import kafkapp
-from kafkapp.client import clients
+from kafkapp.client.client import clients
 from kafkapp.testing import MockCluster
 
 os.environ.setdefault("PYTHONFAULTHANDLER", "1")
@@ -99,7 +99,7 @@ def silent(tmp_path, monkeypatch):
     if not shutil.which("cc"):
         pytest.skip("needs a C compiler")
     library, file = tmp_path / "resolver.so", tmp_path / "silent"
-    support.preloaded(support.shared_library(Path(__file__).with_name("silent_resolver.c"), library), monkeypatch)
+    helpers.preloaded(helpers.shared_library(Path(__file__).with_name("silent_resolver.c"), library), monkeypatch)
     monkeypatch.setenv("SILENT_RESOLVER", str(file))
     return file
 

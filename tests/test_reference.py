@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from support import ROOT
+from helpers import ROOT
 
 import kafkapp
 import kafkapp.aio

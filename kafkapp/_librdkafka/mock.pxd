@@ -4,7 +4,7 @@
 
 from libc.stdint cimport int16_t, int32_t, int64_t
 
-from kafkapp.librdkafka cimport rd_kafka_resp_err_t, rd_kafka_t
+from kafkapp._librdkafka.rdkafka cimport rd_kafka_resp_err_t, rd_kafka_t
 
 
 cdef extern from *:

@@ -5,10 +5,10 @@ from typing import Any, NoReturn, final
 
 from typing_extensions import disjoint_base
 
-from kafkapp.errors import KafkaException
-from kafkapp.options import SendOption
-from kafkapp.records import ProducerRecord, RecordMetadata
-from kafkapp.sender import Sender
+from kafkapp.common.errors import KafkaException
+from kafkapp.producer.options import SendOption
+from kafkapp.producer.record import ProducerRecord, RecordMetadata
+from kafkapp.producer.send import Sender
 
 @final
 class CompletedFutures:

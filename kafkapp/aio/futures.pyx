@@ -7,19 +7,19 @@ from _asyncio import _get_running_loop as running_loop
 from asyncio import CancelledError, InvalidStateError
 from collections import deque
 
-from kafkapp.errors import KafkaException
-from kafkapp.options import SendOption
+from kafkapp.common.errors import KafkaException
+from kafkapp.producer.options import SendOption
 
 cimport cython
 from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
 from libc.stdint cimport int64_t
 
-from kafkapp.delivery cimport KP_FUTURE, FutureTarget, report_unraisable
-from kafkapp.errors cimport new_error
-from kafkapp.librdkafka cimport RD_KAFKA_RESP_ERR__PURGE_QUEUE, RD_KAFKA_RESP_ERR__QUEUE_FULL, rd_kafka_resp_err_t
-from kafkapp.records cimport ProducerRecord, RecordMetadata
-from kafkapp.room cimport queued_copy, never_fits_error
-from kafkapp.sender cimport Sender, wants_copy
+from kafkapp._librdkafka.rdkafka cimport RD_KAFKA_RESP_ERR__PURGE_QUEUE, RD_KAFKA_RESP_ERR__QUEUE_FULL, rd_kafka_resp_err_t
+from kafkapp.common.errors cimport new_error
+from kafkapp.producer.delivery cimport KP_FUTURE, FutureTarget, report_unraisable
+from kafkapp.producer.queue_room cimport queued_copy, never_fits_error
+from kafkapp.producer.record cimport ProducerRecord, RecordMetadata
+from kafkapp.producer.send cimport Sender, wants_copy
 
 cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident() nogil

@@ -17,15 +17,15 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
-from kafkapp.batch import Batch
-from kafkapp.config import Properties
-from kafkapp.errors import ErrorCode, KafkaException
-from kafkapp.futures import CompletedFutures, Outbox, SendFuture
-from kafkapp.metadata import BrokerMetadata
-from kafkapp.options import EventsPollingOption
-from kafkapp.producer import KafkaAsyncProducer
-from kafkapp.timeouts import seconds_of
-from kafkapp.visible import start_thread
+from kafkapp.aio.futures import CompletedFutures, Outbox, SendFuture
+from kafkapp.common.cluster_metadata import BrokerMetadata
+from kafkapp.common.errors import ErrorCode, KafkaException
+from kafkapp.common.threads import start_thread
+from kafkapp.common.timeouts import seconds_of
+from kafkapp.config.properties import Properties
+from kafkapp.producer.batch import Batch
+from kafkapp.producer.options import EventsPollingOption
+from kafkapp.producer.producer import KafkaAsyncProducer
 
 __all__ = ["KafkaProducer", "SendFuture"]
 

@@ -6,7 +6,7 @@ cimport cython
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
-from kafkapp.librdkafka cimport (
+from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_CONF_OK,
     RD_KAFKA_MSG_F_COPY,
     rd_kafka_conf_destroy,

@@ -12,7 +12,7 @@ from kafkapp.bench.scenario import Scenario, Target
 
 OURS, C, BATCH_C, CONFLUENT = "kafkapp", "C", "C, batches", "confluent-kafka"
 TUNED = "confluent-kafka, tuned"
-KAFKAPP = ("kafkapp.producer",)
+KAFKAPP = ("kafkapp.producer.producer",)
 
 
 def ours(path: str, records: int, label: str = OURS, **more: Any) -> Case:
@@ -213,7 +213,7 @@ THREADS = Scenario(
 
 FILE = Scenario(
     "file", "a file's lines of 65 bytes: kafkapp produce and kcat, with the start of either",
-    (Case("kafkapp produce", "programs", "kafkapp-produce", 2_000_000, size=65, needs=(*KAFKAPP, "kafkapp.cli"),
+    (Case("kafkapp produce", "programs", "kafkapp-produce", 2_000_000, size=65, needs=(*KAFKAPP, "kafkapp.cli.main"),
           options={"file": "lines"}),
      Case("kcat -P -l", "programs", "kcat", 2_000_000, size=65, needs=("bin:kcat",), options={"file": "lines"})),
     (Target("P15", "wall time against kcat", lambda outcomes: outcomes["kafkapp produce"].seconds

@@ -13,8 +13,8 @@ from fcntl import F_GETFL, fcntl
 from typing import Any
 
 from kafkapp import Batch, Error, ErrorCode, KafkaException, ProducerRecord, SendOption
-from kafkapp.conf import let_faults_through
-from kafkapp.cutting import Lines, exit_when_truncated, split_lines
+from kafkapp.config.application import let_faults_through
+from kafkapp.producer.line_splitter import Lines, exit_when_truncated, split_lines
 
 MAX_LINES_PER_BATCH = 16384  # of which the progress is shown once
 READ_BYTES = 1 << 20  # of one read() where nothing can be mapped; a pipe returns 64 KiB at most

@@ -18,12 +18,12 @@ import click
 
 import kafkapp
 from kafkapp import ProducerConfig, SendOption
-from kafkapp.cli_produce import Misuse, ProduceOptions, Run
-from kafkapp.conf import librdkafka_is_patched
-from kafkapp.config import one_line
-from kafkapp.java_properties import Malformed, load
-from kafkapp.lines import STDIN
-from kafkapp.streams import lost, note, say
+from kafkapp.cli.input import STDIN
+from kafkapp.cli.produce import Misuse, ProduceOptions, Run
+from kafkapp.cli.streams import lost, note, say
+from kafkapp.config.application import librdkafka_is_patched
+from kafkapp.config.java_properties import Malformed, load
+from kafkapp.config.properties import one_line
 
 COMPLETION = """\b
 Shell completion, in the shell's start-up file:

@@ -20,7 +20,7 @@ from kafkapp import (
     ProducerRecord,
     SendOption,
 )
-from kafkapp.cutting import Lines
+from kafkapp.producer.line_splitter import Lines
 
 SIGNAL_CHECK_SECONDS = 0.1  # how long the main thread dispatches reports without a check for Ctrl-C
 RECORDS_PER_POLL = 500  # records that are sent between two polls

@@ -15,11 +15,11 @@ from typing import Any
 import click
 
 from kafkapp import Error, ErrorCode, KafkaException, ProducerConfig, ProducerRecord, SendOption
-from kafkapp.config import one_line, redact
-from kafkapp.lines import STDIN, FatalError, Job, check_readable, send_file, send_text, watch_for_truncation
-from kafkapp.outlets import MODES, Interrupts, Mode, SyncMode
-from kafkapp.streams import note, say
-from kafkapp.summary import Tally, progress_bar
+from kafkapp.cli.input import STDIN, FatalError, Job, check_readable, send_file, send_text, watch_for_truncation
+from kafkapp.cli.modes import MODES, Interrupts, Mode, SyncMode
+from kafkapp.cli.streams import note, say
+from kafkapp.cli.tally import Tally, progress_bar
+from kafkapp.config.properties import one_line, redact
 
 INTERRUPTED_CLOSE_SECONDS = 1.0  # for the records in flight after Ctrl-C
 PROMPT = "Type message value and hit enter to produce message. (empty line to quit)"

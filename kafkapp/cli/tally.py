@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import click
 
 from kafkapp import Batch, Error
-from kafkapp.config import one_line
-from kafkapp.cutting import Lines
+from kafkapp.config.properties import one_line
+from kafkapp.producer.line_splitter import Lines
 
 FIRST_FAILURES = 10  # are kept and shown
 

@@ -1,9 +1,9 @@
-# C interface of kafkapp.requests.
+# C interface of kafkapp.client.blocking_calls.
 
 from libc.stdint cimport int64_t
 
-from kafkapp.client cimport Client
-from kafkapp.librdkafka cimport rd_kafka_error_t, rd_kafka_t
+from kafkapp._librdkafka.rdkafka cimport rd_kafka_error_t, rd_kafka_t
+from kafkapp.client.client cimport Client
 
 ctypedef rd_kafka_error_t *(*TransactionFunction)(rd_kafka_t *, int) noexcept nogil
 

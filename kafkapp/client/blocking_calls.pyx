@@ -2,18 +2,15 @@
 
 The calling thread answers signals meanwhile, and may leave; the blocking call runs to its end all the same.
 """
-from kafkapp.errors import Error
-from kafkapp.metadata import BrokerMetadata, Node, PartitionInfo
-from kafkapp.visible import start_thread
+from kafkapp.common.cluster_metadata import BrokerMetadata, Node, PartitionInfo
+from kafkapp.common.errors import Error
+from kafkapp.common.threads import start_thread
 
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport INT32_MAX, int64_t
 
-from kafkapp.client cimport UNRESPONSIVE_MS, Client
-from kafkapp.delivery cimport KP_ADD, KP_READ, KP_SET, KP_TAKE_FLAG, Topic, kp_rounds
-from kafkapp.errors cimport new_exception, take_error
-from kafkapp.librdkafka cimport (
+from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_PURGE_F_INFLIGHT,
     RD_KAFKA_PURGE_F_QUEUE,
     RD_KAFKA_RESP_ERR_NO_ERROR,
@@ -39,7 +36,10 @@ from kafkapp.librdkafka cimport (
     rd_kafka_topic_partition_list_t,
     rd_kafka_topic_t,
 )
-from kafkapp.timeouts cimport expired, now_ms, remaining_ms
+from kafkapp.client.client cimport UNRESPONSIVE_MS, Client
+from kafkapp.common.errors cimport new_exception, take_error
+from kafkapp.common.timeouts cimport expired, now_ms, remaining_ms
+from kafkapp.producer.delivery cimport KP_ADD, KP_READ, KP_SET, KP_TAKE_FLAG, Topic, kp_rounds
 
 cdef double SIGNAL_CHECK_SECONDS = 0.1      # the longest wait between two checks for signals
 cdef double DONE_WAIT_SECONDS = 0.001       # from the wake-up of the queue to the `done` event

@@ -1,10 +1,10 @@
-# C interface of kafkapp.client.
+# C interface of kafkapp.client.client.
 
 cimport cython
 from libc.stdint cimport int64_t
 
-from kafkapp.events cimport EventHandlers
-from kafkapp.handle cimport Handle
+from kafkapp.client.events cimport EventHandlers
+from kafkapp.client.handle cimport Handle
 
 cdef extern from "Python.h" nogil:
     unsigned long PyThread_get_thread_ident()
@@ -45,7 +45,7 @@ cdef class Client(Handle):
     cdef readonly object properties     # a Properties: what the user gave, and our defaults
     cdef readonly str name
     cdef readonly str client_id
-    cdef int64_t max_message_bytes  # message.max.bytes; set by kafkapp.room
+    cdef int64_t max_message_bytes  # message.max.bytes; set by kafkapp.producer.queue_room
     cdef object __weakref__
 
     cdef bint warn_open(self) except -1

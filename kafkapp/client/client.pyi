@@ -2,8 +2,8 @@ from collections.abc import Callable
 from typing import final
 from weakref import WeakSet
 
-from kafkapp.config import Properties
-from kafkapp.handle import Handle
+from kafkapp.client.handle import Handle
+from kafkapp.config.properties import Properties
 
 @final
 class Client(Handle):

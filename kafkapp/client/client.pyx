@@ -6,16 +6,43 @@ reports, logs and errors all come from one queue, and one thread at a time dispa
 import os
 from _weakrefset import WeakSet     # without the rest of weakref, which an import of kafkapp does not need
 
-from kafkapp.config import Properties, one_line, redact, snapshot
-from kafkapp.visible import register_thread, start_thread, unregister_thread
+from kafkapp.common.threads import register_thread, start_thread, unregister_thread
+from kafkapp.config.properties import Properties, one_line, redact, snapshot
 
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t
 
-from kafkapp.conf cimport boolean, conf_in_force, conf_value, new_client, new_conf, set_up_tokens
-from kafkapp.delivery cimport (
+from kafkapp._librdkafka.rdkafka cimport (
+    RD_KAFKA_EVENT_BACKGROUND,
+    RD_KAFKA_EVENT_DR,
+    RD_KAFKA_EVENT_ERROR,
+    RD_KAFKA_EVENT_LOG,
+    RD_KAFKA_EVENT_STATS,
+    RD_KAFKA_RESP_ERR_NO_ERROR,
+    RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE,
+    RD_KAFKA_RESP_ERR__INVALID_ARG,
+    RD_KAFKA_RESP_ERR__TIMED_OUT,
+    rd_kafka_conf_destroy,
+    rd_kafka_conf_set_events,
+    rd_kafka_conf_t,
+    rd_kafka_event_destroy,
+    rd_kafka_event_t,
+    rd_kafka_flush,
+    rd_kafka_last_error,
+    rd_kafka_name,
+    rd_kafka_queue_get_main,
+    rd_kafka_resp_err_t,
+    rd_kafka_sasl_background_callbacks_enable,
+    rd_kafka_set_log_queue,
+)
+from kafkapp.client.events cimport EventHandlers
+from kafkapp.client.handle cimport CLOSED, OPEN
+from kafkapp.common.errors cimport new_exception, take_error
+from kafkapp.common.timeouts cimport expired, remaining_ms
+from kafkapp.config.application cimport boolean, conf_in_force, conf_value, new_client, new_conf, set_up_tokens
+from kafkapp.producer.delivery cimport (
     KP_ADD,
     KP_READ,
     KP_ROUND_DRAINED,
@@ -45,33 +72,6 @@ from kafkapp.delivery cimport (
     report_unraisable,
     run_callback_1,
 )
-from kafkapp.errors cimport new_exception, take_error
-from kafkapp.events cimport EventHandlers
-from kafkapp.handle cimport CLOSED, OPEN
-from kafkapp.librdkafka cimport (
-    RD_KAFKA_EVENT_BACKGROUND,
-    RD_KAFKA_EVENT_DR,
-    RD_KAFKA_EVENT_ERROR,
-    RD_KAFKA_EVENT_LOG,
-    RD_KAFKA_EVENT_STATS,
-    RD_KAFKA_RESP_ERR_NO_ERROR,
-    RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE,
-    RD_KAFKA_RESP_ERR__INVALID_ARG,
-    RD_KAFKA_RESP_ERR__TIMED_OUT,
-    rd_kafka_conf_destroy,
-    rd_kafka_conf_set_events,
-    rd_kafka_conf_t,
-    rd_kafka_event_destroy,
-    rd_kafka_event_t,
-    rd_kafka_flush,
-    rd_kafka_last_error,
-    rd_kafka_name,
-    rd_kafka_queue_get_main,
-    rd_kafka_resp_err_t,
-    rd_kafka_sasl_background_callbacks_enable,
-    rd_kafka_set_log_queue,
-)
-from kafkapp.timeouts cimport expired, remaining_ms
 
 
 cdef enum:

@@ -1,9 +1,9 @@
-# C interface of kafkapp.events.
+# C interface of kafkapp.client.events.
 
 cimport cython
 from libc.stdint cimport int64_t
 
-from kafkapp.librdkafka cimport rd_kafka_event_t, rd_kafka_t
+from kafkapp._librdkafka.rdkafka cimport rd_kafka_event_t, rd_kafka_t
 
 
 @cython.final

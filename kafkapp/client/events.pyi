@@ -1,6 +1,6 @@
 from typing import final
 
-from kafkapp.log_lines import logger as logger
+from kafkapp.common.log_lines import logger as logger
 
 LOGGING_LEVELS: tuple[int, ...]
 

@@ -9,13 +9,10 @@ from time import time
 
 cimport cython
 
-from kafkapp.config import check_text, is_sensitive, one_line, redact
-from kafkapp.log_lines import log_later, logger
+from kafkapp.common.log_lines import log_later, logger
+from kafkapp.config.properties import check_text, is_sensitive, one_line, redact
 
-from kafkapp.delivery cimport report_all_unraisable, report_unraisable, run_callback
-from kafkapp.errors cimport new_error
-from kafkapp.forks cimport forks
-from kafkapp.librdkafka cimport (
+from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_EVENT_ERROR,
     RD_KAFKA_EVENT_LOG,
     RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH,
@@ -34,6 +31,9 @@ from kafkapp.librdkafka cimport (
     rd_kafka_resp_err_t,
     rd_kafka_t,
 )
+from kafkapp.common.errors cimport new_error
+from kafkapp.common.forks cimport forks
+from kafkapp.producer.delivery cimport report_all_unraisable, report_unraisable, run_callback
 
 # syslog's levels to logging's; syslog's notice (5) has no counterpart of its own.
 LOGGING_LEVELS = (50, 50, 50, 40, 30, 20, 20, 10)

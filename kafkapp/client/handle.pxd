@@ -1,10 +1,10 @@
-# C interface of kafkapp.handle.
+# C interface of kafkapp.client.handle.
 
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t
 
-from kafkapp.delivery cimport Topic, kp_deliveries
-from kafkapp.librdkafka cimport rd_kafka_t
+from kafkapp._librdkafka.rdkafka cimport rd_kafka_t
+from kafkapp.producer.delivery cimport Topic, kp_deliveries
 
 
 cdef extern from "destroy.h" nogil:

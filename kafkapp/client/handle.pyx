@@ -11,14 +11,32 @@ steps are done in this order, each once:
 """
 from _thread import RLock
 
-from kafkapp.visible import start_thread
+from kafkapp.common.threads import start_thread
 
 cimport cython
 from cpython.ref cimport PyObject, Py_INCREF
 from libc.stdint cimport int64_t, uint32_t
 from posix.unistd cimport usleep
 
-from kafkapp.delivery cimport (
+from kafkapp._librdkafka.rdkafka cimport (
+    RD_KAFKA_RESP_ERR__FATAL,
+    RD_KAFKA_RESP_ERR__INVALID_ARG,
+    rd_kafka_conf_destroy,
+    rd_kafka_conf_t,
+    rd_kafka_default_topic_conf_dup,
+    rd_kafka_fatal_error,
+    rd_kafka_last_error,
+    rd_kafka_queue_destroy,
+    rd_kafka_t,
+    rd_kafka_topic_conf_set_opaque,
+    rd_kafka_topic_conf_t,
+    rd_kafka_topic_destroy,
+    rd_kafka_topic_new,
+    rd_kafka_topic_t,
+)
+from kafkapp.common.errors cimport Error, new_error, new_exception, new_fatal_error
+from kafkapp.common.forks cimport forks
+from kafkapp.producer.delivery cimport (
     KP_ADD,
     KP_HANDLE,
     KP_READ,
@@ -35,24 +53,6 @@ from kafkapp.delivery cimport (
     kp_outstanding_records,
     kp_round_begin,
     kp_wake,
-)
-from kafkapp.errors cimport Error, new_error, new_exception, new_fatal_error
-from kafkapp.forks cimport forks
-from kafkapp.librdkafka cimport (
-    RD_KAFKA_RESP_ERR__FATAL,
-    RD_KAFKA_RESP_ERR__INVALID_ARG,
-    rd_kafka_conf_destroy,
-    rd_kafka_conf_t,
-    rd_kafka_default_topic_conf_dup,
-    rd_kafka_fatal_error,
-    rd_kafka_last_error,
-    rd_kafka_queue_destroy,
-    rd_kafka_t,
-    rd_kafka_topic_conf_set_opaque,
-    rd_kafka_topic_conf_t,
-    rd_kafka_topic_destroy,
-    rd_kafka_topic_new,
-    rd_kafka_topic_t,
 )
 
 cdef extern from "Python.h":

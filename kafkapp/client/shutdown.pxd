@@ -1,8 +1,8 @@
-# C interface of kafkapp.ending.
+# C interface of kafkapp.client.shutdown.
 
 from libc.stdint cimport int64_t
 
-from kafkapp.client cimport Client
+from kafkapp.client.client cimport Client
 
 cdef int close(Client client, int64_t deadline, int64_t last=*) except -1
 cdef int abandon(Client client, bint wait) except -1

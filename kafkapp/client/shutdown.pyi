@@ -1,6 +1,6 @@
 from typing import Any
 
-from kafkapp.client import Client
+from kafkapp.client.client import Client
 
 __pyx_capi__: dict[str, Any]
 

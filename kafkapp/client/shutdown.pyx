@@ -14,14 +14,20 @@ only where the last reference was dropped, and only until a callback runs that m
 """
 import atexit
 
-from kafkapp import log_lines
-from kafkapp.client import clients, on_drop
-from kafkapp.visible import start_thread
+from kafkapp.client.client import clients, on_drop
+from kafkapp.common import log_lines
+from kafkapp.common.threads import start_thread
 
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t
 
-from kafkapp.client cimport (
+from kafkapp._librdkafka.rdkafka cimport (
+    RD_KAFKA_PURGE_F_INFLIGHT,
+    RD_KAFKA_PURGE_F_NON_BLOCKING,
+    RD_KAFKA_PURGE_F_QUEUE,
+    rd_kafka_purge,
+)
+from kafkapp.client.client cimport (
     FLUSH_CHECK_MS,
     SIGNAL_CHECK_MS,
     UNRESPONSIVE_MS,
@@ -29,7 +35,9 @@ from kafkapp.client cimport (
     Py_IsFinalizing,
     PyThread_get_thread_ident,
 )
-from kafkapp.delivery cimport (
+from kafkapp.client.handle cimport CLOSED, CLOSING, OPEN
+from kafkapp.common.timeouts cimport expired, now_ms
+from kafkapp.producer.delivery cimport (
     KP_ADD,
     KP_READ,
     KP_SET,
@@ -44,14 +52,6 @@ from kafkapp.delivery cimport (
     report_unraisable,
     report_all_unraisable,
 )
-from kafkapp.handle cimport CLOSED, CLOSING, OPEN
-from kafkapp.librdkafka cimport (
-    RD_KAFKA_PURGE_F_INFLIGHT,
-    RD_KAFKA_PURGE_F_NON_BLOCKING,
-    RD_KAFKA_PURGE_F_QUEUE,
-    rd_kafka_purge,
-)
-from kafkapp.timeouts cimport expired, now_ms
 
 cdef enum:
     ABANDONED_CLOSE_MS = 10000      # for clients that were never closed

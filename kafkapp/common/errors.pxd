@@ -1,6 +1,6 @@
-# C interface of kafkapp.errors.
+# C interface of kafkapp.common.errors.
 
-from kafkapp.librdkafka cimport rd_kafka_error_t, rd_kafka_t
+from kafkapp._librdkafka.rdkafka cimport rd_kafka_error_t, rd_kafka_t
 
 
 cdef class Error:

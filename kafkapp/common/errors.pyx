@@ -8,7 +8,7 @@ cimport cython
 from cpython.number cimport PyNumber_Index
 from cpython.unicode cimport PyUnicode_FromObject
 
-from kafkapp.librdkafka cimport (
+from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_RESP_ERR__FATAL,
     RD_KAFKA_RESP_ERR__INVALID_ARG,
     RD_KAFKA_RESP_ERR__MSG_TIMED_OUT,

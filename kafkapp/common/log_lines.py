@@ -11,7 +11,7 @@ from collections.abc import Callable
 from time import monotonic, sleep
 from typing import Any
 
-from kafkapp.visible import register_thread, start_thread, unregister_thread
+from kafkapp.common.threads import register_thread, start_thread, unregister_thread
 
 MAX_LINES = 10_000  # waiting for the thread; further ones are dropped, and counted
 

@@ -1,4 +1,4 @@
-# C interface of kafkapp.numbers.
+# C interface of kafkapp.common.numbers.
 
 from libc.stdint cimport int32_t, int64_t
 

@@ -6,9 +6,9 @@ from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from cpython.number cimport PyIndex_Check, PyNumber_Index
 from libc.stdint cimport INT32_MAX, INT64_MAX, int32_t, int64_t
 
-from kafkapp.librdkafka cimport RD_KAFKA_PARTITION_UA
+from kafkapp._librdkafka.rdkafka cimport RD_KAFKA_PARTITION_UA
 
-from kafkapp.timestamp import datetime_to_ms
+from kafkapp.common.timestamp import datetime_to_ms
 
 
 cdef object exact_int(object number, str wanted):

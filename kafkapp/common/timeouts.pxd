@@ -1,4 +1,4 @@
-# C interface of kafkapp.timeouts.
+# C interface of kafkapp.common.timeouts.
 
 from libc.stdint cimport int64_t
 

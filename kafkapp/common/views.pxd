@@ -2,7 +2,7 @@
 
 from cpython.buffer cimport Py_buffer
 
-from kafkapp.librdkafka cimport rd_kafka_headers_t
+from kafkapp._librdkafka.rdkafka cimport rd_kafka_headers_t
 
 
 cdef class View:

@@ -14,11 +14,11 @@ from cpython.unicode cimport PyUnicode_DecodeASCII, PyUnicode_FromObject
 from libc.stdint cimport int64_t
 from libc.string cimport memchr, memcmp, memset
 
-from kafkapp.buffers cimport kp_get_buffer, kp_release_buffer
-from kafkapp.errors cimport new_exception
-from kafkapp.librdkafka cimport (
+from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, rd_kafka_header_add, rd_kafka_headers_destroy, rd_kafka_headers_new,
     rd_kafka_headers_t)
+from kafkapp.common.buffers cimport kp_get_buffer, kp_release_buffer
+from kafkapp.common.errors cimport new_exception
 
 
 cdef extern from "format.h" nogil:

@@ -1,6 +1,6 @@
-# C interface of kafkapp.conf.
+# C interface of kafkapp.config.application.
 
-from kafkapp.librdkafka cimport rd_kafka_conf_t, rd_kafka_t
+from kafkapp._librdkafka.rdkafka cimport rd_kafka_conf_t, rd_kafka_t
 
 cdef rd_kafka_conf_t *new_conf(dict properties) except NULL
 cdef rd_kafka_t *new_client(rd_kafka_conf_t *conf, char *errstr, size_t size) noexcept nogil

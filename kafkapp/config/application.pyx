@@ -1,12 +1,11 @@
 """Configuration: applies properties to an rd_kafka_conf_t. Each bad property raises, with librdkafka's own reason."""
 import os
 
-from kafkapp.config import CALLBACKS, one_line, redact, suggestion
+from kafkapp.config.properties import CALLBACKS, one_line, redact, suggestion
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
-from kafkapp.errors cimport new_exception
-from kafkapp.librdkafka cimport (
+from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_CONF_OK,
     RD_KAFKA_CONF_UNKNOWN,
     RD_KAFKA_PRODUCER,
@@ -31,6 +30,7 @@ from kafkapp.librdkafka cimport (
     rd_kafka_topic_conf_t,
     rd_kafka_version_str,
 )
+from kafkapp.common.errors cimport new_exception
 
 cdef extern from "verify.h" nogil:
     int kp_verify_certificates(rd_kafka_conf_t *conf)
@@ -193,7 +193,7 @@ cdef int check_servers(const rd_kafka_conf_t *conf, dict properties) except -1:
         raise invalid(f"{named[1]} is an alias of {named[0]}, and their values differ: set one of them", properties)
     if not properties[named[0]].strip(" ,"):
         raise invalid(f"{named[0]} is empty: host:port[,host:port...]", properties)
-    from kafkapp.servers import misread     # here: importing re takes a tenth of the import of kafkapp
+    from kafkapp.config.servers import misread     # here: importing re takes a tenth of the import of kafkapp
     canonical = conf_value(conf, "client.dns.lookup") == "resolve_canonical_bootstrap_servers_only"
     wrong = misread(conf_value(conf, "bootstrap.servers"), conf_value(conf, "security.protocol"), canonical)
     if wrong:

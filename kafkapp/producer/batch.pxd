@@ -3,10 +3,10 @@
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
-from kafkapp.client cimport Client
-from kafkapp.columns cimport Column, kp_column
-from kafkapp.delivery cimport BatchTarget, kp_batch, kp_deliveries
-from kafkapp.librdkafka cimport rd_kafka_headers_t, rd_kafka_t, rd_kafka_topic_t
+from kafkapp._librdkafka.rdkafka cimport rd_kafka_headers_t, rd_kafka_t, rd_kafka_topic_t
+from kafkapp.client.client cimport Client
+from kafkapp.producer.columns cimport Column, kp_column
+from kafkapp.producer.delivery cimport BatchTarget, kp_batch, kp_deliveries
 
 
 cdef extern from "batch.h" nogil:

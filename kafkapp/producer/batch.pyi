@@ -2,8 +2,8 @@ import sys
 from datetime import timedelta
 from typing import Any, final
 
-from kafkapp.delivery import BatchTarget
-from kafkapp.errors import Error
+from kafkapp.common.errors import Error
+from kafkapp.producer.delivery import BatchTarget
 
 @final
 class Batch(BatchTarget):

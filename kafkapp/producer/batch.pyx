@@ -7,9 +7,20 @@ from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.ref cimport PyObject, Py_DECREF
 from libc.string cimport memset
 
-from kafkapp.buffers cimport kp_release_buffer
-from kafkapp.columns cimport is_per_record, new_column, new_key_column, get_numbers
-from kafkapp.delivery cimport (
+from kafkapp._librdkafka.rdkafka cimport (
+    RD_KAFKA_MSG_F_COPY,
+    RD_KAFKA_PARTITION_UA,
+    RD_KAFKA_RESP_ERR__IN_PROGRESS,
+    RD_KAFKA_RESP_ERR__QUEUE_FULL,
+    rd_kafka_headers_destroy,
+)
+from kafkapp.client.handle cimport OPEN
+from kafkapp.common.buffers cimport kp_release_buffer
+from kafkapp.common.numbers cimport checked_partition, checked_timestamp
+from kafkapp.common.timeouts cimport deadline_of, expired
+from kafkapp.common.views cimport new_headers
+from kafkapp.producer.columns cimport is_per_record, new_column, new_key_column, get_numbers
+from kafkapp.producer.delivery cimport (
     KP_ADD,
     KP_READ,
     KP_SET,
@@ -26,18 +37,7 @@ from kafkapp.delivery cimport (
     raise_all,
     report_all_unraisable,
 )
-from kafkapp.handle cimport OPEN
-from kafkapp.librdkafka cimport (
-    RD_KAFKA_MSG_F_COPY,
-    RD_KAFKA_PARTITION_UA,
-    RD_KAFKA_RESP_ERR__IN_PROGRESS,
-    RD_KAFKA_RESP_ERR__QUEUE_FULL,
-    rd_kafka_headers_destroy,
-)
-from kafkapp.numbers cimport checked_partition, checked_timestamp
-from kafkapp.room cimport kp_headers_size, too_large_error
-from kafkapp.timeouts cimport deadline_of, expired
-from kafkapp.views cimport new_headers
+from kafkapp.producer.queue_room cimport kp_headers_size, too_large_error
 
 
 cdef kp_batch EMPTY_BATCH       # that of a Batch which send_batch() has not filled in

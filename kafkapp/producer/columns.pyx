@@ -12,8 +12,8 @@ from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
-from kafkapp.buffers cimport kp_get_buffer, kp_release_buffer
-from kafkapp.views cimport View, get_view
+from kafkapp.common.buffers cimport kp_get_buffer, kp_release_buffer
+from kafkapp.common.views cimport View, get_view
 
 
 cdef extern from *:

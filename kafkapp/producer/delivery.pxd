@@ -1,11 +1,11 @@
-# C interface of kafkapp.delivery, and declarations of csrc/delivery.h.
+# C interface of kafkapp.producer.delivery, and declarations of csrc/delivery.h.
 
 cimport cython
 from cpython.ref cimport PyObject
 from libc.stdint cimport int8_t, int32_t, int64_t, uint32_t
 
-from kafkapp.librdkafka cimport rd_kafka_event_t, rd_kafka_message_t, rd_kafka_queue_t, rd_kafka_resp_err_t, rd_kafka_t
-from kafkapp.records cimport RecordMetadata
+from kafkapp._librdkafka.rdkafka cimport rd_kafka_event_t, rd_kafka_message_t, rd_kafka_queue_t, rd_kafka_resp_err_t, rd_kafka_t
+from kafkapp.producer.record cimport RecordMetadata
 
 
 cdef extern from "delivery.h" nogil:

@@ -6,10 +6,7 @@ cimport cython
 from cpython.ref cimport PyObject, Py_DECREF, Py_XDECREF
 from libc.stdlib cimport free
 
-from kafkapp.buffers cimport kp_release_buffer
-from kafkapp.errors cimport new_error, new_fatal_error
-from kafkapp.forks cimport fork_count
-from kafkapp.librdkafka cimport (
+from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED,
     RD_KAFKA_OFFSET_INVALID,
     RD_KAFKA_PARTITION_UA,
@@ -17,12 +14,15 @@ from kafkapp.librdkafka cimport (
     RD_KAFKA_RESP_ERR__PURGE_INFLIGHT,
     rd_kafka_message_t,
 )
-from kafkapp.records cimport new_metadata
+from kafkapp.common.buffers cimport kp_release_buffer
+from kafkapp.common.errors cimport new_error, new_fatal_error
+from kafkapp.common.forks cimport fork_count
+from kafkapp.producer.record cimport new_metadata
 
 
 cdef extern from *:
     """
-    /* The broker's error text. Weak: only a librdkafka with csrc/patches/freed-error-text.patch has it, in any other it
+    /* The broker's error text. Weak: only a librdkafka with build_support/patches/freed-error-text.patch has it, in any other it
        is NULL. rd_kafka_message_produce_errstr() of 2.4.0 to 2.15.1 returns freed memory, before there is none, and
        rd_kafka_message_errstr() is for consumers: for a produced record it returns the payload. */
     #include <librdkafka/rdkafka.h>

@@ -3,8 +3,8 @@ from typing import Any, final
 
 from typing_extensions import Buffer
 
-from kafkapp.batch import Batch
-from kafkapp.columns import Column
+from kafkapp.producer.batch import Batch
+from kafkapp.producer.columns import Column
 
 @final
 class Lines:

@@ -7,12 +7,12 @@ from cpython.buffer cimport PyBUF_SIMPLE
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
-from kafkapp.batch cimport Batch
-from kafkapp.buffers cimport kp_get_buffer, kp_release_buffer
-from kafkapp.columns cimport KP_SPANS, Column, kp_span
+from kafkapp.common.buffers cimport kp_get_buffer, kp_release_buffer
+from kafkapp.producer.batch cimport Batch
+from kafkapp.producer.columns cimport KP_SPANS, Column, kp_span
 
 
-cdef extern from "lines.h" nogil:
+cdef extern from "line_splitter.h" nogil:
     ctypedef struct kp_text:
         const char *data
         const char *end

@@ -4,13 +4,13 @@ from typing import Any, NoReturn, Self, TypeAlias
 
 from typing_extensions import disjoint_base
 
-from kafkapp.batch import Batch
-from kafkapp.config import Properties
-from kafkapp.errors import Error
-from kafkapp.metadata import BrokerMetadata
-from kafkapp.options import ActionWhileQueueIsFull, EventsPollingOption, SendOption
-from kafkapp.records import ProducerRecord, RecordMetadata
-from kafkapp.transactions import Transactional
+from kafkapp.common.cluster_metadata import BrokerMetadata
+from kafkapp.common.errors import Error
+from kafkapp.config.properties import Properties
+from kafkapp.producer.batch import Batch
+from kafkapp.producer.options import ActionWhileQueueIsFull, EventsPollingOption, SendOption
+from kafkapp.producer.record import ProducerRecord, RecordMetadata
+from kafkapp.producer.transactions import Transactional
 
 _Timeout: TypeAlias = int | float | timedelta | None
 _Headers: TypeAlias = Mapping[str, Any] | Sequence[Any] | None

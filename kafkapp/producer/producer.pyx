@@ -2,25 +2,25 @@
 
 Knows clients, records and batches.
 """
-from kafkapp.config import Properties
-from kafkapp.errors import KafkaException
-from kafkapp.options import ActionWhileQueueIsFull, EventsPollingOption, SendOption
+from kafkapp.common.errors import KafkaException
+from kafkapp.config.properties import Properties
+from kafkapp.producer.options import ActionWhileQueueIsFull, EventsPollingOption, SendOption
 
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t
 
-from kafkapp.batch cimport Batch, send_batch
-from kafkapp.client cimport DISPATCHES_ALL, DISPATCHES_EVENTS, KEEPS_EVENTS, Client
-from kafkapp.delivery cimport KP_CALLBACK, KP_READ, KP_WAITER, Waiter, kp_rounds, raise_all, report_all_unraisable
-from kafkapp.ending cimport abandon, close
-from kafkapp.errors cimport new_exception
-from kafkapp.handle cimport OPEN
-from kafkapp.librdkafka cimport RD_KAFKA_RESP_ERR__TIMED_OUT, rd_kafka_resp_err_t
-from kafkapp.records cimport ProducerRecord, checked_topic
-from kafkapp.requests cimport fetch_metadata, purge
-from kafkapp.sender cimport wants_copy
-from kafkapp.timeouts cimport deadline_of, expired, remaining_ms
-from kafkapp.transactions cimport Transactional
+from kafkapp._librdkafka.rdkafka cimport RD_KAFKA_RESP_ERR__TIMED_OUT, rd_kafka_resp_err_t
+from kafkapp.client.blocking_calls cimport fetch_metadata, purge
+from kafkapp.client.client cimport DISPATCHES_ALL, DISPATCHES_EVENTS, KEEPS_EVENTS, Client
+from kafkapp.client.handle cimport OPEN
+from kafkapp.client.shutdown cimport abandon, close
+from kafkapp.common.errors cimport new_exception
+from kafkapp.common.timeouts cimport deadline_of, expired, remaining_ms
+from kafkapp.producer.batch cimport Batch, send_batch
+from kafkapp.producer.delivery cimport KP_CALLBACK, KP_READ, KP_WAITER, Waiter, kp_rounds, raise_all, report_all_unraisable
+from kafkapp.producer.record cimport ProducerRecord, checked_topic
+from kafkapp.producer.send cimport wants_copy
+from kafkapp.producer.transactions cimport Transactional
 
 cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(object thing)

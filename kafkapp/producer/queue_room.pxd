@@ -2,9 +2,9 @@
 
 from libc.stdint cimport int64_t
 
-from kafkapp.client cimport Client
-from kafkapp.librdkafka cimport rd_kafka_headers_t
-from kafkapp.records cimport ProducerRecord
+from kafkapp._librdkafka.rdkafka cimport rd_kafka_headers_t
+from kafkapp.client.client cimport Client
+from kafkapp.producer.record cimport ProducerRecord
 
 
 cdef extern from "produce.h" nogil:

@@ -4,16 +4,16 @@ Knows clients, records and their sizes; enqueues nothing.
 """
 from _thread import _local
 
-from kafkapp.log_lines import log_later, logger, wait
-from kafkapp.views import Header
+from kafkapp.common.log_lines import log_later, logger, wait
+from kafkapp.common.views import Header
 
 from cpython.bytes cimport PyBytes_CheckExact
 
-from kafkapp.delivery cimport report_unraisable
-from kafkapp.errors cimport new_error
-from kafkapp.librdkafka cimport RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, rd_kafka_headers_destroy
-from kafkapp.records cimport new_headers, snapshot
-from kafkapp.views cimport View, new_header_list, size_of
+from kafkapp._librdkafka.rdkafka cimport RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, rd_kafka_headers_destroy
+from kafkapp.common.errors cimport new_error
+from kafkapp.common.views cimport View, new_header_list, size_of
+from kafkapp.producer.delivery cimport report_unraisable
+from kafkapp.producer.record cimport new_headers, snapshot
 
 cdef double WARNING_WAIT_SECONDS = 0.5      # limit of how long creating a producer waits for logging handlers
 cdef object warning = _local()      # `here`: this thread is inside log_size_warning()

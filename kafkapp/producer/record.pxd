@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int32_t, int64_t
 
-from kafkapp.views cimport View, get_view, new_headers     # re-exported
+from kafkapp.common.views cimport View, get_view, new_headers     # re-exported
 
 
 cdef class ProducerRecord:

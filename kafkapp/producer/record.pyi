@@ -6,12 +6,12 @@ from typing import Any, Self, SupportsIndex, TypeAlias, final
 
 from typing_extensions import disjoint_base
 
-from kafkapp.timestamp import Timestamp as Timestamp
-from kafkapp.views import Header as Header
-from kafkapp.views import Key as Key
-from kafkapp.views import NullKey as NullKey
-from kafkapp.views import NullValue as NullValue
-from kafkapp.views import Value as Value
+from kafkapp.common.timestamp import Timestamp as Timestamp
+from kafkapp.common.views import Header as Header
+from kafkapp.common.views import Key as Key
+from kafkapp.common.views import NullKey as NullKey
+from kafkapp.common.views import NullValue as NullValue
+from kafkapp.common.views import Value as Value
 
 if sys.version_info >= (3, 12):
     from collections.abc import Buffer as _Buffer

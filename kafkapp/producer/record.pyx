@@ -8,14 +8,14 @@ from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_CheckExact, PyUnicode_FromObject
 from libc.string cimport memchr
 
-from kafkapp.librdkafka cimport RD_KAFKA_OFFSET_INVALID, RD_KAFKA_PARTITION_UA
-from kafkapp.numbers cimport checked_partition, checked_timestamp
-from kafkapp.views cimport View, check_view, new_header_list, own_copy, to_repr, to_text, type_name
+from kafkapp._librdkafka.rdkafka cimport RD_KAFKA_OFFSET_INVALID, RD_KAFKA_PARTITION_UA
+from kafkapp.common.numbers cimport checked_partition, checked_timestamp
+from kafkapp.common.views cimport View, check_view, new_header_list, own_copy, to_repr, to_text, type_name
 
 from enum import IntEnum
 
-from kafkapp.timestamp import Timestamp
-from kafkapp.views import Header, Key, NullKey, NullValue, Value  # no-cython-lint: re-exported
+from kafkapp.common.timestamp import Timestamp
+from kafkapp.common.views import Header, Key, NullKey, NullValue, Value  # no-cython-lint: re-exported
 
 
 cdef extern from "Python.h":

@@ -2,9 +2,9 @@
 
 from libc.stdint cimport int64_t
 
-from kafkapp.client cimport Client
-from kafkapp.librdkafka cimport RD_KAFKA_RESP_ERR__FATAL, rd_kafka_resp_err_t
-from kafkapp.records cimport ProducerRecord
+from kafkapp._librdkafka.rdkafka cimport RD_KAFKA_RESP_ERR__FATAL, rd_kafka_resp_err_t
+from kafkapp.client.client cimport Client
+from kafkapp.producer.record cimport ProducerRecord
 
 
 cdef class Sender:

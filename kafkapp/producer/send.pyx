@@ -1,9 +1,9 @@
 """Send path: unpacks a record, pins its memory, enqueues it.
 
-Knows records and clients. The outcome comes back as a delivery report, through kafkapp.delivery.
+Knows records and clients. The outcome comes back as a delivery report, through kafkapp.producer.delivery.
 """
-from kafkapp.errors import KafkaException
-from kafkapp.options import SendOption
+from kafkapp.common.errors import KafkaException
+from kafkapp.producer.options import SendOption
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
@@ -11,9 +11,35 @@ from cpython.ref cimport PyObject, Py_INCREF, Py_XDECREF
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
-from kafkapp.buffers cimport kp_release_buffer
-from kafkapp.client cimport Client
-from kafkapp.delivery cimport (
+from kafkapp._librdkafka.rdkafka cimport (
+    RD_KAFKA_MSG_F_COPY,
+    RD_KAFKA_PURGE_F_INFLIGHT,
+    RD_KAFKA_PURGE_F_NON_BLOCKING,
+    RD_KAFKA_PURGE_F_QUEUE,
+    RD_KAFKA_RESP_ERR__FATAL,
+    RD_KAFKA_RESP_ERR__QUEUE_FULL,
+    RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION,
+    RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
+    RD_KAFKA_RESP_ERR_NO_ERROR,
+    rd_kafka_fatal_error,
+    rd_kafka_flush,
+    rd_kafka_headers_destroy,
+    rd_kafka_headers_t,
+    rd_kafka_purge,
+    rd_kafka_queue_io_event_enable,
+    rd_kafka_queue_length,
+    rd_kafka_resp_err_t,
+    rd_kafka_t,
+    rd_kafka_topic_t,
+)
+from kafkapp.client.client cimport Client
+from kafkapp.client.handle cimport OPEN
+from kafkapp.client.shutdown cimport close
+from kafkapp.common.buffers cimport kp_release_buffer
+from kafkapp.common.errors cimport new_error
+from kafkapp.common.timeouts cimport expired, timeout_to_ms
+from kafkapp.common.views cimport View, get_view, new_headers
+from kafkapp.producer.delivery cimport (
     KP_ADD,
     KP_OBJECT,
     KP_PLAIN,
@@ -36,34 +62,8 @@ from kafkapp.delivery cimport (
     kp_view,
     release_delivery,
 )
-from kafkapp.ending cimport close
-from kafkapp.errors cimport new_error
-from kafkapp.handle cimport OPEN
-from kafkapp.librdkafka cimport (
-    RD_KAFKA_MSG_F_COPY,
-    RD_KAFKA_PURGE_F_INFLIGHT,
-    RD_KAFKA_PURGE_F_NON_BLOCKING,
-    RD_KAFKA_PURGE_F_QUEUE,
-    RD_KAFKA_RESP_ERR__FATAL,
-    RD_KAFKA_RESP_ERR__QUEUE_FULL,
-    RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION,
-    RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
-    RD_KAFKA_RESP_ERR_NO_ERROR,
-    rd_kafka_fatal_error,
-    rd_kafka_flush,
-    rd_kafka_headers_destroy,
-    rd_kafka_headers_t,
-    rd_kafka_purge,
-    rd_kafka_queue_io_event_enable,
-    rd_kafka_queue_length,
-    rd_kafka_resp_err_t,
-    rd_kafka_t,
-    rd_kafka_topic_t,
-)
-from kafkapp.records cimport ProducerRecord, snapshot
-from kafkapp.room cimport kp_headers_size, read_size_limits, too_large_error
-from kafkapp.timeouts cimport expired, timeout_to_ms
-from kafkapp.views cimport View, get_view, new_headers
+from kafkapp.producer.queue_room cimport kp_headers_size, read_size_limits, too_large_error
+from kafkapp.producer.record cimport ProducerRecord, snapshot
 
 
 cdef extern from "Python.h":

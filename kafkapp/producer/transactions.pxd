@@ -1,6 +1,6 @@
-# C interface of kafkapp.transactions.
+# C interface of kafkapp.producer.transactions.
 
-from kafkapp.sender cimport Sender
+from kafkapp.producer.send cimport Sender
 
 
 cdef class Transactional(Sender):

@@ -3,7 +3,7 @@ from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Self, TypeAlias
 
-from kafkapp.sender import Sender
+from kafkapp.producer.send import Sender
 
 _Timeout: TypeAlias = int | float | timedelta | None
 

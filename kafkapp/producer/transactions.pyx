@@ -6,16 +6,13 @@ thread does, dispatches the delivery reports that a commit waits for.
 """
 from time import sleep
 
-from kafkapp.config import check_text
-from kafkapp.errors import KafkaException
+from kafkapp.common.errors import KafkaException
+from kafkapp.config.properties import check_text
 
 from libc.stdint cimport int64_t
 from posix.unistd cimport usleep
 
-from kafkapp.client cimport Client
-from kafkapp.delivery cimport KP_SET, KP_TAKE_FLAG, raise_all, report_all_unraisable, report_unraisable
-from kafkapp.errors cimport take_error
-from kafkapp.librdkafka cimport (
+from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_RESP_ERR__CONFLICT,
     RD_KAFKA_RESP_ERR__PREV_IN_PROGRESS,
     RD_KAFKA_RESP_ERR__TIMED_OUT,
@@ -25,9 +22,12 @@ from kafkapp.librdkafka cimport (
     rd_kafka_error_t,
     rd_kafka_init_transactions,
 )
-from kafkapp.numbers cimport exact_int, short_int
-from kafkapp.requests cimport TransactionFunction, call_transaction, send_offsets
-from kafkapp.timeouts cimport deadline_of, expired
+from kafkapp.client.blocking_calls cimport TransactionFunction, call_transaction, send_offsets
+from kafkapp.client.client cimport Client
+from kafkapp.common.errors cimport take_error
+from kafkapp.common.numbers cimport exact_int, short_int
+from kafkapp.common.timeouts cimport deadline_of, expired
+from kafkapp.producer.delivery cimport KP_SET, KP_TAKE_FLAG, raise_all, report_all_unraisable, report_unraisable
 
 # A resumed call may take the end of the call that it resumes for its own, and return one state too early: the next
 # begin_transaction would do the same, and a send would find no transaction. librdkafka's main thread needs microseconds

@@ -2,8 +2,8 @@ from datetime import timedelta
 from types import TracebackType
 from typing import final
 
-from kafkapp.mockargs import ApiKey as ApiKey
-from kafkapp.mockargs import Request as Request
+from kafkapp.testing.arguments import ApiKey as ApiKey
+from kafkapp.testing.arguments import Request as Request
 
 __all__ = ["ApiKey", "MockCluster", "Request"]
 

@@ -6,13 +6,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int16_t
 from posix.unistd cimport getpid, usleep
 
-from kafkapp.errors cimport new_exception
-from kafkapp.librdkafka cimport (
-    RD_KAFKA_CONF_OK, RD_KAFKA_PRODUCER, RD_KAFKA_RESP_ERR_NO_ERROR, RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE,
-    RD_KAFKA_RESP_ERR__INVALID_ARG, rd_kafka_conf_destroy, rd_kafka_conf_new, rd_kafka_conf_set, rd_kafka_conf_t,
-    rd_kafka_destroy, rd_kafka_last_error, rd_kafka_mem_free, rd_kafka_new, rd_kafka_resp_err_t, rd_kafka_t,
-    rd_kafka_version_str)
-from kafkapp.librdkafka_mock cimport (
+from kafkapp._librdkafka.mock cimport (
     rd_kafka_mock_broker_push_request_error_rtts, rd_kafka_mock_broker_set_down, rd_kafka_mock_broker_set_rtt,
     rd_kafka_mock_broker_set_up, rd_kafka_mock_clear_request_errors, rd_kafka_mock_cluster_bootstraps,
     rd_kafka_mock_cluster_destroy, rd_kafka_mock_cluster_new, rd_kafka_mock_cluster_t, rd_kafka_mock_get_requests,
@@ -20,13 +14,19 @@ from kafkapp.librdkafka_mock cimport (
     rd_kafka_mock_request_destroy, rd_kafka_mock_request_id, rd_kafka_mock_request_t, rd_kafka_mock_request_timestamp,
     rd_kafka_mock_start_request_tracking, rd_kafka_mock_stop_request_tracking, rd_kafka_mock_topic_create,
     rd_kafka_mock_topic_set_error)
+from kafkapp._librdkafka.rdkafka cimport (
+    RD_KAFKA_CONF_OK, RD_KAFKA_PRODUCER, RD_KAFKA_RESP_ERR_NO_ERROR, RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE,
+    RD_KAFKA_RESP_ERR__INVALID_ARG, rd_kafka_conf_destroy, rd_kafka_conf_new, rd_kafka_conf_set, rd_kafka_conf_t,
+    rd_kafka_destroy, rd_kafka_last_error, rd_kafka_mem_free, rd_kafka_new, rd_kafka_resp_err_t, rd_kafka_t,
+    rd_kafka_version_str)
+from kafkapp.common.errors cimport new_exception
 
 cimport cython
 
 import warnings
 from threading import Lock
 
-from kafkapp.mockargs import (
+from kafkapp.testing.arguments import (
     INT32_MAX, MAX_BROKERS, MAX_PARTITIONS, ApiKey, Request, check_api, check_broker, check_code, check_descriptors,
     check_int, check_late_error, check_some, encode_topic, delay_to_ms)
 

@@ -5,7 +5,7 @@ import gc
 import time
 
 import pytest
-from support import NOWHERE, consume, properties, run_in_loop
+from helpers import NOWHERE, consume, properties, run_in_loop
 
 from kafkapp import ErrorCode, Header, KafkaException, ProducerRecord, RecordMetadata, SendOption, Value
 from kafkapp.aio import KafkaProducer, SendFuture

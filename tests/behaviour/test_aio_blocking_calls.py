@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import wait_for
-from support import NOWHERE, Stopwatch, properties, run_in_loop, run_python, start_python
+from helpers import NOWHERE, Stopwatch, properties, run_in_loop, run_python, start_python
 
 from kafkapp import ErrorCode, KafkaException, ProducerRecord, aio
 from kafkapp.aio import KafkaProducer

@@ -3,7 +3,7 @@ import asyncio
 import os
 
 import pytest
-from support import NOWHERE, properties, run_in_loop
+from helpers import NOWHERE, properties, run_in_loop
 
 from kafkapp import ErrorCode, KafkaException, ProducerRecord, aio
 from kafkapp.aio import KafkaProducer

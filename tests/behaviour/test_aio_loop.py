@@ -7,7 +7,7 @@ import time
 
 import pytest
 from conftest import wait_for
-from support import NOWHERE, properties, run_in_loop, run_python
+from helpers import NOWHERE, properties, run_in_loop, run_python
 
 from kafkapp import ErrorCode, KafkaException, ProducerRecord
 from kafkapp.aio import KafkaProducer

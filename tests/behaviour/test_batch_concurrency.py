@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from batches import KINDS, QUEUE_FULL, balanced, new_producer, offline
-from commandline import start
+from command_line import start
 from confluent_kafka import Consumer, TopicPartition
 from conftest import wait_for
 from faultkit import trim

@@ -7,7 +7,7 @@ import json
 import re
 
 import pytest
-from support import NOWHERE, ROOT, finish, start_python
+from helpers import NOWHERE, ROOT, finish, start_python
 
 import kafkapp
 import kafkapp.aio

@@ -1,14 +1,14 @@
 """A broker's own error text for a refused record: preserved by our librdkafka, else replaced by the code's text.
 
-Never anything else: librdkafka 2.4.0 to 2.15.1 return freed memory, unless csrc/patches fixes them.
+Never anything else: librdkafka 2.4.0 to 2.15.1 return freed memory, unless build_support/patches fixes them.
 """
 import pytest
 from faultkit import make
 from scripted_broker import ScriptedBroker, answer
-from support import HELD, LIBRDKAFKA, Reports, keeps_words
+from helpers import HELD, LIBRDKAFKA, Reports, keeps_words
 
 from kafkapp import Error, ErrorCode, KafkaException, ProducerRecord
-from kafkapp.conf import librdkafka_is_patched
+from kafkapp.config.application import librdkafka_is_patched
 
 INVALID_RECORD = ErrorCode.RD_KAFKA_RESP_ERR_INVALID_RECORD
 WORDS = "Compacted topic cannot accept message without key in topic partition t-0."

@@ -5,7 +5,7 @@ import threading
 import weakref
 
 import pytest
-from support import HELD, NOWHERE, Reports, Stopwatch, properties
+from helpers import HELD, NOWHERE, Reports, Stopwatch, properties
 
 from kafkapp import (
     ErrorCode,

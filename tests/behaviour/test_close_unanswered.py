@@ -8,7 +8,7 @@ import threading
 
 import pytest
 from conftest import wait_for
-from support import NOWHERE, Reports, Stopwatch, finish, properties, run_python, start_python
+from helpers import NOWHERE, Reports, Stopwatch, finish, properties, run_python, start_python
 
 from kafkapp import ErrorCode, EventsPollingOption, KafkaAsyncProducer, ProducerRecord
 
@@ -88,13 +88,13 @@ def test_records_whose_broker_is_looked_for_are_completed_and_their_memory_is_he
 @pytest.mark.parametrize("begun", [True, False])
 def test_memory_that_may_be_read_is_held_when_ctrl_c_falls_into_the_end(silent, begun):
     program = SILENT.replace("producer.close(0.2)\n", """
-import kafkapp.handle
-real = kafkapp.handle.start_thread
+import kafkapp.client.handle
+real = kafkapp.client.handle.start_thread
 def interrupted(run):
     if begun:
         real(run)
     raise KeyboardInterrupt
-kafkapp.handle.start_thread = interrupted
+kafkapp.client.handle.start_thread = interrupted
 try:
     producer.close(0.2)
 except KeyboardInterrupt:
@@ -226,7 +226,7 @@ def test_a_producer_that_goes_on_its_own_background_thread_is_closed():
     producer.send(ProducerRecord("t", 0, value=payload))
     with pytest.warns(ResourceWarning, match="never closed"):
         del payload, producer
-        from kafkapp.client import clients
+        from kafkapp.client.client import clients
         wait_for(lambda: not any(client.name for client in clients), 20)
     assert len(reports) == 0
 

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 from conftest import wait_for
-from support import HELD, NOWHERE, Reports, Stopwatch, properties
+from helpers import HELD, NOWHERE, Reports, Stopwatch, properties
 
 from kafkapp import ErrorCode, EventsPollingOption, KafkaAsyncProducer, KafkaException, ProducerRecord
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 from conftest import wait_for
 from faultkit import make
-from support import HELD, NOWHERE, Reports
+from helpers import HELD, NOWHERE, Reports
 
 from kafkapp import ErrorCode, KafkaException, ProducerRecord
 from kafkapp.testing import MockCluster

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 from conftest import wait_for
-from support import HELD, NOWHERE, Reports, Stopwatch, consume, needs, properties
+from helpers import HELD, NOWHERE, Reports, Stopwatch, consume, needs, properties
 
 from kafkapp import (
     BrokerMetadata,

@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 
 import pytest
 from conftest import wait_for
-from support import LIBRDKAFKA, NOWHERE, Reports, needs, properties
+from helpers import LIBRDKAFKA, NOWHERE, Reports, needs, properties
 
 import kafkapp
-from kafkapp import ErrorCode, EventsPollingOption, KafkaAsyncProducer, KafkaException, KafkaSyncProducer, ProducerRecord, errors
+from kafkapp import ErrorCode, EventsPollingOption, KafkaAsyncProducer, KafkaException, KafkaSyncProducer, ProducerRecord
+from kafkapp.common import errors
 from kafkapp.testing import ApiKey
 
 Manual = EventsPollingOption.Manual
@@ -158,7 +159,7 @@ def test_a_flush_that_is_late_and_a_callback_that_raised(cluster, topic):
 
 @pytest.mark.parametrize("call", ["body", "commit"])
 def test_a_transactions_own_exception_stays_beside_those_of_callbacks(call, unraisable):
-    from kafkapp.transactions import Transaction
+    from kafkapp.producer.transactions import Transaction
     mine = ZeroDivisionError()
 
     class Producer:

@@ -6,7 +6,7 @@ import json
 import threading
 
 import pytest
-from support import HELD, LIBRDKAFKA, NOWHERE, Reports, Stopwatch, consume, properties, run_python
+from helpers import HELD, LIBRDKAFKA, NOWHERE, Reports, Stopwatch, consume, properties, run_python
 
 from kafkapp import (
     ErrorCode,

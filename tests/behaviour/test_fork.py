@@ -5,7 +5,7 @@ The fork happens in a process of its own, not in pytest.
 import json
 
 import pytest
-from support import STARTED, run_python
+from helpers import STARTED, run_python
 
 PROGRAM = STARTED + """
 import gc, json, os, sys, time, traceback

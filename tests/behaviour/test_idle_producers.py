@@ -9,7 +9,7 @@ import time
 
 import pytest
 from conftest import wait_for
-from support import NOWHERE, needs, properties, run_python
+from helpers import NOWHERE, needs, properties, run_python
 
 from kafkapp import EventsPollingOption, KafkaAsyncProducer, KafkaSyncProducer, ProducerRecord
 from kafkapp.aio import KafkaProducer

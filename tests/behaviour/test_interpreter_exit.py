@@ -7,7 +7,7 @@ import re
 import time
 
 import pytest
-from support import NOWHERE, finish, start_python
+from helpers import NOWHERE, finish, start_python
 
 PROGRAM = """
 import logging, os, sys

@@ -3,7 +3,7 @@
 Ids, keys and headers are bytes: to put one into a text by str() is an error under -bb.
 """
 import pytest
-from support import finish, run_python, start_python
+from helpers import finish, run_python, start_python
 
 FLAGS = {"-O": ["-O"], "-OO": ["-OO"], "-bb": ["-bb"], "-X dev -W error": ["-X", "dev", "-W", "error"]}
 PROGRAM = """

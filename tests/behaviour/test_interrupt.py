@@ -8,9 +8,10 @@ import threading
 import pytest
 from conftest import wait_for
 from faultkit import make, percentiles
-from support import NOWHERE, run_python
+from helpers import NOWHERE, run_python
 
-from kafkapp import log_lines, requests
+from kafkapp.common import log_lines
+from kafkapp.client import blocking_calls as requests
 
 PROGRAM = """
 import json, os, signal, sys, threading, time

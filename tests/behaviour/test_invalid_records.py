@@ -1,7 +1,7 @@
 """Invalid records: the rows of the numbered fault list on a record's way through a producer.
 
 The ids are the list's numbers. Each is refused by the call, which names the argument; nothing is queued, no callback
-runs, no reference and no buffer stays behind. test_bad_properties.py and test_bad_calls.py have the other numbers.
+runs, no reference and no buffer stays behind. test_invalid_properties.py and test_invalid_calls.py have the other numbers.
 """
 import ctypes
 import datetime

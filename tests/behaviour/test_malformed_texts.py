@@ -1,6 +1,6 @@
 """Malformed texts from outside: a clear error or a faithful text, and never a traceback of ours.
 
-One table of places times forms. What the command line takes is in test_cli_texts.py, the files that it reads too.
+One table of places times forms. What the command line takes is in test_cli_malformed_texts.py, the files that it reads too.
 """
 import json
 import logging
@@ -10,7 +10,7 @@ import time
 import pytest
 from conftest import wait_for
 from scripted_broker import ScriptedBroker, answer, array, int32, string
-from support import LIBRDKAFKA, NOWHERE, Reports
+from helpers import LIBRDKAFKA, NOWHERE, Reports
 
 from kafkapp import (
     Error,

@@ -1,11 +1,11 @@
 """Misbehaving arguments: mappings, numbers, topics, timeouts, references, and other packages' buffers.
 
-As in test_evil_objects.py: no crash, no hang, nothing held.
+As in test_misbehaving_objects.py: no crash, no hang, nothing held.
 """
 import textwrap
 
 import pytest
-from evil import run_case
+from misbehaving import run_case
 
 pytestmark = pytest.mark.slow
 

@@ -11,8 +11,8 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from evil import run_case
-from support import needs, shared_library
+from misbehaving import run_case
+from helpers import needs, shared_library
 
 pytestmark = pytest.mark.slow
 

@@ -15,8 +15,8 @@ import confluent_kafka as ck
 import pytest
 from conftest import wait_for
 
-from kafkapp.errors import ErrorCode, KafkaException
-from kafkapp.mockargs import delay_to_ms
+from kafkapp.common.errors import ErrorCode, KafkaException
+from kafkapp.testing.arguments import delay_to_ms
 from kafkapp.testing import ApiKey, MockCluster, Request
 
 DENIED = ErrorCode.RD_KAFKA_RESP_ERR_POLICY_VIOLATION     # one that clients neither retry nor remember

@@ -10,9 +10,9 @@ from array import array
 
 import pytest
 from batches import balanced, new_producer, sent_values
-from commandline import run
-from support import NOWHERE, properties, run_in_loop
-from txn import open_producer
+from command_line import run
+from helpers import NOWHERE, properties, run_in_loop
+from transactional_producers import open_producer
 
 from kafkapp import ErrorCode, EventsPollingOption, KafkaAsyncProducer, KafkaException, ProducerRecord, SendOption
 from kafkapp.aio import KafkaProducer

@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from support import HELD, NOWHERE, Reports, Stopwatch, consume, properties
+from helpers import HELD, NOWHERE, Reports, Stopwatch, consume, properties
 
 import kafkapp
 from kafkapp import ErrorCode, EventsPollingOption, KafkaException, ProducerRecord

@@ -9,7 +9,7 @@ import zlib
 import pytest
 from confluent_kafka import Producer
 from kafka.partitioner.default import murmur2 as murmur2_of_kafka_python
-from support import properties
+from helpers import properties
 
 import kafkapp
 from kafkapp import ProducerRecord

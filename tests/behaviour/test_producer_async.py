@@ -8,7 +8,7 @@ import time
 from datetime import timedelta
 
 import pytest
-from support import HELD, NOWHERE, Reports, Stopwatch, consume, properties
+from helpers import HELD, NOWHERE, Reports, Stopwatch, consume, properties
 
 from kafkapp import (
     ActionWhileQueueIsFull,
@@ -405,7 +405,7 @@ def test_poll_events_belongs_to_manual(broker):
 
 
 def test_latency_is_the_time_from_the_send_to_the_report(cluster, topic):
-    """For records that were sent together as for those that were not; see read_run in csrc/rounds.c."""
+    """For records that were sent together as for those that were not; see read_run in csrc/report_drain.c."""
     sent, reported = {}, {}
 
     def on_delivery(metadata, error):

@@ -3,7 +3,7 @@ import threading
 from datetime import timedelta
 
 import pytest
-from support import HELD, NOWHERE, Reports, Stopwatch, consume, properties
+from helpers import HELD, NOWHERE, Reports, Stopwatch, consume, properties
 
 from kafkapp import (
     ActionWhileQueueIsFull,

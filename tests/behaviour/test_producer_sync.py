@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 from conftest import wait_for
-from support import NOWHERE, Stopwatch, consume, properties
+from helpers import NOWHERE, Stopwatch, consume, properties
 
 from kafkapp import ErrorCode, KafkaException, KafkaSyncProducer, PersistedStatus, ProducerRecord, RecordMetadata
 

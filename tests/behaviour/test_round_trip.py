@@ -4,7 +4,7 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from support import Reports, consume, properties
+from helpers import Reports, consume, properties
 
 from kafkapp import (
     EventsPollingOption,

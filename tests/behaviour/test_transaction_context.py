@@ -6,12 +6,12 @@ import json
 import time
 
 import pytest
-from support import finish, run_python, start_python
-from txn import KINDS, Sent, counted, create_sources, err, failing, open_producer
+from helpers import finish, run_python, start_python
+from transactional_producers import KINDS, Sent, counted, create_sources, err, failing, open_producer
 
 from kafkapp import Error, KafkaException
 from kafkapp.testing import ApiKey
-from kafkapp.transactions import Transaction
+from kafkapp.producer.transactions import Transaction
 
 
 @pytest.fixture(params=KINDS)

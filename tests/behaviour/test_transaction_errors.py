@@ -6,8 +6,8 @@ import threading
 
 import pytest
 from conftest import wait_for
-from support import Stopwatch, consume
-from txn import KINDS, Sent, create_sources, err, failing, kind_of, open_producer
+from helpers import Stopwatch, consume
+from transactional_producers import KINDS, Sent, create_sources, err, failing, kind_of, open_producer
 
 from kafkapp import KafkaException
 from kafkapp.testing import MockCluster

@@ -1,16 +1,17 @@
 """Transactions: calls in and out of order, offsets, timeouts, several threads.
 
 On the embedded cluster; librdkafka's own tests 0103 and 0105 as far as a producer's user meets them.
-The context and Ctrl-C are in test_transaction_context.py, errors in test_transaction_errors.py, readers in real_kafka/.
+The context and Ctrl-C are in test_transaction_context.py, errors in test_transaction_errors.py, readers in kafka/.
 """
 import threading
 
 import pytest
 from conftest import wait_for
-from support import NOWHERE, Stopwatch, consume
-from txn import KINDS, Sent, counted, create_sources, err, failing, kind_of, open_producer
+from helpers import NOWHERE, Stopwatch, consume
+from transactional_producers import KINDS, Sent, counted, create_sources, err, failing, kind_of, open_producer
 
-from kafkapp import KafkaException, ProducerRecord, requests
+from kafkapp import KafkaException, ProducerRecord
+from kafkapp.client import blocking_calls as requests
 from kafkapp.testing import ApiKey
 
 ALL = pytest.mark.parametrize("kind", KINDS)

@@ -7,12 +7,12 @@ another's, and librdkafka 2.0.2 aborts the process.
 import os
 
 import pytest
-from support import run_python
+from helpers import run_python
 
 PROGRAM = """
 import os, subprocess, sys
 sys.path.insert(0, sys.argv[1])
-from txn import open_producer
+from transactional_producers import open_producer
 from kafkapp import ProducerRecord
 from kafkapp.testing import MockCluster
 

@@ -7,7 +7,7 @@ from array import array
 import pytest
 from faultkit import make
 from scripted_broker import ScriptedBroker, answer
-from support import HELD, LIBRDKAFKA, Reports
+from helpers import HELD, LIBRDKAFKA, Reports
 
 from kafkapp import ErrorCode, PersistedStatus, ProducerRecord
 

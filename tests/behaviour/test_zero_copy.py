@@ -13,7 +13,7 @@ from multiprocessing import shared_memory
 
 import numpy
 import pytest
-from support import HELD, NOWHERE, Reports, consume, properties, run_python
+from helpers import HELD, NOWHERE, Reports, consume, properties, run_python
 
 from kafkapp import (
     ErrorCode,

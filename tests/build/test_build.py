@@ -18,7 +18,7 @@ from pathlib import Path
 import build_scripts
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -79,7 +79,7 @@ def test_all_modules_share_one_librdkafka_and_ours_stands_in_the_package():
     folder = package_folder()
     modules = [file.relative_to(folder.parent) for file in folder.rglob("*.cpython*.so")]
     names = sorted(".".join([*file.parent.parts, file.name.split(".")[0]]) for file in modules)
-    assert "kafkapp.errors" in names
+    assert "kafkapp.common.errors" in names
     code = f"for name in {names}: __import__(name)\nprint(open('/proc/self/maps').read())"
     maps = subprocess.run([sys.executable, "-c", code], cwd=folder.parent, text=True, capture_output=True, check=True)
     loaded = set(re.findall(r"\S*/librdkafka\S*", maps.stdout))
@@ -106,8 +106,8 @@ def test_the_source_archive_builds_without_git_and_holds_no_binaries(tmp_path):
                    capture_output=True, timeout=100)
     with tarfile.open(next(tmp_path.glob("kafkapp-*.tar.gz"))) as tar:
         names = {name.split("/", 1)[1] for name in tar.getnames() if "/" in name}
-    assert {"pyproject.toml", "setup.py", "README.md", "MANIFEST.in", ".ci/run", "csrc/build_librdkafka.py",
-            "csrc/kafkapp_build.py", "csrc/python_headers.py", "tests/test_build.py"} <= names
+    assert {"pyproject.toml", "setup.py", "README.md", "MANIFEST.in", ".ci/run", "build_support/build_librdkafka.py",
+            "build_support/kafkapp_build.py", "build_support/python_headers.py", "tests/build/test_build.py"} <= names
     sources = {str(file.relative_to(tree)) for folder in ("kafkapp", "csrc", "docs")
                for file in (tree / folder).rglob("*") if file.suffix in (".py", ".pyx", ".pxd", ".pyi", ".h", ".md")}
     assert sources <= names

@@ -6,7 +6,7 @@ import build_scripts
 import pytest
 import small_librdkafka
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 HEADER = "A test's patch\n\nWhy it is there.\n\nReleases: 9.0 and later\nGoes: with 9.1\n\n"
 BEFORE = b"one\ntwo\nthree\nfour\nfive\nsix\nseven\n"
 FOUR = "--- a/src/x.c\n+++ b/src/x.c\n@@ -3,3 +3,3 @@ void f()\n three\n-four\n+FOUR\n five\n"

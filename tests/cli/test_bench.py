@@ -16,7 +16,7 @@ from kafkapp.bench.report import one_json, predicted_copy
 from kafkapp.bench.scenario import Result, Scenario, Target
 from kafkapp.bench.scenarios import ALL, COPY
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BATCH = pytest.param("batch", marks=pytest.mark.skipif(not hasattr(KafkaAsyncProducer, "send_batch"), reason="no send_batch"))
 
 

@@ -11,8 +11,8 @@ import subprocess
 import sys
 
 import pytest
-from commandline import BOUND, COMMAND, ROOT, environment, finish, mock_cluster, new_topic, start, until, values
-from support import LIBRDKAFKA
+from command_line import BOUND, COMMAND, ROOT, environment, finish, mock_cluster, new_topic, start, until, values
+from helpers import LIBRDKAFKA
 
 STREAMS = {1: "standard output", 2: "standard error"}
 EXTRA = "import sys; sys.modules[{!r}] = None; sys.argv = ['kafkapp', *{!r}]; import runpy; runpy.run_module('kafkapp', run_name='__main__')"
@@ -242,9 +242,9 @@ def test_without_the_extra_it_says_what_to_install(missing):
 
 
 def test_another_module_that_is_missing_is_called_by_its_name():
-    done = subprocess.run([sys.executable, "-c", EXTRA.format("kafkapp.lines", ["--version"])], env=environment(), capture_output=True,
+    done = subprocess.run([sys.executable, "-c", EXTRA.format("kafkapp.cli.input", ["--version"])], env=environment(), capture_output=True,
                           text=True, timeout=BOUND, check=False)
-    assert done.returncode == 2 and "kafkapp.lines" in done.stderr and "pip" not in done.stderr
+    assert done.returncode == 2 and "kafkapp.cli.input" in done.stderr and "pip" not in done.stderr
     assert done.stderr.count("\n") == 1
 
 
@@ -269,7 +269,7 @@ def test_the_library_has_no_dependencies_but_by_extras():
 
 
 def test_what_nobody_thought_of_is_one_line_and_a_traceback_only_for_developers():
-    code = "import sys, runpy, kafkapp.cli; kafkapp.cli.run = lambda: {}['what']; runpy.run_module('kafkapp', run_name='__main__')"
+    code = "import sys, runpy, kafkapp.cli.main; kafkapp.cli.main.run = lambda: {}['what']; runpy.run_module('kafkapp', run_name='__main__')"
     for flags, tracebacks in ((), 0), (("-X", "dev"), 1):
         done = subprocess.run([sys.executable, *flags, "-c", code], capture_output=True, text=True, timeout=BOUND, check=False)
         assert done.stderr.count("Traceback") == tracebacks, done.stderr

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import kafkapp.lines
+import kafkapp.cli.input
 from kafkapp import Error, ErrorCode, KafkaException, ProducerRecord
-from kafkapp.lines import FatalError, Job, send_file, send_streamed, send_text
+from kafkapp.cli.input import FatalError, Job, send_file, send_streamed, send_text
 
 FATAL = Error(ErrorCode.RD_KAFKA_RESP_ERR__FATAL, "broken", is_fatal=True)
 
@@ -45,11 +45,11 @@ def send_pipe(job, blocks):
     """Send what comes out of a pipe in these very blocks."""
     given = chain(filter(None, blocks), [b""])
     read = os.read
-    kafkapp.lines.os = SimpleNamespace(read=lambda descriptor, size: next(given))
+    kafkapp.cli.input.os = SimpleNamespace(read=lambda descriptor, size: next(given))
     try:
         send_streamed(job, 0)
     finally:
-        kafkapp.lines.os = os
+        kafkapp.cli.input.os = os
     assert read is os.read
 
 
@@ -116,7 +116,7 @@ def test_no_descriptor_stays_open(tmp_path):
 
 
 def test_the_position_moves_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(kafkapp.lines, "MAX_LINES_PER_BATCH", 10)
+    monkeypatch.setattr(kafkapp.cli.input, "MAX_LINES_PER_BATCH", 10)
     path = tmp_path / "file"
     path.write_bytes(b"x\n" * 25)
     recorder = Recorder()
@@ -134,7 +134,7 @@ def test_a_refused_line_is_reported_and_the_rest_goes_on():
 
 
 def test_a_line_is_numbered_on_across_blocks_and_turns(monkeypatch):
-    monkeypatch.setattr(kafkapp.lines, "MAX_LINES_PER_BATCH", 3)
+    monkeypatch.setattr(kafkapp.cli.input, "MAX_LINES_PER_BATCH", 3)
     recorder = Recorder()
     send_pipe(recorder.job, [b"1\n2\n3\n4\n5", b"\n6\n7", b"\n8"])
     assert [(record.id, bytes(record.value)) for record in recorder.sent] == [(n, b"%d" % n) for n in range(1, 9)]

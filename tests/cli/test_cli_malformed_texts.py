@@ -9,13 +9,14 @@ import subprocess
 import sys
 
 import pytest
-from commandline import environment, mock_cluster, new_topic, run
+from command_line import environment, mock_cluster, new_topic, run
 from readback import read_messages
 from scripted_broker import ScriptedBroker, answer
 
-from kafkapp import Error, ErrorCode, cli
-from kafkapp.cli_produce import Misuse, Run
-from kafkapp.summary import Tally
+from kafkapp import Error, ErrorCode
+from kafkapp.cli import main as cli
+from kafkapp.cli.produce import Misuse, Run
+from kafkapp.cli.tally import Tally
 
 KINDS = {
     "empty": b"", "blank": b" ", "no UTF-8": b"a\xff", "half a character": b"\xc3", "a surrogate": b"\xed\xa0\x80", "overlong": b"\xc0\xaf",
@@ -68,7 +69,7 @@ FILES = {
 DRIVER = r"""
 import json, os, sys, tempfile
 
-import kafkapp.__main__, kafkapp.cli, kafkapp.bench, kafkapp.testing
+import kafkapp.__main__, kafkapp.cli.main, kafkapp.bench, kafkapp.testing
 
 for line in sys.stdin:
     job = json.loads(line)

@@ -4,7 +4,7 @@ import subprocess
 import threading
 
 import pytest
-from commandline import (
+from command_line import (
     BOUND,
     COMMAND,
     environment,

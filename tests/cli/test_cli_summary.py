@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from commandline import COMMAND, environment, finish, new_topic, run, start, until, values, write_and_see_read
+from command_line import COMMAND, environment, finish, new_topic, run, start, until, values, write_and_see_read
 
 from kafkapp import ErrorCode
 from kafkapp.testing import ApiKey, MockCluster

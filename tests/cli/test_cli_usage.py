@@ -8,11 +8,11 @@ import sys
 import time
 
 import pytest
-from commandline import environment, finish, mock_cluster, new_topic, run, start, values
+from command_line import environment, finish, mock_cluster, new_topic, run, start, values
 from readback import read_messages
 
 import kafkapp
-from kafkapp.conf import librdkafka_is_patched
+from kafkapp.config.application import librdkafka_is_patched
 
 
 @pytest.fixture(scope="module")

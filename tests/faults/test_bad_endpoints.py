@@ -10,7 +10,7 @@ import time
 
 import pytest
 from faultkit import Books, make
-from support import Stopwatch, finish, start_python
+from helpers import Stopwatch, finish, start_python
 
 from kafkapp import ErrorCode, PersistedStatus, ProducerRecord
 

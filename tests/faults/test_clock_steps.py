@@ -8,7 +8,7 @@ import shutil
 import struct
 
 import pytest
-from support import NOWHERE, ROOT, finish, preloaded, shared_library, start_python
+from helpers import NOWHERE, ROOT, finish, preloaded, shared_library, start_python
 
 PROGRAM = """
 import json, struct, sys, threading, time

@@ -5,7 +5,7 @@ In a process of its own, with an allocator that makes use after free end it.
 import json
 
 import pytest
-from support import NOWHERE, run_python
+from helpers import NOWHERE, run_python
 
 PROGRAM = """
 import collections, json, random, sys, threading, time

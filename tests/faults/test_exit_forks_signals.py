@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from support import NOWHERE, STARTED, Stopwatch, finish, run_python, start_python
+from helpers import NOWHERE, STARTED, Stopwatch, finish, run_python, start_python
 
 START = """
 import atexit, gc, os, signal, sys, threading, time
@@ -63,7 +63,7 @@ def late():
     try: other = make()
     except KafkaException: return           # 3.12 starts no thread any more
     send(other)
-atexit.unregister(kafkapp.ending.close_all); atexit.register(kafkapp.ending.close_all); atexit.register(late)
+atexit.unregister(kafkapp.client.shutdown.close_all); atexit.register(kafkapp.client.shutdown.close_all); atexit.register(late)
 """, None, 0, "never closed"),
     "made after the last": ("""
 def late():
@@ -71,7 +71,7 @@ def late():
     try: other = make()
     except KafkaException: return
     send(other)
-atexit.unregister(kafkapp.ending.close_all); atexit.register(late); atexit.register(kafkapp.ending.close_all)
+atexit.unregister(kafkapp.client.shutdown.close_all); atexit.register(late); atexit.register(kafkapp.client.shutdown.close_all)
 """, None, 0, "never closed"),
 }
 
@@ -80,7 +80,7 @@ atexit.unregister(kafkapp.ending.close_all); atexit.register(late); atexit.regis
 @pytest.mark.parametrize("kind", ["Auto", "Manual"])
 def test_the_exit_matrix(broker, topic, kind, end):
     code, callbacks, status, word = ENDS[end]
-    program = f"{START}\nimport kafkapp.ending\nproducer = make()\nsend(producer, 100)\n{code}\n"
+    program = f"{START}\nimport kafkapp.client.shutdown\nproducer = make()\nsend(producer, 100)\n{code}\n"
     with Stopwatch() as watch:
         process = start_python(program, kind, broker.bootstrap_servers, topic, flags=["-Wdefault::ResourceWarning"])
         out, err = finish(process, 25)

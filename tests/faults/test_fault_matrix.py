@@ -11,7 +11,7 @@ import pytest
 from faultkit import Books, make
 from ledger import NOT_PERSISTED, UNKNOWN, Ledger
 from readback import read_log
-from support import HELD, NOWHERE, Stopwatch
+from helpers import HELD, NOWHERE, Stopwatch
 
 from kafkapp import ActionWhileQueueIsFull, ErrorCode, KafkaException, PersistedStatus, ProducerRecord
 from kafkapp.testing import ApiKey, MockCluster

@@ -9,7 +9,7 @@ import sys
 import sysconfig
 
 import pytest
-from support import ROOT, run_python
+from helpers import ROOT, run_python
 
 FREE = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 MODULES = sorted(f"kafkapp.{path.relative_to(ROOT / 'kafkapp').with_suffix('').as_posix().replace('/', '.')}"
@@ -33,7 +33,7 @@ PyMODINIT_FUNC PyInit_undeclared(void) { return PyModule_Create(&module); }
 def test_the_gil_stays_off(monkeypatch):
     monkeypatch.delenv("PYTHON_GIL", raising=False)
     assert len(MODULES) > 20
-    assert run_python(IMPORT, *MODULES, "kafkapp.aio", "kafkapp.cli", flags=("-W", "error")) == "False\n"
+    assert run_python(IMPORT, *MODULES, "kafkapp.aio", "kafkapp.cli.main", flags=("-W", "error")) == "False\n"
 
 
 @pytest.mark.skipif(not FREE, reason="this Python has a GIL")

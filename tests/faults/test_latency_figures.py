@@ -8,7 +8,7 @@ import time
 import pytest
 from faultkit import Books, make, percentiles
 from proxy import PRODUCE, Front
-from support import NOWHERE
+from helpers import NOWHERE
 
 from kafkapp import ProducerRecord
 

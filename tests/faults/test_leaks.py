@@ -10,7 +10,7 @@ import weakref
 
 import pytest
 from faultkit import QUIET, Books, collected, descriptors, make, native_threads, rss, slope
-from support import HELD, NOWHERE, finish, run_python, start_python
+from helpers import HELD, NOWHERE, finish, run_python, start_python
 
 from kafkapp import EventsPollingOption, KafkaAsyncProducer, KafkaException, ProducerRecord, SendOption
 

@@ -1,6 +1,6 @@
 """Controls of the ledger: each planted fault is reported, exactly, and nothing else with it.
 
-The log here is a list; the same faults in the log of a real broker are in real_kafka/test_kafka_ledger.py.
+The log here is a list; the same faults in the log of a real broker are in kafka/test_kafka_ledger_controls.py.
 """
 
 import pytest

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from faultkit import Books, descriptors, make, native_threads, together
-from support import run_python
+from helpers import run_python
 
 from kafkapp import ProducerRecord
 

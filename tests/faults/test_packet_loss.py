@@ -10,7 +10,7 @@ import sys
 from functools import cache
 
 import pytest
-from support import ROOT
+from helpers import ROOT
 
 PRIVATE = ["unshare", "--user", "--map-root-user", "--net", "sh", "-c"]
 LOSS = """
@@ -83,7 +83,7 @@ def test_control_a_wire_that_loses_everything_delivers_nothing():
     program = """
 import sys
 from faultkit import make
-from support import NOWHERE
+from helpers import NOWHERE
 from kafkapp import ProducerRecord
 from kafkapp.testing import MockCluster
 with MockCluster() as cluster, make(sys.argv[1], cluster, {"message.timeout.ms": 500}) as producer:

@@ -1,10 +1,10 @@
 """A payload changes while it is in flight: no crash, one outcome, and only bytes that were written.
 
-Fault F34 against the embedded cluster, which accepts any checksum; real_kafka/test_kafka_in_flight.py has a real broker.
+Fault F34 against the embedded cluster, which accepts any checksum; kafka/test_kafka_changed_in_flight.py has a real broker.
 """
 import pytest
-from in_flight import NEW, OLD, forms, written_to
-from support import consume
+from changed_in_flight import NEW, OLD, forms, written_to
+from helpers import consume
 
 from kafkapp import SendOption
 

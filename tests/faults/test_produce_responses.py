@@ -12,7 +12,7 @@ import time
 
 import pytest
 from scripted_broker import CUT, NEVER, Raw, ScriptedBroker, a_topic, answer, int32, string, tags, varint
-from support import LIBRDKAFKA, ROOT, keeps_words
+from helpers import LIBRDKAFKA, ROOT, keeps_words
 
 import kafkapp
 from kafkapp import KafkaAsyncProducer, PersistedStatus, ProducerRecord

@@ -5,7 +5,7 @@ Faults F46, F52. Each program runs in a process of its own; _testcapi lets singl
 import sysconfig
 
 import pytest
-from support import run_python
+from helpers import run_python
 
 pytest.importorskip("_testcapi")
 

@@ -1,12 +1,12 @@
 """The sanitizers' workload: a little of everything that touches native memory; quick, and with one librdkafka only.
 
-`tests/sanitize.py` runs it under AddressSanitizer and valgrind.
+`tests/support/sanitize.py` runs it under AddressSanitizer and valgrind.
 """
 import gc
 
 import pytest
 from faultkit import Books, make
-from support import NOWHERE
+from helpers import NOWHERE
 
 from kafkapp import ErrorCode, KafkaException, ProducerRecord, SendOption
 

@@ -1,11 +1,11 @@
-"""The soak (tests/soak.py, F54) in seconds instead of hours: it runs, and reports the losses that are planted."""
+"""The soak (tests/support/soak.py, F54) in seconds instead of hours: it runs, and reports the losses that are planted."""
 import json
 import os
 import subprocess
 import sys
 
 import pytest
-from support import ROOT
+from helpers import ROOT
 
 
 def soak(folder, seconds, *options):

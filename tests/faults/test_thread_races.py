@@ -9,7 +9,7 @@ import time
 
 import pytest
 from faultkit import Books, attempt, make, native_threads, together
-from support import NOWHERE, Stopwatch
+from helpers import NOWHERE, Stopwatch
 
 from kafkapp import KafkaException, ProducerRecord, SendOption
 from kafkapp.testing import MockCluster

@@ -1,10 +1,10 @@
 """Error messages of a real broker: they arrive if our librdkafka preserves them, else the error code's text does.
 
-librdkafka 2.4.0 to 2.15.1 free them too early; `tests/sanitize.py asan tests/real_kafka/test_kafka_refusals.py` watches.
+librdkafka 2.4.0 to 2.15.1 free them too early; `tests/support/sanitize.py asan tests/kafka/test_kafka_broker_error_texts.py` watches.
 """
 
 import pytest
-from support import Reports, keeps_words
+from helpers import Reports, keeps_words
 
 from kafkapp import Error, ErrorCode, EventsPollingOption, KafkaAsyncProducer, KafkaException, KafkaSyncProducer, ProducerRecord
 

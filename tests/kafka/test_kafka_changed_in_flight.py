@@ -5,7 +5,7 @@ the user's memory, and what was changed after the checksum was computed the brok
 newer ones try again, with a new checksum, until it holds or the record's time is over.
 """
 import pytest
-from in_flight import forms, written_to
+from changed_in_flight import forms, written_to
 from proxy import PRODUCE
 from readback import read_log_with_kafka_python, read_messages
 

@@ -1,13 +1,13 @@
 """Exactly once across a faulty network, with a real broker: what the embedded cluster does not check.
 
 A proxy of our own loses acknowledgements, cuts connections at any byte, delays, throttles and damages; the ledger shows
-what became of each record. Its controls (idempotence off) are in test_kafka_ledger.py.
+what became of each record. Its controls (idempotence off) are in test_kafka_ledger_controls.py.
 """
 
 import random
 
 import pytest
-from load import Load, open_sender
+from ledger_load import Load, open_sender
 from proxy import PRODUCE
 
 # One record a request and one request at a time, so that a test knows which record a rule meets.

@@ -9,9 +9,9 @@ import time
 import pytest
 from kafka_disk import SmallDisk, may_mount
 from ledger import Ledger, unpack
-from load import Load, ProducerIsFatal, open_sender
+from ledger_load import Load, ProducerIsFatal, open_sender
 from readback import read_log
-from support import LIBRDKAFKA
+from helpers import LIBRDKAFKA
 
 from kafkapp import ErrorCode
 

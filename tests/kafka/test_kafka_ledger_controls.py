@@ -8,7 +8,7 @@ import itertools
 import confluent_kafka
 import pytest
 from ledger import LogRecord
-from load import EXACTLY_ONCE, ConfluentSender, open_sender
+from ledger_load import EXACTLY_ONCE, ConfluentSender, open_sender
 from proxy import PRODUCE
 from readback import read_log, read_log_with_kafka_python
 

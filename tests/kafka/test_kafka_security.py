@@ -14,7 +14,7 @@ import pytest
 from certificates import DAY, Authority, x509
 from kafka_admin import wait_until
 from readback import read_messages
-from support import LIBRDKAFKA
+from helpers import LIBRDKAFKA
 
 import kafkapp
 from kafkapp import ErrorCode, EventsPollingOption, KafkaException, ProducerRecord

@@ -1,5 +1,5 @@
 /* A Python type whose objects run Python code while their buffer is acquired and released, as PEP 688 lets classes do
- * from Python 3.12 on. For test_evil_objects.py on older ones; knows nothing of kafkapp. */
+ * from Python 3.12 on. For test_misbehaving_objects.py on older ones; knows nothing of kafkapp. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 

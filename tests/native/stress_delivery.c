@@ -1,7 +1,7 @@
 /* Stress of csrc/ under sanitizers, without Python: senders, batches of every kind, dispatcher threads, threads that
  * keep or report the events of an idle client, and flushes against each other.
  *
- * tests/sanitize.py builds and runs it: `stress-KIND [seed [rounds]]`. A mutex stands for the GIL, so
+ * tests/support/sanitize.py builds and runs it: `stress-KIND [seed [rounds]]`. A mutex stands for the GIL, so
  * that what the GIL guards is guarded here too, and all that runs without it is seen; stress_nogil.h takes that away.
  * Ends with 0 when every accepted record and batch had exactly one outcome and nothing is held.
  */
@@ -41,9 +41,9 @@ static struct { /* with the GIL */
     int64_t accepted, completed, refused, plain, batches, begun, empty, items, others, finished, kept, wrong;
 } books;
 
-int ends(unsigned seed, int rounds); /* stress_ends.c */
+int ends(unsigned seed, int rounds); /* stress_destroy.c */
 
-/* -- what kafkapp/delivery.pyx does with a round ------------------------------------------------- */
+/* -- what kafkapp/producer/delivery.pyx does with a round ------------------------------------------------- */
 
 static void complete_batch(kp_batch *batch) {
     int64_t i;

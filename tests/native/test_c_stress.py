@@ -1,6 +1,6 @@
 """The C stress without a sanitizer: senders, batches, flushes and a dispatcher against each other; no lost wake-up.
 
-Fault F24. The same program that `tests/sanitize.py tsan` runs, here without a sanitizer.
+Fault F24. The same program that `tests/support/sanitize.py tsan` runs, here without a sanitizer.
 """
 import shutil
 import subprocess

@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import pytest
-from commandline import COMMAND
+from command_line import COMMAND
 
 import kafkapp
 

@@ -1,6 +1,6 @@
 """Sanitizer runs over csrc/: clean, and each sees the bugs that are planted, in a program of its own and in csrc/.
 
-The quick part of tests/sanitize.py, which says what the machine lacks.
+The quick part of tests/support/sanitize.py, which says what the machine lacks.
 """
 import re
 import shutil
@@ -12,13 +12,13 @@ import sanitize
 # csrc/ with one word of care taken away, and the function that ThreadSanitizer then has to name.
 CARELESS = [
     ("delivery.c", "__atomic_store_n(&d->finished, batch, __ATOMIC_SEQ_CST)", "d->finished = batch", "kp_finish"),
-    ("rounds.c", "__atomic_store_n(&batch->errors[index], message->err, __ATOMIC_RELAXED)",
+    ("report_drain.c", "__atomic_store_n(&batch->errors[index], message->err, __ATOMIC_RELAXED)",
      "batch->errors[index] = message->err", "read_event"),
     ("batch.c", "__atomic_fetch_add(&batch->epoch->batched, n, __ATOMIC_SEQ_CST)", "batch->epoch->batched += n",
      "kp_batch_send"),
     ("batch.c", "return __atomic_sub_fetch(&batch->remaining, refused + 1, __ATOMIC_SEQ_CST) == 0",
      "return (batch->remaining -= refused + 1) == 0", "kp_batch_sent"),
-    ("rounds.c", "__atomic_store_n(&epoch->done, epoch->done + count, __ATOMIC_SEQ_CST)", "epoch->done += count",
+    ("report_drain.c", "__atomic_store_n(&epoch->done, epoch->done + count, __ATOMIC_SEQ_CST)", "epoch->done += count",
      "count_done"),
     ("kept.c", "__atomic_store_n(&d->kept, d->kept - 1, __ATOMIC_SEQ_CST)", "d->kept -= 1", "kp_kept_next"),
     ("destroy.c", "    pthread_mutex_lock(&end->lock);\n    end->over = 1;\n    pthread_cond_broadcast(&end->changed);\n"

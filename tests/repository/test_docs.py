@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import LIBRDKAFKA, ROOT
+from helpers import LIBRDKAFKA, ROOT
 
 import kafkapp
 from kafkapp import ErrorCode

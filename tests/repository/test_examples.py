@@ -12,7 +12,7 @@ import pytest
 from batches import NOBODY
 from readback import read_messages
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 ROWS = [{"id": i, "name": f"naïve {i}", "note": "" if i % 3 else None} for i in range(1000)]
 
 

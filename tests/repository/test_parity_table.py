@@ -5,7 +5,7 @@ Reads sources, runs nothing.
 import re
 
 import pytest
-from support import ROOT
+from helpers import ROOT
 
 TEXT = (ROOT / "docs" / "internals" / "parity.md").read_text()
 ROWS = ([f"U{n}" for n in range(1, 15)] + [f"I{n}" for n in range(1, 18)] + [f"R{n}" for n in range(1, 10)]
@@ -45,6 +45,6 @@ def test_every_test_that_bears_a_row_is_in_the_table():
 
 
 def test_every_file_that_a_difference_is_pinned_by_exists():
-    names = set(re.findall(r"`((?:real_kafka/)?test_\w+\.py)`", TEXT))
+    names = set(re.findall(r"`((?:kafka/)?test_\w+\.py)`", TEXT))
     assert len(names) > 8
     assert [name for name in names if not [*(ROOT / "tests").rglob(name)]] == []

@@ -5,11 +5,11 @@ Reads sources, runs nothing.
 import re
 
 import pytest
-from support import ROOT
+from helpers import ROOT
 
 TEXT = (ROOT / "docs" / "internals" / "reliability.md").read_text()
 FAULTS = [f"F{number:02}" for number in range(1, 56)]
-TEST = re.compile(r"`(?:real_kafka/)?(test_\w+\.py)::(test_\w+)`")
+TEST = re.compile(r"`(?:kafka/)?(test_\w+\.py)::(test_\w+)`")
 
 
 def table():
@@ -47,5 +47,5 @@ def test_every_test_that_calls_itself_a_control_is_in_the_table():
 
 
 def test_what_nobody_wrote_is_missed():
-    assert exists("`test_faults_table.py::test_what_nobody_wrote_is_missed`")
-    assert not exists("`test_faults_table.py::test_that_nobody_wrote`") and not exists("see there")
+    assert exists("`test_reliability_table.py::test_what_nobody_wrote_is_missed`")
+    assert not exists("`test_reliability_table.py::test_that_nobody_wrote`") and not exists("see there")

@@ -14,7 +14,7 @@ import pytest
 
 import kafkapp
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 INSTALLED = Path(kafkapp.__file__).parent
 MOST_LINES = 450
 # To be divided; until then they may not grow.
@@ -62,7 +62,7 @@ def generated(path):
 
 
 def module_of(path):
-    """`kafkapp/bench/case.py` belongs to `bench`, `kafkapp/views.pxd` to `views`."""
+    """`kafkapp/bench/case.py` belongs to `bench`, `kafkapp/common/views.pxd` to `views`."""
     return path.relative_to(ROOT / "kafkapp").parts[0].split(".")[0]
 
 
@@ -110,13 +110,13 @@ def test_imports_go_downwards():
     assert [wrong for path in sources for wrong in upward(path, path.read_text())] == []
 
 
-@pytest.mark.parametrize("line", ["from kafkapp.client cimport Client", "    from kafkapp.producer import x", "import kafkapp.client",
-                                  "from kafkapp import KafkaAsyncProducer", "from kafkapp.client cimport *", "cimport kafkapp.client",
+@pytest.mark.parametrize("line", ["from kafkapp.client.client cimport Client", "    from kafkapp.producer.producer import x", "import kafkapp.client.client",
+                                  "from kafkapp import KafkaAsyncProducer", "from kafkapp.client.client cimport *", "cimport kafkapp.client.client",
                                   "from kafkapp import (\n    x)", "from . import client", "from .client import x",
-                                  "import os, kafkapp.client as c"])
+                                  "import os, kafkapp.client.client as c"])
 def test_an_import_upwards_would_be_found(line):
-    assert list(upward(ROOT / "kafkapp/views.pyx", f'"""Text."""\nimport os\n{line}\n')), line
-    assert not list(upward(ROOT / "kafkapp/views.pyx", f'"""Text.\n\n{line}\n"""\nfrom kafkapp.errors cimport x\n'))
+    assert list(upward(ROOT / "kafkapp/common/views.pyx", f'"""Text."""\nimport os\n{line}\n')), line
+    assert not list(upward(ROOT / "kafkapp/common/views.pyx", f'"""Text.\n\n{line}\n"""\nfrom kafkapp.common.errors cimport x\n'))
 
 
 def test_both_ends_of_the_top_keep_apart():

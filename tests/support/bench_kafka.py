@@ -1,4 +1,4 @@
-"""`kafkapp bench` against a real single-node Apache Kafka: python tests/bench_kafka.py callback java --rounds 5
+"""`kafkapp bench` against a real single-node Apache Kafka: python tests/support/bench_kafka.py callback java --rounds 5
 
 A program, not a test. It takes the arguments of `kafkapp bench`, starts the broker that the tests use (Java 17; Maven
 fetches the jars the first time), and has the official Java producer's jars ready for the scenario `java`.

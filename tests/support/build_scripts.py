@@ -4,7 +4,7 @@ import importlib
 import sys
 from pathlib import Path
 
-FOLDER = Path(__file__).parent.parent / "csrc"
+FOLDER = Path(__file__).parents[2] / "csrc"
 NAMES = [file.stem for file in FOLDER.glob("*.py")]
 
 

@@ -8,7 +8,7 @@ import signal
 import time
 from contextlib import contextmanager
 
-from support import finish, start_python
+from helpers import finish, start_python
 
 PROGRAM = """
 import json, sys

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from readback import read_messages
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "kafkapp"]
 BOUND = 30  # seconds for anything
 

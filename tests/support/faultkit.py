@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 
-from support import ROOT, properties
+from helpers import ROOT, properties
 
 from kafkapp import KafkaAsyncProducer, KafkaException, KafkaSyncProducer, librdkafka_version
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 import kafkapp
-import kafkapp.delivery
+import kafkapp.producer.delivery
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 NOWHERE = "127.0.0.1:1"             # nothing listens there: connecting is refused at once
 HELD = {"linger.ms": 60000}         # records stay in librdkafka's queue until a flush or a purge
 LIBRDKAFKA = tuple(map(int, kafkapp.librdkafka_version().split("-")[0].split(".")))     # (2, 0, 2), say; to be compared
@@ -29,8 +29,8 @@ def needs(feature):
 
 
 def keeps_words():
-    """Whether kafkapp's librdkafka is one with csrc/patches/freed-error-text.patch: the broker's words arrive."""
-    return hasattr(ctypes.CDLL(kafkapp.delivery.__file__), "rd_kafka_kafkapp_produce_errstr")
+    """Whether kafkapp's librdkafka is one with build_support/patches/freed-error-text.patch: the broker's words arrive."""
+    return hasattr(ctypes.CDLL(kafkapp.producer.delivery.__file__), "rd_kafka_kafkapp_produce_errstr")
 
 
 class Reports:

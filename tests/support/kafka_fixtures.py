@@ -1,6 +1,6 @@
 """Fixtures for a real Kafka: one three-node cluster for a whole run, temporary topics, proxies, a ledger.
 
-real_kafka/conftest.py imports these names, and any other conftest may.
+kafka/conftest.py imports these names, and any other conftest may.
 KAFKAPP_TEST_BOOTSTRAP=host:port,... uses an existing cluster, which no test will stop. Where Kafka cannot run, its tests are
 skipped and the summary says so; with CI or KAFKAPP_TEST_REQUIRE_KAFKA set, they fail.
 """

@@ -1,6 +1,6 @@
 """Builds kafkapp and librdkafka with a sanitizer, or runs valgrind, over some of the tests.
 
-`python tests/sanitize.py asan tests/test_producer_sync.py`; --help lists the rest. The builds stay in a
+`python tests/support/sanitize.py asan tests/behaviour/test_producer_sync.py`; --help lists the rest. The builds stay in a
 cache folder; each kind first finds bugs that are planted for it, where the tests run, so that silence means something.
 test_sanitizers.py runs what is quick.
 """
@@ -14,27 +14,27 @@ import sys
 import sysconfig
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "csrc"))
 
 import build_librdkafka
 
-SHORT = ["tests/test_producer_sync.py", "tests/test_producer_manual.py", "tests/test_callbacks.py",
-         "tests/test_zero_copy.py", "tests/test_faults_sanitized.py", "tests/test_batch.py", "tests/test_columns.py",
-         "tests/test_cli_lines.py", "tests/test_aio.py", "tests/test_tls.py", "tests/test_broker_words.py",
-         "tests/test_arrow_structs.py", "tests/test_buffer_classes.py", "tests/test_unknown_offsets.py", "tests/test_idle.py",
-         "tests/test_closing.py"]
+SHORT = ["tests/behaviour/test_producer_sync.py", "tests/behaviour/test_producer_manual.py", "tests/behaviour/test_callbacks.py",
+         "tests/behaviour/test_zero_copy.py", "tests/faults/test_sanitizer_workload.py", "tests/behaviour/test_batch.py", "tests/behaviour/test_columns.py",
+         "tests/cli/test_cli_line_splitter.py", "tests/behaviour/test_aio.py", "tests/behaviour/test_tls.py", "tests/behaviour/test_broker_error_texts.py",
+         "tests/behaviour/test_faulty_arrow_exporters.py", "tests/behaviour/test_buffer_subclasses.py", "tests/behaviour/test_unknown_offsets.py", "tests/behaviour/test_idle_producers.py",
+         "tests/behaviour/test_close_under_use.py"]
 # memcheck makes Python thirty times slower: no tests with bounds on time, or that start a Python.
-SHORT_VALGRIND = ["tests/test_producer_manual.py", "tests/test_zero_copy.py", "tests/test_faults_sanitized.py",
-                  "tests/test_broker_words.py"]
+SHORT_VALGRIND = ["tests/behaviour/test_producer_manual.py", "tests/behaviour/test_zero_copy.py", "tests/faults/test_sanitizer_workload.py",
+                  "tests/behaviour/test_broker_error_texts.py"]
 # Without the GIL, under ThreadSanitizer: twenty times slower, and each Python that a test starts is.
-SHORT_THREADS = ["tests/test_freethreading.py", "tests/test_threads.py", "tests/test_faults_threads.py", "tests/test_closing.py",
-                 "tests/test_producer_sync.py", "tests/test_producer_manual.py", "tests/test_callbacks.py"]
+SHORT_THREADS = ["tests/faults/test_free_threading.py", "tests/faults/test_eight_threads.py", "tests/faults/test_thread_races.py", "tests/behaviour/test_close_under_use.py",
+                 "tests/behaviour/test_producer_sync.py", "tests/behaviour/test_producer_manual.py", "tests/behaviour/test_callbacks.py"]
 # The first one's Python has pymalloc, in whose arenas LeakSanitizer does not look for pointers. A forked child, as in the
 # others, leaves alone what was its parent's threads'.
-DESELECTED = {"leaks": ["tests/test_zero_copy.py::test_a_batch_that_nobody_keeps_lives_until_its_reports_and_no_longer",
-                        "tests/test_idle.py::test_a_callback_of_an_idle_producer_that_forks",
-                        "tests/test_idle.py::test_a_process_ends_beside_an_idle_producer"]}
+DESELECTED = {"leaks": ["tests/behaviour/test_zero_copy.py::test_a_batch_that_nobody_keeps_lives_until_its_reports_and_no_longer",
+                        "tests/behaviour/test_idle_producers.py::test_a_callback_of_an_idle_producer_that_forks",
+                        "tests/behaviour/test_idle_producers.py::test_a_process_ends_beside_an_idle_producer"]}
 FRAMES = "-g -O1 -fno-omit-frame-pointer"
 FLAGS = {
     "asan": f"{FRAMES} -fsanitize=address,undefined",
@@ -99,7 +99,7 @@ sanitizer.__lsan_enable()
 import pytest
 sys.exit(pytest.main(sys.argv[1:]))
 """
-STRESS = ["tests/stress_delivery.c", "tests/stress_ends.c", "csrc/delivery.c", "csrc/rounds.c", "csrc/kept.c", "csrc/batch.c",
+STRESS = ["tests/native/stress_delivery.c", "tests/native/stress_destroy.c", "csrc/delivery.c", "csrc/report_drain.c", "csrc/kept.c", "csrc/batch.c",
           "csrc/produce.c", "csrc/destroy.c"]
 # Functions that the stress wraps, to control or observe them.
 WRAPPED = ["rd_kafka_queue_poll", "malloc", "calloc", "realloc", "kp_deadline_in", "kp_kept_next", "rd_kafka_destroy",

@@ -1,6 +1,6 @@
 """The soak: hours of records at a rate, a random fault every ten seconds, and each record accounted for (F54).
 
-    python tests/soak.py --hours 8 --rate 5000 --figures soak.json      # --kafka: three real nodes instead
+    python tests/support/soak.py --hours 8 --rate 5000 --figures soak.json      # --kafka: three real nodes instead
 
 Log and reports are compared in rounds, so that hours fit into memory; the log is read by another client.
 """

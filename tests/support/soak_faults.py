@@ -5,8 +5,8 @@ wait for the next request. `name` begins with the number in docs/internals/relia
 """
 import time
 
-from far_cluster import FarCluster
-from support import LIBRDKAFKA
+from cluster_process import FarCluster
+from helpers import LIBRDKAFKA
 
 from kafkapp import ErrorCode
 

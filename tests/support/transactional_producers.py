@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 from proxy import Front
-from support import properties
+from helpers import properties
 
 import kafkapp
 from kafkapp import ErrorCode, EventsPollingOption, KafkaException, ProducerRecord

@@ -9,10 +9,10 @@ import re
 
 import confluent_kafka
 import pytest
-from support import LIBRDKAFKA
+from helpers import LIBRDKAFKA
 
 from kafkapp import ErrorCode, KafkaAsyncProducer, KafkaException, KafkaSyncProducer, ProducerRecord
-from kafkapp.servers import misread
+from kafkapp.config.servers import misread
 from kafkapp.testing import MockCluster
 
 BOUND = 20

@@ -1,4 +1,4 @@
-"""kafkapp.config: valid properties, the spelling of values, and no secret in any text.
+"""kafkapp.config.properties: valid properties, the spelling of values, and no secret in any text.
 
 The numbers of the bad inputs are those of the fault list's section on inputs.
 """
@@ -12,8 +12,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from kafkapp import errors
-from kafkapp.config import CALLBACKS, ProducerConfig, Properties, is_sensitive, redact, snapshot, suggestion
+from kafkapp.common import errors
+from kafkapp.config.properties import CALLBACKS, ProducerConfig, Properties, is_sensitive, redact, snapshot, suggestion
 
 LIBRARY = ctypes.CDLL(errors.__file__)      # its symbols include those of the librdkafka that it is linked to
 LIBRARY.rd_kafka_conf_new.restype = ctypes.c_void_p

@@ -6,7 +6,7 @@ from array import array
 
 import numpy
 import pytest
-from support import run_python
+from helpers import run_python
 
 from kafkapp import (
     ActionWhileQueueIsFull,
@@ -26,7 +26,7 @@ from kafkapp import (
     Value,
     records,
 )
-from kafkapp.metadata import Node, PartitionInfo
+from kafkapp.common.cluster_metadata import Node, PartitionInfo
 
 DEEP = {"deepcopy": copy.deepcopy, **{f"pickle {protocol}": (lambda one, p=protocol: pickle.loads(pickle.dumps(one, p)))
                                       for protocol in range(pickle.HIGHEST_PROTOCOL + 1)}}

@@ -1,4 +1,4 @@
-"""kafkapp.errors: every code of the linked library, lossless errors, exceptions of the expected kind.
+"""kafkapp.common.errors: every code of the linked library, lossless errors, exceptions of the expected kind.
 
 The C helpers are reached as sibling modules reach them: through the module's table of exported functions.
 """
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from kafkapp import errors
-from kafkapp.errors import Error, ErrorCode, KafkaBufferError, KafkaException, KafkaTimeoutError, KafkaValueError
+from kafkapp.common import errors
+from kafkapp.common.errors import Error, ErrorCode, KafkaBufferError, KafkaException, KafkaTimeoutError, KafkaValueError
 
 LIBRARY = ctypes.CDLL(errors.__file__)      # its symbols include those of the librdkafka that it is linked to
 LIBRARY.rd_kafka_err2str.restype = ctypes.c_char_p
@@ -37,7 +37,7 @@ KINDS = [
 
 
 def exported(name, result, *arguments):
-    """A cdef function of kafkapp.errors, callable from here."""
+    """A cdef function of kafkapp.common.errors, callable from here."""
     capsule = errors.__pyx_capi__[name]
     name_of, pointer_of = ctypes.pythonapi.PyCapsule_GetName, ctypes.pythonapi.PyCapsule_GetPointer
     name_of.restype, name_of.argtypes = ctypes.c_char_p, [ctypes.py_object]
@@ -72,7 +72,7 @@ def test_codes_are_those_of_the_library():
 
 
 def test_stub_knows_every_code_of_the_library():
-    stub = (Path(__file__).parent.parent / "kafkapp" / "errors.pyi").read_text(encoding="utf-8")
+    stub = (Path(__file__).parents[2] / "kafkapp" / "errors.pyi").read_text(encoding="utf-8")
     codes = dict(re.findall(r"^    (RD_KAFKA_RESP_ERR_\w+) = (-?\d+)$", stub, re.MULTILINE))
     assert {member.name: codes.get(member.name) for member in ErrorCode} == {m.name: str(m.value) for m in ErrorCode}
 

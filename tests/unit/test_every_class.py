@@ -12,7 +12,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from support import run_python
+from helpers import run_python
 
 import kafkapp
 
@@ -33,7 +33,7 @@ TABLE = {
     "errors.KafkaException": "KafkaException(7)", "errors.KafkaBufferError": "KafkaException(-184)",
     "errors.KafkaTimeoutError": "KafkaException(-185)", "errors.KafkaValueError": "KafkaException(-186)",
     "errors.ErrorCode": "ErrorCode(-184)",
-    "events.EventHandlers": None, "events.BadToken": "importlib.import_module('kafkapp.events').BadToken('x')",
+    "events.EventHandlers": None, "events.BadToken": "importlib.import_module('kafkapp.client.events').BadToken('x')",
     "futures.Outbox": None, "futures.CompletedFutures": None, "futures.WaitingRecord": None,
     "futures.SendFuture": "in_loop(lambda: aio.KafkaProducer(QUIET | {'message.timeout.ms': 50, 'linger.ms': 0}).send(ProducerRecord('t')))",
     "aio.KafkaProducer": "aio.KafkaProducer(QUIET)",
@@ -47,10 +47,10 @@ TABLE = {
     "sender.Sender": None, "transactions.Transactional": None,
     "transactions.Transaction": "producer().transaction()",
     "testing.MockCluster": "testing.MockCluster()",
-    "timeouts.TimeoutRangeError": "importlib.import_module('kafkapp.timeouts').TimeoutRangeError('x')",
+    "timeouts.TimeoutRangeError": "importlib.import_module('kafkapp.common.timeouts').TimeoutRangeError('x')",
     "views.View": None, "views.Key": "Key(bytearray(b'k'))", "views.Value": "Value('text')", "views.Header": "Header('h', b'v')",
     "config.Properties": "Properties({'acks': 'all'})", "config.ProducerConfig": "ProducerConfig({'acks': 'all'})",
-    "java_properties.Malformed": "importlib.import_module('kafkapp.java_properties').Malformed('x')",
+    "java_properties.Malformed": "importlib.import_module('kafkapp.config.java_properties').Malformed('x')",
     "metadata.Node": "metadata.Node(1)", "metadata.PartitionInfo": "metadata.PartitionInfo(metadata.Node(1), [], [])",
     "metadata.BrokerMetadata": "BrokerMetadata('t', [], {})",
     "mockargs.ApiKey": "testing.ApiKey.Produce", "mockargs.Request": "testing.Request(1, 2, 3.0)",
@@ -118,7 +118,7 @@ import asyncio, copy, faulthandler, gc, importlib, inspect, os, pickle, sys, thr
 faulthandler.enable()
 faulthandler.dump_traceback_later(60, exit=True)
 warnings.simplefilter("ignore")
-import kafkapp.aio as aio, kafkapp.cutting as cutting, kafkapp.metadata as metadata, kafkapp.records as records, kafkapp.testing as testing
+import kafkapp.aio as aio, kafkapp.producer.line_splitter as cutting, kafkapp.common.cluster_metadata as metadata, kafkapp.producer.record as records, kafkapp.testing as testing
 from kafkapp import *
 QUIET = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0, "error_cb": lambda error: None, "log_cb": lambda *log: None}
 producers = []

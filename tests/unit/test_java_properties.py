@@ -6,9 +6,9 @@ import subprocess
 from io import StringIO
 
 import pytest
-from commandline import BOUND, mock_cluster, run
+from command_line import BOUND, mock_cluster, run
 
-from kafkapp.java_properties import Malformed, load
+from kafkapp.config.java_properties import Malformed, load
 
 TABLE = {
     "a=1": {"a": "1"}, "a:1": {"a": "1"}, "a 1": {"a": "1"}, "a\t1": {"a": "1"}, "a\f1": {"a": "1"}, "a = 1": {"a": "1"},

@@ -3,14 +3,14 @@
 Each chain is dropped in a Python of its own, since what fails here ends the process.
 """
 import pytest
-from support import run_python
+from helpers import run_python
 
 START = """
 import asyncio, gc, sys, threading, warnings
 warnings.simplefilter("ignore")
 from kafkapp import *
 from kafkapp.aio import KafkaProducer
-from kafkapp.records import _restore_metadata
+from kafkapp.producer.record import _restore_metadata
 
 COUNT = int(sys.argv[1])
 NOWHERE = {"bootstrap.servers": "127.0.0.1:1", "error_cb": lambda error: None, "log_cb": lambda *log: None}
@@ -32,7 +32,7 @@ for _ in range(COUNT):
 chain = ProducerRecord('t', value=chain)""",
     "metadata, each the next one's id": "for _ in range(COUNT): chain = _restore_metadata('t', chain, 0, 0, 0, 0, 0, 0, 0, 0)",
     "lines, each the rest of others": """
-from kafkapp.cutting import split_lines
+from kafkapp.producer.line_splitter import split_lines
 chain = split_lines(b'line\\n' * (COUNT + 1), 0, True, b'\\n', None, False, COUNT + 1)
 for _ in range(COUNT): chain = chain.rest(1)
 assert [bytes(value) for _, value in chain] == [b'line']""",

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from support import NOWHERE
+from helpers import NOWHERE
 
 from kafkapp import EventsPollingOption, KafkaAsyncProducer, ProducerRecord, Timestamp
 from kafkapp.aio import KafkaProducer

@@ -2,10 +2,10 @@
 import pickle
 
 import pytest
-from support import run_python
+from helpers import run_python
 
 from kafkapp import ActionWhileQueueIsFull, EventsPollingOption, KafkaAsyncProducer, ProducerRecord, SendOption
-from kafkapp.options import Option
+from kafkapp.producer.options import Option
 
 # What each was in 0.1, when pickles may have been made.
 OLD = [(SendOption.NoCopyRecordValue, 0), (SendOption.ToCopyRecordValue, 1), (EventsPollingOption.Manual, 0), (EventsPollingOption.Auto, 1),
@@ -59,7 +59,7 @@ elif how == "reload all":
     for name in [name for name in names if name != "kafkapp"] + ["kafkapp"]:
         importlib.reload(sys.modules[name])
 else:
-    for name in ("kafkapp.options", "kafkapp.config", "kafkapp.timestamp", "kafkapp.metadata", "kafkapp"):
+    for name in ("kafkapp.producer.options", "kafkapp.config.properties", "kafkapp.common.timestamp", "kafkapp.common.cluster_metadata", "kafkapp"):
         importlib.reload(sys.modules[name])
 import kafkapp, kafkapp.aio
 from kafkapp import *

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from support import HELD, NOWHERE, properties
+from helpers import HELD, NOWHERE, properties
 
 import kafkapp
 from kafkapp import (
@@ -22,7 +22,7 @@ from kafkapp import (
     Timestamp,
     Value,
 )
-from kafkapp.metadata import Node, PartitionInfo
+from kafkapp.common.cluster_metadata import Node, PartitionInfo
 
 
 def test_u01_record_with_specific_partition():
@@ -182,7 +182,7 @@ def test_u14_broker_metadata_prints_as_in_cpp():
 
 
 def test_the_table_of_rows_names_every_row_and_only_tests_that_are_there():
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     table = (root / "docs" / "internals" / "parity.md").read_text()
     named = re.findall(r"`(test_[uirtx]\d\w+)` \| (\S+) \|", table)
     for test, file in named:

@@ -15,8 +15,8 @@ from enum import IntEnum
 import numpy
 import pytest
 
-from kafkapp import records
-from kafkapp.records import Header, Key, PersistedStatus, ProducerRecord, RecordMetadata, Timestamp, Value
+from kafkapp.producer import record as records
+from kafkapp.producer.record import Header, Key, PersistedStatus, ProducerRecord, RecordMetadata, Timestamp, Value
 
 
 class Index:

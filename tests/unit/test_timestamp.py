@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from kafkapp.records import Timestamp
+from kafkapp.producer.record import Timestamp
 
 
 def test_u6_timestamps(monkeypatch):

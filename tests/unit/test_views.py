@@ -13,8 +13,8 @@ import sys
 import numpy
 import pytest
 
-from kafkapp import views
-from kafkapp.records import Header, Key, NullKey, NullValue, ProducerRecord, Value
+from kafkapp.common import views
+from kafkapp.producer.record import Header, Key, NullKey, NullValue, ProducerRecord, Value
 
 
 class Text(str):

@@ -80,7 +80,7 @@ mkdir -p "$clone/build"
 [ ! -d "$project/build/archives" ] || cp -r "$project/build/archives" "$clone/build/"
 cp "$project"/build/librdkafka-*.tar.gz "$clone/build/" 2>/dev/null || true
 cd "$clone"
-python3 csrc/build_parts.py
+python3 build_support/build_parts.py
 rm -rf build/archives/apt
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 export SOURCE_DATE_EPOCH

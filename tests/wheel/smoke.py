@@ -1,6 +1,6 @@
 """The smoke test of an installed wheel: it imports, names its libraries, and sends with each producer.
 
-Run by cibuildwheel with nothing but the wheel and its dependencies: `python -I tests/wheel/light.py [VERSION]`, where
+Run by cibuildwheel with nothing but the wheel and its dependencies: `python -I tests/wheel/smoke.py [VERSION]`, where
 VERSION is the librdkafka that must be inside. Needs no broker: kafkapp brings a cluster.
 """
 import sys
