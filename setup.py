@@ -1,36 +1,38 @@
 """Extension modules: their C sources, directives and flags. Everything else about the package is in pyproject.toml."""
 import os
 import sys
+from pathlib import Path
 
-sys.path.insert(0, "csrc")
+sys.path.insert(0, "build_support")
 
 from kafkapp_build import bdist_wheel, build_ext
 from setuptools import Extension, setup
 
-# Each module is kafkapp/NAME.pyx (a dot: a folder) and the C files of csrc/ that it needs.
+# Each module is kafkapp/ROOM/NAME.pyx, and the C files that are its own. All other C is a library that every module is
+# linked with: compiled once, and in a process once.
 MODULES = {
-    "errors": [],
-    "timeouts": [],
-    "forks": [],
-    "numbers": [],
-    "views": ["csrc/format.c"],
-    "records": [],
-    "conf": ["csrc/verify.c"],
-    "delivery": ["csrc/delivery.c"],
-    "events": [],
-    "handle": ["csrc/delivery.c", "csrc/destroy.c", "csrc/kept.c", "csrc/report_drain.c"],
-    "client": ["csrc/delivery.c", "csrc/kept.c", "csrc/report_drain.c"],
-    "columns": ["csrc/arrow.c", "csrc/batch.c", "csrc/delivery.c", "csrc/produce.c"],
-    "room": ["csrc/delivery.c", "csrc/produce.c"],
-    "batch": ["csrc/batch.c", "csrc/delivery.c", "csrc/produce.c"],
-    "sender": ["csrc/delivery.c", "csrc/produce.c"],
-    "cutting": ["csrc/batch.c", "csrc/delivery.c", "csrc/line_splitter.c", "csrc/produce.c"],
-    "requests": ["csrc/delivery.c"],
-    "ending": ["csrc/delivery.c"],
-    "transactions": ["csrc/delivery.c"],
-    "producer": ["csrc/delivery.c"],
-    "futures": ["csrc/delivery.c"],
-    "testing": [],
+    "common.errors": [],
+    "common.timeouts": [],
+    "common.forks": [],
+    "common.numbers": [],
+    "common.views": [],
+    "config.application": [],
+    "client.events": [],
+    "client.handle": [],
+    "client.client": [],
+    "client.blocking_calls": [],
+    "client.shutdown": [],
+    "producer.record": [],
+    "producer.delivery": [],
+    "producer.columns": [],
+    "producer.queue_room": [],
+    "producer.batch": [],
+    "producer.send": [],
+    "producer.line_splitter": [],
+    "producer.transactions": [],
+    "producer.producer": [],
+    "aio.futures": [],
+    "testing.mock_cluster": [],
     "bench.floor": ["csrc/bench_floor.c"],
 }
 DIRECTIVES = {
@@ -41,9 +43,10 @@ DIRECTIVES = {
     "embedsignature.format": "python",
     "freethreading_compatible": True,       # csrc/delivery.h says what replaces the GIL
 }
-CFLAGS = ["-Wall", "-Wextra", "-fvisibility=hidden"]
+CFLAGS = ["-Wall", "-Wextra", "-fvisibility=hidden", "-fno-plt"]    # what a call within costs
 # Modules that no record passes through: compiled for a short build, not for speed.
-COLD = {"errors", "timeouts", "forks", "conf", "requests", "ending", "transactions", "testing"}
+COLD = {"common.errors", "common.timeouts", "common.forks", "config.application", "client.blocking_calls",
+        "client.shutdown", "producer.transactions", "testing.mock_cluster"}
 
 
 def source(name):
@@ -58,5 +61,6 @@ def ext(name, c_sources):
 
 
 build_ext.directives = DIRECTIVES
+build_ext.core = sorted({str(file) for file in Path("csrc").glob("*.c")} - {*sum(MODULES.values(), [])})
 setup(ext_modules=[ext(name, c_sources) for name, c_sources in MODULES.items() if os.path.exists(source(name))],
       cmdclass={"bdist_wheel": bdist_wheel, "build_ext": build_ext})

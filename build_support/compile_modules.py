@@ -1,18 +1,20 @@
-"""Builds the extension modules: Cython and the C compiler in parallel, each C file compiled once.
+"""Builds the extension modules and the C library that they share: Cython and the C compiler in parallel.
 
-Used by kafkapp_build's build_ext while librdkafka is built beside it. A file of csrc/ that several modules link is
-compiled to one object, and each module has a copy of it. Outputs are reused by a digest of their inputs, not by times,
-so that a build that was interrupted or had other flags redoes only what it must.
+Used by kafkapp_build's build_ext while librdkafka is built beside it. Outputs are reused by a digest of their inputs,
+not by times, so that a build that was interrupted or had other flags redoes only what it must.
 """
 import concurrent.futures
 import hashlib
 import os
 import shutil
+import sysconfig
 from pathlib import Path
 
 import build_tools
 from Cython import __version__ as cython_version
 from Cython.Build import cythonize
+from kafkapp_build import package_of
+from library import MACOS, SUFFIX
 from progress import PROGRESS
 
 CYTHON, COMPILE, LINK = 0.5, 2.0, 0.1   # seconds each takes, estimated
@@ -53,23 +55,29 @@ class Modules:
         self.objects = {}       # {source: the Future of (object, key)}
 
     def build(self, cflags, library):
-        """Build all; cflags: for librdkafka's headers, library: the Future of the Library to link."""
-        extensions = self.command.extensions
-        shared = {source for extension in extensions for source in extension.sources if source.endswith(".c")}
+        """Make all; gives the library of C, which belongs beside librdkafka.
+
+        cflags: what librdkafka's headers ask for; library: the Future of the Library to link.
+        """
+        extensions, core = self.command.extensions, self.command.core
+        own = [source for extension in extensions for source in extension.sources if source.endswith(".c")]
         PROGRESS.expect("Cython", len(extensions), CYTHON)
-        PROGRESS.expect("C", len(extensions) + len(shared), COMPILE)
-        PROGRESS.expect("modules", len(extensions), LINK)
+        PROGRESS.expect("C", len(extensions) + len(own) + len(core), COMPILE)
+        PROGRESS.expect("modules", len(extensions) + bool(core), LINK)
         try:
+            shared = [self.object_of(extensions[0], source, cflags) for source in core]
             made = []
             for extension in extensions:
                 sources = [self.c_of(extension), *extension.sources[1:]]
                 made.append([self.object_of(extension, source, cflags) for source in sources])
                 if library.done():
                     library.result()    # raises if it failed
+            self.core = self.pool.submit(self.link_core, shared, library) if core else None
             linked = [self.pool.submit(self.link, extension, objects, library)
                       for extension, objects in zip(extensions, made, strict=True)]
             for future in concurrent.futures.as_completed([*linked, library]):
                 future.result()
+            return Path(self.core.result()[0]) if core else None
         except BaseException:
             build_tools.HALTED.set()
             raise
@@ -103,6 +111,8 @@ class Modules:
             raise build_tools.BuildError("stopped because another part of the build failed")
         level = "-O2" if source.startswith("csrc") else extension.level
         arguments = [level, *extension.extra_compile_args, *cflags]
+        if source in self.command.core:     # what the modules call; among themselves they call as static functions do
+            arguments += ["-fvisibility=default", "-fno-semantic-interposition"]
         (name,) = self.compiler.object_filenames([source], output_dir=self.command.build_temp)
         made = Made(name)
         key = digest(self.headers, Path(source).read_text("utf-8"), self.compiler.compiler_so, arguments,
@@ -116,24 +126,48 @@ class Modules:
         PROGRESS.step("C")
         return name, key
 
+    def link_core(self, objects, library):
+        """The library that the modules share. Several Pythons may build in one folder: 3.11 and 3.13t, say."""
+        name = f"libkafkapp-{sysconfig.get_config_var('LDVERSION')}{SUFFIX}"
+        objects, library = [future.result() for future in objects], library.result()
+        arguments = self.command.link_args("kafkapp.core", library)
+        if MACOS:
+            arguments += ["-dynamiclib", f"-Wl,-install_name,@rpath/{name}"]
+        else:
+            arguments += [f"-Wl,-soname,{name}", "-Wl,-Bsymbolic"]
+        return self.linked(name, objects, arguments, library, [])
+
     def link(self, extension, objects, library):
         objects, library = [future.result() for future in objects], library.result()
-        arguments = [*extension.extra_link_args, *self.command.link_args(extension, library)]
+        arguments = [*extension.extra_link_args, *self.command.link_args(extension.name, library)]
+        if self.core:
+            core, key = self.core.result()
+            arguments += [core, f"-Wl,-rpath,{package_of(extension.name)}"]
+            objects.append((None, key))
         file = Path(self.command.get_ext_fullpath(extension.name))
-        made = Made(Path(self.command.build_temp, file.name))
+        made, _ = self.linked(file.name, objects, arguments, library, self.command.get_libraries(extension))
+        place(made, file)
+
+    def linked(self, name, objects, arguments, library, libraries):
+        """The linker's work, unless it is there as it would be; gives the file and its key."""
+        made = Made(Path(self.command.build_temp, name))
         files = [digest(path.read_bytes()) for path in library.files[:1]]
         key = digest(*(key for _, key in objects), self.compiler.linker_so, arguments, library.verdict(), *files)
         if self.command.force or not made.is_from(key):
             made.begin()
             with build_tools.SEATS:
                 self.compiler.link_shared_object(
-                    [name for name, _ in objects], str(made.file), libraries=self.command.get_libraries(extension),
+                    [name for name, _ in objects if name], str(made.file), libraries=libraries,
                     debug=self.command.debug, extra_postargs=arguments, build_temp=self.command.build_temp)
             made.done(key)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(made.file, f"{file}.part")
-        os.replace(f"{file}.part", file)
         PROGRESS.step("modules")
+        return str(made.file), key
+
+
+def place(made, file):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(made, f"{file}.part")
+    os.replace(f"{file}.part", file)
 
 
 def source_only(extension):

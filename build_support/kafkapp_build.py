@@ -24,6 +24,7 @@ import node_client
 import progress
 import python_headers
 import sbom
+from library import MACOS, ORIGIN
 from setuptools import build_meta
 from setuptools.command.bdist_wheel import bdist_wheel as setuptools_bdist_wheel
 from setuptools.command.build_ext import build_ext as setuptools_build_ext
@@ -128,6 +129,11 @@ def made_by_setuptools(name):
     return name in ("PKG-INFO", "setup.cfg") or name.startswith("kafkapp.egg-info/")
 
 
+def package_of(module):
+    """The package's own folder, where librdkafka and the library of C stand, as the loader of a module finds it."""
+    return ORIGIN + "/.." * (module.count(".") - 1)
+
+
 class bdist_wheel(setuptools_bdist_wheel):
     """Adds the bill of materials and the licences of the linked libraries, if those are pinned."""
 
@@ -148,6 +154,7 @@ class build_ext(setuptools_build_ext):
     """Builds the modules in parallel with librdkafka, and puts that beside them if we built it."""
 
     directives = None   # Cython's
+    core = ()           # the C files of the library that all modules share
     library = None      # the librdkafka that was linked
 
     def run(self):
@@ -179,11 +186,9 @@ class build_ext(setuptools_build_ext):
         debugging = any(word.startswith("-g") for word in build_tools.variable("CFLAGS"))
         return [*hardening.compile_flags(), "-pipe", "-Wno-error", *(["-g0"] if not debugging else [])]
 
-    def link_args(self, extension, library):
-        up = "/.." * (extension.name.count(".") - 1)    # to the package's own folder, where librdkafka is
-        origin = build_librdkafka.ORIGIN
-        flags = [flag.replace(origin, origin + up) for flag in library.ldflags] + hardening.link_flags()
-        if library.licences and not build_librdkafka.MACOS:     # for a wheel: no symbols beyond the exported ones
+    def link_args(self, name, library):
+        flags = [flag.replace(ORIGIN, package_of(name)) for flag in library.ldflags] + hardening.link_flags()
+        if library.licences and not MACOS:     # for a wheel: no names of its own
             flags += ["-Wl,-s", "-Wl,--build-id=none"]
         return flags
 
@@ -191,17 +196,18 @@ class build_ext(setuptools_build_ext):
         if os.environ.get("KAFKAPP_LIBRDKAFKA") == "pinned":
             # Some Pythons add their own installation folder as an rpath.
             self.compiler.linker_so = [flag for flag in self.compiler.linker_so if not flag.startswith("-Wl,-rpath")]
-        import compile_modules  # imports Cython, which hooks that build nothing do not need
+        import compile_modules  # needs Cython, which a hook that builds nothing does not have
         cflags, future = self.building
-        compile_modules.Modules(self, self.directives).build(cflags, future)
+        self.made = compile_modules.Modules(self, self.directives).build(cflags, future)
         self.library = future.result()
 
     def place(self, folder):
         """Replaces the files of an earlier build, which may have used another librdkafka."""
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob("librdkafka*"):
-            if old.suffix != ".pxd":
-                old.unlink()
+            old.unlink()
         (folder / "librdkafka.txt").write_text(self.library.verdict())
-        for file in self.library.files:
-            shutil.copy(file, folder)
+        for file in filter(None, (self.made, *self.library.files)):
+            copy = folder / f"{file.name}.part"     # as a running program may have the one that is there
+            shutil.copy(file, copy)
+            copy.replace(folder / file.name)

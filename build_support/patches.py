@@ -1,4 +1,4 @@
-"""kafkapp's patches of the librdkafka that it builds itself: build_support/patches/*.patch, in the order of their names.
+"""kafkapp's patches of the librdkafka that it builds itself: patches/*.patch, in the order of their names.
 
 Used when the pinned release is unpacked, by the build's key and by the SBOM. A patch is a unified diff below a header:
 a title, why, `Releases:` that have the fault, `Goes:` when it is no longer needed. Applied here, as a bare machine has

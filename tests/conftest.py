@@ -99,7 +99,7 @@ def silent(tmp_path, monkeypatch):
     if not shutil.which("cc"):
         pytest.skip("needs a C compiler")
     library, file = tmp_path / "resolver.so", tmp_path / "silent"
-    helpers.preloaded(helpers.shared_library(Path(__file__).with_name("silent_resolver.c"), library), monkeypatch)
+    helpers.preloaded(helpers.shared_library(helpers.ROOT / "tests/native/silent_resolver.c", library), monkeypatch)
     monkeypatch.setenv("SILENT_RESOLVER", str(file))
     return file
 
@@ -120,7 +120,7 @@ def faults(request):
 
 def pytest_collection_modifyitems(config, items):
     for item in items:      # for `pytest -n 2 --dist loadgroup`: a file has its fixtures once, and a run one real Kafka
-        item.add_marker(pytest.mark.xdist_group("kafka" if "real_kafka" in item.path.parts else item.path.stem))
+        item.add_marker(pytest.mark.xdist_group("kafka" if "kafka" in item.path.parts else item.path.stem))
     if config.getoption("--faults") == "thorough":
         for item in items:
             item.add_marker(pytest.mark.timeout(1800))      # thousands of rounds; each has a bound of its own

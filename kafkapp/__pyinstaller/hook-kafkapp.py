@@ -5,8 +5,7 @@ It finds librdkafka itself, as the library that they are linked with.
 from PyInstaller.utils.hooks import collect_submodules, copy_metadata
 
 # The command line and the benchmarks are left out: a program that uses them names them.
-PROGRAMS = ("kafkapp.__main__", "kafkapp.__pyinstaller", "kafkapp.bench", "kafkapp.cli.main", "kafkapp.cli.produce",
-            "kafkapp.cli.input", "kafkapp.cli.modes", "kafkapp.cli.tally", "kafkapp.cli.streams")
+PROGRAMS = ("kafkapp.__main__", "kafkapp.__pyinstaller", "kafkapp.bench", "kafkapp.cli")
 
 
 def is_library(name: str) -> bool:

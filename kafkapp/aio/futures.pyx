@@ -14,7 +14,11 @@ cimport cython
 from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
 from libc.stdint cimport int64_t
 
-from kafkapp._librdkafka.rdkafka cimport RD_KAFKA_RESP_ERR__PURGE_QUEUE, RD_KAFKA_RESP_ERR__QUEUE_FULL, rd_kafka_resp_err_t
+from kafkapp._librdkafka.rdkafka cimport (
+    RD_KAFKA_RESP_ERR__PURGE_QUEUE,
+    RD_KAFKA_RESP_ERR__QUEUE_FULL,
+    rd_kafka_resp_err_t,
+)
 from kafkapp.common.errors cimport new_error
 from kafkapp.producer.delivery cimport KP_FUTURE, FutureTarget, report_unraisable
 from kafkapp.producer.queue_room cimport queued_copy, never_fits_error

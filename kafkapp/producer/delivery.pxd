@@ -4,7 +4,13 @@ cimport cython
 from cpython.ref cimport PyObject
 from libc.stdint cimport int8_t, int32_t, int64_t, uint32_t
 
-from kafkapp._librdkafka.rdkafka cimport rd_kafka_event_t, rd_kafka_message_t, rd_kafka_queue_t, rd_kafka_resp_err_t, rd_kafka_t
+from kafkapp._librdkafka.rdkafka cimport (
+    rd_kafka_event_t,
+    rd_kafka_message_t,
+    rd_kafka_queue_t,
+    rd_kafka_resp_err_t,
+    rd_kafka_t,
+)
 from kafkapp.producer.record cimport RecordMetadata
 
 

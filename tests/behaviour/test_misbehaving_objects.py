@@ -16,7 +16,7 @@ from helpers import needs, shared_library
 
 pytestmark = pytest.mark.slow
 
-HERE = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +26,13 @@ def exporter(tmp_path_factory):
     if sys.version_info >= (3, 12):
         return folder
     compiler = shutil.which("gcc") or shutil.which("cc")
-    includes = [Path(sysconfig.get_path("include")), *(HERE.parent / "build").glob("python*-headers/usr/include/python*")]
+    includes = [Path(sysconfig.get_path("include")), *(ROOT / "build").glob("python*-headers/usr/include/python*")]
     includes = [part for include in includes if (include / "Python.h").exists() for part in (include, include.parent)]
     if not (compiler and includes):
         assert not os.environ.get("CI"), "CI has a compiler and Python.h"
         pytest.skip("no C compiler or Python.h here")
     suffix = importlib.machinery.EXTENSION_SUFFIXES[0]
-    shared_library(HERE / "exporter.c", folder / f"exporter{suffix}", *(f"-I{part}" for part in includes))
+    shared_library(ROOT / "tests" / "native" / "exporter.c", folder / f"exporter{suffix}", *(f"-I{part}" for part in includes))
     return folder
 
 

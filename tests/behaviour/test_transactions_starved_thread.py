@@ -7,7 +7,7 @@ another's, and librdkafka 2.0.2 aborts the process.
 import os
 
 import pytest
-from helpers import run_python
+from helpers import ROOT, run_python
 
 PROGRAM = """
 import os, subprocess, sys
@@ -48,7 +48,7 @@ print("ended")
 
 
 def transactions(how):
-    return run_python(PROGRAM, os.path.dirname(__file__), how, timeout=60).strip()
+    return run_python(PROGRAM, ROOT / "tests" / "support", how, timeout=60).strip()
 
 
 @pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="needs Linux")

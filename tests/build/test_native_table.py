@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def load(monkeypatch):
-    """Imports a fresh module of csrc."""
+    """Imports a fresh module of build_support."""
     with build_scripts.imported(monkeypatch) as load:
         yield load
 

@@ -34,7 +34,7 @@ def test_the_licence_is_apache_and_goes_along(installed):
 
 
 def test_the_notice_names_everything_that_a_wheel_carries(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "csrc")
+    monkeypatch.syspath_prepend(ROOT / "build_support")
     import native_table
     stated = (ROOT / "NOTICE").read_text().lower()
     assert [part.name for part in (native_table.LIBRDKAFKA, *native_table.PARTS) if part.name not in stated] == []

@@ -17,7 +17,7 @@ GONE = "--- a/src/x.c\n+++ /dev/null\n@@ -1,7 +0,0 @@\n" + "".join(f"-{line}\n" 
 
 @pytest.fixture
 def load(monkeypatch):
-    """Imports a fresh module of csrc."""
+    """Imports a fresh module of build_support."""
     with build_scripts.imported(monkeypatch) as load:
         yield load
 

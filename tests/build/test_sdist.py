@@ -6,9 +6,10 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from build_scripts import copy_sources
 
 ROOT = Path(__file__).parents[2]
-CODE = "import sys; sys.path.insert(0, 'csrc'); import kafkapp_build; kafkapp_build.build_sdist(sys.argv[1])"
+CODE = "import sys; sys.path.insert(0, 'build_support'); import kafkapp_build; kafkapp_build.build_sdist(sys.argv[1])"
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 
@@ -16,16 +17,15 @@ pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 @pytest.fixture
 def tree(tmp_path):
     """A checkout of its own, with what a developer leaves lying about."""
-    left_out = shutil.ignore_patterns(".git", ".venv", "dist", "build", "*.egg-info", ".*_cache", "__pycache__", "*.so")
     tree = tmp_path / "tree"
-    shutil.copytree(ROOT, tree, ignore=left_out)
-    (tree / "csrc" / "patches").mkdir(exist_ok=True)
-    (tree / "csrc" / "patches" / "of-a-test.patch").write_text("A patch\n\nReleases: all\nGoes: never\n")
+    copy_sources(tree)
+    (tree / "build_support" / "patches").mkdir(exist_ok=True)
+    (tree / "build_support" / "patches" / "of-a-test.patch").write_text("A patch\n\nReleases: all\nGoes: never\n")
     for command in (["init", "-q"], ["add", "-A"]):
         subprocess.run(["git", *command], cwd=tree, check=True, capture_output=True)
     if (ROOT / "build" / "kafkapp").exists():   # the C that was generated already: saves half a minute
         shutil.copytree(ROOT / "build" / "kafkapp", tree / "build" / "kafkapp")
-    for stray in ("tests/secret.txt", "docs/notes.md", "kafkapp/old.py", "csrc/old.c", "kafkapp/errors.c"):
+    for stray in ("tests/secret.txt", "docs/notes.md", "kafkapp/old.py", "csrc/old.c", "kafkapp/common/errors.c"):
         (tree / stray).write_text("stray")
     return tree
 
@@ -53,7 +53,7 @@ def test_two_builds_are_the_same_bytes_and_hold_only_what_git_tracks(tree):
     assert names - made <= tracked
     assert {"build_support/native_table.py", "csrc/delivery.c", "tests/wheel/smoke.py", "wheels.yml", "tests/conftest.py",
             "build_support/patches/of-a-test.patch"} <= names
-    assert "kafkapp/errors.c" not in names and "csrc/old.c" not in names
+    assert "kafkapp/common/errors.c" not in names and "csrc/old.c" not in names
     assert {"LICENSE", "NOTICE"} <= names
     pytest.importorskip("twine")
     checked = subprocess.run([sys.executable, "-m", "twine", "check", "--strict", first], check=False, text=True, capture_output=True)

@@ -3,7 +3,6 @@
 Fault F47. stepped_clock.c replaces the clock of a process of its own; its waits behave as the kernel's.
 """
 import json
-import os
 import shutil
 import struct
 
@@ -65,7 +64,7 @@ def clock(tmp_path, monkeypatch):
     if not shutil.which("cc"):
         pytest.skip("needs a C compiler")
     library, file = tmp_path / "clock.so", tmp_path / "clock"
-    shared_library(ROOT / "tests" / "stepped_clock.c", library)
+    shared_library(ROOT / "tests" / "native" / "stepped_clock.c", library)
     file.write_bytes(struct.pack("q", 0))
     preloaded(library, monkeypatch)
     monkeypatch.setenv("STEPPED_CLOCK", str(file))
@@ -74,7 +73,7 @@ def clock(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kind, step", [("Auto", -3600), ("Manual", 3600)])      # each steps back again
 def test_a_step_of_the_clock_loses_nothing(broker, topic, faults, clock, kind, step):
-    program = f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})" + PROGRAM
+    program = f"import sys; sys.path.insert(0, {str(ROOT / 'tests' / 'support')!r})" + PROGRAM
     for _ in range(faults.rounds(1, 50)):
         clock.write_bytes(struct.pack("q", 0))
         out, err = finish(start_python(program, kind, broker.bootstrap_servers, NOWHERE, topic, clock, step), 60)
@@ -105,7 +104,6 @@ with open(sys.argv[1], "r+b", buffering=0) as clock:
     clock.write(struct.pack("q", int(sys.argv[2])))
 thread.join(1.3)
 print(thread.is_alive(), flush=True)
-import os
 os._exit(0)
 """
     ended = [finish(start_python(program, clock, step))[0].strip() for step in (0, -3600)]

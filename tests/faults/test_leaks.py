@@ -10,7 +10,7 @@ import weakref
 
 import pytest
 from faultkit import QUIET, Books, collected, descriptors, make, native_threads, rss, slope
-from helpers import HELD, NOWHERE, finish, run_python, start_python
+from helpers import HELD, NOWHERE, ROOT, finish, run_python, start_python
 
 from kafkapp import EventsPollingOption, KafkaAsyncProducer, KafkaException, ProducerRecord, SendOption
 
@@ -273,10 +273,9 @@ with MockCluster() as cluster:
 
 
 def test_control_a_read_after_the_report_kills(tmp_path):
-    from pathlib import Path
 
     with pytest.raises(AssertionError, match="exit status -11"):
-        run_python(CONTROL, Path(__file__).parent, timeout=30)
+        run_python(CONTROL, ROOT / "tests" / "support", timeout=30)
 
 
 def test_control_what_is_held_is_not_collected():

@@ -3,10 +3,9 @@
 Fault F48. What one producer may cost is counted: threads, descriptors.
 """
 import time
-from pathlib import Path
 
 from faultkit import Books, descriptors, make, native_threads, together
-from helpers import run_python
+from helpers import ROOT, run_python
 
 from kafkapp import ProducerRecord
 
@@ -61,4 +60,4 @@ producers[0].close(0)
 
 
 def test_control_one_producer_left_open_is_detected(broker):
-    assert run_python(LEFT, Path(__file__).parent, broker.bootstrap_servers).split() == ["True", "True"]
+    assert run_python(LEFT, ROOT / "tests" / "support", broker.bootstrap_servers).split() == ["True", "True"]

@@ -44,7 +44,7 @@ print(json.dumps([verdict.sent, verdict.delivered, verdict.faults()]))
 
 
 def in_private(script, *arguments, timeout=150):
-    found = os.pathsep.join([os.environ["PYTHONPATH"], str(ROOT / "tests")])
+    found = os.pathsep.join([os.environ["PYTHONPATH"], str(ROOT / "tests" / "support")])
     return subprocess.run([*PRIVATE, script, "sh", *map(str, arguments)], env=os.environ | {"PYTHONPATH": found}, text=True,
                           capture_output=True, timeout=timeout, check=False)
 

@@ -194,9 +194,9 @@ def test_another_outcome_than_that_of_the_table_is_found():
 
 SANITIZED = """
 import ctypes, sys
-sys.path.insert(0, sys.argv[1])
-import test_scripted_broker as tests
-if sys.argv[2] == "planted":
+sys.path[:0] = sys.argv[1:3]
+import test_produce_responses as tests
+if sys.argv[3] == "planted":
     libc = ctypes.CDLL(None)
     libc.malloc.restype = libc.strdup.restype = ctypes.c_void_p
     text = libc.strdup(b"words")
@@ -222,7 +222,7 @@ def asan():
 
 def sanitized(how):
     return subprocess.run(
-        [sys.executable, "-c", SANITIZED, str(ROOT / "tests"), how], capture_output=True, text=True, timeout=280, check=False,
+        [sys.executable, "-c", SANITIZED, str(ROOT / "tests" / "support"), str(ROOT / "tests" / "faults"), how], capture_output=True, text=True, timeout=280, check=False,
         env={**os.environ, "LD_PRELOAD": asan(), "PYTHONMALLOC": "malloc",
              "ASAN_OPTIONS": "detect_leaks=0:strict_string_checks=1:allocator_may_return_null=1"})
 

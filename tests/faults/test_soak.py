@@ -11,7 +11,7 @@ from helpers import ROOT
 def soak(folder, seconds, *options):
     """(exit status, what it wrote as JSON) of a soak of its own."""
     figures = folder / "figures.json"
-    command = [sys.executable, ROOT / "tests" / "soak.py", "--hours", str(seconds / 3600), "--rate", "3000", "--every", "1",
+    command = [sys.executable, ROOT / "tests" / "support" / "soak.py", "--hours", str(seconds / 3600), "--rate", "3000", "--every", "1",
                "--figures", figures, *options]
     found = os.pathsep.join([os.environ["PYTHONPATH"], str(ROOT / "tests")])      # no script's folder is looked into: see conftest
     ended = subprocess.run(command, env=os.environ | {"PYTHONPATH": found}, capture_output=True, text=True, timeout=100 + 2 * seconds, check=False)

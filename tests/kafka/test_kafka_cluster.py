@@ -12,9 +12,9 @@ import pytest
 from kafka_admin import wait_until
 from kafka_cluster import process_state
 
-TESTS = pathlib.Path(__file__).parent.parent
+SUPPORT = pathlib.Path(__file__).parent.parent / "support"
 
-CONFTEST = f"import sys\nsys.path.insert(0, {str(TESTS)!r})\nfrom kafka_fixtures import *\n"
+CONFTEST = f"import sys\nsys.path.insert(0, {str(SUPPORT)!r})\nfrom kafka_fixtures import *\n"
 RUN = """
 import sys
 

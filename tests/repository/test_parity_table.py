@@ -37,8 +37,8 @@ def test_every_test_exists_and_bears_its_row(row, name, file):
 
 def test_every_test_that_bears_a_row_is_in_the_table():
     pattern = re.compile(r"^def (test_[irtux]\d+_\w+)\(", re.MULTILINE)
-    paths = [*(ROOT / "tests").glob("test_parity_*.py"), ROOT / "tests" / "test_transactions.py",
-             *(ROOT / "tests" / "real_kafka").glob("test_kafka_*.py")]
+    paths = [*(ROOT / "tests").rglob("test_parity_*.py"), ROOT / "tests" / "behaviour" / "test_transactions.py",
+             *(ROOT / "tests" / "kafka").glob("test_kafka_*.py")]
     found = {name for path in paths for name in pattern.findall(path.read_text())}
     assert found - {name for _, name, _ in table()} == set()
     assert len(found) > 50

@@ -104,7 +104,7 @@ def test_the_policy_is_in_pyproject_and_the_workflow_only_selects(text, policy):
 
 
 def test_the_light_test_asks_for_the_librdkafka_that_is_pinned(policy, monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "csrc")
+    monkeypatch.syspath_prepend(ROOT / "build_support")
     import native_table
     assert policy["test-command"].split()[-2:] == ["{project}/tests/wheel/smoke.py", native_table.LIBRDKAFKA.version]
 

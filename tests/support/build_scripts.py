@@ -1,10 +1,12 @@
-"""Imports the build scripts, csrc/*.py, as setup.py does; each test has fresh modules."""
+"""Imports the build scripts, build_support/*.py, as setup.py does; each test has fresh modules."""
 import contextlib
 import importlib
+import shutil
 import sys
 from pathlib import Path
 
-FOLDER = Path(__file__).parents[2] / "csrc"
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "build_support"
 NAMES = [file.stem for file in FOLDER.glob("*.py")]
 
 
@@ -22,3 +24,13 @@ def imported(monkeypatch):
 def forget():
     for name in NAMES:
         sys.modules.pop(name, None)
+
+
+def copy_sources(tree):
+    """The sources in another folder, without what was built or installed in this one."""
+    anywhere = shutil.ignore_patterns("*.egg-info", ".*_cache", "__pycache__", "*.so")
+
+    def left_out(folder, names):
+        return anywhere(folder, names) | ({".git", ".venv", "dist", "build"} & {*names} if Path(folder) == ROOT else set())
+
+    shutil.copytree(ROOT, tree, ignore=left_out)

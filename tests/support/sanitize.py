@@ -15,7 +15,7 @@ import sysconfig
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.append(str(ROOT / "csrc"))
+sys.path.append(str(ROOT / "build_support"))
 
 import build_librdkafka
 
@@ -104,7 +104,7 @@ STRESS = ["tests/native/stress_delivery.c", "tests/native/stress_destroy.c", "cs
 # Functions that the stress wraps, to control or observe them.
 WRAPPED = ["rd_kafka_queue_poll", "malloc", "calloc", "realloc", "kp_deadline_in", "kp_kept_next", "rd_kafka_destroy",
            "pthread_create"]
-NOGIL = ROOT / "tests" / "stress_nogil.h"
+NOGIL = ROOT / "tests" / "native" / "stress_nogil.h"
 
 
 def say(text):
@@ -195,7 +195,7 @@ def environment(prefix):
 def build_kafkapp(kind, prefix, cache):
     """The modules, in a copy of the tree that is built in place."""
     tree = cache / f"kafkapp-{kind}"
-    for name in ("kafkapp", "csrc", "tests"):
+    for name in ("kafkapp", "csrc", "build_support", "tests"):
         shutil.copytree(ROOT / name, tree / name, dirs_exist_ok=True, symlinks=True,
                         ignore=shutil.ignore_patterns("*.so*", "__pycache__"))
     for name in ("setup.py", "pyproject.toml", "README.md"):
@@ -216,7 +216,7 @@ def build_stress(kind, cache, prefix=None, nogil=False, csrc=None):
     else:
         found = installed()
         cflags, ldflags = found.cflags, found.ldflags
-        sources += [ROOT / "tests" / "stress_c11threads.c"] if kind == "tsan" else []
+        sources += [ROOT / "tests" / "native" / "stress_c11threads.c"] if kind == "tsan" else []
     run(["gcc", *FLAGS.get(kind, "-O1").split(), *(["-include", NOGIL] if nogil else []), "-I", ROOT / "csrc",
          *(f"-I{folder}" for folder in python_headers()), *cflags, *sources, *ldflags, "-lpthread",
          *(f"-Wl,--wrap={name}" for name in WRAPPED), "-o", program])
@@ -257,7 +257,7 @@ def preload(kind, cache):
     if not named:
         return {}
     threads = cache / "c11threads.so"
-    run(["gcc", "-shared", "-fPIC", "-O1", ROOT / "tests" / "stress_c11threads.c", "-o", threads, "-lpthread"])
+    run(["gcc", "-shared", "-fPIC", "-O1", ROOT / "tests" / "native" / "stress_c11threads.c", "-o", threads, "-lpthread"])
     return {"LD_PRELOAD": " ".join([*(library(name) for name in (*named, "stdc++")), str(threads)])}
 
 

@@ -24,9 +24,9 @@ from kafkapp import (
     SendOption,
     Timestamp,
     Value,
-    records,
 )
 from kafkapp.common.cluster_metadata import Node, PartitionInfo
+from kafkapp.producer import record as records
 
 DEEP = {"deepcopy": copy.deepcopy, **{f"pickle {protocol}": (lambda one, p=protocol: pickle.loads(pickle.dumps(one, p)))
                                       for protocol in range(pickle.HIGHEST_PROTOCOL + 1)}}

@@ -72,7 +72,7 @@ def test_codes_are_those_of_the_library():
 
 
 def test_stub_knows_every_code_of_the_library():
-    stub = (Path(__file__).parents[2] / "kafkapp" / "errors.pyi").read_text(encoding="utf-8")
+    stub = (Path(__file__).parents[2] / "kafkapp" / "common" / "errors.pyi").read_text(encoding="utf-8")
     codes = dict(re.findall(r"^    (RD_KAFKA_RESP_ERR_\w+) = (-?\d+)$", stub, re.MULTILINE))
     assert {member.name: codes.get(member.name) for member in ErrorCode} == {m.name: str(m.value) for m in ErrorCode}
 

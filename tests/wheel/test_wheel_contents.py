@@ -1,6 +1,6 @@
 """Contents of a built wheel, read from the file that KAFKAPP_WHEEL names: hardening, names, licences, bill of materials.
 
-Needs no kafkapp installed: `KAFKAPP_WHEEL=... pytest --confcutdir=tests/wheel tests/wheel`. Knows the table of csrc.
+Needs no kafkapp installed: `KAFKAPP_WHEEL=... pytest --confcutdir=tests/wheel tests/wheel`. Knows the table of the native parts.
 """
 import io
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT / "csrc"))
+sys.path.insert(0, str(ROOT / "build_support"))
 from native_table import LIBRDKAFKA, PARTS, WITHIN_LIBRDKAFKA  # noqa: E402
 
 sys.path.pop(0)

@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from build_scripts import copy_sources
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -28,8 +29,7 @@ def test_a_second_build_elsewhere_gives_the_same_bytes(tmp_path):
     pytest.importorskip("build")
     first = Path(os.environ["KAFKAPP_WHEEL_BUILT"]).absolute()
     tree = tmp_path / "somewhere" / "else"
-    left_out = shutil.ignore_patterns(".git", ".venv", "dist", "build", "*.egg-info", ".*_cache", "__pycache__", "*.so")
-    shutil.copytree(ROOT, tree, ignore=left_out)
+    copy_sources(tree)
     shutil.copytree(ROOT / "build" / "native-parts", tree / "build" / "native-parts")
     for kept in (ROOT / "build").glob("librdkafka-*.tar.gz"):
         shutil.copy(kept, tree / "build")
