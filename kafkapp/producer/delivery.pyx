@@ -23,8 +23,8 @@ from kafkapp.producer.record cimport new_metadata
 cdef extern from *:
     """
     /* The broker's error text. Weak: only a librdkafka with build_support/patches/freed-error-text.patch has it, in any
-       other it is NULL. rd_kafka_message_produce_errstr() of 2.4.0 to 2.15.1 returns freed memory, before there is none,
-       and rd_kafka_message_errstr() is for consumers: for a produced record it returns the payload. */
+       other it is NULL. rd_kafka_message_produce_errstr() of 2.4.0 to 2.15.1 returns freed memory, before there is
+       none, and rd_kafka_message_errstr() is for consumers: for a produced record it returns the payload. */
     #include <librdkafka/rdkafka.h>
     const char *rd_kafka_kafkapp_produce_errstr(const rd_kafka_message_t *rkmessage);
     #pragma weak rd_kafka_kafkapp_produce_errstr
