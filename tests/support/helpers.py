@@ -114,8 +114,11 @@ def started(producer, topic):
         found = 0
         for task in os.listdir("/proc/self/task"):
             if int(task) != threading.get_native_id():
-                with open(f"/proc/self/task/{task}/stat") as stat:
-                    found += stat.read().rpartition(")")[2].split()[0] != "S"
+                try:
+                    with open(f"/proc/self/task/{task}/stat") as stat:
+                        found += stat.read().rpartition(")")[2].split()[0] != "S"
+                except (FileNotFoundError, ProcessLookupError):     # it has just ended
+                    found += 1
         return found
 
     producer.fetch_broker_metadata(topic, 10)

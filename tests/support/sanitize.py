@@ -72,7 +72,7 @@ RACES = "race:^rd_kafka_msg_sticky_partition$\n"    # librdkafka: two senders ch
 INTERNING = "race:^intern_common$\n"                # CPython 3.13: two threads make the same string immortal
 # An installed librdkafka, which is not compiled for ThreadSanitizer: it counts references with atomics that are not
 # seen, so that freeing what another thread has used looks like a race. Its locks are seen, and all of csrc/.
-UNSEEN = "race:librdkafka.so\n"
+UNSEEN = "race:librdkafka*.so\n"
 
 # glibc compares whole words, which valgrind knows of where it can put its own in the place; so not of what CPython
 # compares str with, and not of what the loader of modules looks for $ORIGIN with.
