@@ -14,6 +14,7 @@ MODULES = {
     "common.errors": [],
     "common.timeouts": [],
     "common.forks": [],
+    "common.callbacks": [],
     "common.numbers": [],
     "common.views": [],
     "config.application": [],
@@ -41,7 +42,7 @@ DIRECTIVES = {
     "autotestdict": False,
     "embedsignature": True,
     "embedsignature.format": "python",
-    "freethreading_compatible": True,       # csrc/delivery.h says what replaces the GIL
+    "freethreading_compatible": True,       # csrc/atomics.h says what replaces the GIL
 }
 CFLAGS = ["-Wall", "-Wextra", "-fvisibility=hidden", "-fno-plt"]    # what a call within costs
 # Modules that no record passes through: compiled for a short build, not for speed.

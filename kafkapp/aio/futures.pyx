@@ -19,8 +19,9 @@ from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_RESP_ERR__QUEUE_FULL,
     rd_kafka_resp_err_t,
 )
+from kafkapp.common.callbacks cimport report_unraisable
 from kafkapp.common.errors cimport new_error
-from kafkapp.producer.delivery cimport KP_FUTURE, FutureTarget, report_unraisable
+from kafkapp.producer.delivery cimport KP_FUTURE, FutureTarget
 from kafkapp.producer.queue_room cimport queued_copy, never_fits_error
 from kafkapp.producer.record cimport ProducerRecord, RecordMetadata
 from kafkapp.producer.send cimport Sender, wants_copy

@@ -37,9 +37,10 @@ from kafkapp._librdkafka.rdkafka cimport (
     rd_kafka_topic_t,
 )
 from kafkapp.client.client cimport UNRESPONSIVE_MS, Client
+from kafkapp.common.atomics cimport KP_ADD, KP_READ, KP_SET, KP_TAKE_FLAG
 from kafkapp.common.errors cimport new_exception, take_error
 from kafkapp.common.timeouts cimport expired, now_ms, remaining_ms
-from kafkapp.producer.delivery cimport KP_ADD, KP_READ, KP_SET, KP_TAKE_FLAG, Topic, kp_rounds
+from kafkapp.producer.delivery cimport kp_rounds, Topic
 
 cdef double SIGNAL_CHECK_SECONDS = 0.1      # the longest wait between two checks for signals
 cdef double DONE_WAIT_SECONDS = 0.001       # from the wake-up of the queue to the `done` event

@@ -39,16 +39,13 @@ from kafkapp._librdkafka.rdkafka cimport (
 )
 from kafkapp.client.events cimport EventHandlers
 from kafkapp.client.handle cimport CLOSED, OPEN
+from kafkapp.common.atomics cimport KP_ADD, KP_READ, KP_SET, KP_TAKE_FLAG, KP_THREAD
+from kafkapp.common.callbacks cimport raise_all, report_all_unraisable, report_unraisable, run_callback_1
 from kafkapp.common.errors cimport new_exception, take_error
 from kafkapp.common.timeouts cimport expired, remaining_ms
 from kafkapp.config.application cimport boolean, conf_in_force, conf_value, new_client, new_conf, set_up_tokens
 from kafkapp.producer.delivery cimport (
-    KP_ADD,
-    KP_READ,
     KP_ROUND_DRAINED,
-    KP_SET,
-    KP_TAKE_FLAG,
-    KP_THREAD,
     complete_reports,
     kp_deliveries,
     kp_drain_round,
@@ -67,10 +64,6 @@ from kafkapp.producer.delivery cimport (
     kp_stop,
     kp_wait_round,
     kp_wake,
-    raise_all,
-    report_all_unraisable,
-    report_unraisable,
-    run_callback_1,
 )
 
 

@@ -31,9 +31,9 @@ from kafkapp._librdkafka.rdkafka cimport (
     rd_kafka_resp_err_t,
     rd_kafka_t,
 )
+from kafkapp.common.callbacks cimport report_all_unraisable, report_unraisable, run_callback
 from kafkapp.common.errors cimport new_error
 from kafkapp.common.forks cimport forks
-from kafkapp.producer.delivery cimport report_all_unraisable, report_unraisable, run_callback
 
 # syslog's levels to logging's; syslog's notice (5) has no counterpart of its own.
 LOGGING_LEVELS = (50, 50, 50, 40, 30, 20, 20, 10)

@@ -34,15 +34,12 @@ from kafkapp._librdkafka.rdkafka cimport (
     rd_kafka_topic_new,
     rd_kafka_topic_t,
 )
+from kafkapp.common.atomics cimport KP_ADD, KP_READ, KP_SET_OBJECT
 from kafkapp.common.errors cimport Error, new_error, new_exception, new_fatal_error
 from kafkapp.common.forks cimport forks
 from kafkapp.producer.delivery cimport (
-    KP_ADD,
     KP_HANDLE,
-    KP_READ,
-    KP_SET_OBJECT,
     KP_TAKE,
-    Topic,
     complete_unreported,
     kp_deliveries_free,
     kp_deliveries_init,
@@ -53,6 +50,7 @@ from kafkapp.producer.delivery cimport (
     kp_outstanding_records,
     kp_round_begin,
     kp_wake,
+    Topic,
 )
 
 cdef extern from "Python.h":
@@ -133,7 +131,7 @@ cdef class Handle:
         return 0
 
     cdef int enter(self) except -1:
-        """Begin a call that uses the handle of an open client. Counts first, then looks: see delivery.h."""
+        """Begin a call that uses the handle of an open client. Counts first, then looks: see atomics.h."""
         self.check_open()
         KP_ADD(self.users, 1)
         try:

@@ -36,22 +36,10 @@ from kafkapp.client.client cimport (
     PyThread_get_thread_ident,
 )
 from kafkapp.client.handle cimport CLOSED, CLOSING, OPEN
+from kafkapp.common.atomics cimport KP_ADD, KP_READ, KP_SET, KP_THREAD, kp_claim
+from kafkapp.common.callbacks cimport raise_all, report_all_unraisable, report_unraisable
 from kafkapp.common.timeouts cimport expired, now_ms
-from kafkapp.producer.delivery cimport (
-    KP_ADD,
-    KP_READ,
-    KP_SET,
-    KP_THREAD,
-    kp_claim,
-    kp_deliveries,
-    kp_outstanding,
-    kp_rounds,
-    kp_wait_round,
-    kp_wake,
-    raise_all,
-    report_unraisable,
-    report_all_unraisable,
-)
+from kafkapp.producer.delivery cimport kp_deliveries, kp_outstanding, kp_rounds, kp_wait_round, kp_wake
 
 cdef enum:
     ABANDONED_CLOSE_MS = 10000      # for clients that were never closed

@@ -15,27 +15,23 @@ from kafkapp._librdkafka.rdkafka cimport (
     rd_kafka_headers_destroy,
 )
 from kafkapp.client.handle cimport OPEN
+from kafkapp.common.atomics cimport KP_ADD, KP_READ, KP_SET
 from kafkapp.common.buffers cimport kp_release_buffer
+from kafkapp.common.callbacks cimport raise_all, report_all_unraisable, run_callback_1
 from kafkapp.common.numbers cimport checked_partition, checked_timestamp
 from kafkapp.common.timeouts cimport deadline_of, expired
 from kafkapp.common.views cimport new_headers
 from kafkapp.producer.columns cimport is_per_record, new_column, new_key_column, get_numbers
 from kafkapp.producer.delivery cimport (
-    KP_ADD,
-    KP_READ,
-    KP_SET,
-    Topic,
-    run_callback_1,
-    kp_epoch_count,
     kp_enter,
     kp_epoch,
+    kp_epoch_count,
     kp_finish,
     kp_rounds,
-    kp_slot_release,
     kp_slot_acquire,
+    kp_slot_release,
     kp_too_large,
-    raise_all,
-    report_all_unraisable,
+    Topic,
 )
 from kafkapp.producer.queue_room cimport kp_headers_size, too_large_error
 

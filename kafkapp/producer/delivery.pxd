@@ -94,20 +94,8 @@ cdef extern from "delivery.h" nogil:
         size_t other_event_count
 
     void *KP_PLAIN(kp_epoch *epoch)
-    void KP_ADD(int64_t place, int64_t n)
-    int64_t KP_READ(int64_t place)
-    void KP_SET(int64_t place, int64_t value)
-    unsigned long KP_THREAD "KP_READ"(unsigned long place)
-    PyObject *KP_OBJECT "KP_READ"(PyObject *place)
-    void KP_SET_OBJECT "KP_SET"(PyObject *place, PyObject *value)
     rd_kafka_t *KP_HANDLE "KP_READ"(rd_kafka_t *place)
     rd_kafka_t *KP_TAKE(rd_kafka_t *place)
-    int KP_TAKE_FLAG "KP_TAKE"(int place)
-    ctypedef struct kp_section:
-        pass
-    void kp_section_begin(kp_section *section, PyObject *thing)
-    void kp_section_end(kp_section *section)
-    bint kp_claim(unsigned long *place, unsigned long me)
 
     void kp_enter(kp_deliveries *d)
     int kp_leave(kp_deliveries *d)
@@ -175,11 +163,6 @@ cdef class BatchTarget:
     cdef int complete(self, kp_deliveries *d, list holds, list raised) except -1
 
 
-cdef int run_callback(object callback, tuple args, list raised) except -1
-cdef int run_callback_1(object callback, object arg, list raised) except -1
 cdef int complete_reports(kp_deliveries *d, list raised) except -1
 cdef int complete_unreported(kp_deliveries *d, list topics, list holds, list raised) except -1
 cdef int release_delivery(kp_deliveries *d, kp_delivery *delivery) except -1
-cdef int raise_all(list raised) except -1       # what callbacks raised: one exception as it is, several as a group
-cdef int report_all_unraisable(list raised) except -1     # the same, to sys.unraisablehook
-cdef void report_unraisable(exc) noexcept                 # one of them

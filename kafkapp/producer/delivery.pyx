@@ -14,7 +14,9 @@ from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_RESP_ERR__PURGE_INFLIGHT,
     rd_kafka_message_t,
 )
+from kafkapp.common.atomics cimport KP_ADD, KP_SET
 from kafkapp.common.buffers cimport kp_release_buffer
+from kafkapp.common.callbacks cimport kp_call, report_unraisable
 from kafkapp.common.errors cimport new_error, new_fatal_error
 from kafkapp.common.forks cimport fork_count
 from kafkapp.producer.record cimport new_metadata
@@ -34,54 +36,6 @@ cdef extern from *:
 
 cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident() nogil
-
-cdef extern from *:
-    """
-    /* Move the current exception to the list `raised`; for None, or without memory, to sys.unraisablehook. */
-    static void kp_keep_exception(PyObject *callback, PyObject *raised) {
-        PyObject *exc;
-        if (raised == Py_None) {
-            PyErr_WriteUnraisable(callback);
-            return;
-        }
-    #if PY_VERSION_HEX >= 0x030C0000
-        exc = PyErr_GetRaisedException();
-    #else
-        PyObject *type, *traceback;
-        PyErr_Fetch(&type, &exc, &traceback);
-        PyErr_NormalizeException(&type, &exc, &traceback);
-        if (traceback)
-            PyException_SetTraceback(exc, traceback);
-        Py_XDECREF(type);
-        Py_XDECREF(traceback);
-    #endif
-        if (PyList_Append(raised, exc)) {
-            PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
-            PyErr_WriteUnraisable(callback);
-        }
-        Py_DECREF(exc);
-    }
-
-    /* Pass an exception to sys.unraisablehook. Cython's own way with an exception that cannot be raised prints it
-     * first, which ends the process for a SystemExit. */
-    static void kp_report_exception(PyObject *exc) {
-        PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
-        PyErr_WriteUnraisable(NULL);
-    }
-
-    /* Call a user's callback. No tuple is created; the array has room for a bound method's self. */
-    static void kp_call(PyObject *callback, PyObject *first, PyObject *second, PyObject *third, size_t count,
-                        PyObject *raised) {
-        PyObject *args[4] = {NULL, first, second, third};
-        PyObject *result = PyObject_Vectorcall(callback, args + 1, count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-        if (!result)
-            kp_keep_exception(callback, raised);
-        else
-            Py_DECREF(result);
-    }
-    """
-    void kp_report_exception(object exc)
-    void kp_call(object callback, object first, object second, object third, size_t count, object raised)
 
 cdef extern from "time.h" nogil:
     struct timespec:
@@ -240,19 +194,6 @@ cdef int complete_without_memory(kp_deliveries *d, const kp_report *report) exce
     return 0
 
 
-cdef int run_callback(object callback, tuple args, list raised) except -1:
-    """Call a user's callback with one to three arguments. Its exception goes to `raised`, as in complete_reports()."""
-    cdef Py_ssize_t n = len(args)
-    kp_call(callback, args[0], args[1] if n > 1 else None, args[2] if n > 2 else None, n, raised)
-    return 0
-
-
-cdef int run_callback_1(object callback, object arg, list raised) except -1:
-    """The same with one argument. Creates no object, and so cannot fail."""
-    kp_call(callback, arg, None, None, 1, raised)
-    return 0
-
-
 cdef int complete_reports(kp_deliveries *d, list raised) except -1:
     """Complete the records of the round's delivery reports, in order. The caller must own the round.
 
@@ -352,23 +293,3 @@ cdef int hold_payload(kp_deliveries *d, kp_delivery *delivery, list holds) excep
     elif delivery.value is not NULL:
         holds.append(<object>delivery.value)
     return 0
-
-
-cdef int raise_all(list raised) except -1:
-    """Raise what callbacks have raised: one exception as it is, several as a group."""
-    if raised:
-        if len(raised) == 1:
-            raise raised[0]
-        raise BaseExceptionGroup("several callbacks raised", raised)
-    return 0
-
-
-cdef int report_all_unraisable(list raised) except -1:
-    """The same while another exception propagates: passes them to sys.unraisablehook, so that none is lost."""
-    for exc in raised or ():
-        report_unraisable(exc)
-    return 0
-
-
-cdef void report_unraisable(exc) noexcept:
-    kp_report_exception(exc)

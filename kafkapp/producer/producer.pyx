@@ -14,18 +14,12 @@ from kafkapp.client.blocking_calls cimport fetch_metadata, purge
 from kafkapp.client.client cimport DISPATCHES_ALL, DISPATCHES_EVENTS, KEEPS_EVENTS, Client
 from kafkapp.client.handle cimport OPEN
 from kafkapp.client.shutdown cimport abandon, close
+from kafkapp.common.atomics cimport KP_READ
+from kafkapp.common.callbacks cimport raise_all, report_all_unraisable
 from kafkapp.common.errors cimport new_exception
 from kafkapp.common.timeouts cimport deadline_of, expired, remaining_ms
 from kafkapp.producer.batch cimport Batch, send_batch
-from kafkapp.producer.delivery cimport (
-    KP_CALLBACK,
-    KP_READ,
-    KP_WAITER,
-    Waiter,
-    kp_rounds,
-    raise_all,
-    report_all_unraisable,
-)
+from kafkapp.producer.delivery cimport KP_CALLBACK, KP_WAITER, kp_rounds, Waiter
 from kafkapp.producer.record cimport ProducerRecord, checked_topic
 from kafkapp.producer.send cimport wants_copy
 from kafkapp.producer.transactions cimport Transactional

@@ -10,9 +10,9 @@ from kafkapp.common.views import Header
 from cpython.bytes cimport PyBytes_CheckExact
 
 from kafkapp._librdkafka.rdkafka cimport RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, rd_kafka_headers_destroy
+from kafkapp.common.callbacks cimport report_unraisable
 from kafkapp.common.errors cimport new_error
 from kafkapp.common.views cimport View, new_header_list, size_of
-from kafkapp.producer.delivery cimport report_unraisable
 from kafkapp.producer.record cimport new_headers, snapshot
 
 cdef double WARNING_WAIT_SECONDS = 0.5      # limit of how long creating a producer waits for logging handlers

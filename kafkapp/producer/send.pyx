@@ -35,32 +35,26 @@ from kafkapp._librdkafka.rdkafka cimport (
 from kafkapp.client.client cimport Client
 from kafkapp.client.handle cimport OPEN
 from kafkapp.client.shutdown cimport close
+from kafkapp.common.atomics cimport KP_ADD, KP_OBJECT, KP_READ, KP_SET, kp_section, kp_section_begin, kp_section_end
 from kafkapp.common.buffers cimport kp_release_buffer
 from kafkapp.common.errors cimport new_error
 from kafkapp.common.timeouts cimport expired, timeout_to_ms
 from kafkapp.common.views cimport View, get_view, new_headers
 from kafkapp.producer.delivery cimport (
-    KP_ADD,
-    KP_OBJECT,
     KP_PLAIN,
-    KP_READ,
-    KP_SET,
-    Topic,
-    kp_epoch_count,
     kp_deliveries,
     kp_delivery,
     kp_delivery_new,
     kp_enter,
     kp_epoch,
     kp_epoch_close,
+    kp_epoch_count,
     kp_epoch_done,
     kp_outstanding,
     kp_rounds,
-    kp_section,
-    kp_section_begin,
-    kp_section_end,
     kp_view,
     release_delivery,
+    Topic,
 )
 from kafkapp.producer.queue_room cimport kp_headers_size, read_size_limits, too_large_error
 from kafkapp.producer.record cimport ProducerRecord, snapshot

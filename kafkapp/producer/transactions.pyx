@@ -24,10 +24,11 @@ from kafkapp._librdkafka.rdkafka cimport (
 )
 from kafkapp.client.blocking_calls cimport TransactionFunction, call_transaction, send_offsets
 from kafkapp.client.client cimport Client
+from kafkapp.common.atomics cimport KP_SET, KP_TAKE_FLAG
+from kafkapp.common.callbacks cimport raise_all, report_all_unraisable, report_unraisable
 from kafkapp.common.errors cimport take_error
 from kafkapp.common.numbers cimport exact_int, short_int
 from kafkapp.common.timeouts cimport deadline_of, expired
-from kafkapp.producer.delivery cimport KP_SET, KP_TAKE_FLAG, raise_all, report_all_unraisable, report_unraisable
 
 # A resumed call may take the end of the call that it resumes for its own, and return one state too early: the next
 # begin_transaction would do the same, and a send would find no transaction. librdkafka's main thread needs microseconds
