@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from helpers import LIBRDKAFKA, ROOT
+from test_source import LAYERS
 
 import kafkapp
 from kafkapp import ErrorCode
@@ -265,3 +266,25 @@ def test_every_message_that_is_explained_can_be_said():
 
 def test_a_message_that_nobody_says_is_found():
     assert in_order(["too large: ", " bytes"], "it is too large: 5 bytes") and not in_order(["b", "a"], "ab")
+
+
+# -- where things are --------------------------------------------------------------------------------------------------
+
+MAPS = [ROOT / "CONTRIBUTING.md", ROOT / "docs" / "internals" / "architecture.md"]
+
+
+@pytest.mark.parametrize("page", MAPS, ids=lambda page: page.stem)
+def test_the_picture_is_that_of_the_layers(page):
+    picture = page.read_text().partition("```text\n")[2].partition("\n```")[0].splitlines()
+    rows = [set(re.split(r"\s{3,}", line)[0].split()) | set(re.findall(r"^\w+ +(\w+)", line)) for line in picture]
+    folders = {path.name for path in (ROOT / "kafkapp").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert set().union(*rows) >= folders
+    there = [(row & (folders | {"__main__"})) for row in LAYERS]
+    assert [row & (folders | {"__main__"}) for row in reversed(rows)] == [row for row in there if row]
+
+
+@pytest.mark.parametrize("page", MAPS, ids=lambda page: page.stem)
+def test_every_file_that_is_named_is_there(page):
+    named = {name for name in re.findall(r"`((?:[\w.-]+/)+[\w.-]*)`", page.read_text()) if "NAME" not in name}
+    assert len(named) > 5
+    assert sorted(name for name in named if not any((place / name).exists() for place in (ROOT, ROOT / "kafkapp"))) == []
