@@ -32,6 +32,9 @@ from kafkapp.testing.arguments import (
 
 __all__ = ["ApiKey", "MockCluster", "Request"]
 
+cdef enum:
+    COMMAND_PAUSE_US = 2000
+
 
 cdef rd_kafka_t *new_host() except NULL:
     # The client that a mock cluster needs "for internal book keeping": without brokers, without logs, never polled.
@@ -52,49 +55,6 @@ cdef rd_kafka_t *new_host() except NULL:
     return host
 
 
-cdef enum Command:
-    CREATE_TOPIC
-    SET_TOPIC_ERROR
-    SET_LEADER
-    BROKER_DOWN
-    BROKER_UP
-    SET_RTT
-    PUSH_REQUEST_ERRORS
-    PUSH_BROKER_ERROR
-    CLEAR_REQUEST_ERRORS
-    START_TRACKING
-    STOP_TRACKING
-
-
-cdef rd_kafka_resp_err_t call(rd_kafka_mock_cluster_t *cluster, Command command, const void *data, int a, int b,
-                              int c) noexcept nogil:
-    # data: the topic's name; for PUSH_REQUEST_ERRORS the b codes, for PUSH_BROKER_ERROR the delay
-    if command == CREATE_TOPIC:
-        return rd_kafka_mock_topic_create(cluster, <const char *>data, a, b)
-    if command == SET_LEADER:
-        return rd_kafka_mock_partition_set_leader(cluster, <const char *>data, a, b)
-    if command == BROKER_DOWN:
-        return rd_kafka_mock_broker_set_down(cluster, a)
-    if command == BROKER_UP:
-        return rd_kafka_mock_broker_set_up(cluster, a)
-    if command == SET_RTT:
-        return rd_kafka_mock_broker_set_rtt(cluster, a, b)
-    if command == PUSH_BROKER_ERROR:
-        return rd_kafka_mock_broker_push_request_error_rtts(cluster, a, <int16_t>b, 1, <rd_kafka_resp_err_t>c,
-                                                            (<const int *>data)[0])
-    if command == SET_TOPIC_ERROR:
-        rd_kafka_mock_topic_set_error(cluster, <const char *>data, <rd_kafka_resp_err_t>a)
-    elif command == PUSH_REQUEST_ERRORS:
-        rd_kafka_mock_push_request_errors_array(cluster, <int16_t>a, b, <const rd_kafka_resp_err_t *>data)
-    elif command == CLEAR_REQUEST_ERRORS:
-        rd_kafka_mock_clear_request_errors(cluster, <int16_t>a)
-    elif command == START_TRACKING:
-        rd_kafka_mock_start_request_tracking(cluster)
-    elif command == STOP_TRACKING:
-        rd_kafka_mock_stop_request_tracking(cluster)
-    return RD_KAFKA_RESP_ERR_NO_ERROR
-
-
 cdef void destroy(rd_kafka_mock_cluster_t *cluster, rd_kafka_t *handle) noexcept nogil:
     if cluster != NULL:
         rd_kafka_mock_cluster_destroy(cluster)      # before the handle, which it uses
@@ -103,7 +63,7 @@ cdef void destroy(rd_kafka_mock_cluster_t *cluster, rd_kafka_t *handle) noexcept
 
 
 cdef int check_tracking() except -1:
-    if <void *>rd_kafka_mock_get_requests == NULL:      # a weak symbol: see librdkafka_mock.pxd
+    if <void *>rd_kafka_mock_get_requests == NULL:      # a weak symbol: see mock.pxd
         raise NotImplementedError(f"librdkafka {rd_kafka_version_str().decode()} cannot track requests: "
                                   "use a newer one")
     return 0
@@ -208,16 +168,24 @@ cdef class MockCluster:
             raise RuntimeError("the MockCluster is closed")
         return 0
 
-    cdef int execute(self, Command command, const void *data, int a=0, int b=0, int c=0) except -1:
-        cdef rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR
+    cdef int begin(self) except -1:
+        """Wait for the turn of one command; raises unless the cluster is open. The caller must call end()."""
         self.check_open()           # before the lock: in a forked child it may be locked forever
-        with self.lock:
+        self.lock.acquire()
+        try:
             self.check_open()
-            with nogil:
-                err = call(self.cluster, command, data, a, b, c)
-                # The cluster's thread answers a command before it drains its wake-up pipe. A command that follows at
-                # once may lose its wake-up, and wait for a second. Measured: one of ten; after a pause, hardly any.
-                usleep(2000)
+        except:
+            self.lock.release()
+            raise
+        return 0
+
+    cdef int end(self, rd_kafka_resp_err_t err=RD_KAFKA_RESP_ERR_NO_ERROR) except -1:
+        """End the turn that begin() has given. Raises the command's error."""
+        # The cluster's thread answers a command before it drains its wake-up pipe. A command that follows at once may
+        # lose its wake-up, and wait for a second. Measured: one of ten; after a pause, hardly any.
+        with nogil:
+            usleep(COMMAND_PAUSE_US)
+        self.lock.release()
         if err != RD_KAFKA_RESP_ERR_NO_ERROR:
             raise new_exception(err)
         return 0
@@ -257,11 +225,16 @@ cdef class MockCluster:
             KafkaException: RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS.
         Source: rd_kafka_mock_topic_create().
         """
-        cdef bytes topic = encode_topic(name, "name")
+        cdef bytes encoded = encode_topic(name, "name")
+        cdef const char *topic = encoded
         cdef int partition_cnt = check_int(partitions, "partitions", 1, MAX_PARTITIONS)
+        cdef rd_kafka_resp_err_t err
         self.check_open()
         cdef int replica_cnt = check_int(replicas, "replicas", 1, self.brokers)
-        self.execute(CREATE_TOPIC, <const char *>topic, partition_cnt, replica_cnt)
+        self.begin()
+        with nogil:
+            err = rd_kafka_mock_topic_create(self.cluster, topic, partition_cnt, replica_cnt)
+        self.end(err)
 
     def set_topic_error(self, topic, code):
         """Return an error for a topic to metadata requests and transactions; a missing topic is created.
@@ -272,7 +245,12 @@ cdef class MockCluster:
         Source: rd_kafka_mock_topic_set_error().
         """
         cdef bytes encoded = encode_topic(topic, "topic")
-        self.execute(SET_TOPIC_ERROR, <const char *>encoded, check_code(code))
+        cdef const char *name = encoded
+        cdef int error = check_code(code)
+        self.begin()
+        with nogil:
+            rd_kafka_mock_topic_set_error(self.cluster, name, <rd_kafka_resp_err_t>error)
+        self.end()
 
     def set_leader(self, topic, partition, broker):
         """Make a broker the leader of a partition; a missing topic is created.
@@ -288,9 +266,14 @@ cdef class MockCluster:
         Source: rd_kafka_mock_partition_set_leader().
         """
         cdef bytes encoded = encode_topic(topic, "topic")
+        cdef const char *name = encoded
         cdef int number = check_int(partition, "partition", 0, INT32_MAX)
         cdef int leader = check_broker(broker, "broker")
-        self.execute(SET_LEADER, <const char *>encoded, number, leader)
+        cdef rd_kafka_resp_err_t err
+        self.begin()
+        with nogil:
+            err = rd_kafka_mock_partition_set_leader(self.cluster, name, number, leader)
+        self.end(err)
 
     def broker_down(self, id):
         """Cut a broker's connections and accept no new ones. It stays the leader of its partitions, and keeps them.
@@ -301,7 +284,12 @@ cdef class MockCluster:
             KafkaException: RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE, the cluster has no such broker.
         Source: rd_kafka_mock_broker_set_down().
         """
-        self.execute(BROKER_DOWN, NULL, check_broker(id, "id"))
+        cdef int broker = check_broker(id, "id")
+        cdef rd_kafka_resp_err_t err
+        self.begin()
+        with nogil:
+            err = rd_kafka_mock_broker_set_down(self.cluster, broker)
+        self.end(err)
 
     def broker_up(self, id):
         """Let a broker that is down accept connections again, on the same port.
@@ -312,7 +300,12 @@ cdef class MockCluster:
             KafkaException: RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE, the cluster has no such broker.
         Source: rd_kafka_mock_broker_set_up().
         """
-        self.execute(BROKER_UP, NULL, check_broker(id, "id"))
+        cdef int broker = check_broker(id, "id")
+        cdef rd_kafka_resp_err_t err
+        self.begin()
+        with nogil:
+            err = rd_kafka_mock_broker_set_up(self.cluster, broker)
+        self.end(err)
 
     def set_rtt(self, id, seconds):
         """Delay each response of a broker.
@@ -324,7 +317,13 @@ cdef class MockCluster:
             KafkaException: RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE, the cluster has no such broker.
         Source: rd_kafka_mock_broker_set_rtt().
         """
-        self.execute(SET_RTT, NULL, check_broker(id, "id"), delay_to_ms(seconds, "seconds"))
+        cdef int broker = check_broker(id, "id")
+        cdef int rtt_ms = delay_to_ms(seconds, "seconds")
+        cdef rd_kafka_resp_err_t err
+        self.begin()
+        with nogil:
+            err = rd_kafka_mock_broker_set_rtt(self.cluster, broker, rtt_ms)
+        self.end(err)
 
     def push_request_errors(self, api, *codes):
         """Let the next requests of a type fail, one for each code, on any broker.
@@ -334,7 +333,7 @@ cdef class MockCluster:
             codes: ErrorCode or int each; 0 lets a request succeed, RD_KAFKA_RESP_ERR__TRANSPORT cuts its connection.
         Source: rd_kafka_mock_push_request_errors_array().
         """
-        cdef int key = check_api(api)
+        cdef int16_t key = check_api(api)
         cdef int i, count = len(codes)
         check_some(codes, "codes")
         cdef rd_kafka_resp_err_t *errors = <rd_kafka_resp_err_t *>PyMem_Malloc(count * sizeof(rd_kafka_resp_err_t))
@@ -343,7 +342,10 @@ cdef class MockCluster:
         try:
             for i in range(count):
                 errors[i] = <rd_kafka_resp_err_t><int>check_code(codes[i])
-            self.execute(PUSH_REQUEST_ERRORS, errors, key, count)
+            self.begin()
+            with nogil:
+                rd_kafka_mock_push_request_errors_array(self.cluster, key, count, errors)
+            self.end()
         finally:
             PyMem_Free(errors)      # librdkafka has copied them
 
@@ -360,12 +362,17 @@ cdef class MockCluster:
         Source: rd_kafka_mock_broker_push_request_error_rtts().
         """
         cdef int id = check_int(broker, "broker", 1, INT32_MAX)
-        cdef int key = check_api(api)
+        cdef int16_t key = check_api(api)
         cdef int code, rtt_ms
+        cdef rd_kafka_resp_err_t err
         check_some(errors, "errors")
         pairs = [check_late_error(error) for error in errors]
         for code, rtt_ms in pairs:
-            self.execute(PUSH_BROKER_ERROR, &rtt_ms, id, key, code)
+            self.begin()
+            with nogil:
+                err = rd_kafka_mock_broker_push_request_error_rtts(self.cluster, id, key, 1, <rd_kafka_resp_err_t>code,
+                                                                   rtt_ms)
+            self.end(err)
 
     def clear_request_errors(self, api):
         """Drop the errors of `push_request_errors` that no request has got yet.
@@ -374,7 +381,11 @@ cdef class MockCluster:
             api: an ApiKey, its name or its number.
         Source: rd_kafka_mock_clear_request_errors().
         """
-        self.execute(CLEAR_REQUEST_ERRORS, NULL, check_api(api))
+        cdef int16_t key = check_api(api)
+        self.begin()
+        with nogil:
+            rd_kafka_mock_clear_request_errors(self.cluster, key)
+        self.end()
 
     def start_request_tracking(self):
         """Record the requests that the brokers receive from now on, for `requests`.
@@ -384,7 +395,10 @@ cdef class MockCluster:
         Source: rd_kafka_mock_start_request_tracking().
         """
         check_tracking()
-        self.execute(START_TRACKING, NULL)
+        self.begin()
+        with nogil:
+            rd_kafka_mock_start_request_tracking(self.cluster)
+        self.end()
 
     def stop_request_tracking(self):
         """Drop the recorded requests and record no more.
@@ -394,7 +408,10 @@ cdef class MockCluster:
         Source: rd_kafka_mock_stop_request_tracking().
         """
         check_tracking()
-        self.execute(STOP_TRACKING, NULL)
+        self.begin()
+        with nogil:
+            rd_kafka_mock_stop_request_tracking(self.cluster)
+        self.end()
 
     def requests(self):
         """The requests that the brokers have received since `start_request_tracking`.
