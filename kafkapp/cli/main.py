@@ -21,9 +21,9 @@ from kafkapp import ProducerConfig, SendOption
 from kafkapp.cli.input import STDIN
 from kafkapp.cli.produce import Misuse, ProduceOptions, Run
 from kafkapp.cli.streams import lost, note, say
+from kafkapp.common.texts import one_line
 from kafkapp.config.application import librdkafka_is_patched
 from kafkapp.config.java_properties import Malformed, load
-from kafkapp.config.properties import one_line
 
 COMPLETION = """\b
 Shell completion, in the shell's start-up file:

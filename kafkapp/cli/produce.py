@@ -19,7 +19,8 @@ from kafkapp.cli.input import STDIN, FatalError, Job, check_readable, send_file,
 from kafkapp.cli.modes import MODES, Interrupts, Mode, SyncMode
 from kafkapp.cli.streams import note, say
 from kafkapp.cli.tally import Tally, progress_bar
-from kafkapp.config.properties import one_line, redact
+from kafkapp.common.texts import one_line
+from kafkapp.config.redaction import redact
 
 INTERRUPTED_CLOSE_SECONDS = 1.0  # for the records in flight after Ctrl-C
 PROMPT = "Type message value and hit enter to produce message. (empty line to quit)"

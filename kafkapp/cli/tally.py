@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import click
 
 from kafkapp import Batch, Error
-from kafkapp.config.properties import one_line
+from kafkapp.common.texts import one_line
 from kafkapp.producer.line_splitter import Lines
 
 FIRST_FAILURES = 10  # are kept and shown

@@ -7,7 +7,10 @@ import os
 from _weakrefset import WeakSet     # without the rest of weakref, which an import of kafkapp does not need
 
 from kafkapp.common.threads import register_thread, start_thread, unregister_thread
-from kafkapp.config.properties import Properties, one_line, redact, snapshot
+from kafkapp.common.texts import one_line
+from kafkapp.config.defaults import set_defaults
+from kafkapp.config.properties import Properties, snapshot
+from kafkapp.config.redaction import redact
 
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
@@ -94,12 +97,7 @@ cdef class Client(Handle):
         self.background, self.warns_if_open, self.batch_waiters = thread == DISPATCHES_ALL, 1, []
         self.deliveries.has_event_thread = thread == DISPATCHES_EVENTS
         given = snapshot(properties)
-        for name, value in defaults.items():
-            if name != "linger.ms" or "queue.buffering.max.ms" not in given:     # an alias of linger.ms
-                given.setdefault(name, value)
-        given.setdefault("client.id", os.urandom(6).hex())
-        # The Java client's. With librdkafka's own default, records of one key would go to different partitions.
-        given.setdefault("partitioner", "murmur2_random")
+        set_defaults(given, defaults)
         self.deliveries.only_errors = boolean(given, "delivery.report.only.error", False)
         conf = new_conf(given)
         try:

@@ -10,7 +10,9 @@ from time import time
 cimport cython
 
 from kafkapp.common.log_lines import log_later, logger
-from kafkapp.config.properties import check_text, is_sensitive, one_line, redact
+from kafkapp.common.texts import check_text, one_line
+from kafkapp.config.names import is_sensitive
+from kafkapp.config.redaction import redact
 
 from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_EVENT_ERROR,
@@ -172,11 +174,9 @@ class BadToken(ValueError):
 
 cdef bytes checked_text(str what, value, allowed):
     """A text of ASCII characters from `allowed` (None: any text), as bytes."""
-    if not isinstance(value, str):
-        raise BadToken(f"{what} must be a str, not {type(value).__name__}")
     try:
         value = check_text(what, value)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise BadToken(str(error)) from None
     if allowed is not None and not allowed.issuperset(value):
         character = next(c for c in value if c not in allowed)

@@ -17,6 +17,9 @@ cdef int get_view(object data, Py_buffer *view, str what) except -1
 # Raise what get_view() would raise now.
 cdef int check_view(object data, str what) except -1
 
+# The UTF-8 of a name that texts.check_text() accepts; it belongs to the name. Raises as that.
+cdef const char *utf8_name(object name, Py_ssize_t *size, str what) except NULL
+
 # The number of those bytes now.
 cdef Py_ssize_t size_of(object data) except -1
 

@@ -4,6 +4,8 @@ Knows librdkafka's headers, no records. Holds a buffer only while it reads it.
 """
 import sys
 
+from kafkapp.common.texts import check_text
+
 cimport cython
 from cpython.buffer cimport (
     PyBUF_FORMAT, PyBUF_FULL_RO, PyBUF_ND, PyBUF_SIMPLE, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_FillInfo,
@@ -74,6 +76,18 @@ cdef const char *utf8(object text, Py_ssize_t *size, str what) except NULL:
         return PyUnicode_AsUTF8AndSize(text, size)
     except UnicodeEncodeError as error:
         raise ValueError(f"{what} cannot be encoded as UTF-8: {error.reason} at position {error.start}") from None
+
+
+cdef const char *utf8_name(object name, Py_ssize_t *size, str what) except NULL:
+    cdef const char *text = NULL
+    if isinstance(name, str):
+        try:
+            text = PyUnicode_AsUTF8AndSize(name, size)
+        except UnicodeEncodeError:
+            pass
+    if text == NULL or memchr(text, 0, size[0]) != NULL:
+        check_text(what, name)          # raises
+    return text
 
 
 cdef bint has_gaps(object data):
@@ -369,11 +383,7 @@ cdef Py_ssize_t add_header(rd_kafka_headers_t *headers, object key, object value
     cdef Py_buffer view
     cdef const char *name
     cdef Py_ssize_t size
-    if not isinstance(key, str):
-        raise TypeError(f"a header's name must be str, not {type_name(key)}")
-    name = utf8(key, &size, "a header's name")
-    if memchr(name, 0, size) != NULL:
-        raise ValueError(f"a header's name must have no NUL: {key[:64]!r}")
+    name = utf8_name(key, &size, "a header's name")
     if PyBytes_CheckExact(value):
         before = checked_size(before, size, len(<bytes>value))
         if headers != NULL:

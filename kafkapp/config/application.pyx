@@ -1,7 +1,9 @@
 """Configuration: applies properties to an rd_kafka_conf_t. Each bad property raises, with librdkafka's own reason."""
 import os
 
-from kafkapp.config.properties import CALLBACKS, one_line, redact, suggestion
+from kafkapp.common.texts import one_line
+from kafkapp.config.names import CALLBACKS, suggestion
+from kafkapp.config.redaction import redact
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 

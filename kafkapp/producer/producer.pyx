@@ -3,6 +3,7 @@
 Knows clients, records and batches.
 """
 from kafkapp.common.errors import KafkaException
+from kafkapp.config import defaults
 from kafkapp.config.properties import Properties
 from kafkapp.producer.options import ActionWhileQueueIsFull, EventsPollingOption, SendOption
 
@@ -197,7 +198,7 @@ cdef class KafkaAsyncProducer(Producer):
         if polling is None:
             raise TypeError(f"events_polling must be an EventsPollingOption, not {events_polling!r}")
         self.auto = polling is EventsPollingOption.Auto
-        self.open_client(properties, DISPATCHES_ALL if self.auto else KEEPS_EVENTS, {})
+        self.open_client(properties, DISPATCHES_ALL if self.auto else KEEPS_EVENTS, defaults.PRODUCER)
 
     def send(self, record, callback=None, option=NO_COPY, *, action=None, timeout=None):
         """Enqueue a record.
@@ -366,7 +367,7 @@ cdef class KafkaSyncProducer(Producer):
     """
 
     def __init__(self, properties):
-        self.open_client(properties, DISPATCHES_EVENTS, {"linger.ms": "0"})
+        self.open_client(properties, DISPATCHES_EVENTS, defaults.SYNC_PRODUCER)
 
     def send(self, record, timeout=None):
         """Send a record and wait until it is delivered.

@@ -10,7 +10,7 @@ from libc.string cimport memchr
 
 from kafkapp._librdkafka.rdkafka cimport RD_KAFKA_OFFSET_INVALID, RD_KAFKA_PARTITION_UA
 from kafkapp.common.numbers cimport checked_partition, checked_timestamp
-from kafkapp.common.views cimport View, check_view, new_header_list, own_copy, to_repr, to_text, type_name
+from kafkapp.common.views cimport View, check_view, new_header_list, own_copy, to_repr, to_text, type_name, utf8_name
 
 from enum import IntEnum
 
@@ -19,7 +19,6 @@ from kafkapp.common.views import Header, Key, NullKey, NullValue, Value  # no-cy
 
 
 cdef extern from "Python.h":
-    const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
     bint PyUnicode_IS_ASCII(object text)
     const void *PyUnicode_DATA(object text)
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
@@ -61,14 +60,8 @@ cdef inline int check_data(object data, str what) except -1:
 
 
 cdef str checked_topic(object topic):
-    cdef const char *name
     cdef Py_ssize_t size
-    if not isinstance(topic, str):
-        raise TypeError(f"topic must be str, not {type_name(topic)}")
-    check_view(topic, "topic")          # it has a UTF-8 form
-    name = PyUnicode_AsUTF8AndSize(topic, &size)
-    if memchr(name, 0, size) != NULL:
-        raise ValueError(f"topic must have no NUL: {topic[:64]!r}")
+    utf8_name(topic, &size, "topic")
     return topic if PyUnicode_CheckExact(topic) else PyUnicode_FromObject(topic)
 
 

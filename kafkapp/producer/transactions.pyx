@@ -7,7 +7,7 @@ thread does, dispatches the delivery reports that a commit waits for.
 from time import sleep
 
 from kafkapp.common.errors import KafkaException
-from kafkapp.config.properties import check_text
+from kafkapp.common.texts import check_text
 
 from libc.stdint cimport int64_t
 from posix.unistd cimport usleep
@@ -247,8 +247,6 @@ cdef int raise_error(error) except -1:
 
 
 cdef str check_name(str what, text):
-    if not isinstance(text, str):
-        raise TypeError(f"{what} must be a str, not {type(text).__name__}")
     text = check_text(what, text)
     if not text:
         raise ValueError(f"{what} must not be empty")

@@ -11,6 +11,8 @@ from operator import index
 from socket import socket
 from typing import NamedTuple
 
+from kafkapp.common.texts import check_text
+
 INT32_MAX = 2**31 - 1
 MAX_BROKERS = 100           # each takes a socket, and one thread serves them all
 MAX_PARTITIONS = 10_000     # librdkafka aborts the process when there is no memory for them
@@ -93,16 +95,10 @@ def check_some(values: Sequence[object], name: str) -> None:
 
 
 def encode_topic(topic: object, name: str) -> bytes:
-    if not isinstance(topic, str):
-        raise TypeError(f"{name} must be a str, not {type(topic).__name__}")
-    if not 1 <= len(topic) <= 512:
-        raise ValueError(f"{name} must have 1 to 512 characters, not {len(topic)}")
-    if "\0" in topic:
-        raise ValueError(f"{name} must not have a NUL character: {topic!r}")
-    try:
-        return topic.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{name} must not have a lone surrogate: {topic!r}") from None
+    text = check_text(name, topic)
+    if not 1 <= len(text) <= 512:
+        raise ValueError(f"{name} must have 1 to 512 characters, not {len(text)}")
+    return text.encode()
 
 
 def delay_to_ms(seconds: object, name: str) -> int:

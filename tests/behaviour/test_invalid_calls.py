@@ -329,7 +329,7 @@ def test_128_many_threads(broker, topic):
 
 @pytest.mark.parametrize("what", [None, b"t", 5], ids=["130-None", "130-bytes", "130-int"])
 def test_metadata_of_no_topic(producer, what):
-    with pytest.raises(TypeError, match="topic must be str"):
+    with pytest.raises(TypeError, match="topic must be a str"):
         producer.fetch_broker_metadata(what)
 
 

@@ -20,7 +20,7 @@ from helpers import needs
 
 from kafkapp import EventsPollingOption, KafkaAsyncProducer, KafkaSyncProducer, ProducerConfig, ProducerRecord, Properties
 from kafkapp.common import errors
-from kafkapp.config.properties import SENSITIVE, is_sensitive
+from kafkapp.config.names import SENSITIVE, is_sensitive
 
 NOWHERE = "127.0.0.1:1"
 LIBRARY = ctypes.CDLL(errors.__file__)      # its symbols include those of the librdkafka that it is linked to

@@ -13,7 +13,9 @@ from collections.abc import Mapping
 import pytest
 
 from kafkapp.common import errors
-from kafkapp.config.properties import CALLBACKS, ProducerConfig, Properties, is_sensitive, redact, snapshot, suggestion
+from kafkapp.config.names import CALLBACKS, is_sensitive, suggestion
+from kafkapp.config.properties import ProducerConfig, Properties, snapshot
+from kafkapp.config.redaction import redact
 
 LIBRARY = ctypes.CDLL(errors.__file__)      # its symbols include those of the librdkafka that it is linked to
 LIBRARY.rd_kafka_conf_new.restype = ctypes.c_void_p

@@ -92,7 +92,7 @@ def test_106_wrong_arguments(make, args, names, text):
         make(*args, **names)
 
 
-BAD_TOPICS = {"43": (None, TypeError, "topic must be str, not NoneType"), "44": (b"t", TypeError, "not bytes"),
+BAD_TOPICS = {"43": (None, TypeError, "topic must be a str, not NoneType"), "44": (b"t", TypeError, "not bytes"),
               "45": (5, TypeError, "not int"), "49": ("a\0b", ValueError, "NUL"), "49 other": ("\u00e9\0", ValueError, "NUL"),
               "50": ("\ud800", ValueError, "topic .*UTF-8")}
 

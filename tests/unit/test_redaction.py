@@ -6,7 +6,7 @@ import time
 import pytest
 
 from kafkapp import Properties
-from kafkapp.config.properties import redact
+from kafkapp.config.redaction import redact
 
 KEY = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQ\nABCDEFGHIJKLMNOPQRSTUVWX\n-----END PRIVATE KEY-----\n"
 BUNDLE = ("# Issuer: CN=Some RSA Root Certificate Authority 2017 O=Some Company\n# Serial: 17\n-----BEGIN CERTIFICATE-----\n"

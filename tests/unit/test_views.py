@@ -284,7 +284,7 @@ BAD_HEADERS = {
     "83 set": ({("a", b"b")}, TypeError, "not set"), "83 int": (5, TypeError, "not int"),
     "83 item": ([5], TypeError, "pair of a name and a value, not int"), "83 text": (["ab"], TypeError, "not str"),
     "84 one": ([("a",)], ValueError, "not 1 items"), "84 three": ([("a", b"b", 1)], ValueError, "not 3 items"),
-    "85 bytes": ([(b"a", b"b")], TypeError, "name must be str, not bytes"), "85 None": ([(None, b"")], TypeError, "name"),
+    "85 bytes": ([(b"a", b"b")], TypeError, "name must be a str, not bytes"), "85 None": ([(None, b"")], TypeError, "name"),
     "87": ([("a\0b", b"")], ValueError, "NUL"), "88": ([("\ud800", b"")], ValueError, "header's name .*UTF-8"),
     "89": ([("a", 5)], TypeError, "value of header 'a' .*not int"), "90": ([("a", "b")], TypeError, r"\.encode\(\)"),
     "90 dict": ({"a": "b"}, TypeError, r"\.encode\(\)"), "70": ([("a", memoryview(b"abc")[::2])], BufferError, "'a'"),
