@@ -94,6 +94,16 @@ def test_the_programs_print_what_the_page_says(broker, tmp_path, section):
     assert_printed(section, result.stdout)
 
 
+def test_the_readme_sends(broker, capsys):
+    """Its code is for a broker on its reader's machine."""
+    [section] = [section for section in sections(ROOT / "README.md") if section.code]
+    [(start, text)] = section.code
+    assert text.count("localhost:9092") == 1
+    text = as_it_stands(start, text.replace("localhost:9092", broker.bootstrap_servers))
+    exec(compile(text, "README.md", "exec"), {})        # noqa: S102 - it is ours
+    assert re.fullmatch(r"orders-\d@\d+,\S+\[.*\],Persisted\n3 \[\] \[\d+, \d+, \d+\]\n", capsys.readouterr().out)
+
+
 @of("pytest")
 def test_the_tests_of_the_guide_pass(tmp_path, section):
     for number, (_, text) in enumerate(section.blocks["pytest"]):
