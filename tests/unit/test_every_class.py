@@ -22,64 +22,64 @@ PRODUCER = "{}(QUIET)"
 RECORDS = "ProducerRecord('t', 1, b'k', bytearray(b'v'), 5, headers=[('h', b'x')])"
 # The class: how to make one. None: nobody makes one, or its own tests have all of its life.
 TABLE = {
-    "batch.Batch": "producer().send_batch('t', [b'v'])",
-    "batch.OutcomeColumn": "producer().send_batch('t', [b'v']).offsets.obj",
-    "bench.floor.Floor": None,
-    "client.Client": None,
-    "columns.Column": "cutting.split_lines(b'a\\nb\\n', 0, True, b'\\n').columns()[0]",
-    "cutting.Lines": "cutting.split_lines(bytearray(b'a\\nb\\nc\\n'), 0, True, b'\\n')",
-    "delivery.BatchTarget": None, "delivery.FutureTarget": None, "delivery.Hold": None, "delivery.Topic": None, "delivery.Waiter": None,
-    "errors.Error": "Error(-184, 'more')",
-    "errors.KafkaException": "KafkaException(7)", "errors.KafkaBufferError": "KafkaException(-184)",
-    "errors.KafkaTimeoutError": "KafkaException(-185)", "errors.KafkaValueError": "KafkaException(-186)",
-    "errors.ErrorCode": "ErrorCode(-184)",
-    "events.EventHandlers": None, "events.BadToken": "importlib.import_module('kafkapp.client.events').BadToken('x')",
-    "futures.Outbox": None, "futures.CompletedFutures": None, "futures.WaitingRecord": None,
-    "futures.SendFuture": "in_loop(lambda: aio.KafkaProducer(QUIET | {'message.timeout.ms': 50, 'linger.ms': 0}).send(ProducerRecord('t')))",
-    "aio.KafkaProducer": "aio.KafkaProducer(QUIET)",
-    "handle.Handle": None, "handle.DeferredRelease": None,
-    "producer.Producer": None,
-    "producer.KafkaAsyncProducer": PRODUCER.format("KafkaAsyncProducer"), "producer.KafkaSyncProducer": PRODUCER.format("KafkaSyncProducer"),
-    "records.ProducerRecord": RECORDS,
-    "records.RecordMetadata": "records._restore_metadata('t', 1, 2, 3, 4, 5, 6, 7, 1, 2)",
-    "records.PersistedStatus": "PersistedStatus.Done",
-    "requests.BlockingCall": None, "requests.BlockingMetadataCall": None, "requests.BlockingOffsetsCall": None, "requests.BlockingPurgeCall": None, "requests.BlockingTransactionCall": None,
-    "sender.Sender": None, "transactions.Transactional": None,
-    "transactions.Transaction": "producer().transaction()",
-    "testing.MockCluster": "testing.MockCluster()",
-    "timeouts.TimeoutRangeError": "importlib.import_module('kafkapp.common.timeouts').TimeoutRangeError('x')",
-    "views.View": None, "views.Key": "Key(bytearray(b'k'))", "views.Value": "Value('text')", "views.Header": "Header('h', b'v')",
-    "config.Properties": "Properties({'acks': 'all'})", "config.ProducerConfig": "ProducerConfig({'acks': 'all'})",
-    "java_properties.Malformed": "importlib.import_module('kafkapp.config.java_properties').Malformed('x')",
-    "metadata.Node": "metadata.Node(1)", "metadata.PartitionInfo": "metadata.PartitionInfo(metadata.Node(1), [], [])",
-    "metadata.BrokerMetadata": "BrokerMetadata('t', [], {})",
-    "mockargs.ApiKey": "testing.ApiKey.Produce", "mockargs.Request": "testing.Request(1, 2, 3.0)",
-    "options.Option": None, "options.SendOption": "SendOption.ToCopyRecordValue",
-    "options.EventsPollingOption": "EventsPollingOption.Auto", "options.ActionWhileQueueIsFull": "ActionWhileQueueIsFull.Block",
-    "timestamp.Timestamp": "Timestamp(5)",
-    "timestamp.Type": None,
+    "Batch": "producer().send_batch('t', [b'v'])",
+    "OutcomeColumn": "producer().send_batch('t', [b'v']).offsets.obj",
+    "Floor": None,
+    "Client": None,
+    "Column": "cutting.split_lines(b'a\\nb\\n', 0, True, b'\\n').columns()[0]",
+    "Lines": "cutting.split_lines(bytearray(b'a\\nb\\nc\\n'), 0, True, b'\\n')",
+    "BatchTarget": None, "FutureTarget": None, "Hold": None, "Topic": None, "Waiter": None,
+    "Error": "Error(-184, 'more')",
+    "KafkaException": "KafkaException(7)", "KafkaBufferError": "KafkaException(-184)",
+    "KafkaTimeoutError": "KafkaException(-185)", "KafkaValueError": "KafkaException(-186)",
+    "ErrorCode": "ErrorCode(-184)",
+    "EventHandlers": None, "BadToken": "importlib.import_module('kafkapp.client.events').BadToken('x')",
+    "Outbox": None, "CompletedFutures": None, "WaitingRecord": None,
+    "SendFuture": "in_loop(lambda: aio.KafkaProducer(QUIET | {'message.timeout.ms': 50, 'linger.ms': 0}).send(ProducerRecord('t')))",
+    "KafkaProducer": "aio.KafkaProducer(QUIET)",
+    "Handle": None, "DeferredRelease": None,
+    "Producer": None,
+    "KafkaAsyncProducer": PRODUCER.format("KafkaAsyncProducer"), "KafkaSyncProducer": PRODUCER.format("KafkaSyncProducer"),
+    "ProducerRecord": RECORDS,
+    "RecordMetadata": "records._restore_metadata('t', 1, 2, 3, 4, 5, 6, 7, 1, 2)",
+    "PersistedStatus": "PersistedStatus.Done",
+    "BlockingCall": None, "BlockingMetadataCall": None, "BlockingOffsetsCall": None, "BlockingPurgeCall": None, "BlockingTransactionCall": None,
+    "Sender": None, "Transactional": None,
+    "Transaction": "producer().transaction()",
+    "MockCluster": "testing.MockCluster()",
+    "TimeoutRangeError": "importlib.import_module('kafkapp.common.timeouts').TimeoutRangeError('x')",
+    "View": None, "Key": "Key(bytearray(b'k'))", "Value": "Value('text')", "Header": "Header('h', b'v')",
+    "Properties": "Properties({'acks': 'all'})", "ProducerConfig": "ProducerConfig({'acks': 'all'})",
+    "Malformed": "importlib.import_module('kafkapp.config.java_properties').Malformed('x')",
+    "Node": "metadata.Node(1)", "PartitionInfo": "metadata.PartitionInfo(metadata.Node(1), [], [])",
+    "BrokerMetadata": "BrokerMetadata('t', [], {})",
+    "ApiKey": "testing.ApiKey.Produce", "Request": "testing.Request(1, 2, 3.0)",
+    "Option": None, "SendOption": "SendOption.ToCopyRecordValue",
+    "EventsPollingOption": "EventsPollingOption.Auto", "ActionWhileQueueIsFull": "ActionWhileQueueIsFull.Block",
+    "Timestamp": "Timestamp(5)",
+    "Type": None,
 }
-PROGRAMS = {"__main__", "__pyinstaller", "bench", "cli", "cli_produce", "lines", "outlets", "streams", "summary"}     # nobody imports these
+PROGRAMS = {"__main__", "__pyinstaller", "bench", "cli"}     # nobody imports these
 
 # Classes with memory, holds or librdkafka's objects: whether the garbage collector may clear their fields before
 # __dealloc__, and why. `keeps`: it may not, @cython.no_gc_clear; all else of a cycle is mutable, and ends it.
 ENDS = {
-    "batch.Batch": ("keeps", "reports are written into its columns, and completing it needs values, keys and client"),
-    "batch.OutcomeColumn": ("keeps", "exports the batch's memory"),
-    "bench.floor.Floor": ("no fields", "C only"),
-    "client.Client": ("keeps", "its base destroys the handle, and events need the handlers"),
-    "columns.Column": ("keeps", "librdkafka reads what it holds"),
-    "cutting.Lines": ("keeps", "whether the memory is its own is said by a field; its buffer is released, not dropped"),
-    "delivery.Hold": ("no fields", "C only"),
-    "futures.SendFuture": ("clears", "callbacks may refer to it; __dealloc__ and each method do with what is None"),
-    "handle.Handle": ("keeps", "the topics are destroyed before the handle, and the holds after it"),
-    "handle.DeferredRelease": ("clears", "a thread has it until nothing is left; __dealloc__ has a C pointer only"),
-    "testing.MockCluster": ("clears", "__dealloc__ has C pointers only; close() needs the lock, and comes from __del__, before that"),
+    "Batch": ("keeps", "reports are written into its columns, and completing it needs values, keys and client"),
+    "OutcomeColumn": ("keeps", "exports the batch's memory"),
+    "Floor": ("no fields", "C only"),
+    "Client": ("keeps", "its base destroys the handle, and events need the handlers"),
+    "Column": ("keeps", "librdkafka reads what it holds"),
+    "Lines": ("keeps", "whether the memory is its own is said by a field; its buffer is released, not dropped"),
+    "Hold": ("no fields", "C only"),
+    "SendFuture": ("clears", "callbacks may refer to it; __dealloc__ and each method do with what is None"),
+    "Handle": ("keeps", "the topics are destroyed before the handle, and the holds after it"),
+    "DeferredRelease": ("clears", "a thread has it until nothing is left; __dealloc__ has a C pointer only"),
+    "MockCluster": ("clears", "__dealloc__ has C pointers only; close() needs the lock, and comes from __del__, before that"),
 }
 
 
 def classes():
-    """All of the package, by module and name."""
+    """All of the package, by name: wherever they are."""
     found = {}
     for module in pkgutil.walk_packages(kafkapp.__path__, "kafkapp."):
         name = module.name.removeprefix("kafkapp.")
@@ -87,13 +87,13 @@ def classes():
             continue
         for thing in vars(importlib.import_module(module.name)).values():
             if isinstance(thing, type) and thing.__module__.startswith("kafkapp") and not re.match(r"_|.*scope_struct|.*\._", thing.__name__):
-                found[f"{thing.__module__.removeprefix('kafkapp.')}.{thing.__name__}"] = thing
+                assert found.setdefault(thing.__name__, thing) is thing, f"two classes are called {thing.__name__}"
     return found
 
 
 def test_every_class_is_in_the_table():
     assert sorted(set(classes()) - set(TABLE)) == [], "to be given a row"
-    assert sorted(set(TABLE) - set(classes())) == ["timestamp.Type"]       # nested in Timestamp
+    assert sorted(set(TABLE) - set(classes())) == ["Type"]       # nested in Timestamp
 
 
 def tp_clear(cls):
@@ -109,7 +109,7 @@ def test_no_class_loses_what_its_end_needs():
         assert (tp_clear(found[name]) is not None) == (way == "clears") , name
     sources = Path(kafkapp.__file__).parent.rglob("*.pyx")
     having = {match.group(1) for path in sources for match in re.finditer(r"^cdef class (\w+)(?:(?!^cdef class )[\s\S])*?def __dealloc__", path.read_text(), re.M)}
-    assert having <= {name.split(".")[-1] for name in ENDS}, "a class with __dealloc__ has to say how it ends"
+    assert having <= set(ENDS), "a class with __dealloc__ has to say how it ends"
     assert tp_clear(list) is not None and tp_clear(tuple) is None          # they are read at the right place
 
 
@@ -138,7 +138,7 @@ def in_loop(call):
 def make():
     return eval(sys.argv[2])
 
-CLASS = getattr(importlib.import_module("kafkapp." + sys.argv[1].rpartition(".")[0]), sys.argv[1].rpartition(".")[2])
+CLASS = getattr(importlib.import_module(sys.argv[3]), sys.argv[1])
 # What may be said: no word of what is inside, and nothing of Python's own about itself.
 GOOD = (TypeError, ValueError, RuntimeError, AttributeError, IndexError, KeyError, BufferError, KafkaException, NotImplementedError,
         OverflowError, ZeroDivisionError, pickle.PicklingError, StopIteration, asyncio.CancelledError, asyncio.InvalidStateError, OSError)
@@ -307,7 +307,7 @@ BARE = ["made by __new__", "a subclass without super().__init__()"]
 LAST = [row for row in ROWS if "at exit" in row]
 
 
-@pytest.mark.parametrize("name", [name for name in TABLE if name != "timestamp.Type"])
+@pytest.mark.parametrize("name", [name for name in TABLE if name != "Type"])
 def test_made_by_new_or_by_half(name):
     """Of every class, those too that are the package's own."""
     run_rows(name, BARE)
@@ -330,14 +330,14 @@ def run_rows(name, rows):
     for row in rows:
         body = textwrap.indent(textwrap.dedent(ROWS[row]), "    ")
         code += f"\nprint({row!r}, flush=True)\n" + (f"def row():\n{body}\nrow()\npurged()\n" if row not in LAST else textwrap.dedent(ROWS[row]))
-    said = run_python(code, name, TABLE[name] or "None", timeout=90)
+    said = run_python(code, name, TABLE[name] or "None", classes()[name].__module__, timeout=90)
     assert said.splitlines() == rows, said
 
 
 def test_a_crash_would_be_seen():
     """The control: what ends a Python, or hangs it, is not taken for an error."""
     with pytest.raises(AssertionError, match="exit status -"):
-        run_python(START + "import ctypes; ctypes.string_at(0)", "views.Key", "None")
+        run_python(START + "import ctypes; ctypes.string_at(0)", "Key", "None", "kafkapp")
     with pytest.raises(AssertionError, match="inside"):
-        run_python(START + "attempt(lambda: None.inside)", "views.Key", "None")
+        run_python(START + "attempt(lambda: None.inside)", "Key", "None", "kafkapp")
     assert subprocess.run([sys.executable, "-c", "1"], check=True).returncode == 0
