@@ -81,11 +81,7 @@ def changes(patch, tree):
                 raise patch.error(f"line {number + 1} belongs to no hunk")
             number += 1     # what git and diff write between two files
             continue
-        if number + 1 == len(lines) or not lines[number + 1].startswith(b"+++ "):
-            raise patch.error(f"line {number + 2} does not name the changed file")
-        old, new = (name_in(patch, line) for line in lines[number:number + 2])
-        if not (old or new) or (old and new and old != new):
-            raise patch.error(f"line {number + 1}: files are changed, made and removed, not renamed")
+        old, new = names_at(patch, lines, number)
         file = tree / (new or old)
         if file in changed:
             raise patch.error(f"{new or old} is named twice")
@@ -97,6 +93,16 @@ def changes(patch, tree):
     if not changed:
         raise patch.error("there is no change in it")
     return changed
+
+
+def names_at(patch, lines, number):
+    """The file's name before and after, from the two lines that begin its changes; one of them may be None."""
+    if number + 1 == len(lines) or not lines[number + 1].startswith(b"+++ "):
+        raise patch.error(f"line {number + 2} does not name the changed file")
+    old, new = (name_in(patch, line) for line in lines[number:number + 2])
+    if not (old or new) or (old and new and old != new):
+        raise patch.error(f"line {number + 1}: files are changed, made and removed, not renamed")
+    return old, new
 
 
 def name_in(patch, line):

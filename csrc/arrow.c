@@ -67,7 +67,8 @@ static const char *views_column(kp_column *c, const struct ArrowArray *a) {
     return NULL;
 }
 
-const char *kp_arrow_column(kp_column *c, const struct ArrowArray *a) {
+/* What is wrong with the numbers of an array, whatever is in its buffers; NULL: nothing. */
+static const char *malformed(const kp_column *c, const struct ArrowArray *a) {
     int64_t item = c->kind == KP_VIEWS ? 16 : c->kind == KP_FIXED && c->width > 8 ? c->width : 8;
     if (a->length < 0)
         return "its length is negative";
@@ -77,12 +78,28 @@ const char *kp_arrow_column(kp_column *c, const struct ArrowArray *a) {
         return "its offset and length are more than memory can have";
     if (a->null_count < -1 || a->null_count > a->length)
         return "its null_count is neither -1 nor from 0 to its length";
-    if (a->n_children || a->dictionary)
-        return "it has children or a dictionary, and its format has none";
-    if (c->kind == KP_NULLS)
-        return NULL;
-    if (c->kind == KP_VIEWS ? a->n_buffers < 3 || a->n_buffers > (int64_t)INT32_MAX + 3
-                            : a->n_buffers != (c->kind == KP_FIXED ? 2 : 3))
+    return a->n_children || a->dictionary ? "it has children or a dictionary, and its format has none" : NULL;
+}
+
+static int has_buffers_of_its_format(const kp_column *c, const struct ArrowArray *a) {
+    if (c->kind == KP_VIEWS)
+        return a->n_buffers >= 3 && a->n_buffers <= (int64_t)INT32_MAX + 3;
+    return a->n_buffers == (c->kind == KP_FIXED ? 2 : 3);
+}
+
+static const char *fixed_column(kp_column *c, const struct ArrowArray *a) {
+    c->size = a->length * c->width;
+    if (c->size && !a->buffers[1])
+        return "it has no data";
+    c->data = a->buffers[1] ? (const char *)a->buffers[1] + a->offset * c->width : NULL;
+    return NULL;
+}
+
+const char *kp_arrow_column(kp_column *c, const struct ArrowArray *a) {
+    const char *problem = malformed(c, a);
+    if (problem || c->kind == KP_NULLS)
+        return problem;
+    if (!has_buffers_of_its_format(c, a))
         return "it has another number of buffers than its format";
     if (!a->buffers)
         return "it has no buffers";
@@ -98,11 +115,5 @@ const char *kp_arrow_column(kp_column *c, const struct ArrowArray *a) {
     }
     if (c->kind == KP_VIEWS)
         return views_column(c, a);
-    if (c->kind != KP_FIXED)
-        return offsets_column(c, a);
-    c->size = a->length * c->width;
-    if (c->size && !a->buffers[1])
-        return "it has no data";
-    c->data = a->buffers[1] ? (const char *)a->buffers[1] + a->offset * c->width : NULL;
-    return NULL;
+    return c->kind == KP_FIXED ? fixed_column(c, a) : offsets_column(c, a);
 }

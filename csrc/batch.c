@@ -212,54 +212,69 @@ static int send_one(rd_kafka_t *rk, rd_kafka_topic_t *rkt, kp_deliveries *d, kp_
     return 1;
 }
 
+/* Fill in the messages of a run of one partition from the i-th record on: given one in each message, librdkafka 2.15
+ * leaks messages of unknown partitions. Returns their number; 0 when the i-th record is out of bounds. */
+static int fill_run(rd_kafka_message_t *messages, const kp_batch *batch, const kp_records *r, int64_t i) {
+    int n = batch->count - i < MAX_RECORDS_PER_CALL ? (int)(batch->count - i) : MAX_RECORDS_PER_CALL, k;
+    for (k = 1; r->partitions && k < n; k++)
+        if (kp_int32_at(r->partitions, i + k) != kp_int32_at(r->partitions, i))
+            n = k;
+    n = fill_keys(messages, fill_values(messages, n, &r->values, i), &r->keys, i);
+    for (k = 0; k < n; k++) {
+        messages[k]._private = KP_ITEM(batch->slot, i + k);
+        messages[k].err = RD_KAFKA_RESP_ERR_NO_ERROR;
+    }
+    return n;
+}
+
+/* Refuse what librdkafka has refused for good of a run. It stops at the first message that finds no room, and does not
+ * try those behind it. Returns how many of the run are accepted or refused; *full: the next one may not be tried now. */
+static int refuse_of_run(kp_deliveries *d, kp_batch *batch, const rd_kafka_message_t *messages, int n, int64_t i,
+                         int *full) {
+    int k, skipped = 0;
+    for (k = 0; k < n; k++) {
+        rd_kafka_resp_err_t err = final_error(d, messages[k].err, messages[k].len);
+        if (err == RD_KAFKA_RESP_ERR__QUEUE_FULL)
+            break;
+        skipped |= err != messages[k].err;
+        if (err)
+            refuse(batch, i + k, err, messages[k].key_len, messages[k].len);
+    }
+    *full = k < n && !skipped;
+    return k;
+}
+
+/* Enqueue the records from the i-th on in one call. Returns how many are accepted or refused. */
+static int send_run(rd_kafka_topic_t *rkt, kp_deliveries *d, kp_batch *batch, const kp_records *r, int64_t i,
+                    int64_t *accepted, int *full) {
+    rd_kafka_message_t messages[MAX_RECORDS_PER_CALL];
+    int n = fill_run(messages, batch, r, i), good;
+    if (n == 0) {
+        refuse(batch, i, RD_KAFKA_RESP_ERR__INVALID_ARG, 0, 0);
+        return 1;
+    }
+    /* Counted first: a report may come before the call returns. */
+    __atomic_fetch_add(&batch->epoch->batched, n, __ATOMIC_SEQ_CST);
+    good = rd_kafka_produce_batch(rkt, r->partitions ? kp_int32_at(r->partitions, i) : r->partition, r->flags, messages,
+                                  n);
+    *accepted += good;
+    if (good == n)
+        return n;
+    __atomic_fetch_sub(&batch->epoch->batched, n - good, __ATOMIC_SEQ_CST);
+    return refuse_of_run(d, batch, messages, n, i, full);
+}
+
 int64_t kp_batch_send(rd_kafka_t *rk, rd_kafka_topic_t *rkt, kp_deliveries *d, kp_batch *batch, const kp_records *r,
                       int64_t from, int64_t *accepted) {
-    int one_by_one = r->headers || r->timestamps || r->timestamp;
-    rd_kafka_message_t messages[MAX_RECORDS_PER_CALL];
+    int one_by_one = r->headers || r->timestamps || r->timestamp, full = 0;
     int64_t i = from;
-    while (i < batch->count) {
-        int32_t partition = r->partitions ? kp_int32_at(r->partitions, i) : r->partition;
-        int n, k, good, skipped = 0;
-        if (one_by_one) {
-            if (!send_one(rk, rkt, d, batch, r, i, accepted))
-                break;
+    while (i < batch->count && !full) {
+        if (!one_by_one)
+            i += send_run(rkt, d, batch, r, i, accepted, &full);
+        else if (send_one(rk, rkt, d, batch, r, i, accepted))
             i++;
-            continue;
-        }
-        /* A run of one partition: given one in each message, librdkafka 2.15 leaks messages of unknown partitions. */
-        n = batch->count - i < MAX_RECORDS_PER_CALL ? (int)(batch->count - i) : MAX_RECORDS_PER_CALL;
-        for (k = 1; r->partitions && k < n; k++)
-            if (kp_int32_at(r->partitions, i + k) != partition)
-                n = k;
-        n = fill_keys(messages, fill_values(messages, n, &r->values, i), &r->keys, i);
-        for (k = 0; k < n; k++) {
-            messages[k]._private = KP_ITEM(batch->slot, i + k);
-            messages[k].err = RD_KAFKA_RESP_ERR_NO_ERROR;
-        }
-        if (n == 0) {
-            refuse(batch, i++, RD_KAFKA_RESP_ERR__INVALID_ARG, 0, 0);
-            continue;
-        }
-        __atomic_fetch_add(&batch->epoch->batched, n, __ATOMIC_SEQ_CST);
-        good = rd_kafka_produce_batch(rkt, partition, r->flags, messages, n);
-        *accepted += good;
-        if (good == n) {
-            i += n;
-            continue;
-        }
-        __atomic_fetch_sub(&batch->epoch->batched, n - good, __ATOMIC_SEQ_CST);
-        /* librdkafka stops at the first message that finds no room, and does not try those behind it. */
-        for (k = 0; k < n; k++) {
-            rd_kafka_resp_err_t err = final_error(d, messages[k].err, messages[k].len);
-            if (err == RD_KAFKA_RESP_ERR__QUEUE_FULL)
-                break;
-            skipped |= err != messages[k].err;
-            if (err)
-                refuse(batch, i + k, err, messages[k].key_len, messages[k].len);
-        }
-        i += k;
-        if (k < n && !skipped)
-            break;
+        else
+            full = 1;
     }
     return i;
 }

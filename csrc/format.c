@@ -17,7 +17,7 @@ typedef struct {
     int standard; /* sizes as of "<", not this machine's */
 } reader;
 
-/* Bytes of a number or character; 0: the letter is neither. */
+/* Bytes of a number or character; 0: the letter is neither. Long because it is a table: a case for each letter. */
 static int64_t size_of(char letter, int standard) {
     switch (letter) {
     case 'x': case 'c': case 'b': case 'B': case '?': case 's': case 'p':
@@ -90,47 +90,64 @@ static int skip_name(reader *r) {
     return 1;
 }
 
+/* Read a byte order; returns 0 where there is none. */
+static int read_order(reader *r) {
+    if (!*r->at || !strchr("@=<>!^", *r->at))
+        return 0;
+    r->standard = strchr("@^", *r->at) == NULL;
+    r->at++;
+    return 1;
+}
+
+static kp_content read_fields(reader *r, int depth, int64_t *size);
+
+/* Read the type of a field: a structure, a complex number, or one letter. */
+static kp_content read_type(reader *r, int depth, int64_t *size) {
+    if (*r->at && strchr("OP&Xz", *r->at))
+        return KP_ADDRESSES;
+    if (*r->at == 'T' && r->at[1] == '{') {
+        kp_content inner;
+        r->at += 2;
+        inner = depth < MAX_NESTING ? read_fields(r, depth + 1, size) : KP_UNKNOWN;
+        if (inner != KP_HARMLESS)
+            return inner;
+        if (*r->at != '}')
+            return KP_UNKNOWN;
+        r->at++;
+        return KP_HARMLESS;
+    }
+    if (*r->at == 'Z') { /* with a letter a complex number, alone the address of a wide string */
+        if (!r->at[1] || !strchr("efdg", r->at[1]))
+            return KP_ADDRESSES;
+        *size = 2 * size_of(r->at[1], r->standard);
+        r->at += 2;
+        return KP_HARMLESS;
+    }
+    *size = *r->at ? size_of(*r->at, r->standard) : 0;
+    if (!*size)
+        return KP_UNKNOWN;
+    r->at++;
+    return KP_HARMLESS;
+}
+
 /* Add up the fields until the end, or the brace that closes them. */
 static kp_content read_fields(reader *r, int depth, int64_t *size) {
     *size = 0;
     while (*r->at && *r->at != '}') {
+        kp_content content;
         int64_t times, one = 0;
-        if (strchr("@=<>!^", *r->at)) {
-            r->standard = strchr("@^", *r->at) == NULL;
-            r->at++;
+        if (read_order(r))
             continue;
-        }
         if (*r->at == ' ') {
             r->at++;
             continue;
         }
         times = count(r);
-        while (times >= 0 && *r->at && strchr("@=<>!^", *r->at)) { /* ctypes: "(3)<i" */
-            r->standard = strchr("@^", *r->at) == NULL;
-            r->at++;
-        }
-        if (*r->at && strchr("OP&Xz", *r->at))
-            return KP_ADDRESSES;
-        if (*r->at == 'T' && r->at[1] == '{') {
-            kp_content inner;
-            r->at += 2;
-            inner = depth < MAX_NESTING ? read_fields(r, depth + 1, &one) : KP_UNKNOWN;
-            if (inner != KP_HARMLESS)
-                return inner;
-            if (*r->at != '}')
-                return KP_UNKNOWN;
-            r->at++;
-        } else if (*r->at == 'Z') { /* with a letter a complex number, alone the address of a wide string */
-            if (!r->at[1] || !strchr("efdg", r->at[1]))
-                return KP_ADDRESSES;
-            one = 2 * size_of(r->at[1], r->standard);
-            r->at += 2;
-        } else {
-            one = *r->at ? size_of(*r->at, r->standard) : 0;
-            if (!one)
-                return KP_UNKNOWN;
-            r->at++;
-        }
+        while (times >= 0 && read_order(r)) /* ctypes: "(3)<i" */
+            ;
+        content = read_type(r, depth, &one);
+        if (content != KP_HARMLESS)
+            return content;
         if (times < 0 || !skip_name(r) || (one && times > (MAX_ITEM_BYTES - *size) / one))
             return KP_UNKNOWN;
         *size += times * one;

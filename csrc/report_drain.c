@@ -98,7 +98,9 @@ static inline int64_t offset_of(const rd_kafka_message_t *message, int unknown) 
     return message->err | unknown ? RD_KAFKA_OFFSET_INVALID : message->offset;
 }
 
-/* Read the delivery reports of one event. Plain records are only counted, and cost nothing more. */
+/* Read the delivery reports of one event. Plain records are only counted, and cost nothing more.
+ *
+ * Long because it is one loop over three kinds of messages, in which each kind counts a run of its own. */
 static int64_t read_event(kp_deliveries *d, rd_kafka_event_t *event) {
     size_t count = rd_kafka_event_message_count(event);
     int64_t items = 0, plain = 0;

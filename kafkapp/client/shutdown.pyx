@@ -146,6 +146,7 @@ cdef int wait_all(Client client, int64_t deadline, list raised) except -1:
     return 0
 
 
+# Long because each round looks at all of it anew: what is in flight, who dispatches, what has moved since.
 cdef bint wait_purged(Client client, int64_t last, list raised) except -1:
     """Purge what is in flight, wait until it is completed, end the background thread. False when a callback takes too
     long."""

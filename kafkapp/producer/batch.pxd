@@ -47,5 +47,9 @@ cdef class Batch(BatchTarget):
     cdef bint has_failures(self) noexcept
 
 
-cdef Batch send_batch(Client client, str topic, values, offsets, keys, key_offsets, partition, headers, timestamps,
-                      callback, bint copy, bint block, int64_t deadline)
+# A batch of checked columns, to be sent; nothing is enqueued yet. `topic`: a checked name.
+cdef Batch new_batch(str topic, values, offsets, keys, key_offsets, callback)
+
+# Check the rest of the arguments, enqueue the records, wait for room if `block`.
+cdef int send_batch(Client client, Batch batch, partition, headers, timestamps, bint copy, bint block,
+                    int64_t deadline) except -1

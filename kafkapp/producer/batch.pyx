@@ -36,6 +36,13 @@ from kafkapp.producer.delivery cimport (
 from kafkapp.producer.queue_room cimport kp_headers_size, too_large_error
 
 
+cdef struct Outgoing:
+    # The arguments of one send_batch(), as librdkafka takes them: released when all are enqueued.
+    kp_records records
+    Py_buffer partitions
+    Py_buffer timestamps
+
+
 cdef kp_batch EMPTY_BATCH       # that of a Batch which send_batch() has not filled in
 
 
@@ -211,127 +218,148 @@ cdef class Batch(BatchTarget):
         return False
 
 
-cdef Batch send_batch(Client client, str topic, values, offsets, keys, key_offsets, partition, headers, timestamps,
-                      callback, bint copy, bint block, int64_t deadline):
-    """Check the arguments, enqueue the records, wait for room if `block`. `topic`: a checked name."""
+cdef Batch new_batch(str topic, values, offsets, keys, key_offsets, callback):
     cdef Batch batch = Batch.__new__(Batch)
-    cdef kp_deliveries *d = &client.deliveries
-    cdef kp_records records
-    cdef Py_buffer partition_view, timestamp_view
-    cdef rd_kafka_t *rk
-    cdef rd_kafka_topic_t *rkt
+    cdef int64_t count
     cdef kp_batch *outcomes
-    cdef int64_t index = 0, accepted = 0, count, seen, i
-    cdef Topic handle
-    memset(&partition_view, 0, sizeof(Py_buffer))       # empty, so that they can be released
-    memset(&timestamp_view, 0, sizeof(Py_buffer))
-    records.headers = NULL
-    records.partitions = NULL
-    records.timestamps = NULL
-    try:
-        # 1. Check everything: a malformed argument raises before anything is enqueued.
-        batch.values = new_column(values, offsets, "values")
-        batch.keys = new_key_column(keys, key_offsets, "keys")
-        count = batch.values.count
-        if batch.keys.count != -1:
-            check_count("keys", batch.keys.count, count)
-        if is_per_record(partition):
-            get_numbers(&partition_view, partition, "partition", 4)
-            records.partitions = partition_view.buf
-            check_count("partition", partition_view.len // 4, count)
-            for i in range(count):
-                if kp_int32_at(records.partitions, i) < RD_KAFKA_PARTITION_UA:
-                    raise ValueError(f"partition[{i}] must be from 0 to 2**31 - 1, or -1 for the partitioner, "
-                                     f"not {kp_int32_at(records.partitions, i)}")
-            partition = None
-        if is_per_record(timestamps):
-            get_numbers(&timestamp_view, timestamps, "timestamps", 8)
-            records.timestamps = timestamp_view.buf
-            check_count("timestamps", timestamp_view.len // 8, count)
-            for i in range(count):
-                if kp_int64_at(records.timestamps, i) <= 0:
-                    raise ValueError(f"timestamps[{i}] must be more than 0 milliseconds, "
-                                     f"not {kp_int64_at(records.timestamps, i)}")
-            timestamps = None
-        records.partition = checked_partition(partition)
-        records.headers = new_headers(headers)
-        records.timestamp = checked_timestamp(timestamps)
-        records.values = batch.values.c
-        records.keys = batch.keys.c
-        records.flags = RD_KAFKA_MSG_F_COPY if copy else 0
-        with nogil:
-            outcomes = kp_batch_new(count)
-        if outcomes is NULL:
-            raise MemoryError(f"no memory for the outcomes of {count} records")
-        batch.batch = outcomes
-        outcomes.headers_size = kp_headers_size(records.headers)
-        batch.topic = topic
-        batch.callback = callback
-        client.check_open()
-        handle = <Topic>client.topic(topic)
-        batch.client = client
-
-        # 2. Count this sender, and the batch as one record, so that flush() and close() wait for its callback. Then
-        # check that the producer is open.
-        kp_enter(d)
-        outcomes.epoch = kp_epoch_count(d)
-        KP_ADD(d.open_batches, 1)
-        try:
-            client.check_open()
-            if not kp_slot_acquire(d, outcomes, <PyObject *>batch):
-                raise MemoryError()
-        except:
-            KP_ADD(d.open_batches, -1)
-            KP_ADD(outcomes.epoch.sent, -1)
-            client.leave_sender()
-            raise
-        batch.reported = batch.callback_done = False
-        rkt = <rd_kafka_topic_t *>handle.rkt
-        rk = client.rk
-        try:
-            # 3. Enqueue what there is room for. Each accepted record is librdkafka's until its delivery report.
-            while True:
-                seen = kp_rounds(d)
-                with nogil:
-                    index = kp_batch_send(rk, rkt, d, outcomes, &records, index, &accepted)
-                if index == count or not block or expired(deadline):
-                    break
-                if KP_READ(client.state) == OPEN:
-                    client.wait_for_room(seen, deadline)
-                if KP_READ(client.state) != OPEN:
-                    break       # close() has begun: enqueue nothing after its purge
-        except KeyboardInterrupt as exc:
-            batch.accepted = accepted
-            batch.next_index = index
-            batch.note_outstanding(exc)
-            raise
-        finally:
-            # Also when interrupted: what is enqueued will be reported, the rest is refused.
-            batch.accepted = accepted
-            batch.next_index = index
-            for i in range(index, count):
-                outcomes.errors[i] = RD_KAFKA_RESP_ERR__QUEUE_FULL
-            end_sending(client, batch)
-            client.leave_sender()
-    finally:
-        if records.headers is not NULL:
-            rd_kafka_headers_destroy(records.headers)
-        kp_release_buffer(&partition_view)
-        kp_release_buffer(&timestamp_view)
-    if copy:
-        batch.values.release()
-        batch.keys.release()
+    batch.values = new_column(values, offsets, "values")
+    batch.keys = new_key_column(keys, key_offsets, "keys")
+    count = batch.values.count
+    if batch.keys.count != -1:
+        check_count("keys", batch.keys.count, count)
+    with nogil:
+        outcomes = kp_batch_new(count)
+    if outcomes is NULL:
+        raise MemoryError(f"no memory for the outcomes of {count} records")
+    batch.batch = outcomes
+    batch.topic = topic
+    batch.callback = callback
     return batch
 
 
-cdef int end_sending(Client client, Batch batch) except -1:
-    cdef kp_deliveries *d = &client.deliveries
-    if not kp_batch_sent(batch.batch, batch.batch.count - batch.accepted):
-        return 0                            # the last report completes it
-    if batch.accepted:
-        kp_finish(d, batch.batch)           # its last report has come already
+cdef int send_batch(Client client, Batch batch, partition, headers, timestamps, bint copy, bint block,
+                    int64_t deadline) except -1:
+    cdef Outgoing out
+    cdef PyObject *topic
+    memset(&out, 0, sizeof(Outgoing))       # empty, so that it can be released
+    try:
+        # A malformed argument raises before anything is enqueued.
+        set_partitions(&out, partition, batch.batch.count)
+        set_timestamps(&out, timestamps, batch.batch.count)
+        out.records.headers = new_headers(headers)
+        out.records.flags = RD_KAFKA_MSG_F_COPY if copy else 0
+        out.records.values, out.records.keys = batch.values.c, batch.keys.c
+        batch.batch.headers_size = kp_headers_size(out.records.headers)
+        client.check_open()
+        topic = client.topic(batch.topic)
+        batch.client = client
+        begin_sending(client, batch)
+        try:
+            enqueue_items(client, batch, <rd_kafka_topic_t *>(<Topic>topic).rkt, &out.records, block, deadline)
+        except KeyboardInterrupt as exc:
+            batch.note_outstanding(exc)
+            raise
+        finally:
+            end_sending(client, batch)
+    finally:
+        if out.records.headers is not NULL:
+            rd_kafka_headers_destroy(out.records.headers)
+        kp_release_buffer(&out.partitions)
+        kp_release_buffer(&out.timestamps)
+    if copy:
+        batch.values.release()
+        batch.keys.release()
+    return 0
+
+
+cdef int set_partitions(Outgoing *out, partition, int64_t count) except -1:
+    cdef int64_t i
+    if not is_per_record(partition):
+        out.records.partition = checked_partition(partition)
         return 0
-    # Nothing was accepted: there will be no report, and no callback.
+    out.records.partition = RD_KAFKA_PARTITION_UA
+    get_numbers(&out.partitions, partition, "partition", 4)
+    out.records.partitions = out.partitions.buf
+    check_count("partition", out.partitions.len // 4, count)
+    for i in range(count):
+        if kp_int32_at(out.records.partitions, i) < RD_KAFKA_PARTITION_UA:
+            raise ValueError(f"partition[{i}] must be from 0 to 2**31 - 1, or -1 for the partitioner, "
+                             f"not {kp_int32_at(out.records.partitions, i)}")
+    return 0
+
+
+cdef int set_timestamps(Outgoing *out, timestamps, int64_t count) except -1:
+    cdef int64_t i
+    if not is_per_record(timestamps):
+        out.records.timestamp = checked_timestamp(timestamps)
+        return 0
+    get_numbers(&out.timestamps, timestamps, "timestamps", 8)
+    out.records.timestamps = out.timestamps.buf
+    check_count("timestamps", out.timestamps.len // 8, count)
+    for i in range(count):
+        if kp_int64_at(out.records.timestamps, i) <= 0:
+            raise ValueError(f"timestamps[{i}] must be more than 0 milliseconds, "
+                             f"not {kp_int64_at(out.records.timestamps, i)}")
+    return 0
+
+
+cdef int begin_sending(Client client, Batch batch) except -1:
+    """Count this sender, and the batch as one record, so that flush() and close() wait for its callback. Then check
+    that the producer is open."""
+    cdef kp_deliveries *d = &client.deliveries
+    kp_enter(d)
+    batch.batch.epoch = kp_epoch_count(d)
+    KP_ADD(d.open_batches, 1)
+    try:
+        client.check_open()
+        if not kp_slot_acquire(d, batch.batch, <PyObject *>batch):
+            raise MemoryError()
+    except:
+        KP_ADD(d.open_batches, -1)
+        KP_ADD(batch.batch.epoch.sent, -1)
+        client.leave_sender()
+        raise
+    batch.reported = batch.callback_done = False
+    return 0
+
+
+cdef int enqueue_items(Client client, Batch batch, rd_kafka_topic_t *rkt, const kp_records *records, bint block,
+                       int64_t deadline) except -1:
+    """Enqueue what there is room for. Each accepted record is librdkafka's until its delivery report."""
+    cdef kp_deliveries *d = &client.deliveries
+    cdef kp_batch *outcomes = batch.batch
+    cdef rd_kafka_t *rk = client.rk
+    cdef int64_t index = 0, accepted = 0, seen
+    while True:
+        seen = kp_rounds(d)
+        with nogil:
+            index = kp_batch_send(rk, rkt, d, outcomes, records, index, &accepted)
+        batch.accepted, batch.next_index = accepted, index
+        if index == outcomes.count or not block or expired(deadline):
+            return 0
+        if KP_READ(client.state) == OPEN:
+            client.wait_for_room(seen, deadline)
+        if KP_READ(client.state) != OPEN:
+            return 0        # close() has begun: enqueue nothing after its purge
+
+
+cdef int end_sending(Client client, Batch batch) except -1:
+    """Also when interrupted: what is enqueued will be reported, the rest is refused."""
+    cdef kp_deliveries *d = &client.deliveries
+    cdef int64_t i
+    for i in range(batch.next_index, batch.batch.count):
+        batch.batch.errors[i] = RD_KAFKA_RESP_ERR__QUEUE_FULL
+    if kp_batch_sent(batch.batch, batch.batch.count - batch.accepted):
+        if batch.accepted:
+            kp_finish(d, batch.batch)       # its last report has come already
+        else:
+            end_refused(d, batch)
+    client.leave_sender()                   # else the last report completes it
+    return 0
+
+
+cdef int end_refused(kp_deliveries *d, Batch batch) except -1:
+    """Nothing was accepted: there will be no report, and no callback."""
     kp_slot_release(d, batch.batch)
     Py_DECREF(batch)
     batch.callback = None

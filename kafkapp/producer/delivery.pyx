@@ -118,34 +118,47 @@ cdef inline int complete_one(kp_deliveries *d, const kp_report *report, list rai
     Fails only without memory, and then has changed nothing.
     """
     cdef kp_delivery *delivery = report.delivery
-    cdef BatchTarget target
+    cdef BatchTarget batch
     if delivery is NULL:
-        target = <BatchTarget>report.batch.owner        # referenced: the slot's reference is released inside
-        return target.complete(d, None, raised)
+        batch = <BatchTarget>report.batch.owner         # referenced: the slot's reference is released inside
+        return batch.complete(d, None, raised)
     cdef kp_epoch *epoch = kp_epoch_at(d, delivery.epoch)
     cdef RecordMetadata metadata
-    cdef Waiter waiter
-    cdef object callback, error = None
-    if delivery.target is NULL or (d.only_errors and not report.err and delivery.kind == KP_CALLBACK):
-        release_delivery(d, delivery)
-        KP_ADD(epoch.done, 1)
-        return 0
-    metadata = new_metadata((<Topic>report.topic).name if report.topic is not NULL else "", None)
-    if report.err:
-        error = (new_fatal_error(d.rk, report.err, error_text(report)) if report.message is not NULL
-                 else new_error(report.err))        # the client may be destroyed
-
-    # This function takes over the state's references and releases the state to the pool: from here on, user code may
-    # run and send with this producer again. No object is created in between: it could run the garbage collector, which
-    # visits the state's references and does not know of this function's.
-    callback = <object>delivery.target
-    Py_DECREF(callback)
+    cdef object target, error = None
     cdef int kind = delivery.kind
+    if delivery.target is NULL or (d.only_errors and not report.err and kind == KP_CALLBACK):
+        release_delivery(d, delivery)
+    else:
+        metadata = new_metadata((<Topic>report.topic).name if report.topic is not NULL else "", None)
+        if report.err:
+            error = report_error(d, report)
+        target = take_target(d, delivery, metadata)
+        fill(metadata, report)
+        complete_target(target, kind, metadata, error, raised)
+    KP_ADD(epoch.done, 1)
+    return 0
+
+
+cdef object report_error(kp_deliveries *d, const kp_report *report):
+    if report.message is NULL:
+        return new_error(report.err)        # the client may be destroyed
+    return new_fatal_error(d.rk, report.err, error_text(report))
+
+
+cdef inline object take_target(kp_deliveries *d, kp_delivery *delivery, RecordMetadata metadata):
+    """Take over a state's references and release the state to the pool, then the buffer. Returns the target; the id
+    goes to `metadata`.
+
+    From here on user code may run, and send with this producer again. No object is created in between: it could run
+    the garbage collector, which visits the state's references and does not know of this function's.
+    """
+    cdef object target = <object>delivery.target
+    cdef PyObject *value = NULL
+    cdef kp_view *view = NULL
+    Py_DECREF(target)
     if delivery.record_id is not NULL:
         metadata._record_id = <object>delivery.record_id
         Py_DECREF(metadata._record_id)
-    cdef PyObject *value = NULL
-    cdef kp_view *view = NULL
     if delivery.holds_view:
         view = delivery.view
     else:
@@ -156,7 +169,10 @@ cdef inline int complete_one(kp_deliveries *d, const kp_report *report, list rai
         drop_view(d, view)
     elif value is not NULL:
         Py_DECREF(<object>value)
+    return target
 
+
+cdef inline void fill(RecordMetadata metadata, const kp_report *report) noexcept:
     metadata._partition = report.partition
     metadata._offset = report.offset
     metadata._timestamp = report.timestamp
@@ -165,17 +181,21 @@ cdef inline int complete_one(kp_deliveries *d, const kp_report *report, list rai
     metadata._latency = report.latency
     metadata._key_size = report.key_size
     metadata._value_size = report.value_size
+
+
+cdef inline int complete_target(object target, int kind, RecordMetadata metadata, object error, list raised) except -1:
+    """Hand the outcome to the state's target."""
+    cdef Waiter waiter
     if kind == KP_WAITER:
-        waiter = <Waiter>callback
+        waiter = <Waiter>target
         waiter.metadata = metadata
         waiter.error = error
         KP_SET(waiter.done, True)
     elif kind == KP_FUTURE:
-        (<FutureTarget>callback).resolve(metadata, error)
+        (<FutureTarget>target).resolve(metadata, error)
     else:
         # What it raises goes to `raised`: all callbacks run, whatever one of them raises.
-        kp_call(callback, metadata, error, None, 2, raised)
-    KP_ADD(epoch.done, 1)
+        kp_call(target, metadata, error, None, 2, raised)
     return 0
 
 

@@ -19,7 +19,7 @@ from kafkapp.common.atomics cimport KP_READ
 from kafkapp.common.callbacks cimport raise_all, report_all_unraisable
 from kafkapp.common.errors cimport new_exception
 from kafkapp.common.timeouts cimport deadline_of, expired, remaining_ms
-from kafkapp.producer.batch cimport Batch, send_batch
+from kafkapp.producer.batch cimport Batch, new_batch, send_batch
 from kafkapp.producer.delivery cimport KP_CALLBACK, KP_WAITER, kp_rounds, Waiter
 from kafkapp.producer.record cimport ProducerRecord, checked_topic
 from kafkapp.producer.send cimport wants_copy
@@ -307,11 +307,16 @@ cdef class KafkaAsyncProducer(Producer):
         """
         cdef Client client = self.get_client()
         cdef int64_t deadline = deadline_of(timeout)
+        cdef Batch batch
+        cdef bint copy
         client.check_open()
         topic = checked_topic(topic)
         check_callback(callback)
-        return send_batch(client, topic, values, offsets, keys, key_offsets, partition, headers, timestamps, callback,
-                          wants_copy(option), self.auto and not client.in_callback(), deadline)
+        copy = wants_copy(option)
+        batch = new_batch(topic, values, offsets, keys, key_offsets, callback)
+        send_batch(client, batch, partition, headers, timestamps, copy, self.auto and not client.in_callback(),
+                   deadline)
+        return batch
 
     def poll_events(self, timeout=0):
         """Dispatch the delivery reports that have come: run their callbacks. With EventsPollingOption.Manual only.
@@ -434,11 +439,13 @@ cdef class KafkaSyncProducer(Producer):
         cdef Client client = self.get_client()
         cdef int64_t deadline = deadline_of(timeout)
         cdef Batch batch
+        cdef bint copy
         client.check_blocking("send_batch")
         topic = checked_topic(topic)
         check_callback(callback)
-        batch = send_batch(client, topic, values, offsets, keys, key_offsets, partition, headers, timestamps, callback,
-                           wants_copy(option), True, deadline)
+        copy = wants_copy(option)
+        batch = new_batch(topic, values, offsets, keys, key_offsets, callback)
+        send_batch(client, batch, partition, headers, timestamps, copy, True, deadline)
         try:
             client.wait_for(&batch.callback_done, deadline, None)
         except KeyboardInterrupt as exc:

@@ -284,19 +284,29 @@ cdef tuple ARGUMENT_NAMES = ("topic", "partition", "key", "value", "id", "header
 
 
 cdef object make_record(PyObject *cls, PyObject **args, size_t nargsf, PyObject *kwnames):
-    cdef Py_ssize_t count = PyVectorcall_NARGS(nargsf), i, j
-    cdef Py_ssize_t names = 0 if kwnames == NULL else PyTuple_GET_SIZE(kwnames)
+    cdef Py_ssize_t count = PyVectorcall_NARGS(nargsf)
     cdef PyObject *slots[7]
-    cdef ProducerRecord record
     if kwnames == NULL and 1 <= count <= 5:
-        record = ProducerRecord.__new__(ProducerRecord)
-        fill(record, <object>args[0], <object>args[1] if count > 1 else None, <object>args[2] if count > 2 else None,
-             <object>args[3] if count > 3 else None)
-        if count > 4:
-            record._id = <object>args[4]
-        return record
+        return make_positional(args, count)
+    if sort_arguments(slots, args, count, kwnames):
+        return make_from_slots(slots)
+    return make_by_init(args, count, kwnames)
+
+
+cdef inline ProducerRecord make_positional(PyObject **args, Py_ssize_t count):
+    cdef ProducerRecord record = ProducerRecord.__new__(ProducerRecord)
+    fill(record, <object>args[0], <object>args[1] if count > 1 else None, <object>args[2] if count > 2 else None,
+         <object>args[3] if count > 3 else None)
+    if count > 4:
+        record._id = <object>args[4]
+    return record
+
+
+cdef inline bint sort_arguments(PyObject **slots, PyObject **args, Py_ssize_t count, PyObject *kwnames) noexcept:
+    """Put each argument into the slot of its name, NULL into the others. False: the ordinary constructor is to."""
+    cdef Py_ssize_t names = 0 if kwnames == NULL else PyTuple_GET_SIZE(kwnames), i, j
     if not 1 <= count + names <= 7 or count > 5:
-        return make_by_init(args, count, kwnames)
+        return False
     for i in range(7):
         slots[i] = args[i] if i < count else NULL
     for i in range(names):
@@ -304,13 +314,15 @@ cdef object make_record(PyObject *cls, PyObject **args, size_t nargsf, PyObject 
             if PyTuple_GET_ITEM(kwnames, i) == PyTuple_GET_ITEM(<PyObject *>ARGUMENT_NAMES, j):
                 break
         else:
-            return make_by_init(args, count, kwnames)
+            return False
         if slots[j] != NULL:
-            return make_by_init(args, count, kwnames)
+            return False
         slots[j] = args[count + i]
-    if slots[0] == NULL:
-        return make_by_init(args, count, kwnames)
-    record = ProducerRecord.__new__(ProducerRecord)
+    return slots[0] != NULL
+
+
+cdef inline ProducerRecord make_from_slots(PyObject **slots):
+    cdef ProducerRecord record = ProducerRecord.__new__(ProducerRecord)
     fill(record, <object>slots[0], <object>slots[1] if slots[1] != NULL else None,
          <object>slots[2] if slots[2] != NULL else None, <object>slots[3] if slots[3] != NULL else None)
     if slots[4] != NULL:

@@ -87,37 +87,95 @@ cdef object TO_COPY = SendOption.ToCopyRecordValue
 
 
 cdef struct Payload:
+    PyObject *given         # owned: the key or value of the record
     const void *data
     size_t size
     PyObject *owner         # borrowed: the immutable object that owns the memory, or NULL
     kp_view *view           # owned: the acquired buffer of any other exporter, or NULL
 
 
-cdef inline int take_payload(Payload *payload, object data, str what) except -1:
+cdef struct Outgoing:
+    # A record on its way into librdkafka's queue: what each step of enqueue() leaves to the next one.
+    kp_record record        # its headers are owned until the record is accepted
+    Payload value
+    Payload key
+    PyObject *record_id     # owned, as the next two; each may be NULL
+    PyObject *headers
+    PyObject *name          # of a topic other than the client's last one
+    PyObject *topic         # borrowed: the Topic, which the client keeps
+    kp_epoch *epoch         # counts the record; NULL: it is not counted
+    kp_delivery *delivery   # owned until the record is accepted; NULL: a plain record, which has no state
+    void *opaque            # of the message: the delivery, or the epoch of a plain record
+
+
+cdef inline PyObject *new_reference(PyObject *thing) noexcept:
+    Py_INCREF(<object>thing)
+    return thing
+
+
+cdef inline void unpack(Outgoing *out, ProducerRecord record, Client client, bint with_id) noexcept:
+    """Read all fields of a record at once: another thread may change it."""
+    cdef kp_section section
+    out.record_id = out.headers = out.name = NULL
+    out.record.headers = NULL
+    out.value.view = out.key.view = NULL
+    kp_section_begin(&section, <PyObject *>record)
+    out.value.given = new_reference(<PyObject *>record._value)
+    out.key.given = new_reference(<PyObject *>record._key)
+    if with_id and record._id is not None:
+        out.record_id = new_reference(<PyObject *>record._id)
+    if record._headers is not None:
+        out.headers = new_reference(<PyObject *>record._headers)
+    out.topic = KP_OBJECT(client.last_topic)
+    if out.topic is NULL or (<Topic>out.topic).name is not record._topic:
+        out.name = new_reference(<PyObject *>record._topic)
+    out.record.timestamp = record._timestamp
+    out.record.partition = record._partition
+    kp_section_end(&section)
+
+
+cdef inline int pin(Outgoing *out, Client client) except -1:
+    """Find the memory that librdkafka will read, and the topic.
+
+    An exporter may run any code here, also close the producer: nothing of the client is in use yet.
+    """
+    cdef PyObject *headers = out.headers
+    cdef PyObject *name = out.name
+    pin_payload(&out.value, out.value.given, "value")
+    pin_payload(&out.key, out.key.given, "key")
+    if headers is not NULL:
+        out.record.headers = new_headers(<object>headers)
+    if name is not NULL:
+        client.check_open()
+        out.topic = client.topic(<str>name)
+    out.record.value, out.record.size = out.value.data, out.value.size
+    out.record.key, out.record.key_size = out.key.data, out.key.size
+    return 0
+
+
+cdef inline int pin_payload(Payload *payload, PyObject *data, str what) except -1:
     """Find the memory of a key or value. Only an exporter other than `bytes` itself and `str` may run code here."""
     cdef Py_ssize_t size
     payload.owner = NULL
-    payload.view = NULL
-    if data is None:
+    if <object>data is None:
         payload.data = NULL
         payload.size = 0
-        return 0
-    if isinstance(data, View):
-        return take_payload(payload, (<View>data).data, what)
-    if PyBytes_CheckExact(data):        # a class derived from it may have a buffer of its own
-        payload.data = PyBytes_AS_STRING(data)
-        payload.size = PyBytes_GET_SIZE(data)
-        payload.owner = <PyObject *>data
-        return 0
-    if isinstance(data, str):
-        payload.data = PyUnicode_AsUTF8AndSize(data, &size)    # cached by the string, for as long as it lives
+    elif PyBytes_CheckExact(<object>data):      # a class derived from it may have a buffer of its own
+        payload.data = PyBytes_AS_STRING(<object>data)
+        payload.size = PyBytes_GET_SIZE(<object>data)
+        payload.owner = data
+    elif isinstance(<object>data, str):
+        payload.data = PyUnicode_AsUTF8AndSize(<object>data, &size)    # cached by the string, for as long as it lives
         payload.size = size
-        payload.owner = <PyObject *>data
-        return 0
-    return take_view(payload, data, what)
+        payload.owner = data
+    elif isinstance(<object>data, View):
+        return pin_payload(payload, <PyObject *>(<View>data).data, what)
+    else:
+        return pin_view(payload, <object>data, what)
+    return 0
 
 
-cdef int take_view(Payload *payload, object data, str what) except -1:
+cdef int pin_view(Payload *payload, object data, str what) except -1:
     payload.view = <kp_view *>malloc(sizeof(kp_view))
     if payload.view is NULL:
         raise MemoryError()
@@ -132,12 +190,113 @@ cdef int take_view(Payload *payload, object data, str what) except -1:
     return 0
 
 
-cdef inline int release_payload(Payload *payload) except -1:
+cdef inline int add_state(Outgoing *out, kp_deliveries *d, object target, int kind) except -1:
+    """Give the record a state, which owns its references: its report releases them, or release_delivery()."""
+    cdef kp_delivery *delivery = kp_delivery_new(d)
+    if delivery is NULL:
+        raise MemoryError()
+    out.opaque = out.delivery = delivery
+    delivery.epoch = out.epoch.index
+    delivery.kind = kind
+    delivery.topic = (<Topic>out.topic).index
+    if target is not None:
+        delivery.target = new_reference(<PyObject *>target)
+        delivery.record_id = out.record_id
+        out.record_id = NULL
+    if out.value.size and not out.record.flags:
+        if out.value.view is not NULL:
+            delivery.view = out.value.view
+            delivery.holds_view = 1
+            out.value.view = NULL
+            KP_ADD(d.views, 1)
+        else:
+            delivery.value = new_reference(out.value.owner)
+    return 0
+
+
+cdef inline rd_kafka_resp_err_t produce(Outgoing *out, rd_kafka_t *rk) noexcept:
+    """Enqueue. When this returns 0, all is librdkafka's, and the delivery report may already be here."""
+    cdef rd_kafka_topic_t *rkt = <rd_kafka_topic_t *>(<Topic>out.topic).rkt
+    cdef rd_kafka_resp_err_t err
+    if out.record.key_size + (out.record.size if out.record.flags else 0) >= RELEASE_GIL_BYTES:
+        with nogil:
+            err = kp_produce(rk, rkt, &out.record, out.opaque)
+    else:
+        err = kp_produce(rk, rkt, &out.record, out.opaque)
+    if not err:
+        out.epoch = NULL
+        out.delivery = NULL
+        out.record.headers = NULL
+    return err
+
+
+cdef int wait_for_room(Outgoing *out, Client client, int64_t seen, int64_t deadline) except -1:
+    """Wait for a round after `seen`. Meanwhile the record is not counted: flush() does not wait for it."""
+    KP_ADD(out.epoch.sent, -1)
+    out.epoch = NULL
+    client.wait(seen, deadline, None)
+    out.epoch = kp_epoch_count(&client.deliveries)
+    if out.delivery is NULL:
+        out.opaque = KP_PLAIN(out.epoch)
+    else:
+        out.delivery.epoch = out.epoch.index
+    client.check_open()
+    return 0
+
+
+cdef inline void release(Outgoing *out) noexcept:
+    """Release what librdkafka or the record's state has not taken over. Finalizers may run here."""
+    if out.record.headers is not NULL:
+        rd_kafka_headers_destroy(out.record.headers)
+    release_payload(&out.value)
+    release_payload(&out.key)
+    Py_XDECREF(out.record_id)
+    Py_XDECREF(out.headers)
+    Py_XDECREF(out.name)
+
+
+cdef inline void release_payload(Payload *payload) noexcept:
     if payload.view is not NULL:
         kp_release_buffer(&payload.view.view)
         free(payload.view)
-        payload.view = NULL
-    return 0
+    Py_XDECREF(payload.given)
+
+
+cdef inline rd_kafka_resp_err_t enqueue_pinned(Outgoing *out, Client client, object target, int kind, bint block,
+                                               int64_t deadline) except? RD_KAFKA_RESP_ERR__FATAL:
+    """Count this sender and the record first, then check that the producer is open: close() waits for what is counted.
+    From here until the record is enqueued no foreign code runs, but while it waits for room."""
+    cdef kp_deliveries *d = &client.deliveries
+    cdef rd_kafka_resp_err_t err
+    cdef int64_t seen
+    out.delivery = NULL
+    kp_enter(d)
+    out.epoch = kp_epoch_count(d)
+    try:
+        if KP_READ(client.state) != OPEN:
+            client.check_open()
+        out.opaque = KP_PLAIN(out.epoch)
+        if target is not None or (out.value.size and not out.record.flags):
+            add_state(out, d, target, kind)
+        while True:
+            seen = kp_rounds(d)
+            err = produce(out, client.rk)
+            if not err:
+                return err
+            if err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE or (
+                    err == RD_KAFKA_RESP_ERR__QUEUE_FULL and out.record.size > d.max_value):
+                # Not even an empty queue has room for this value: waiting would never end.
+                raise KafkaException(too_large_error(client, out.record.key_size, out.record.size,
+                                                     kp_headers_size(out.record.headers)))
+            if err != RD_KAFKA_RESP_ERR__QUEUE_FULL or not block or expired(deadline):
+                return err
+            wait_for_room(out, client, seen, deadline)
+    finally:
+        if out.epoch is not NULL:
+            KP_ADD(out.epoch.sent, -1)
+        if out.delivery is not NULL:
+            release_delivery(d, out.delivery)
+        client.leave_sender()
 
 
 cdef bint wants_copy(object option) except -1:
@@ -187,139 +346,18 @@ cdef class Sender:
         queue is full, until `deadline`.
         """
         cdef Client client = self.client
-        cdef kp_deliveries *d
-        cdef kp_delivery *delivery = NULL
-        cdef kp_record c
-        cdef Payload value, key
-        cdef PyObject *topic
-        cdef PyObject *name = NULL      # of a topic other than the client's last one; owned, as are the next two
-        cdef PyObject *headers = NULL
-        cdef PyObject *record_id = NULL
-        cdef object value_object, key_object
-        cdef kp_section section
-        cdef rd_kafka_t *rk
-        cdef rd_kafka_topic_t *rkt
-        cdef rd_kafka_resp_err_t err
-        cdef void *opaque
-        cdef int64_t seen
-        cdef kp_epoch *epoch
-        cdef bint counted = False
+        cdef Outgoing out
         cdef bint copy = False if option is NO_COPY else wants_copy(option)
         if client is None:
             self.get_client()
         client.check_open()
-
-        # 1. Unpack the record, at once: another thread may change it.
-        kp_section_begin(&section, <PyObject *>record)
-        value_object = record._value
-        key_object = record._key
-        if target is not None and record._id is not None:
-            record_id = <PyObject *>record._id
-            Py_INCREF(<object>record_id)
-        if record._headers is not None:
-            headers = <PyObject *>record._headers
-            Py_INCREF(<object>headers)
-        topic = KP_OBJECT(client.last_topic)
-        if topic is NULL or (<Topic>topic).name is not record._topic:
-            name = <PyObject *>record._topic
-            Py_INCREF(<object>name)
-        c.timestamp = record._timestamp
-        c.partition = record._partition
-        kp_section_end(&section)
-        c.headers = NULL
-        key.view = NULL
-        value.view = NULL
+        unpack(&out, record, client, target is not None)
         try:
-            # An exporter may run any code here, also close the producer: nothing of the client is in use yet.
-            take_payload(&value, value_object, "value")
-            take_payload(&key, key_object, "key")
-            if headers is not NULL:
-                c.headers = new_headers(<object>headers)
-            if name is not NULL:
-                client.check_open()
-                topic = client.topic(<str>name)
-            d = &client.deliveries
-            c.value, c.size = value.data, value.size
-            c.key, c.key_size = key.data, key.size
-            c.flags = RD_KAFKA_MSG_F_COPY if copy else 0
-
-            # 2. Count this sender and the record first, then check that the producer is open: close() waits for what
-            # is counted. From here until the record is enqueued no foreign code runs.
-            kp_enter(d)
-            epoch = kp_epoch_count(d)
-            counted = True
-            try:
-                if KP_READ(client.state) != OPEN:
-                    client.check_open()
-                rk = client.rk
-                rkt = <rd_kafka_topic_t *>(<Topic>topic).rkt
-                opaque = KP_PLAIN(epoch)
-                if target is not None or (not copy and value.size):
-                    delivery = kp_delivery_new(d)
-                    if delivery is NULL:
-                        raise MemoryError()
-                    delivery.epoch = epoch.index
-                    delivery.kind = kind
-                    delivery.topic = (<Topic>topic).index
-                    # The delivery owns these references: its report drops them, or release_delivery() below.
-                    if target is not None:
-                        Py_INCREF(target)
-                        delivery.target = <PyObject *>target
-                        delivery.record_id = record_id
-                        record_id = NULL
-                    if not copy and value.size:
-                        if value.view is not NULL:
-                            delivery.view = value.view
-                            delivery.holds_view = 1
-                            value.view = NULL
-                            KP_ADD(d.views, 1)
-                        else:
-                            Py_INCREF(<object>value.owner)      # not value_object: that may be a View of it
-                            delivery.value = value.owner
-                    opaque = delivery
-                while True:
-                    # 3. Enqueue. An accepted delivery belongs to librdkafka: its report may already be here.
-                    seen = kp_rounds(d)
-                    if c.key_size + (c.size if copy else 0) >= RELEASE_GIL_BYTES:
-                        with nogil:
-                            err = kp_produce(rk, rkt, &c, opaque)
-                    else:
-                        err = kp_produce(rk, rkt, &c, opaque)
-                    if not err:
-                        counted = False
-                        delivery = NULL
-                        c.headers = NULL
-                        return err
-                    if err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE or (
-                            err == RD_KAFKA_RESP_ERR__QUEUE_FULL and c.size > d.max_value):
-                        # Not even an empty queue has room for this value: waiting would never end.
-                        raise KafkaException(too_large_error(client, c.key_size, c.size, kp_headers_size(c.headers)))
-                    if err != RD_KAFKA_RESP_ERR__QUEUE_FULL or not block or expired(deadline):
-                        return err
-                    KP_ADD(epoch.sent, -1)          # flush() does not wait for a record that waits for room
-                    counted = False
-                    client.wait(seen, deadline, None)
-                    epoch = kp_epoch_count(d)
-                    counted = True
-                    if delivery is NULL:
-                        opaque = KP_PLAIN(epoch)
-                    else:
-                        delivery.epoch = epoch.index
-                    client.check_open()
-            finally:
-                if counted:
-                    KP_ADD(epoch.sent, -1)
-                if delivery is not NULL:
-                    release_delivery(d, delivery)
-                client.leave_sender()
+            out.record.flags = RD_KAFKA_MSG_F_COPY if copy else 0
+            pin(&out, client)
+            return enqueue_pinned(&out, client, target, kind, block, deadline)
         finally:
-            if c.headers is not NULL:
-                rd_kafka_headers_destroy(c.headers)
-            release_payload(&value)
-            release_payload(&key)
-            Py_XDECREF(record_id)
-            Py_XDECREF(headers)
-            Py_XDECREF(name)
+            release(&out)
 
     cdef object enqueue_error(self, rd_kafka_resp_err_t err, ProducerRecord record):
         """The Error of a record that librdkafka refused."""
