@@ -172,7 +172,10 @@ INTERRUPTS = START + """
 armed = False
 
 def handler(*args):
-    if armed: raise KeyboardInterrupt
+    global armed
+    if armed:       # but once in each "try", and not on the way to the next one
+        armed = False
+        raise KeyboardInterrupt
 
 signal.signal(signal.SIGINT, handler)
 
@@ -189,20 +192,24 @@ for _ in range(8):
     thread.start()
     for _ in range(100):
         try:
-            armed = True
-            producer.send(ProducerRecord(topic, 0, value=b"v"), callback)
-            producer.flush(0.01)
+            try:
+                armed = True
+                producer.send(ProducerRecord(topic, 0, value=b"v"), callback)
+                producer.flush(0.01)
+            finally:
+                armed = False
         except KeyboardInterrupt:
             hits += 1
         except KafkaException:
             pass
     for _ in range(50):
         try:
+            armed = True
             producer.close()
+            armed = False
             break
         except KeyboardInterrupt:
             hits += 1
-    armed = False
     stop.set()
     thread.join()
     producer.close()

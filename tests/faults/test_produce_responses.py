@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 
@@ -223,7 +224,8 @@ def asan():
 def sanitized(how):
     return subprocess.run(
         [sys.executable, "-c", SANITIZED, str(ROOT / "tests" / "support"), str(ROOT / "tests" / "faults"), how], capture_output=True, text=True, timeout=280, check=False,
-        env={**os.environ, "LD_PRELOAD": asan(), "PYTHONMALLOC": "malloc",
+        env={**os.environ, "LD_PRELOAD": asan(),
+             "PYTHONMALLOC": "default" if sysconfig.get_config_var("Py_GIL_DISABLED") else "malloc",    # without a GIL it has but one
              "ASAN_OPTIONS": "detect_leaks=0:strict_string_checks=1:allocator_may_return_null=1"})
 
 
