@@ -196,13 +196,13 @@ static int send_one(rd_kafka_t *rk, rd_kafka_topic_t *rkt, kp_deliveries *d, kp_
         record.headers = r->headers ? rd_kafka_headers_copy(r->headers) : NULL;
         record.flags = r->flags;
         /* Counted first: the report may come before the call returns. */
-        __atomic_fetch_add(&batch->epoch->batched, 1, __ATOMIC_SEQ_CST);
+        kp_items_begin(batch, 1);
         err = final_error(d, kp_produce(rk, rkt, &record, KP_ITEM(batch->slot, i)), record.size);
         if (!err) {
             ++*accepted;
             return 1;
         }
-        __atomic_fetch_sub(&batch->epoch->batched, 1, __ATOMIC_SEQ_CST);
+        kp_items_abandon(batch, 1);
         if (record.headers)
             rd_kafka_headers_destroy(record.headers);
     }
@@ -254,13 +254,13 @@ static int send_run(rd_kafka_topic_t *rkt, kp_deliveries *d, kp_batch *batch, co
         return 1;
     }
     /* Counted first: a report may come before the call returns. */
-    __atomic_fetch_add(&batch->epoch->batched, n, __ATOMIC_SEQ_CST);
+    kp_items_begin(batch, n);
     good = rd_kafka_produce_batch(rkt, r->partitions ? kp_int32_at(r->partitions, i) : r->partition, r->flags, messages,
                                   n);
     *accepted += good;
     if (good == n)
         return n;
-    __atomic_fetch_sub(&batch->epoch->batched, n - good, __ATOMIC_SEQ_CST);
+    kp_items_abandon(batch, n - good);
     return refuse_of_run(d, batch, messages, n, i, full);
 }
 

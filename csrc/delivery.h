@@ -193,6 +193,11 @@ typedef struct {
     pthread_t keeper_thread;
 } kp_deliveries;
 
+/* -- counting ------------------------------------------------------------------------------------
+ * Whatever is counted is so before the client's state and the queue are looked at. A record is counted as sent by
+ * kp_record_begin(); then either it is not sent, and abandoned, or librdkafka accepts it, and its report is counted by
+ * kp_reported(). So are items of a batch. A batch is one record more, for as long as its callback has not returned. */
+
 static inline void kp_enter(kp_deliveries *d) {
     KP_ADD(d->senders, 1);
 }
@@ -206,19 +211,55 @@ static inline int kp_leave(kp_deliveries *d) {
 #endif
 }
 
-/* Count a record that is about to be sent, in the epoch that is returned. Without a GIL the current epoch is read again
- * afterwards: a flush may have closed it before the record was counted, and would not wait for it. */
-static inline kp_epoch *kp_epoch_count(kp_deliveries *d) {
+static inline void kp_record_abandon(kp_epoch *epoch) {
+    KP_ADD(epoch->sent, -1);
+}
+
+/* Returns the epoch that counts the record. Without a GIL the current epoch is read again afterwards: a flush may have
+ * closed it before the record was counted, and would not wait for it. */
+static inline kp_epoch *kp_record_begin(kp_deliveries *d) {
     kp_epoch *epoch = KP_READ(d->current_epoch);
     KP_ADD(epoch->sent, 1);
 #ifdef Py_GIL_DISABLED
     while (epoch != KP_READ(d->current_epoch)) {
-        KP_ADD(epoch->sent, -1);
+        kp_record_abandon(epoch);
         epoch = KP_READ(d->current_epoch);
         KP_ADD(epoch->sent, 1);
     }
 #endif
     return epoch;
+}
+
+/* Count records, or items, that are completed. The caller must own the round: nobody else writes `done`. What the
+ * caller has written before is seen by whoever sees the count. */
+static inline void kp_reported(kp_epoch *epoch, int64_t count) {
+    __atomic_store_n(&epoch->done, epoch->done + count, __ATOMIC_RELEASE);
+}
+
+/* Items are counted without the GIL, in the epoch of their batch, which a flush has perhaps closed: it waits for the
+ * batch, and so for them. */
+static inline void kp_items_begin(kp_batch *batch, int64_t count) {
+    __atomic_fetch_add(&batch->epoch->batched, count, __ATOMIC_SEQ_CST);
+}
+
+static inline void kp_items_abandon(kp_batch *batch, int64_t count) {
+    __atomic_fetch_sub(&batch->epoch->batched, count, __ATOMIC_SEQ_CST);
+}
+
+static inline void kp_batch_begin(kp_deliveries *d, kp_batch *batch) {
+    batch->epoch = kp_record_begin(d);
+    KP_ADD(d->open_batches, 1);
+}
+
+static inline void kp_batch_abandon(kp_deliveries *d, kp_batch *batch) {
+    KP_ADD(d->open_batches, -1);
+    kp_record_abandon(batch->epoch);
+}
+
+/* The batch's callback has returned. The caller must own the round. `epoch`: the batch's, whose memory may be freed. */
+static inline void kp_batch_reported(kp_deliveries *d, kp_epoch *epoch) {
+    KP_ADD(d->open_batches, -1);
+    kp_reported(epoch, 1);
 }
 
 static inline kp_epoch *kp_epoch_at(kp_deliveries *d, uint32_t index) {

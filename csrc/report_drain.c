@@ -43,15 +43,11 @@ static void report_batch(kp_deliveries *d, kp_batch *batch) {
     report->batch = batch;
 }
 
-static void count_done(kp_epoch *epoch, int64_t count) {
-    __atomic_store_n(&epoch->done, epoch->done + count, __ATOMIC_SEQ_CST);
-}
-
 /* `count` items of a batch are reported. */
 static void count_items(kp_deliveries *d, kp_batch *batch, int64_t count) {
     if (!count)
         return;
-    count_done(batch->epoch, count);
+    kp_reported(batch->epoch, count);
     if (__atomic_sub_fetch(&batch->remaining, count, __ATOMIC_SEQ_CST) == 0)
         report_batch(d, batch);
 }
@@ -120,7 +116,7 @@ static int64_t read_event(kp_deliveries *d, rd_kafka_event_t *event) {
         if (KP_IS_PLAIN(message->_private)) {
             if (KP_PLAIN_EPOCH(message->_private) != epoch) {
                 if (plain)
-                    count_done(epoch, plain);
+                    kp_reported(epoch, plain);
                 epoch = KP_PLAIN_EPOCH(message->_private);
                 plain = 0;
             }
@@ -168,7 +164,7 @@ static int64_t read_event(kp_deliveries *d, rd_kafka_event_t *event) {
         read_latencies(d, first);
     count_items(d, batch, items);
     if (plain)
-        count_done(epoch, plain);
+        kp_reported(epoch, plain);
     return (int64_t)count;
 }
 

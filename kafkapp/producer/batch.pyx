@@ -15,7 +15,7 @@ from kafkapp._librdkafka.rdkafka cimport (
     rd_kafka_headers_destroy,
 )
 from kafkapp.client.handle cimport OPEN
-from kafkapp.common.atomics cimport KP_ADD, KP_READ, KP_SET
+from kafkapp.common.atomics cimport KP_READ, KP_SET
 from kafkapp.common.buffers cimport kp_release_buffer
 from kafkapp.common.callbacks cimport raise_all, report_all_unraisable, run_callback_1
 from kafkapp.common.numbers cimport checked_partition, checked_timestamp
@@ -23,9 +23,11 @@ from kafkapp.common.timeouts cimport deadline_of, expired
 from kafkapp.common.views cimport new_headers
 from kafkapp.producer.columns cimport is_per_record, new_column, new_key_column, get_numbers
 from kafkapp.producer.delivery cimport (
+    kp_batch_abandon,
+    kp_batch_begin,
+    kp_batch_reported,
     kp_enter,
     kp_epoch,
-    kp_epoch_count,
     kp_finish,
     kp_rounds,
     kp_slot_acquire,
@@ -206,8 +208,7 @@ cdef class Batch(BatchTarget):
         if callback is not None and not (d.only_errors and not self.has_failures()):
             run_callback_1(callback, self, raised)
         KP_SET(self.callback_done, True)
-        KP_ADD(d.open_batches, -1)
-        KP_ADD(epoch.done, 1)       # the batch counts as one record of its epoch
+        kp_batch_reported(d, epoch)
         return 0
 
     cdef bint has_failures(self) noexcept:
@@ -308,15 +309,13 @@ cdef int begin_sending(Client client, Batch batch) except -1:
     that the producer is open."""
     cdef kp_deliveries *d = &client.deliveries
     kp_enter(d)
-    batch.batch.epoch = kp_epoch_count(d)
-    KP_ADD(d.open_batches, 1)
+    kp_batch_begin(d, batch.batch)
     try:
         client.check_open()
         if not kp_slot_acquire(d, batch.batch, <PyObject *>batch):
             raise MemoryError()
     except:
-        KP_ADD(d.open_batches, -1)
-        KP_ADD(batch.batch.epoch.sent, -1)
+        kp_batch_abandon(d, batch.batch)
         client.leave_sender()
         raise
     batch.reported = batch.callback_done = False
@@ -366,8 +365,7 @@ cdef int end_refused(kp_deliveries *d, Batch batch) except -1:
     batch.values.release()
     batch.keys.release()
     batch.reported = batch.callback_done = True
-    KP_ADD(d.open_batches, -1)
-    KP_ADD(batch.batch.epoch.sent, -1)
+    kp_batch_abandon(d, batch.batch)
     return 0
 
 

@@ -135,7 +135,7 @@ cdef inline int complete_one(kp_deliveries *d, const kp_report *report, list rai
         target = take_target(d, delivery, metadata)
         fill(metadata, report)
         complete_target(target, kind, metadata, error, raised)
-    KP_ADD(epoch.done, 1)
+    kp_reported(epoch, 1)
     return 0
 
 
@@ -210,7 +210,7 @@ cdef int complete_without_memory(kp_deliveries *d, const kp_report *report) exce
     elif delivery.target is not NULL and delivery.kind == KP_FUTURE:
         (<FutureTarget>delivery.target).resolve(None, None)
     release_delivery(d, delivery)
-    KP_ADD(epoch.done, 1)
+    kp_reported(epoch, 1)
     return 0
 
 
@@ -274,7 +274,7 @@ cdef int complete_unreported(kp_deliveries *d, list topics, list holds, list rai
             for i in range(batch.count):
                 if batch.errors[i] == RD_KAFKA_RESP_ERR__IN_PROGRESS:
                     batch.errors[i] = RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
-                    KP_ADD(batch.epoch.done, 1)
+                    kp_reported(batch.epoch, 1)
             target = <BatchTarget>batch.owner
             target.complete(d, holds, raised)
         cursor.block, cursor.slot = NULL, 0

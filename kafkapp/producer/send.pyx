@@ -48,9 +48,10 @@ from kafkapp.producer.delivery cimport (
     kp_enter,
     kp_epoch,
     kp_epoch_close,
-    kp_epoch_count,
     kp_epoch_done,
     kp_outstanding,
+    kp_record_abandon,
+    kp_record_begin,
     kp_rounds,
     kp_view,
     release_delivery,
@@ -232,10 +233,10 @@ cdef inline rd_kafka_resp_err_t produce(Outgoing *out, rd_kafka_t *rk) noexcept:
 
 cdef int wait_for_room(Outgoing *out, Client client, int64_t seen, int64_t deadline) except -1:
     """Wait for a round after `seen`. Meanwhile the record is not counted: flush() does not wait for it."""
-    KP_ADD(out.epoch.sent, -1)
+    kp_record_abandon(out.epoch)
     out.epoch = NULL
     client.wait(seen, deadline, None)
-    out.epoch = kp_epoch_count(&client.deliveries)
+    out.epoch = kp_record_begin(&client.deliveries)
     if out.delivery is NULL:
         out.opaque = KP_PLAIN(out.epoch)
     else:
@@ -271,7 +272,7 @@ cdef inline rd_kafka_resp_err_t enqueue_pinned(Outgoing *out, Client client, obj
     cdef int64_t seen
     out.delivery = NULL
     kp_enter(d)
-    out.epoch = kp_epoch_count(d)
+    out.epoch = kp_record_begin(d)
     try:
         if KP_READ(client.state) != OPEN:
             client.check_open()
@@ -293,7 +294,7 @@ cdef inline rd_kafka_resp_err_t enqueue_pinned(Outgoing *out, Client client, obj
             wait_for_room(out, client, seen, deadline)
     finally:
         if out.epoch is not NULL:
-            KP_ADD(out.epoch.sent, -1)
+            kp_record_abandon(out.epoch)
         if out.delivery is not NULL:
             release_delivery(d, out.delivery)
         client.leave_sender()

@@ -53,8 +53,7 @@ static void complete_batch(kp_batch *batch) {
         COUNT(books.wrong, batch->errors[i] == 0 && batch->partitions[i] < 0);
     }
     kp_slot_release(&d, batch);
-    KP_ADD(d.open_batches, -1);
-    KP_ADD(epoch->done, 1);
+    kp_batch_reported(&d, epoch);
     kp_batch_free(batch);
     COUNT(books.batches, 1);
 }
@@ -70,7 +69,7 @@ static void complete(void) {
             COUNT(books.wrong, delivery->target != &target || !delivery->in_use);
             COUNT(books.wrong, report->topic != &topic || report->message->_private != delivery);
             kp_delivery_release(&d, delivery);
-            KP_ADD(epoch->done, 1);
+            kp_reported(epoch, 1);
             COUNT(books.completed, 1);
         } else {
             complete_batch(report->batch);
@@ -160,14 +159,14 @@ static void send_record(unsigned *seed) {
         record.headers = some_headers(), record.timestamp = how & 4 ? 1700000000000 : 0;
     GIL_TAKE();
     kp_enter(&d);
-    epoch = kp_epoch_count(&d);
+    epoch = kp_record_begin(&d);
     if (!plain) {
         delivery = kp_delivery_new(&d);
         delivery->epoch = epoch->index;
         delivery->target = &target;
     }
     if (kp_produce(rk, rkt, &record, plain ? KP_PLAIN(epoch) : delivery)) {
-        KP_ADD(epoch->sent, -1);
+        kp_record_abandon(epoch);
         if (record.headers)
             rd_kafka_headers_destroy(record.headers);
         if (delivery)
@@ -242,8 +241,7 @@ static void end_sending(kp_batch *batch, int64_t accepted) {
         return;
     }
     kp_slot_release(&d, batch);
-    KP_ADD(d.open_batches, -1);
-    KP_ADD(batch->epoch->sent, -1);
+    kp_batch_abandon(&d, batch);
     kp_batch_free(batch);
     COUNT(books.empty, 1);
 }
@@ -262,11 +260,10 @@ static void send_batch(PyObject *owner, unsigned *seed) {
     records.partitions = rand_r(seed) % 3 ? NULL : &uneven.partitions;
     records.timestamps = rand_r(seed) % 6 ? NULL : &uneven.timestamps;
     records.headers = rand_r(seed) % 6 ? NULL : some_headers();
-    batch->epoch = kp_epoch_count(&d);
+    kp_enter(&d);
+    kp_batch_begin(&d, batch);
     kp_slot_acquire(&d, batch, owner);
     COUNT(books.begun, 1);
-    kp_enter(&d);
-    KP_ADD(d.open_batches, 1);
     GIL_GIVE();
     for (;;) {
         seen = kp_rounds(&d);
@@ -459,7 +456,7 @@ static int without_memory(void) {
     no_memory = 1;
     good = !kp_delivery_new(&d) && !kp_batch_new(5);
     for (i = 0; i < 2 * KP_FIRST_EPOCHS; i++) {
-        sent[i] = kp_epoch_count(&d);
+        sent[i] = kp_record_begin(&d);
         mark = kp_epoch_close(&d);
         good &= mark == (d.epoch_number > epoch ? d.epoch_number - 1 : d.epoch_number) && !kp_epoch_done(&d, mark); /* waits for all, if not for less */
         epoch = d.epoch_number;
@@ -467,7 +464,7 @@ static int without_memory(void) {
     no_memory = 0;
     good &= kp_epoch_close(&d) == epoch && d.epoch_number == epoch + 1;
     for (i = 0; i < 2 * KP_FIRST_EPOCHS; i++)
-        KP_ADD(sent[i]->done, 1);
+        kp_reported(sent[i], 1);
     good &= kp_epoch_done(&d, d.epoch_number) && kp_outstanding(&d) == 0;
     batch = kp_batch_new(5);
     no_memory = 1;
@@ -490,33 +487,33 @@ static int epochs(void) {
     uint32_t made;
     int i;
     for (i = 0; i < FLUSHES; i++) {
-        sent[i] = kp_epoch_count(&d);
+        sent[i] = kp_record_begin(&d);
         marks[i] = kp_epoch_close(&d);
         if (kp_epoch_close(&d) != marks[i] || kp_epoch_done(&d, marks[i]))
             return 0;
     }
-    later = kp_epoch_count(&d);
+    later = kp_record_begin(&d);
     for (i = FLUSHES - 1; i > 0; i--)
-        KP_ADD(sent[i]->done, 1);
+        kp_reported(sent[i], 1);
     if (kp_epoch_done(&d, marks[0]) || kp_epoch_done(&d, marks[FLUSHES - 1]) || kp_outstanding(&d) != 2)
         return 0;
-    KP_ADD(sent[0]->done, 1);
+    kp_reported(sent[0], 1);
     if (!kp_epoch_done(&d, marks[FLUSHES - 1]) || kp_epoch_done(&d, d.epoch_number))
         return 0;
-    KP_ADD(later->done, 1);
+    kp_reported(later, 1);
     if (!kp_epoch_done(&d, d.epoch_number) || kp_outstanding(&d))
         return 0;
-    stuck = kp_epoch_count(&d);
+    stuck = kp_record_begin(&d);
     made = d.epoch_count;
     for (i = 0; i < 100 * FLUSHES; i++) {
         kp_epoch *epoch;
         kp_epoch_close(&d);
-        epoch = kp_epoch_count(&d);
+        epoch = kp_record_begin(&d);
         if (kp_epoch_done(&d, kp_epoch_close(&d)))
             return 0;
-        KP_ADD(epoch->done, 1);
+        kp_reported(epoch, 1);
     }
-    KP_ADD(stuck->done, 1);
+    kp_reported(stuck, 1);
     return d.epoch_count == made && kp_epoch_done(&d, d.epoch_number) && made < FLUSHES + 8;
 }
 
