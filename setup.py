@@ -33,6 +33,7 @@ MODULES = {
     "producer.transactions": [],
     "producer.producer": [],
     "aio.futures": [],
+    "aio.outbox": [],
     "testing.mock_cluster": [],
     "bench.floor": ["csrc/bench_floor.c"],
 }

@@ -1,52 +1,29 @@
-"""Awaitable futures of sent records, and the queue of records that wait for room.
+"""Awaitable futures of sent records, by asyncio's protocol for foreign futures. Never blocks.
 
-Knows senders and asyncio's protocol for foreign futures; knows no descriptors. Never blocks. An asyncio.Future would
-cost a loop handle and two calls for each record: here all delivery reports of one dispatch share one of each.
+An asyncio.Future would cost a loop handle and two calls for each record: here all delivery reports of one dispatch
+share one of each.
 """
-from _asyncio import _get_running_loop as running_loop
 from asyncio import CancelledError, InvalidStateError
-from collections import deque
 
 from kafkapp.common.errors import KafkaException
-from kafkapp.producer.options import SendOption
 
 cimport cython
 from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
-from libc.stdint cimport int64_t
 
-from kafkapp._librdkafka.rdkafka cimport (
-    RD_KAFKA_RESP_ERR__PURGE_QUEUE,
-    RD_KAFKA_RESP_ERR__QUEUE_FULL,
-    rd_kafka_resp_err_t,
-)
 from kafkapp.common.callbacks cimport report_unraisable
-from kafkapp.common.errors cimport new_error
-from kafkapp.producer.delivery cimport KP_FUTURE, FutureTarget
-from kafkapp.producer.queue_room cimport queued_copy, never_fits_error
-from kafkapp.producer.record cimport ProducerRecord, RecordMetadata
-from kafkapp.producer.send cimport Sender, wants_copy
+from kafkapp.producer.record cimport RecordMetadata
 
 cdef extern from "Python.h":
-    unsigned long PyThread_get_thread_ident() nogil
     void PyObject_GC_UnTrack(object thing)
-
-cdef object NO_COPY = SendOption.NoCopyRecordValue
-
-
-cdef enum State:
-    PENDING
-    CANCELLED
-    FINISHED
 
 
 @cython.final
 cdef class CompletedFutures:
     """The completed futures of one loop whose callbacks are due. Does not keep the producer alive."""
-    cdef object loop                # None: not bound yet
-    cdef object is_running          # loop.is_running
-    cdef unsigned long thread       # the thread that the loop runs in
-    cdef SendFuture first, last     # linked by SendFuture.next
-    cdef bint scheduled             # the loop will call run()
+
+    def bind(self, loop):
+        """Set the loop, which must be running in this thread. It is always the same; its thread may be another one."""
+        self.loop, self.is_running, self.thread = loop, loop.is_running, PyThread_get_thread_ident()
 
     @cython.critical_section        # close() completes futures in a thread of its own
     cdef int add(self, SendFuture future) noexcept:
@@ -66,7 +43,7 @@ cdef class CompletedFutures:
         self.first = self.last = None
         return first
 
-    cdef int soon(self) except -1:
+    cpdef int soon(self) except -1:
         """Have the loop run the callbacks that are due, as asyncio's own futures do. In the loop's thread."""
         if self.first is not None and not self.scheduled:
             self.loop.call_soon(self.run)
@@ -125,16 +102,6 @@ cdef class SendFuture(FutureTarget):
     It has the methods of asyncio.Future except those that set an outcome, and works wherever one does
     (`asyncio.gather`, `wait`, `wait_for`, `shield`). Cancelling it does not stop the record.
     """
-    cdef CompletedFutures outcomes
-    cdef SendFuture next            # in the list of those whose callbacks are due
-    cdef object metadata            # RecordMetadata, once it is delivered; when cancelled, the message
-    cdef object failure             # Error, or the exception made of it
-    cdef object callback, context   # the first callback: most futures have one
-    cdef list more                  # (callback, context) of further ones
-    cdef State state
-    cdef bint linked                # in the list of those whose callbacks are due
-    cdef bint unseen                # it failed, and nothing has retrieved its exception
-    cdef public bint _asyncio_future_blocking
 
     def __init__(self, *args, **kwargs):
         raise TypeError("a SendFuture cannot be created directly: KafkaProducer.send() returns one")
@@ -286,170 +253,3 @@ cdef class SendFuture(FutureTarget):
 
     def __reduce__(self):
         raise TypeError("a SendFuture cannot be pickled or copied: it belongs to an event loop")
-
-
-@cython.final
-cdef class WaitingRecord:
-    """A record that waits for room in librdkafka's queue, as it was when `send` was called."""
-    cdef ProducerRecord record
-    cdef SendFuture future
-    cdef object option
-
-
-cdef class Outbox:
-    """Base of kafkapp.aio.KafkaProducer: enqueues records and returns their futures. Not instantiated itself."""
-    cdef Sender sender              # a KafkaAsyncProducer
-    cdef CompletedFutures outcomes
-    cdef object waiting             # deque of WaitingRecord
-    cdef int64_t waited             # how many records have ever been put into `waiting`
-    cdef bint stopped               # close() has begun
-    cdef object __weakref__
-
-    def __cinit__(self, *args, **kwargs):       # those of a subclass
-        self.outcomes = CompletedFutures.__new__(CompletedFutures)
-        self.waiting = deque()
-
-    def send(self, record, option=NO_COPY):
-        """Send a record.
-
-        Never blocks. While librdkafka's queue is full records wait here, in order, without a limit: awaiting their
-        futures is the only backpressure. Cancelling the future does not stop the record.
-
-        Args:
-            record: a ProducerRecord; may be changed and sent again at once. The memory of its value must not change
-                before the future is done, unless `option` is SendOption.ToCopyRecordValue.
-            option: a SendOption.
-        Returns:
-            A SendFuture: a future of the record's RecordMetadata, which raises KafkaException when it was not
-            delivered.
-        Raises:
-            TypeError, BufferError: an argument is of the wrong type.
-            RuntimeError: after `close`, outside the producer's loop, or in a forked child.
-        Source: rd_kafka_produce(), rd_kafka_produceva(); KafkaAsyncProducer::send.
-        """
-        cdef SendFuture future
-        cdef WaitingRecord waiting
-        # Its loop runs in this thread: so it is the running loop. Asking asyncio for that costs a system call.
-        if self.stopped or self.outcomes.thread != PyThread_get_thread_ident() or not self.outcomes.is_running():
-            self._bound_loop()
-        if not isinstance(record, ProducerRecord):
-            raise TypeError(f"record must be a ProducerRecord, not {type(record).__name__}")
-        future = SendFuture.__new__(SendFuture)
-        future.outcomes = self.outcomes
-        if self.waiting or not self.try_enqueue(<ProducerRecord>record, future, option):
-            self.sender.client.check_open()
-            waiting = WaitingRecord.__new__(WaitingRecord)
-            waiting.record = queued_copy(<ProducerRecord>record, wants_copy(option))
-            error = never_fits_error(self.sender.client, waiting.record)
-            if error is not None:
-                future.resolve(None, error)
-                return future
-            waiting.future = future
-            waiting.option = option
-            self.waiting.append(waiting)
-            self.waited += 1
-        return future
-
-    cdef bint try_enqueue(self, ProducerRecord record, SendFuture future, object option) except -1:
-        """Returns False when the queue is full. Any other refusal completes the future with its error."""
-        cdef rd_kafka_resp_err_t err
-        try:
-            err = self.sender.enqueue(record, future, KP_FUTURE, option, False, 0)
-        except KafkaException as exc:
-            future.resolve(None, exc.error)
-            return True
-        if err == RD_KAFKA_RESP_ERR__QUEUE_FULL:
-            return False
-        if err:
-            future.resolve(None, self.sender.enqueue_error(err, record))
-        return True
-
-    # -- for kafkapp.aio ------------------------------------------------------------------------
-
-    def _bound_loop(self):
-        """The loop of this producer, which must be running in this thread; raises if not, and after `close`."""
-        self._made_sender()
-        if self.stopped:
-            raise RuntimeError("the producer is closed")
-        loop = running_loop()
-        if loop is None:
-            raise RuntimeError("no event loop runs in this thread: use the producer in a coroutine or a callback of "
-                               "its loop")
-        if self.outcomes.loop is None:
-            self._watch_events(loop)
-            self.outcomes.loop = loop
-            self.outcomes.is_running = loop.is_running
-            self.outcomes.thread = PyThread_get_thread_ident()
-        elif loop is not self.outcomes.loop:
-            raise RuntimeError("this producer belongs to another loop: the one in which it was first used" + (
-                ", which is closed; close() it before its loop ends" if self.outcomes.loop.is_closed() else ""))
-        else:
-            self.outcomes.thread = PyThread_get_thread_ident()      # the loop may run in another thread now
-        return loop
-
-    def _watch_events(self, loop):
-        """Have the loop call back when there are events to dispatch. Implemented by the subclass."""
-        raise NotImplementedError
-
-    def _event_loop(self):
-        """The loop of this producer, None before the first use."""
-        return self.outcomes.loop
-
-    def _runs_here(self):
-        """Whether its loop runs in this thread."""
-        return (self.outcomes.loop is not None and self.outcomes.thread == PyThread_get_thread_ident()
-                and self.outcomes.is_running())
-
-    def _make_sender(self, make, *args):
-        """Create the producer that enqueues, once."""
-        cdef Sender sender
-        if self.sender is None:
-            sender = make(*args)
-            if self.sender is None:
-                self.sender = sender
-                return
-            sender.close(0)         # another thread has run __init__ meanwhile
-        raise RuntimeError(f"{type(self).__name__}.__init__() was called already")
-
-    def _made_sender(self):
-        if self.sender is None:
-            raise RuntimeError(f"{type(self).__name__}.__init__() was not called: a subclass must call "
-                               f"super().__init__() first")
-        return self.sender
-
-    def _stop_accepting(self):
-        self.stopped = True
-
-    def _accept_again(self):
-        self.stopped = False
-
-    def _enqueue_waiting(self):
-        """Enqueue the waiting records for which there is room now, in order."""
-        cdef WaitingRecord first
-        while self.waiting:
-            first = self.waiting[0]
-            try:
-                if not self.try_enqueue(first.record, first.future, first.option):
-                    return
-            except Exception as exc:
-                first.future.resolve(None, exc)     # a buffer released meanwhile: that is no fault of the next records
-            self.waiting.popleft()
-
-    def _fail_waiting(self):
-        """Fail the waiting records, which never were in librdkafka's queue."""
-        cdef WaitingRecord record
-        while self.waiting:
-            record = self.waiting.popleft()
-            record.future.resolve(None, new_error(RD_KAFKA_RESP_ERR__PURGE_QUEUE))
-
-    def _waiting_counts(self):
-        """How many records have left `waiting`, and how many have ever been put into it."""
-        return self.waited - <int64_t>len(self.waiting), self.waited
-
-    def _completed(self):
-        """The completed futures: they outlive a producer that is garbage-collected."""
-        return self.outcomes
-
-    def _schedule_callbacks(self):
-        """Have the loop run the callbacks that are due."""
-        self.outcomes.soon()

@@ -14,8 +14,8 @@ import pytest
 from conftest import wait_for
 from helpers import NOWHERE, Stopwatch, properties, run_in_loop, run_python, start_python
 
-from kafkapp import ErrorCode, KafkaException, ProducerRecord, aio
-from kafkapp.aio import KafkaProducer
+from kafkapp import ErrorCode, KafkaException, ProducerRecord
+from kafkapp.aio import KafkaProducer, threads
 from kafkapp.testing import ApiKey, MockCluster
 
 QUIET = {"log_level": 0, "error_cb": lambda error: None}
@@ -175,11 +175,11 @@ def slow_end(monkeypatch):
     """Has what runs in threads wait for this."""
     leave = threading.Event()
 
-    def run(future, function, args, run=aio._run):
+    def run(future, function, args, run=threads.run):
         leave.wait(SECONDS)
         run(future, function, args)
 
-    monkeypatch.setattr(aio, "_run", run)
+    monkeypatch.setattr(threads, "run", run)
     yield leave
     leave.set()
 
@@ -208,7 +208,7 @@ def test_a_close_that_is_cancelled_at_its_end_ends_all_the_same(broker, topic, s
 def test_a_close_that_fails_raises_in_its_awaiter_only(broker, monkeypatch):
     leave = threading.Event()
 
-    def fail(future, function, args, run=aio._run):
+    def fail(future, function, args, run=threads.run):
         def act():
             leave.wait(SECONDS)
             function(*args)
@@ -216,7 +216,7 @@ def test_a_close_that_fails_raises_in_its_awaiter_only(broker, monkeypatch):
 
         run(future, act, ())
 
-    monkeypatch.setattr(aio, "_run", fail)
+    monkeypatch.setattr(threads, "run", fail)
 
     async def go():
         contexts = []

@@ -5,8 +5,8 @@ import os
 import pytest
 from helpers import NOWHERE, properties, run_in_loop
 
-from kafkapp import ErrorCode, KafkaException, ProducerRecord, aio
-from kafkapp.aio import KafkaProducer
+from kafkapp import ErrorCode, KafkaException, ProducerRecord
+from kafkapp.aio import KafkaProducer, loop_side, threads
 
 QUIET = {"log_level": 0, "error_cb": lambda error: None}
 SECONDS = 10
@@ -16,7 +16,8 @@ def test_without_threads(broker, topic, monkeypatch):
     def refuse(function):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(aio, "start_thread", refuse)
+    monkeypatch.setattr(threads, "start_thread", refuse)
+    monkeypatch.setattr(loop_side, "start_thread", refuse)
 
     async def go():
         producer = KafkaProducer(properties(broker, linger_ms=100))

@@ -4,6 +4,7 @@ import os
 import sys
 import threading
 import time
+import weakref
 
 import pytest
 from conftest import wait_for
@@ -121,6 +122,34 @@ def test_a_producer_dropped_in_its_loop_warns_reports_and_releases_its_descripto
         assert events == []
 
     run_in_loop(go())
+
+
+def test_a_producer_whose_last_reference_goes_in_a_callback(monkeypatch):
+    """The loop keeps it alive while it dispatches: its __del__ must not run within."""
+    unraisable, contexts, held, alive = [], [], [], []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+
+    async def go():
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda loop, context: contexts.append(context))
+        gone = loop.create_future()
+
+        def drop(error):
+            if held:
+                reference = weakref.ref(held.pop(), lambda reference: loop.call_soon_threadsafe(gone.set_result, None))
+                kept.append(reference)
+                alive.append(reference() is not None)
+
+        kept = []
+        held.append(KafkaProducer(properties(NOWHERE, {"log_level": 0, "error_cb": drop}, message_timeout_ms=300)))
+        future = held[0].send(ProducerRecord("t", 0, None, b"v"))
+        with pytest.warns(ResourceWarning, match="never closed"):
+            await asyncio.wait_for(gone, 20)
+        with pytest.raises(KafkaException):
+            await asyncio.wait_for(future, 20)
+
+    run_in_loop(go())
+    assert (alive, unraisable, contexts) == ([True], [], [])
 
 
 def test_reports_from_before_the_loop_are_dispatched(broker, topic):

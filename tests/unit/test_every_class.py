@@ -34,7 +34,7 @@ TABLE = {
     "KafkaTimeoutError": "KafkaException(-185)", "KafkaValueError": "KafkaException(-186)",
     "ErrorCode": "ErrorCode(-184)",
     "EventHandlers": None, "BadToken": "importlib.import_module('kafkapp.client.events').BadToken('x')",
-    "Outbox": None, "CompletedFutures": None, "WaitingRecord": None,
+    "Outbox": None, "CompletedFutures": None, "WaitingRecord": None, "ProducerBase": None, "LoopSide": None,
     "SendFuture": "in_loop(lambda: aio.KafkaProducer(QUIET | {'message.timeout.ms': 50, 'linger.ms': 0}).send(ProducerRecord('t')))",
     "KafkaProducer": "aio.KafkaProducer(QUIET)",
     "Handle": None, "DeferredRelease": None,

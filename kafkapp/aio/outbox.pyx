@@ -1,0 +1,156 @@
+"""Outbox: enqueues records and returns their futures; the records that find no room wait here, in order.
+
+Knows senders and futures; of the loop only whether it runs in this thread. Never blocks.
+"""
+from collections import deque
+
+from kafkapp.common.errors import KafkaException
+from kafkapp.producer.options import SendOption
+
+cimport cython
+from libc.stdint cimport int64_t
+
+from kafkapp._librdkafka.rdkafka cimport (
+    RD_KAFKA_RESP_ERR__PURGE_QUEUE,
+    RD_KAFKA_RESP_ERR__QUEUE_FULL,
+    rd_kafka_resp_err_t,
+)
+from kafkapp.aio.futures cimport CompletedFutures, SendFuture
+from kafkapp.common.errors cimport new_error
+from kafkapp.producer.delivery cimport KP_FUTURE
+from kafkapp.producer.queue_room cimport never_fits_error, queued_copy
+from kafkapp.producer.record cimport ProducerRecord
+from kafkapp.producer.send cimport Sender, wants_copy
+
+cdef object NO_COPY = SendOption.NoCopyRecordValue
+
+
+@cython.final
+cdef class WaitingRecord:
+    """A record that waits for room in librdkafka's queue, as it was when `send` was called."""
+    cdef ProducerRecord record
+    cdef SendFuture future
+    cdef object option
+
+
+@cython.final
+cdef class Outbox:
+    """The way of one producer's records into librdkafka's queue. To be used in the thread of its loop."""
+    cdef Sender sender
+    cdef readonly CompletedFutures completed    # they outlive a producer that is garbage-collected
+    cdef public bint closed                     # no record is accepted
+    cdef object waiting                         # deque of WaitingRecord
+    cdef readonly int64_t waited                # how many records have ever been put into `waiting`
+    cdef readonly int64_t left                  # how many have left it
+
+    def __init__(self, Sender sender not None):
+        self.sender = sender
+        self.completed = CompletedFutures.__new__(CompletedFutures)
+        self.waiting = deque()
+
+    def __len__(self):
+        return self.waited - self.left
+
+    cdef bint try_enqueue(self, ProducerRecord record, SendFuture future, object option) except -1:
+        """Returns False when the queue is full. Any other refusal completes the future with its error."""
+        cdef rd_kafka_resp_err_t err
+        try:
+            err = self.sender.enqueue(record, future, KP_FUTURE, option, False, 0)
+        except KafkaException as exc:
+            future.resolve(None, exc.error)
+            return True
+        if err == RD_KAFKA_RESP_ERR__QUEUE_FULL:
+            return False
+        if err:
+            future.resolve(None, self.sender.enqueue_error(err, record))
+        return True
+
+    cdef int wait_for_room(self, ProducerRecord record, SendFuture future, object option) except -1:
+        cdef WaitingRecord waiting
+        self.sender.client.check_open()
+        waiting = WaitingRecord.__new__(WaitingRecord)
+        waiting.record = queued_copy(record, wants_copy(option))
+        error = never_fits_error(self.sender.client, waiting.record)
+        if error is not None:
+            future.resolve(None, error)
+            return 0
+        waiting.future = future
+        waiting.option = option
+        self.waiting.append(waiting)
+        self.waited += 1
+        return 0
+
+    def enqueue_waiting(self):
+        """Enqueue the waiting records for which there is room now, in order."""
+        cdef WaitingRecord first
+        while self.waiting:
+            first = self.waiting[0]
+            try:
+                if not self.try_enqueue(first.record, first.future, first.option):
+                    return
+            except Exception as exc:
+                first.future.resolve(None, exc)     # a buffer released meanwhile: that is no fault of the next records
+            self.waiting.popleft()
+            self.left += 1
+
+    def fail_waiting(self):
+        """Fail the waiting records, which never were in librdkafka's queue."""
+        cdef WaitingRecord record
+        while self.waiting:
+            record = self.waiting.popleft()
+            self.left += 1
+            record.future.resolve(None, new_error(RD_KAFKA_RESP_ERR__PURGE_QUEUE))
+
+
+cdef class ProducerBase:
+    """Base of kafkapp.aio.KafkaProducer: its `send`, in C, since it runs once for each record."""
+    cdef object side                # a LoopSide, None until __init__ has run
+    cdef Outbox outbox              # the side's
+
+    def _open(self, make):
+        """Set the LoopSide that `make()` returns, once."""
+        if self.side is None:
+            side = make()
+            if self.side is None:
+                self.side, self.outbox = side, side.outbox
+                return
+            side.producer.close(0)          # another thread has run __init__ meanwhile
+        raise RuntimeError(f"{type(self).__name__}.__init__() was called already")
+
+    @property
+    def _loop_side(self):
+        if self.side is None:
+            raise RuntimeError(f"{type(self).__name__}.__init__() was not called: a subclass must call "
+                               f"super().__init__() first")
+        return self.side
+
+    def send(self, record, option=NO_COPY):
+        """Send a record.
+
+        Never blocks. While librdkafka's queue is full records wait here, in order, without a limit: awaiting their
+        futures is the only backpressure. Cancelling the future does not stop the record.
+
+        Args:
+            record: a ProducerRecord; may be changed and sent again at once. The memory of its value must not change
+                before the future is done, unless `option` is SendOption.ToCopyRecordValue.
+            option: a SendOption.
+        Returns:
+            A SendFuture: a future of the record's RecordMetadata, which raises KafkaException when it was not
+            delivered.
+        Raises:
+            TypeError, BufferError: an argument is of the wrong type.
+            RuntimeError: after `close`, outside the producer's loop, or in a forked child.
+        Source: rd_kafka_produce(), rd_kafka_produceva(); KafkaAsyncProducer::send.
+        """
+        cdef Outbox outbox = self.outbox
+        cdef SendFuture future
+        if outbox is None or outbox.closed or not outbox.completed.runs_here():
+            self._loop_side.bind(self)
+            outbox = self.outbox
+        if not isinstance(record, ProducerRecord):
+            raise TypeError(f"record must be a ProducerRecord, not {type(record).__name__}")
+        future = SendFuture.__new__(SendFuture)
+        future.outcomes = outbox.completed
+        if outbox.waited != outbox.left or not outbox.try_enqueue(<ProducerRecord>record, future, option):
+            outbox.wait_for_room(<ProducerRecord>record, future, option)
+        return future
