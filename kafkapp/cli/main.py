@@ -1,29 +1,35 @@
-"""Command line `kafkapp`: its commands and options, one line of text for each usage error.
+"""Command line `kafkapp`: its commands, one line of text for each usage error.
 
 Standard output carries the results, standard error everything else.
 Exit status: 0 all delivered, 1 some not delivered, 2 usage error, 128 + n ended by signal n.
 """
 import logging
-import math
 import os
-import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from io import StringIO
 from typing import Any, ClassVar
 
 import click
 
 import kafkapp
-from kafkapp import ProducerConfig, SendOption
+from kafkapp import SendOption
 from kafkapp.cli.input import STDIN
+from kafkapp.cli.options import (
+    merged,
+    parse_bytes,
+    parse_files,
+    parse_headers,
+    parse_pairs,
+    parse_paths,
+    parse_text,
+    parse_timeout,
+)
 from kafkapp.cli.produce import Misuse, ProduceOptions, Run
 from kafkapp.cli.streams import lost, note, say
 from kafkapp.common.texts import one_line
 from kafkapp.config.application import librdkafka_is_patched
-from kafkapp.config.java_properties import Malformed, load
 
 COMPLETION = """\b
 Shell completion, in the shell's start-up file:
@@ -94,88 +100,6 @@ def group(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-def parse_text(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
-    """Refuse empty text: -b "$BROKERS" with an unset variable must not mean the default."""
-    if text == "":
-        raise click.BadParameter("must not be empty")
-    try:
-        (text or "").encode()
-    except UnicodeEncodeError:
-        raise click.BadParameter("must be UTF-8") from None
-    return text
-
-
-def parse_paths(context: click.Context, parameter: click.Parameter, paths: tuple[str, ...]) -> tuple[str, ...]:
-    if "" in paths:
-        raise click.BadParameter("must not be empty")
-    return paths
-
-
-def parse_bytes(context: click.Context, parameter: click.Parameter, text: str | None) -> bytes | None:
-    r"""The bytes of an option, with the escapes \n, \r, \t, \0, \\ and \xHH."""
-    if text is None:
-        return None
-    if not text:
-        raise click.BadParameter("must not be empty")
-    plain = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"0": b"\0", b"\\": b"\\"}
-    return re.sub(rb"\\(?:x([0-9A-Fa-f]{2})|([nrt0\\]))",
-                  lambda match: bytes.fromhex(match[1].decode()) if match[1] else plain[match[2]], os.fsencode(text))
-
-
-def parse_timeout(context: click.Context, parameter: click.Parameter, seconds: float) -> float:
-    if not math.isfinite(seconds):
-        raise click.BadParameter("expected a number of seconds")
-    return seconds
-
-
-def parse_headers(context: click.Context, parameter: click.Parameter,
-                  texts: tuple[str, ...]) -> list[tuple[str, bytes]]:
-    headers = []
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name or not name.isprintable():
-            raise click.BadParameter("expected name=value")
-        headers.append((name, os.fsencode(value)))
-    return headers
-
-
-def parse_pairs(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
-    pairs = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip():
-            raise click.BadParameter("expected key=value")  # the text is not repeated: it may hold a secret
-        if not value:
-            raise click.BadParameter(f"{name.strip()} is empty: leave it out for its default")
-        pairs[name.strip()] = value
-    return pairs
-
-
-def parse_files(context: click.Context, parameter: click.Parameter, paths: tuple[str, ...]) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for path in parse_paths(context, parameter, paths):
-        try:
-            with open(path, "rb") as file:
-                data = file.read()
-            pairs.update(load(StringIO(data.decode("utf-8-sig"), newline=None)))
-        except OSError as failure:
-            raise click.BadParameter(f"{path}: {failure.strerror}") from None
-        except UnicodeDecodeError as failure:
-            line = data.count(b"\n", 0, failure.start) + 1
-            raise click.BadParameter(f"{path}:{line}: not UTF-8") from None
-        except Malformed as failure:
-            raise click.BadParameter(f"{path}:{failure}") from None
-    return pairs
-
-
-def without(properties: dict[str, Any], above: dict[str, str]) -> dict[str, Any]:
-    """The properties, without bootstrap servers if `above` has some, under either name."""
-    names = (ProducerConfig.BOOTSTRAP_SERVERS, "metadata.broker.list")
-    if not any(name in above for name in names):
-        return properties
-    return {name: value for name, value in properties.items() if name not in names}
-
-
 def show_logs(wanted: bool) -> None:
     """Send librdkafka's logs to standard error, or discard them: errors are part of the results."""
     logger = logging.getLogger("kafkapp")
@@ -219,10 +143,7 @@ def produce(files: tuple[str, ...], topic: str | None, bootstrap_servers: str | 
     """
     if sync and manual:
         raise Misuse("--sync and --manual exclude each other")
-    properties = {**without(filed, pairs), **pairs}
-    if bootstrap_servers is not None:
-        above = {ProducerConfig.BOOTSTRAP_SERVERS: bootstrap_servers}
-        properties = {**without(properties, above), **above}
+    properties = merged(filed, pairs, bootstrap_servers)
     show_logs(verbose or "debug" in properties)
     return Run(ProduceOptions(
         paths=files or (STDIN,), topic=topic, properties=properties,

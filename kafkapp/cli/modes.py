@@ -1,10 +1,8 @@
-"""Modes of the command line: the three producers behind one interface, and signals that never lose a count.
+"""Modes of the command line: the three producers behind one interface.
 
 A mode sends records, drains what is in flight and closes. Knows no files, counts or output.
 """
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -20,6 +18,7 @@ from kafkapp import (
     ProducerRecord,
     SendOption,
 )
+from kafkapp.cli.signals import Interrupts
 from kafkapp.producer.line_splitter import Lines
 
 SIGNAL_CHECK_SECONDS = 0.1  # how long the main thread dispatches reports without a check for Ctrl-C
@@ -27,46 +26,6 @@ RECORDS_PER_POLL = 500  # records that are sent between two polls
 
 BatchReport = Callable[[int, Lines, Batch], None]  # index of the batch's first line, the lines, the batch
 Report = Callable[[Any, Error | None], None]
-
-
-class Interrupts:
-    """Has SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, except while that would lose a count."""
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-        self._held = False
-
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Handle the signals within the context; those that the parent process has ignored stay ignored."""
-        numbers = [number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-                   if signal.getsignal(number) != signal.SIG_IGN]
-        before = [(number, signal.signal(number, self._handle)) for number in numbers]
-        try:
-            yield
-        finally:
-            for number, handler in before:
-                signal.signal(number, handler)
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Defer signals to the end of the context."""
-        self._held = True
-        try:
-            yield
-        finally:
-            self._held = False
-        if self.signal is not None:
-            raise KeyboardInterrupt(self.signal)
-
-    def hold(self) -> None:
-        """Only record signals from here on: the command is ending anyway, within a limited time."""
-        self._held = True
-
-    def _handle(self, number: int, frame: object) -> None:
-        self.signal = self.signal or number
-        if not self._held:
-            raise KeyboardInterrupt(self.signal)
 
 
 class AsyncMode:

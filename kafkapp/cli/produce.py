@@ -16,7 +16,8 @@ import click
 
 from kafkapp import Error, ErrorCode, KafkaException, ProducerConfig, ProducerRecord, SendOption
 from kafkapp.cli.input import STDIN, FatalError, Job, check_readable, send_file, send_text, watch_for_truncation
-from kafkapp.cli.modes import MODES, Interrupts, Mode, SyncMode
+from kafkapp.cli.modes import MODES, Mode, SyncMode
+from kafkapp.cli.signals import Interrupts
 from kafkapp.cli.streams import note, say
 from kafkapp.cli.tally import Tally, progress_bar
 from kafkapp.common.texts import one_line
