@@ -118,9 +118,11 @@ def faults(request):
     figures["seconds"] = round(time.monotonic() - start, 1)
 
 
+@pytest.hookimpl(tryfirst=True)      # xdist's own, which reads the groups, would come before it
 def pytest_collection_modifyitems(config, items):
-    for item in items:      # for `pytest -n 2 --dist loadgroup`: a file has its fixtures once, and a run one real Kafka
-        item.add_marker(pytest.mark.xdist_group("kafka" if "kafka" in item.path.parts else item.path.stem))
+    for item in items:      # `pytest -n 4 --dist loadgroup` starts one real Kafka
+        if "kafka" in item.path.parts:
+            item.add_marker(pytest.mark.xdist_group("kafka"))
     if config.getoption("--faults") == "thorough":
         for item in items:
             item.add_marker(pytest.mark.timeout(1800))      # thousands of rounds; each has a bound of its own

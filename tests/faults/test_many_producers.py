@@ -46,9 +46,9 @@ def test_two_hundred_producers_at_once(broker, topic, faults):
 
 LEFT = """
 import sys
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = sys.argv[1].split(":")
 from faultkit import descriptors, make, native_threads
-from test_faults_many import drops_to
+from test_many_producers import drops_to
 
 threads, files = native_threads(), descriptors()
 producers = [make("Auto", sys.argv[2]) for _ in range(5)]
@@ -60,4 +60,4 @@ producers[0].close(0)
 
 
 def test_control_one_producer_left_open_is_detected(broker):
-    assert run_python(LEFT, ROOT / "tests" / "support", broker.bootstrap_servers).split() == ["True", "True"]
+    assert run_python(LEFT, f"{ROOT}/tests/faults:{ROOT}/tests/support", broker.bootstrap_servers).split() == ["True", "True"]

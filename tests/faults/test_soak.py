@@ -13,7 +13,7 @@ def soak(folder, seconds, *options):
     figures = folder / "figures.json"
     command = [sys.executable, ROOT / "tests" / "support" / "soak.py", "--hours", str(seconds / 3600), "--rate", "3000", "--every", "1",
                "--figures", figures, *options]
-    found = os.pathsep.join([os.environ["PYTHONPATH"], str(ROOT / "tests")])      # no script's folder is looked into: see conftest
+    found = os.pathsep.join([os.environ["PYTHONPATH"], str(ROOT / "tests" / "support")])      # no script's folder is looked into: see conftest
     ended = subprocess.run(command, env=os.environ | {"PYTHONPATH": found}, capture_output=True, text=True, timeout=100 + 2 * seconds, check=False)
     assert figures.exists(), ended.stderr
     return ended.returncode, json.loads(figures.read_text())

@@ -16,6 +16,7 @@ import kafkapp.aio
 import kafkapp.testing
 
 MODULES = (kafkapp, kafkapp.aio, kafkapp.testing)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("reference")]      # the site is built once
 FOR_MODULES = {"member"}        # how kafkapp's own modules read an option
 
 
@@ -25,7 +26,7 @@ def site(tmp_path_factory):
         pytest.importorskip(module)
     site = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-E", "-d", site / "doctrees", ROOT / "docs", site / "html"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     return site / "html"
 

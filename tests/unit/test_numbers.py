@@ -143,7 +143,7 @@ def test_a_datetime_with_arithmetic_of_its_own():
             return self.answer
 
     evil = Evil(2024, 1, 1, tzinfo=UTC)
-    for evil.answer, text in ((5, "no milliseconds"), (None, "no milliseconds"), (timedelta(0), "timestamp must be from"), (Index(5), "no milli")):
+    for evil.answer, text in ((5, "cannot be converted"), (None, "cannot be converted"), (timedelta(0), "timestamp must be from"), (Index(5), "cannot be conv")):
         with pytest.raises(ValueError, match=text):
             ProducerRecord("t", timestamp=evil)
 
