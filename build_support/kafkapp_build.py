@@ -38,6 +38,9 @@ def hook(function):
         progress.begin()
         with build_tools.one_line(), writable_place("editable" in function.__name__), build_tools.lock("build"):
             build_tools.have_room("build")
+            for old in Path("build").glob("lib*"):      # setuptools would pack what an earlier layout has left there
+                if old.name == "lib" or old.name.startswith("lib."):
+                    shutil.rmtree(old)
             return function(*arguments, **keywords)
 
     return wrapped

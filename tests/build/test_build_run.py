@@ -87,6 +87,15 @@ def test_sources_that_can_be_written_are_built_where_they_are(load, tmp_path, mo
         assert Path.cwd() == tmp_path
 
 
+def test_a_wheel_has_nothing_of_an_earlier_layout(load, tmp_path, monkeypatch):
+    for name in ("lib.linux-x86_64-cpython-311/kafkapp/old.so", "lib/kafkapp/old.py", "librdkafka-2.15.1/lib/librdkafka.so"):
+        (tmp_path / "build" / name).parent.mkdir(parents=True)
+        (tmp_path / "build" / name).touch()
+    monkeypatch.chdir(tmp_path)
+    found = load("kafkapp_build").hook(lambda: sorted(path.name for path in Path("build").rglob("*") if path.is_file()))()
+    assert "librdkafka.so" in found and not {"old.so", "old.py"} & {*found}
+
+
 # -- the modules -------------------------------------------------------------------------------------------------------
 
 SETUP = """import os, sys
