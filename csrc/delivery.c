@@ -1,10 +1,9 @@
-/* Delivery engine: the pool of states, the slots of batches, epochs and counts, waiting for rounds. See delivery.h. */
+/* Delivery engine: the pool of states, the slots of batches, epochs and counts. See delivery.h. */
 #include "delivery.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define STATES_PER_BLOCK 512 /* 16 KiB */
 
@@ -17,26 +16,11 @@ struct kp_block {
 static kp_epoch *acquire_epoch(kp_deliveries *d);
 
 int kp_deliveries_init(kp_deliveries *d) {
-    pthread_condattr_t attr;
-    int err;
     memset(d, 0, sizeof(*d));
     if (!(d->oldest_epoch = d->current_epoch = acquire_epoch(d)))
         return ENOMEM;
     d->epoch_number = d->current_epoch->number = 1;
-    if ((err = pthread_mutex_init(&d->lock, NULL)))
-        return err;
-    /* Monotonic: a step of the wall clock must not lengthen a wait. */
-    pthread_condattr_init(&attr);
-#ifndef __APPLE__
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-#endif
-    err = pthread_cond_init(&d->round_ended, &attr);
-    if (!err && (err = pthread_cond_init(&d->keeper_wakeup, &attr)))
-        pthread_cond_destroy(&d->round_ended);
-    pthread_condattr_destroy(&attr);
-    if (err)
-        pthread_mutex_destroy(&d->lock);
-    return err;
+    return pthread_mutex_init(&d->lock, NULL);
 }
 
 void kp_deliveries_free(kp_deliveries *d) {
@@ -53,10 +37,6 @@ void kp_deliveries_free(kp_deliveries *d) {
         free(d->epoch_chunks[i]);
     free(d->free_slots);
     free(d->reports);
-    free(d->events);
-    free(d->other_events);
-    pthread_cond_destroy(&d->keeper_wakeup);
-    pthread_cond_destroy(&d->round_ended);
     pthread_mutex_destroy(&d->lock);
     memset(d, 0, sizeof(*d));
 }
@@ -191,9 +171,9 @@ kp_batch *kp_slot_in_use(kp_deliveries *d, uint32_t *from) {
 void kp_finish(kp_deliveries *d, kp_batch *batch) {
     pthread_mutex_lock(&d->lock);
     batch->next = d->finished;
-    __atomic_store_n(&d->finished, batch, __ATOMIC_SEQ_CST); /* read without the lock while a round is drained */
+    d->finished = batch;
     pthread_mutex_unlock(&d->lock);
-    rd_kafka_queue_yield(d->queue);
+    kp_service_ready(d->dispatcher);
 }
 
 /* tp_traverse's part: the references that records in flight hold. */
@@ -224,20 +204,20 @@ int kp_deliveries_visit(kp_deliveries *d, visitproc visit, void *arg) {
 }
 
 /* The references of records in flight are in no field that Cython knows, so kp_install_traverse() replaces tp_traverse
- * of the client's type. `client` is any instance, `d` its deliveries. There is no tp_clear: each record in flight will
+ * of the type that owns the deliveries. `owner` is any instance, `d` its deliveries. There is no tp_clear: each record in flight will
  * be reported, and its completion releases the references. */
 static traverseproc fields_traverse;
 static Py_ssize_t deliveries_offset;
 
-static int client_traverse(PyObject *self, visitproc visit, void *arg) {
+static int owner_traverse(PyObject *self, visitproc visit, void *arg) {
     int err = fields_traverse(self, visit, arg);
     return err ? err : kp_deliveries_visit((kp_deliveries *)((char *)self + deliveries_offset), visit, arg);
 }
 
-void kp_install_traverse(PyObject *client, kp_deliveries *d) {
-    deliveries_offset = (char *)d - (char *)client;
-    fields_traverse = Py_TYPE(client)->tp_traverse;
-    Py_TYPE(client)->tp_traverse = client_traverse;
+void kp_install_traverse(PyObject *owner, kp_deliveries *d) {
+    deliveries_offset = (char *)d - (char *)owner;
+    fields_traverse = Py_TYPE(owner)->tp_traverse;
+    Py_TYPE(owner)->tp_traverse = owner_traverse;
 }
 
 /* The next state in flight; NULL: there is none. For records that librdkafka will not report before its end. */
@@ -383,64 +363,4 @@ int kp_epoch_done(kp_deliveries *d, int64_t epoch) {
     done = d->oldest_epoch->number > epoch || (d->oldest_epoch == d->current_epoch && all_done(d->current_epoch));
     pthread_mutex_unlock(&d->lock);
     return done;
-}
-
-/* -- waiting ------------------------------------------------------------------------------------ */
-
-void kp_deadline_in(struct timespec *when, int timeout_ms) {
-#ifdef __APPLE__
-    clock_gettime(CLOCK_REALTIME, when);
-#else
-    clock_gettime(CLOCK_MONOTONIC, when);
-#endif
-    when->tv_sec += timeout_ms / 1000;
-    when->tv_nsec += (long)(timeout_ms % 1000) * 1000000L;
-    if (when->tv_nsec >= 1000000000L) {
-        when->tv_sec++;
-        when->tv_nsec -= 1000000000L;
-    }
-}
-
-int64_t kp_rounds(kp_deliveries *d) {
-    return KP_READ(d->rounds);
-}
-
-/* Block until a round has ended since the caller read kp_rounds() as `seen`, or kp_wake(); at most timeout_ms. */
-void kp_wait_round(kp_deliveries *d, int64_t seen, int timeout_ms) {
-    struct timespec until;
-    kp_deadline_in(&until, timeout_ms);
-    pthread_mutex_lock(&d->lock);
-    while (d->rounds == seen && pthread_cond_timedwait(&d->round_ended, &d->lock, &until) != ETIMEDOUT)
-        ;
-    pthread_mutex_unlock(&d->lock);
-}
-
-void kp_wake(kp_deliveries *d) {
-    pthread_mutex_lock(&d->lock);
-    __atomic_store_n(&d->rounds, d->rounds + 1, __ATOMIC_SEQ_CST);
-    pthread_cond_broadcast(&d->round_ended);
-    pthread_mutex_unlock(&d->lock);
-}
-
-/* Become the owner of the round. Returns 0 when another thread owns it, after that round or timeout_ms; and, where the
- * caller would wait, when a round has ended since `seen`, which may have been the one that it waits for. */
-int kp_round_begin(kp_deliveries *d, int64_t seen, int timeout_ms) {
-    int mine = 1;
-    pthread_mutex_lock(&d->lock);
-    if (timeout_ms > 0 && d->rounds != seen) {
-        mine = 0;
-    } else if (d->round_open) {
-        mine = 0;
-        if (timeout_ms > 0) {
-            struct timespec until;
-            kp_deadline_in(&until, timeout_ms);
-            while (d->rounds == seen && d->round_open &&
-                   pthread_cond_timedwait(&d->round_ended, &d->lock, &until) != ETIMEDOUT)
-                ;
-        }
-    } else {
-        d->round_open = 1;
-    }
-    pthread_mutex_unlock(&d->lock);
-    return mine;
 }

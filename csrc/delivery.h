@@ -1,22 +1,12 @@
-/* Delivery engine: the states of records in flight, and delivery reports drained in rounds without the GIL.
+/* Delivery engine: the states of a producer's records in flight, and the delivery reports that a round has read.
  *
- * A round is what one thread at a time does: it drains librdkafka's queue (kp_drain_round), completes the records that
- * the reports are for, and ends (kp_round_end). Draining is C; completing runs Python, and so callbacks, and is
- * Cython's part. Everything named kp_* is ours.
+ * The dispatcher drains librdkafka's queue, and has report_drain.c read each of its delivery report events.
  */
 #ifndef KAFKAPP_DELIVERY_H
 #define KAFKAPP_DELIVERY_H
 
-#include <Python.h>
-#include <librdkafka/rdkafka.h>
-#include <pthread.h>
-#include <stdint.h>
+#include "dispatcher.h"
 
-#include "atomics.h"
-
-#if RD_KAFKA_VERSION < 0x020002ff
-#error "kafkapp needs librdkafka 2.0.2 or later"
-#endif
 #if UINTPTR_MAX < UINT64_MAX
 #error "kafkapp needs 64-bit pointers: a message's opaque holds a batch's slot and the index of one of its records"
 #endif
@@ -128,16 +118,9 @@ typedef struct {
 
 #define KP_SLOTS 1024 /* slots a chunk, and chunks: a chunk never moves, and is read without the GIL */
 
-/* Events in the order in which they came. */
 typedef struct {
-    rd_kafka_event_t **events;
-    uint32_t first, count, room;
-} kp_ring;
-
-typedef struct {
-    rd_kafka_t *rk;          /* the client; borrowed */
-    rd_kafka_queue_t *queue; /* its main queue */
-    size_t max_value;        /* bytes; a larger value does not fit even into an empty queue */
+    kp_dispatcher *dispatcher; /* the client's; borrowed */
+    size_t max_value;          /* bytes; a larger value does not fit even into an empty queue */
 
     /* -- written by senders ------------------------------------------------------------------- */
     kp_epoch *current_epoch;  /* counts new records */
@@ -159,38 +142,18 @@ typedef struct {
 
     /* -- written by the thread that owns the round ---------------------------------------------- */
     char own_cache_line[64];
-    unsigned long callback_thread; /* ident of the thread that runs delivery callbacks now, 0: none */
     kp_report *reports;
     size_t report_count, report_room;
-    rd_kafka_event_t **events; /* the round's delivery report events: destroyed when it ends */
-    size_t event_count, event_room;
-    rd_kafka_event_t **other_events; /* the round's logs, errors, statistics, token refreshes */
-    size_t other_event_count, other_event_room;
 
     /* -- guarded by lock ----------------------------------------------------------------------- */
     pthread_mutex_t lock;
-    pthread_cond_t round_ended; /* a round has ended, or the client's state has changed */
-    int64_t rounds;             /* how many have ended */
-    kp_batch *finished;         /* batches that had all reports before their sender was done with them */
-    int64_t epoch_number;       /* of the current epoch; a flush starts the next */
-    kp_epoch *oldest_epoch;     /* the oldest that is not all reported, or the current one */
-    kp_epoch *sweep_position;   /* the last one that the sweep of reported epochs has checked */
-    kp_epoch *unused_epochs;    /* all reported, for reuse */
+    kp_batch *finished;       /* batches that had all reports before their sender was done with them */
+    int64_t epoch_number;     /* of the current epoch; a flush starts the next */
+    kp_epoch *oldest_epoch;   /* the oldest that is not all reported, or the current one */
+    kp_epoch *sweep_position; /* the last one that the sweep of reported epochs has checked */
+    kp_epoch *unused_epochs;  /* all reported, for reuse */
     kp_epoch *epoch_chunks[KP_EPOCH_CHUNKS]; /* a chunk never moves, and is freed with the client */
     uint32_t epoch_count;                    /* allocated so far */
-    int round_open;                          /* a thread owns the round */
-    int stopping;                            /* the client's thread has to end */
-
-    /* -- guarded by lock: events that are kept until a call fetches them ------------------------- */
-    kp_ring late_reports, log_events, statistics, token_refreshes; /* log_events: logs and errors */
-    int64_t kept;                        /* events in all rings */
-    int64_t dropped_lines;               /* logs and errors that had to make room for newer ones */
-    pthread_cond_t keeper_wakeup;        /* something is kept, or the thread has to end */
-    int has_event_thread;                /* a Python thread dispatches what is kept; else calls that dispatch do */
-    int event_thread_waits;              /* it is inside kp_drain_when_idle */
-    unsigned long event_callback_thread; /* its ident while it runs callbacks, 0: it does not */
-    int keeper_runs;                     /* the thread that keeps events and dispatches none */
-    pthread_t keeper_thread;
 } kp_deliveries;
 
 /* -- counting ------------------------------------------------------------------------------------
@@ -267,7 +230,10 @@ static inline kp_epoch *kp_epoch_at(kp_deliveries *d, uint32_t index) {
     return &d->epoch_chunks[chunk - __builtin_ctz(KP_FIRST_EPOCHS)][index ^ (1u << chunk)];
 }
 
+/* Returns an errno, or 0. */
 int kp_deliveries_init(kp_deliveries *d);
+/* Have the delivery reports of a client read into `d`, which must outlive the dispatcher's last round. */
+void kp_deliveries_attach(kp_deliveries *d, kp_dispatcher *dispatcher);
 void kp_deliveries_free(kp_deliveries *d);
 
 /* The pool. The caller must hold the GIL (or a thread state). kp_delivery_new: NULL without memory, without exception. */
@@ -276,7 +242,7 @@ kp_delivery *kp_delivery_new(kp_deliveries *d);
 void kp_delivery_release(kp_deliveries *d, kp_delivery *delivery);
 int64_t kp_in_use(kp_deliveries *d);
 int kp_deliveries_visit(kp_deliveries *d, visitproc visit, void *arg);
-void kp_install_traverse(PyObject *client, kp_deliveries *d);
+void kp_install_traverse(PyObject *owner, kp_deliveries *d);
 /* A position in the walk through all states; {NULL, 0} is the start. */
 typedef struct {
     void *block;
@@ -300,28 +266,5 @@ int64_t kp_outstanding_records(kp_deliveries *d);
 void kp_epochs_mark_done(kp_deliveries *d);
 int64_t kp_epoch_close(kp_deliveries *d);
 int kp_epoch_done(kp_deliveries *d, int64_t epoch);
-
-/* Waiting and rounds. None needs the GIL; each blocks for at most timeout_ms. */
-int64_t kp_rounds(kp_deliveries *d);
-void kp_wait_round(kp_deliveries *d, int64_t seen, int timeout_ms);
-void kp_wake(kp_deliveries *d);
-int kp_round_begin(kp_deliveries *d, int64_t seen, int timeout_ms);
-int kp_drain_round(kp_deliveries *d, int64_t seen, int timeout_ms, size_t max_reports, int64_t *reported);
-int kp_drain_rounds(kp_deliveries *d, size_t max_reports);
-void kp_stop(kp_deliveries *d);
-void kp_round_end(kp_deliveries *d);
-void kp_name_thread(const char *client);
-void kp_deadline_in(struct timespec *when, int timeout_ms);
-
-/* What kp_drain_when_idle has found. */
-enum { KP_ROUND_DRAINED = 1, KP_EVENTS_KEPT = 2 };
-
-/* Events that are kept, within a bound, until a call fetches them. None of these needs the GIL. */
-void kp_keep(kp_deliveries *d, rd_kafka_event_t *event);
-rd_kafka_event_t *kp_kept_next(kp_deliveries *d);
-int64_t kp_dropped_lines(kp_deliveries *d);
-int kp_drain_when_idle(kp_deliveries *d, size_t max_reports);
-int kp_keeper_start(kp_deliveries *d);
-void kp_kept_free(kp_deliveries *d);
 
 #endif

@@ -1,5 +1,5 @@
 /* Kept events: events of an idle client, kept within a bound until a call fetches them, and the keeper thread. */
-#include "delivery.h"
+#include "dispatcher.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -37,7 +37,7 @@ static int make_room(kp_ring *ring) {
 }
 
 /* Put an event into a ring of at most `limit`, in place of the oldest when it is full. Returns how many are dropped. */
-static int put(kp_deliveries *d, kp_ring *ring, uint32_t limit, rd_kafka_event_t *event) {
+static int put(kp_dispatcher *d, kp_ring *ring, uint32_t limit, rd_kafka_event_t *event) {
     rd_kafka_event_t *dropped = NULL;
     if (ring->count >= limit || !make_room(ring))
         dropped = ring->count ? take_oldest(ring) : event;
@@ -51,29 +51,25 @@ static int put(kp_deliveries *d, kp_ring *ring, uint32_t limit, rd_kafka_event_t
 }
 
 /* Keep an event that a round has polled; takes ownership of it. */
-void kp_keep(kp_deliveries *d, rd_kafka_event_t *event) {
+void kp_keep(kp_dispatcher *d, rd_kafka_event_t *event) {
+    int type = rd_kafka_event_type(event);
     pthread_mutex_lock(&d->lock);
-    switch (rd_kafka_event_type(event)) {
-    case RD_KAFKA_EVENT_DR:
-        put(d, &d->late_reports, UINT32_MAX, event); /* keep_while_idle() has made room */
-        break;
-    case RD_KAFKA_EVENT_STATS:
+    if (type == d->service->event)
+        put(d, &d->service_events, UINT32_MAX, event); /* keep_while_idle() has made room */
+    else if (type == RD_KAFKA_EVENT_STATS)
         /* With an event thread each replaces the one before: only the newest is of use to a slow callback. */
         put(d, &d->statistics, d->has_event_thread ? 1 : MAX_KEPT_STATISTICS, event);
-        break;
-    case RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH:
+    else if (type == RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH)
         put(d, &d->token_refreshes, 1, event);
-        break;
-    default:
+    else
         d->dropped_lines += put(d, &d->log_events, MAX_KEPT_LINES, event);
-    }
     pthread_cond_signal(&d->keeper_wakeup);
     pthread_mutex_unlock(&d->lock);
 }
 
 /* The next kept event, which the caller must destroy; NULL: there is none. */
-rd_kafka_event_t *kp_kept_next(kp_deliveries *d) {
-    kp_ring *rings[] = {&d->token_refreshes, &d->late_reports, &d->log_events, &d->statistics};
+rd_kafka_event_t *kp_kept_next(kp_dispatcher *d) {
+    kp_ring *rings[] = {&d->token_refreshes, &d->service_events, &d->log_events, &d->statistics};
     rd_kafka_event_t *event = NULL;
     size_t i;
     pthread_mutex_lock(&d->lock);
@@ -87,7 +83,7 @@ rd_kafka_event_t *kp_kept_next(kp_deliveries *d) {
 }
 
 /* How many logs and errors were dropped since the last call. */
-int64_t kp_dropped_lines(kp_deliveries *d) {
+int64_t kp_dropped_lines(kp_dispatcher *d) {
     int64_t dropped;
     pthread_mutex_lock(&d->lock);
     dropped = d->dropped_lines;
@@ -98,7 +94,7 @@ int64_t kp_dropped_lines(kp_deliveries *d) {
 
 /* Wait until the client was idle for IDLE_MS. Returns 0 when it was not, and at once when the thread has to end or has
  * kept events to dispatch. */
-static int wait_idle(kp_deliveries *d) {
+static int wait_idle(kp_dispatcher *d) {
     struct timespec until;
     int64_t seen = kp_rounds(d);
     int idle = 0;
@@ -113,9 +109,9 @@ static int wait_idle(kp_deliveries *d) {
     return idle;
 }
 
-/* The event thread's wait, of a client whose calls dispatch delivery reports: drains a round only when the client is
+/* The event thread's wait, of a client whose calls dispatch the service's events: drains a round only when the client is
  * idle. Returns KP_ROUND_DRAINED for a round to complete, KP_EVENTS_KEPT for kept events to dispatch, 0 to end. */
-int kp_drain_when_idle(kp_deliveries *d, size_t max_reports) {
+int kp_drain_when_idle(kp_dispatcher *d, size_t max_pending) {
     int64_t reported = 0;
     int found = -1;
     KP_SET(d->event_thread_waits, 1);
@@ -125,7 +121,7 @@ int kp_drain_when_idle(kp_deliveries *d, size_t max_reports) {
             found = KP_EVENTS_KEPT;
         else if (KP_READ(d->stopping))
             found = 0;
-        else if (idle && kp_drain_round(d, 0, 0, max_reports, &reported))
+        else if (idle && kp_drain_round(d, 0, 0, max_pending, &reported))
             found = KP_ROUND_DRAINED;
     }
     KP_SET(d->event_thread_waits, 0);
@@ -135,14 +131,14 @@ int kp_drain_when_idle(kp_deliveries *d, size_t max_reports) {
 /* The keeper thread, of a client that only its user's calls dispatch: keeps the events of an idle client, whose number
  * is bounded here and not in librdkafka's queue. It never enters Python. */
 static void *keep_while_idle(void *arg) {
-    kp_deliveries *d = arg;
+    kp_dispatcher *d = arg;
     kp_name_thread(rd_kafka_name(d->rk));
     while (!KP_READ(d->stopping)) {
         rd_kafka_event_t *event;
         if (!wait_idle(d) || !rd_kafka_queue_length(d->queue) || !kp_round_begin(d, 0, 0))
             continue;
         /* librdkafka takes no event back: make room first. */
-        while (!KP_READ(d->stopping) && make_room(&d->late_reports) && (event = rd_kafka_queue_poll(d->queue, 0)))
+        while (!KP_READ(d->stopping) && make_room(&d->service_events) && (event = rd_kafka_queue_poll(d->queue, 0)))
             kp_keep(d, event);
         kp_round_end(d);
     }
@@ -150,7 +146,7 @@ static void *keep_while_idle(void *arg) {
 }
 
 /* Start the keeper thread. Returns an errno, or 0. */
-int kp_keeper_start(kp_deliveries *d) {
+int kp_keeper_start(kp_dispatcher *d) {
     sigset_t all, before;
     int err;
     sigfillset(&all);
@@ -162,8 +158,8 @@ int kp_keeper_start(kp_deliveries *d) {
 }
 
 /* End the keeper thread, and destroy the kept events. No other thread may use the client any more. */
-void kp_kept_free(kp_deliveries *d) {
-    kp_ring *rings[] = {&d->token_refreshes, &d->late_reports, &d->log_events, &d->statistics};
+void kp_kept_free(kp_dispatcher *d) {
+    kp_ring *rings[] = {&d->token_refreshes, &d->service_events, &d->log_events, &d->statistics};
     rd_kafka_event_t *event;
     size_t i;
     if (d->keeper_runs) {

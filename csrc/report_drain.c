@@ -1,40 +1,11 @@
-/* Report drain: reads delivery reports from librdkafka's queue, in rounds, without the GIL. See delivery.h. */
+/* Report drain: reads the delivery reports of a round's events, without the GIL. See delivery.h. */
 #include "delivery.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
 #define LATENCY_STRIDE 16        /* records between two whose latency is asked for */
 #define LATENCY_TOLERANCE_US 200 /* how far a latency may be from the exact one */
 
-/* Make room for `extra` more elements of a growing array; 0 without memory. */
-static int grow(void **array, size_t count, size_t *room, size_t extra, size_t size) {
-    size_t want;
-    void *grown;
-    if (count + extra <= *room)
-        return 1;
-    want = *room ? *room * 2 : 64;
-    while (want < count + extra)
-        want *= 2;
-    grown = realloc(*array, want * size);
-    if (!grown)
-        return 0;
-    *array = grown;
-    *room = want;
-    return 1;
-}
-
-/* librdkafka takes no event back, so a drain without memory waits until there is some. */
-static void wait_for_memory(void) {
-    struct timespec pause = {0, 10000000L};
-    nanosleep(&pause, NULL);
-}
-
 static void reserve_reports(kp_deliveries *d, size_t count) {
-    while (!grow((void **)&d->reports, d->report_count, &d->report_room, count, sizeof(*d->reports)))
-        wait_for_memory();
+    kp_reserve((void **)&d->reports, d->report_count, &d->report_room, count, sizeof(*d->reports));
 }
 
 static void report_batch(kp_deliveries *d, kp_batch *batch) {
@@ -168,137 +139,51 @@ static int64_t read_event(kp_deliveries *d, rd_kafka_event_t *event) {
     return (int64_t)count;
 }
 
-static void read_finished(kp_deliveries *d) {
+static int64_t read_reports(void *data, rd_kafka_event_t *event) {
+    kp_deliveries *d = data;
+    int64_t count = read_event(d, event);
+    d->dispatcher->pending = d->report_count;
+    return count;
+}
+
+/* Report the batches of kp_finish(). A batch completes before records that were sent after it. */
+static void collect_finished(void *data) {
+    kp_deliveries *d = data;
     kp_batch *batch;
     pthread_mutex_lock(&d->lock);
     batch = d->finished;
-    __atomic_store_n(&d->finished, NULL, __ATOMIC_SEQ_CST);
+    d->finished = NULL;
     pthread_mutex_unlock(&d->lock);
     for (; batch; batch = batch->next) {
         reserve_reports(d, 1);
         report_batch(d, batch);
     }
-}
-
-/* The next event of a round; kept events come first. Any poll of the queue may consume the wake-up of kp_finish(), also
- * one that does not wait, and one of the keeper thread. So finished batches are looked for before and after each poll,
- * and before its event is read: a batch completes before records that were sent after it. */
-static rd_kafka_event_t *next_event(kp_deliveries *d, int timeout_ms) {
-    rd_kafka_event_t *event = NULL;
-    if (KP_READ(d->kept) && !d->has_event_thread)
-        event = kp_kept_next(d);
-    if (!event)
-        event = rd_kafka_queue_poll(d->queue, KP_READ(d->finished) ? 0 : timeout_ms);
-    if (KP_READ(d->finished))
-        read_finished(d);
-    return event;
-}
-
-/* Wait up to timeout_ms for the first event, then take what the queue has, until max_reports records are read. Taking
- * all of it matters: while a Python thread is busy, acquiring the GIL costs its switch interval, 5 ms, so one
- * acquisition must complete all that has come meanwhile. Returns how many records are reported. The caller must own the
- * round. */
-static int64_t drain_queue(kp_deliveries *d, int timeout_ms, size_t max_reports) {
-    int64_t read = 0;
-    size_t kept = 0;
-    rd_kafka_event_t *event = next_event(d, timeout_ms);
-    while (event) {
-        rd_kafka_event_t ***list;
-        size_t *count, *room;
-        if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_DR) {
-            size_t before = d->report_count;
-            read += read_event(d, event);
-            if (d->report_count == before) {
-                /* No report refers to its messages: destroying it makes room in librdkafka's queue now. */
-                rd_kafka_event_destroy(event);
-                if (read >= (int64_t)max_reports)
-                    break;
-                event = next_event(d, 0);
-                continue;
-            }
-            list = &d->events, count = &d->event_count, room = &d->event_room;
-        } else if (d->has_event_thread) {
-            /* Not dispatched within a round: a log handler may want a lock that a thread holds while it sends. */
-            kp_keep(d, event);
-            if (++kept >= max_reports)
-                break;
-            event = next_event(d, 0);
-            continue;
-        } else {
-            list = &d->other_events, count = &d->other_event_count, room = &d->other_event_room;
-        }
-        while (!grow((void **)list, *count, room, 1, sizeof(**list)))
-            wait_for_memory();
-        (*list)[(*count)++] = event;
-        if (d->report_count >= max_reports || d->event_count + d->other_event_count >= max_reports)
-            break;
-        event = next_event(d, 0);
-    }
-    return read;
-}
-
-/* Release the round's messages, which makes room in librdkafka's queue, and let another thread own the next round. */
-void kp_round_end(kp_deliveries *d) {
-    size_t i;
-    for (i = 0; i < d->event_count; i++)
-        rd_kafka_event_destroy(d->events[i]);
-    for (i = 0; i < d->other_event_count; i++)
-        rd_kafka_event_destroy(d->other_events[i]);
-    d->event_count = d->other_event_count = d->report_count = 0;
-    pthread_mutex_lock(&d->lock);
-    d->round_open = 0;
-    __atomic_store_n(&d->rounds, d->rounds + 1, __ATOMIC_SEQ_CST);
-    pthread_cond_broadcast(&d->round_ended);
-    pthread_mutex_unlock(&d->lock);
+    d->dispatcher->pending = d->report_count;
 }
 
 /* After a fatal error librdkafka sends nothing any more, but may leave queued records to their message.timeout.ms. They
  * are purged, and so reported, at once. Records in flight may still be acknowledged, or come back to the queue. */
-static void purge_after_fatal_error(kp_deliveries *d) {
-    if (rd_kafka_fatal_error(d->rk, NULL, 0) && kp_outstanding(d))
-        rd_kafka_purge(d->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING);
+static void purge_after_fatal_error(void *data) {
+    kp_deliveries *d = data;
+    rd_kafka_t *rk = d->dispatcher->rk;
+    if (rd_kafka_fatal_error(rk, NULL, 0) && kp_outstanding(d))
+        rd_kafka_purge(rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING);
 }
 
-/* Drain one round. Returns 1 when Python has something to complete: the caller must do so, and end the round. Returns 0
- * when there is nothing, also when another thread owns the round. `seen`: kp_rounds() as the caller read it before it
- * found that what it waits for is missing. Adds the number of reported records to *reported. */
-int kp_drain_round(kp_deliveries *d, int64_t seen, int timeout_ms, size_t max_reports, int64_t *reported) {
-    if (!kp_round_begin(d, seen, timeout_ms))
-        return 0;
-    purge_after_fatal_error(d);
-    *reported += drain_queue(d, timeout_ms, max_reports);
-    if (d->report_count || d->other_event_count)
-        return 1;
-    kp_round_end(d);
-    return 0;
+static void forget_reports(void *data) {
+    ((kp_deliveries *)data)->report_count = 0;
 }
 
-/* The dispatcher thread's wait: drains rounds until one has something to complete (1), or kp_stop() (0). */
-int kp_drain_rounds(kp_deliveries *d, size_t max_reports) {
-    int64_t reported = 0;
-    while (!KP_READ(d->stopping))
-        if (kp_drain_round(d, kp_rounds(d), 1000, max_reports, &reported))
-            return 1;
-    return 0;
-}
+static const kp_service reports_service = {
+    .event = RD_KAFKA_EVENT_DR,
+    .begin = purge_after_fatal_error,
+    .read = read_reports,
+    .collect = collect_finished,
+    .end = forget_reports,
+};
 
-void kp_stop(kp_deliveries *d) {
-    pthread_mutex_lock(&d->lock);
-    __atomic_store_n(&d->stopping, 1, __ATOMIC_SEQ_CST);
-    pthread_cond_signal(&d->keeper_wakeup);
-    pthread_mutex_unlock(&d->lock);
-    rd_kafka_queue_yield(d->queue);
-    kp_wake(d);
-}
-
-/* Name this thread, for ps and top, after the client: `client` is its rd_kafka_name(), "client.id#type-number". */
-void kp_name_thread(const char *client) {
-    char text[16]; /* the longest name that Linux takes */
-    const char *end = strrchr(client, '#');
-    snprintf(text, sizeof(text), "kafkapp %.*s", end ? (int)(end - client) : 7, client);
-#ifdef __APPLE__
-    pthread_setname_np(text);
-#else
-    pthread_setname_np(pthread_self(), text);
-#endif
+void kp_deliveries_attach(kp_deliveries *d, kp_dispatcher *dispatcher) {
+    d->dispatcher = dispatcher;
+    dispatcher->service = &reports_service;
+    dispatcher->service_data = d;
 }

@@ -22,6 +22,7 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
 
     ctypedef enum rd_kafka_type_t:
         RD_KAFKA_PRODUCER
+        RD_KAFKA_CONSUMER
 
     # -- errors ------------------------------------------------------------------------------------
     ctypedef enum rd_kafka_resp_err_t:

@@ -2,13 +2,23 @@
 
 from libc.stdint cimport int64_t
 
-from kafkapp._librdkafka.rdkafka cimport rd_kafka_error_t, rd_kafka_t
 from kafkapp.client.client cimport Client
 
-ctypedef rd_kafka_error_t *(*TransactionFunction)(rd_kafka_t *, int) noexcept nogil
+
+cdef class BlockingCall:
+    cdef Client client
+    cdef int timeout_ms
+    cdef object done        # a threading.Event
+    cdef int pending        # not begun yet; the thread that takes this flag performs it
+    cdef bint started       # its thread was started
+    cdef int finished       # it has its result; `done`, whose set() may fail without memory, only says so sooner
+    cdef object failure     # what perform() raised, for the thread that waits
+
+    cdef int perform(self) except -1
+    cdef int start(self, Client client, int64_t deadline) except -1
+    cdef bint wait(self, int64_t deadline, list raised) except -1
 
 
+cdef int64_t with_grace(int64_t deadline) noexcept
+cdef object still_running_error()
 cdef object fetch_metadata(Client client, str topic, int64_t deadline)
-cdef object send_offsets(Client client, list offsets, str group_id, int64_t deadline)
-cdef object call_transaction(Client client, TransactionFunction function, int64_t deadline, list raised)
-cdef int purge(Client client) except -1

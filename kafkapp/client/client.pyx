@@ -1,77 +1,68 @@
-"""Client: an rd_kafka_t with its configuration, its dispatcher thread, and waiting for delivery reports.
+"""Client: an rd_kafka_t with its configuration, its dispatcher thread, and waiting for what it reports.
 
-No function of librdkafka that may block is called with the GIL held. No thread of librdkafka's enters Python: delivery
-reports, logs and errors all come from one queue, and one thread at a time dispatches them.
+No function of librdkafka that may block is called with the GIL held. No thread of librdkafka's enters Python: all that
+it reports comes from one queue, and one thread at a time dispatches it. What a client is for is its Service's.
 """
 import os
 from _weakrefset import WeakSet     # without the rest of weakref, which an import of kafkapp does not need
 
 from kafkapp.common.threads import register_thread, start_thread, unregister_thread
 from kafkapp.common.texts import one_line
+from kafkapp.config.application import OWN_PROPERTIES
 from kafkapp.config.defaults import set_defaults
 from kafkapp.config.properties import Properties, snapshot
 from kafkapp.config.redaction import redact
 
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
-from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t
 
 from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_EVENT_BACKGROUND,
-    RD_KAFKA_EVENT_DR,
     RD_KAFKA_EVENT_ERROR,
     RD_KAFKA_EVENT_LOG,
     RD_KAFKA_EVENT_STATS,
-    RD_KAFKA_RESP_ERR_NO_ERROR,
     RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE,
     RD_KAFKA_RESP_ERR__INVALID_ARG,
-    RD_KAFKA_RESP_ERR__TIMED_OUT,
     rd_kafka_conf_destroy,
     rd_kafka_conf_set_events,
     rd_kafka_conf_t,
     rd_kafka_event_destroy,
     rd_kafka_event_t,
-    rd_kafka_flush,
     rd_kafka_last_error,
     rd_kafka_name,
     rd_kafka_queue_get_main,
-    rd_kafka_resp_err_t,
     rd_kafka_sasl_background_callbacks_enable,
     rd_kafka_set_log_queue,
 )
-from kafkapp.client.events cimport EventHandlers
-from kafkapp.client.handle cimport CLOSED, OPEN
-from kafkapp.common.atomics cimport KP_ADD, KP_READ, KP_SET, KP_TAKE_FLAG, KP_THREAD
-from kafkapp.common.callbacks cimport raise_all, report_all_unraisable, report_unraisable, run_callback_1
-from kafkapp.common.errors cimport new_exception, take_error
-from kafkapp.common.timeouts cimport expired, remaining_ms
-from kafkapp.config.application cimport boolean, conf_in_force, conf_value, new_client, new_conf, set_up_tokens
-from kafkapp.producer.delivery cimport (
+from kafkapp.client.dispatcher cimport (
     KP_ROUND_DRAINED,
-    complete_reports,
-    kp_deliveries,
+    kp_dispatcher,
     kp_drain_round,
     kp_drain_rounds,
     kp_drain_when_idle,
     kp_dropped_lines,
-    kp_epoch_close,
-    kp_epoch_done,
-    kp_install_traverse,
     kp_keeper_start,
     kp_kept_next,
     kp_name_thread,
-    kp_outstanding,
     kp_round_end,
     kp_rounds,
     kp_stop,
     kp_wait_round,
     kp_wake,
 )
+from kafkapp.client.events cimport EventHandlers
+from kafkapp.client.handle cimport CLOSED, OPEN
+from kafkapp.client.service cimport Service
+from kafkapp.common.atomics cimport KP_ADD, KP_READ, KP_SET, KP_TAKE_FLAG, KP_THREAD
+from kafkapp.common.callbacks cimport raise_all, report_unraisable, run_callback_1
+from kafkapp.common.errors cimport new_exception, take_error
+from kafkapp.common.timeouts cimport expired, remaining_ms
+from kafkapp.config.application cimport conf_in_force, conf_value, new_client, new_conf, set_up_tokens
 
 
 cdef enum:
-    MAX_REPORTS_PER_ROUND = 24576       # completed under one acquisition of the GIL; their memory fills the queue
+    MAX_REPORTS_PER_ROUND = 24576       # completed under one acquisition of the GIL; they take memory until then
 
 clients = WeakSet()
 cdef object close_dropped_client = None     # called for a client that is dropped open; set by on_drop
@@ -87,18 +78,20 @@ def on_drop(function):
 @cython.final
 @cython.no_gc_clear     # as Handle
 cdef class Client(Handle):
-    def __init__(self, properties, int thread, dict defaults):
+    def __init__(self, properties, int thread, Service service not None, dict defaults):
         cdef rd_kafka_conf_t *conf
         cdef char errstr[512]
         cdef int failure
-        cdef int events = RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS
+        cdef int events = service.events | RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS
         if self.conf is not NULL or self.rk is not NULL:
             raise RuntimeError("Client.__init__() was called already")
-        self.background, self.warns_if_open, self.batch_waiters = thread == DISPATCHES_ALL, 1, []
-        self.deliveries.has_event_thread = thread == DISPATCHES_EVENTS
+        self.background, self.warns_if_open = thread == DISPATCHES_ALL, 1
+        self.dispatcher.has_event_thread = thread == DISPATCHES_EVENTS
         given = snapshot(properties)
         set_defaults(given, defaults)
-        self.deliveries.only_errors = boolean(given, "delivery.report.only.error", False)
+        service.configure(given)
+        service.attach(&self.dispatcher)
+        self.service = service
         conf = new_conf(given)
         try:
             unsecured = set_up_tokens(conf, given)
@@ -109,12 +102,12 @@ cdef class Client(Handle):
             events |= RD_KAFKA_EVENT_BACKGROUND     # librdkafka's own thread, which runs its own callback for tokens
         rd_kafka_conf_set_events(conf, events)
         with nogil:
-            self.rk = new_client(conf, errstr, sizeof(errstr))
+            self.rk = new_client(service.type, conf, errstr, sizeof(errstr))
         if self.rk is NULL:
             rd_kafka_conf_destroy(conf)     # rdkafka.h: "on failure ... the application is responsible"
             raise new_exception(rd_kafka_last_error(), one_line(redact(errstr.decode("utf-8", "replace"), given)))
-        self.deliveries.rk = self.rk
-        self.deliveries.queue = rd_kafka_queue_get_main(self.rk)
+        self.dispatcher.rk = self.rk
+        self.dispatcher.queue = rd_kafka_queue_get_main(self.rk)
         self.conf = conf_in_force(self.rk)
         rd_kafka_set_log_queue(self.rk, NULL)
         if unsecured:
@@ -128,7 +121,7 @@ cdef class Client(Handle):
         self.handlers = EventHandlers(self.name, given)
         self.properties = Properties(given)
         if thread == KEEPS_EVENTS:
-            failure = kp_keeper_start(&self.deliveries)     # kp_kept_free() ends it
+            failure = kp_keeper_start(&self.dispatcher)     # kp_kept_free() ends it
             if failure:
                 raise new_exception(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE,
                                     f"the background thread could not be started: {os.strerror(failure)}")
@@ -153,13 +146,13 @@ cdef class Client(Handle):
         except:
             # No memory or an interrupt, and the thread may run: it is stopped, and the last user destroys the handle.
             KP_SET(self.state, CLOSED)
-            kp_stop(&self.deliveries)
+            kp_stop(&self.dispatcher)
             raise
         return 0
 
     def __del__(self):
-        # The producer's __del__ has closed it already, unless a subclass overrides that; or the garbage collector,
-        # without a GIL, finalizes the client of a cycle before its producer.
+        # Its owner's __del__ has closed it already, unless a subclass overrides that; or the garbage collector, without
+        # a GIL, finalizes the client of a cycle before its owner.
         if close_dropped_client is not None and KP_READ(self.state) != CLOSED:
             close_dropped_client(self)
 
@@ -167,45 +160,39 @@ cdef class Client(Handle):
         """Whether it was left open; warns of that once."""
         if KP_READ(self.state) != OPEN or self.foreign() or not KP_TAKE_FLAG(self.warns_if_open):
             return False
-        # The flag is taken before: the warning may run the garbage collector, and that a producer's __del__.
+        # The flag is taken before: the warning may run the garbage collector, and that the owner's __del__.
         import warnings
         try:
-            warnings.warn(f"producer {self.name} was never closed", ResourceWarning, stacklevel=2, source=self)
+            warnings.warn(f"{self.service.name} {self.name} was never closed", ResourceWarning, stacklevel=2,
+                          source=self)
         except ResourceWarning as exc:
             report_unraisable(exc)
         return True
 
     cdef int check_blocking(self, str what) except -1:
         if self.in_callback() and not self.foreign():       # open or not
-            raise RuntimeError(f"{what}() was called from a callback of the same producer, where it would deadlock: "
-                               "call it from another thread, or after the callback has returned")
+            raise RuntimeError(f"{what}() was called from a callback of the same {self.service.name}, where it would "
+                               "deadlock: call it from another thread, or after the callback has returned")
         self.check_open()
         if self.background and Py_IsFinalizing():
             raise RuntimeError(f"{what}() would wait forever: the interpreter is shutting down and has ended the "
-                               "producer's background thread; call it before the program ends")
-        return 0
-
-    cdef int check_batching(self, str what) except -1:
-        """Raises in a signal handler that has interrupted a send_batch(): the handler must not wait for its end."""
-        if self.batch_waiters and PyThread_get_thread_ident() in self.batch_waiters:
-            raise RuntimeError(f"{what}() was called from a signal handler that interrupts send_batch(), where it would"
-                               f" deadlock: raise an exception in the handler, and call {what}() where it is caught")
+                               f"{self.service.name}'s background thread; call it before the program ends")
         return 0
 
     cdef bint in_callback(self) noexcept:
         """Whether this thread dispatches, or is the dispatcher thread, where finalizers run between callbacks too."""
         cdef unsigned long me = PyThread_get_thread_ident()
-        return KP_THREAD(self.deliveries.callback_thread) == me or KP_THREAD(self.dispatcher) == me
+        return KP_THREAD(self.dispatcher.callback_thread) == me or KP_THREAD(self.own_thread) == me
 
     # -- dispatching and waiting ----------------------------------------------------------------
 
     def run_thread(self):
         """The client's thread: dispatches until it is stopped."""
-        cdef kp_deliveries *d = &self.deliveries
+        cdef kp_dispatcher *d = &self.dispatcher
         cdef int what
         if not KP_READ(self.thread_runs):
             raise RuntimeError("Client.run_thread() is for the client's own thread only")
-        KP_SET(self.dispatcher, PyThread_get_thread_ident())
+        KP_SET(self.own_thread, PyThread_get_thread_ident())
         run_callback_1(register_thread, self.name, None)    # does not raise: without memory it runs without a name
         kp_name_thread(rd_kafka_name(self.rk))
         while True:
@@ -234,35 +221,35 @@ cdef class Client(Handle):
         run_callback_1(unregister_thread, self.name, None)
         if KP_READ(self.state) == CLOSED:
             clients.discard(self)
-        KP_SET(self.dispatcher, 0)
+        KP_SET(self.own_thread, 0)
         KP_SET(self.thread_runs, False)
         kp_wake(d)
 
     cdef int stop_dispatcher(self) noexcept nogil:
-        kp_stop(&self.deliveries)
+        kp_stop(&self.dispatcher)
         return 0
 
     cdef int dispatch_remaining(self) except -1:
         """The dispatcher thread's last step: dispatches what close() has not waited for."""
         cdef int64_t seen
-        while kp_outstanding(&self.deliveries) and self.dispatch(0, 0, None):
+        while self.service.outstanding() and self.dispatch(0, 0, None):
             pass
-        while kp_outstanding(&self.deliveries) and not self.complete_remaining(None):
-            seen = kp_rounds(&self.deliveries)      # a thread is still inside a send: it will find the client closing
+        while self.service.outstanding() and not self.complete_remaining(None):
+            seen = kp_rounds(&self.dispatcher)      # a thread is still inside a call: it will find the client closing
             with nogil:
-                kp_wait_round(&self.deliveries, seen, FLUSH_CHECK_MS)
+                kp_wait_round(&self.dispatcher, seen, COMPLETION_CHECK_MS)
         return 0
 
     cdef int dispatch_round(self, list raised) except -1:
-        """Complete the records of a drained round, dispatch its other events, end it."""
-        cdef kp_deliveries *d = &self.deliveries
+        """Complete what a drained round has found, dispatch its other events, end it."""
+        cdef kp_dispatcher *d = &self.dispatcher
         cdef size_t i
         cdef object interrupt = None
+        KP_SET(d.callback_thread, PyThread_get_thread_ident())
         try:
-            if d.report_count:
-                complete_reports(d, raised)
+            if d.pending:
+                self.service.complete(raised)
             if d.other_event_count:
-                KP_SET(d.callback_thread, PyThread_get_thread_ident())
                 for i in range(d.other_event_count):
                     if self.foreign():
                         break
@@ -282,7 +269,7 @@ cdef class Client(Handle):
                     kp_round_end(d)
         if self.foreign():
             # In the child of a callback that forked librdkafka's locks are in the state of the fork, and the remaining
-            # reports are the parent's.
+            # completions are the parent's.
             mine = raised[:] if raised else []
             if raised:
                 del raised[:]
@@ -294,7 +281,7 @@ cdef class Client(Handle):
 
     cdef bint dispatch_kept(self) except -1:
         """Dispatch the kept events, on the thread that DISPATCHES_EVENTS. False when the client is closed."""
-        cdef kp_deliveries *d = &self.deliveries
+        cdef kp_dispatcher *d = &self.dispatcher
         cdef rd_kafka_event_t *event
         if not self.enter_unless_closed():
             return False
@@ -319,14 +306,14 @@ cdef class Client(Handle):
             self.leave()
 
     cdef int64_t dispatch(self, int64_t seen, int timeout_ms, list raised) except -1:
-        """Dispatch one round, or wait for another thread's. Returns how many records it reported.
+        """Dispatch one round, or wait for another thread's. Returns how many operations it reported.
 
         `seen` is kp_rounds() as it was before the caller found that what it waits for is missing.
         """
         cdef int64_t reported = 0
         cdef bint busy
         with nogil:
-            busy = kp_drain_round(&self.deliveries, seen, timeout_ms, MAX_REPORTS_PER_ROUND, &reported)
+            busy = kp_drain_round(&self.dispatcher, seen, timeout_ms, MAX_REPORTS_PER_ROUND, &reported)
         if busy:
             self.dispatch_round(raised)
         return reported
@@ -336,20 +323,10 @@ cdef class Client(Handle):
         cdef int ms = remaining_ms(deadline, SIGNAL_CHECK_MS)
         if self.background:
             with nogil:
-                kp_wait_round(&self.deliveries, seen, ms)
+                kp_wait_round(&self.dispatcher, seen, ms)
         else:
             self.dispatch(seen, ms, raised)
         PyErr_CheckSignals()
-        return 0
-
-    cdef int wait_for_room(self, int64_t seen, int64_t deadline) except -1:
-        """wait(), for a send_batch()."""
-        cdef object me = PyThread_get_thread_ident()
-        self.batch_waiters.append(me)
-        try:
-            self.wait(seen, deadline, None)
-        finally:
-            self.batch_waiters.remove(me)
         return 0
 
     cdef bint wait_for(self, const int *flag, int64_t deadline, list raised) except -1:
@@ -358,7 +335,7 @@ cdef class Client(Handle):
         cdef bint inside = self.enter_unless_closed()
         try:
             while True:
-                seen = kp_rounds(&self.deliveries)
+                seen = kp_rounds(&self.dispatcher)
                 if KP_READ(flag[0]):
                     return True
                 if expired(deadline):
@@ -370,69 +347,15 @@ cdef class Client(Handle):
                     inside = False
                     self.leave()    # the last user completes what librdkafka has not reported
                 with nogil:
-                    kp_wait_round(&self.deliveries, seen, FLUSH_CHECK_MS)
+                    kp_wait_round(&self.dispatcher, seen, COMPLETION_CHECK_MS)
                 PyErr_CheckSignals()
         finally:
             if inside:
                 self.leave()
 
-    cdef bint wait_reported(self, int64_t epoch, int64_t deadline, list raised) except -1:
-        """Block until all records of an epoch are completed. False when the deadline has expired first."""
-        cdef int64_t seen
-        cdef int ms
-        cdef rd_kafka_resp_err_t err
-        while not kp_epoch_done(&self.deliveries, epoch):
-            if expired(deadline):
-                return False
-            ms = remaining_ms(deadline, FLUSH_CHECK_MS)
-            # rd_kafka_flush() ends lingering while it waits. It dispatches nothing: delivery reports are events here.
-            if self.background:
-                with nogil:
-                    seen = kp_rounds(&self.deliveries)
-                    err = rd_kafka_flush(self.rk, ms)
-                    if err == RD_KAFKA_RESP_ERR_NO_ERROR and not kp_epoch_done(&self.deliveries, epoch):
-                        kp_wait_round(&self.deliveries, seen, ms)
-            else:
-                with nogil:
-                    seen = kp_rounds(&self.deliveries)
-                    rd_kafka_flush(self.rk, min(ms, 1))
-                if not kp_epoch_done(&self.deliveries, epoch):
-                    self.dispatch(seen, ms, raised)
-            PyErr_CheckSignals()
-        return True
-
-    # -- the public calls -----------------------------------------------------------------------
-
-    cdef int flush(self, int64_t deadline) except -1:
-        cdef list raised = None if self.background else []
-        cdef bint done
-        self.check_blocking("flush")
-        self.check_batching("flush")
-        self.enter()
-        try:
-            done = self.wait_reported(kp_epoch_close(&self.deliveries), deadline, raised)
-        except:
-            report_all_unraisable(raised)
-            raise
-        finally:
-            self.leave()
-        if not done:
-            error = new_exception(RD_KAFKA_RESP_ERR__TIMED_OUT,
-                                  f"flush() timed out: {self.outstanding()} records are still outstanding")
-            if not raised:
-                raise error
-            raised.append(error)
-        raise_all(raised)
-        return 0
-
     def get_property(self, str name not None):
         if self.conf is NULL:
             raise RuntimeError("Client.__init__() was not called")
-        if name in ("delivery.report.only.error", "log.queue"):
-            return self.properties.get(name, "false" if name[0] == "d" else "true")
+        if name in OWN_PROPERTIES:
+            return self.properties.get(name, OWN_PROPERTIES[name])
         return conf_value(<rd_kafka_conf_t *>self.conf, name)
-
-
-cdef Client specimen = Client.__new__(Client)
-kp_install_traverse(<PyObject *>specimen, &specimen.deliveries)
-specimen = None

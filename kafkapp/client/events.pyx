@@ -1,4 +1,4 @@
-"""Event handlers: logs, errors, statistics and token refreshes, which are the events that are no delivery reports.
+"""Event handlers: logs, errors, statistics and token refreshes, which every client has.
 
 Each calls the user's callback on the thread that dispatches. What a callback raises goes to sys.unraisablehook: the
 call that dispatches was made for something else. Events without a callback go to `logging`, on a thread of its own: see

@@ -1,10 +1,12 @@
 # C interface of kafkapp.client.handle.
 
+cimport cython
 from cpython.ref cimport PyObject
-from libc.stdint cimport int64_t
+from libc.stdint cimport uint32_t
 
 from kafkapp._librdkafka.rdkafka cimport rd_kafka_t
-from kafkapp.producer.delivery cimport Topic, kp_deliveries
+from kafkapp.client.dispatcher cimport kp_dispatcher
+from kafkapp.client.service cimport Service
 
 
 cdef extern from "destroy.h" nogil:
@@ -14,38 +16,44 @@ cdef extern from "destroy.h" nogil:
 
 cdef enum:
     OPEN
-    CLOSING                         # close() waits for the last delivery reports; new calls raise
+    CLOSING                         # close() waits for what is outstanding; new calls raise
     CLOSED
 
 
+@cython.final
+cdef class Topic:
+    cdef readonly str name
+    cdef void *rkt                  # rd_kafka_topic_t; destroyed by the client, before its rd_kafka_t
+    cdef uint32_t index             # in the client's list of topics
+
+
 cdef class Handle:
-    cdef kp_deliveries deliveries   # the records in flight
+    cdef kp_dispatcher dispatcher   # the client's queue and what it holds of it
+    cdef Service service            # what the client is for
     cdef rd_kafka_t *rk             # NULL: destroyed, or never created
     cdef void *conf                 # rd_kafka_conf_t: answers get_property, after close() too
     cdef object fatal               # the fatal error that it had when it was destroyed, or None
     cdef int state                  # OPEN again after a close() that was interrupted
     cdef int forks                  # forks() of the process that created it
-    cdef int users                  # threads in a call that uses the handle and does not send; see deliveries.senders
-    cdef bint reports_lost          # records were completed without librdkafka's delivery report
+    cdef int users                  # threads in a call that uses the handle; the service counts its own
+    cdef bint reports_lost          # something was completed without librdkafka's report
     cdef kp_destruction *destruction    # owned; of the rd_kafka_t, running or done; NULL: not begun
-    cdef list holds                 # objects whose memory librdkafka may still read for those records
+    cdef list holds                 # objects whose memory librdkafka may still read because of that
     cdef dict topics                # str -> Topic, for the life of the handle
     cdef list topic_list            # the same, by Topic.index
     cdef object topic_lock          # one thread at a time creates a topic: its opaque is that thread's Topic
-    cdef PyObject *last_topic       # the Topic of the last record, borrowed: most programs send to the same one again
+    cdef PyObject *last_topic       # the last one that topic() gave, borrowed: most programs use the same one again
 
     cdef bint foreign(self) noexcept
     cdef int check_open(self) except -1
     cdef int enter(self) except -1
     cdef bint enter_unless_closed(self) except -1
     cdef int leave(self) except -1
-    cdef int leave_sender(self) except -1
     cdef bint complete_remaining(self, list raised) except -1
     cdef int destroy(self) except -1
     cdef int release_holds_later(self) except -1
     cdef int start_destruction(self, rd_kafka_t *rk) noexcept
     cdef bint destroyed(self, int timeout_ms) noexcept nogil
-    cdef int64_t outstanding(self) noexcept
     cdef object fatal_error(self)
     cdef object error(self, int code)
     cdef PyObject *topic(self, str name) except NULL    # a Topic, borrowed: this keeps it

@@ -3,6 +3,11 @@ from typing import final
 from typing_extensions import disjoint_base
 
 @final
+class Topic:
+    @property
+    def name(self) -> str: ...
+
+@final
 class DeferredRelease:
     def release(self) -> None: ...
 

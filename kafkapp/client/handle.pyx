@@ -1,11 +1,11 @@
 """Handle: owns the rd_kafka_t of a client, counts the calls that use it, destroys it after the last one; its topics.
 
-How a handle ends: librdkafka reports each record, and rd_kafka_destroy() returns, as soon as its broker threads run.
-While one of them is inside getaddrinfo(), that is when the name server answers. So when close() has no time left, three
-steps are done in this order, each once:
+How a handle ends: librdkafka reports what is outstanding, and rd_kafka_destroy() returns, as soon as its broker threads
+run. While one of them is inside getaddrinfo(), that is when the name server answers. So when close() has no time left,
+three steps are done in this order, each once:
 
-1. complete_remaining() completes the records without a delivery report as purged ones, in a round that never ends: so
-   no thread reads a report that comes later. The memory that librdkafka may still read goes to `holds`.
+1. complete_remaining() completes what is outstanding without librdkafka's report, in a round that never ends: so no
+   thread reads a report that comes later. The memory that librdkafka may still read goes to `holds`.
 2. destroy(), by the last user of the handle: a thread that is not Python's owns the rd_kafka_t from here on.
 3. DeferredRelease: a thread waits for that one, and releases the holds. When the process ends, nobody waits for either.
 """
@@ -15,7 +15,7 @@ from kafkapp.common.threads import start_thread
 
 cimport cython
 from cpython.ref cimport PyObject, Py_INCREF
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport uint32_t
 from posix.unistd cimport usleep
 
 from kafkapp._librdkafka.rdkafka cimport (
@@ -34,27 +34,25 @@ from kafkapp._librdkafka.rdkafka cimport (
     rd_kafka_topic_new,
     rd_kafka_topic_t,
 )
-from kafkapp.common.atomics cimport KP_ADD, KP_READ, KP_SET_OBJECT
-from kafkapp.common.errors cimport Error, new_error, new_exception, new_fatal_error
-from kafkapp.common.forks cimport forks
-from kafkapp.producer.delivery cimport (
-    KP_HANDLE,
-    KP_TAKE,
-    complete_unreported,
-    kp_deliveries_free,
-    kp_deliveries_init,
-    kp_in_use,
+from kafkapp.client.dispatcher cimport (
+    kp_dispatcher_free,
+    kp_dispatcher_init,
     kp_kept_free,
-    kp_leave,
-    kp_outstanding,
-    kp_outstanding_records,
     kp_round_begin,
     kp_wake,
-    Topic,
 )
+from kafkapp.client.service cimport Service
+from kafkapp.common.atomics cimport KP_ADD, KP_READ, KP_SET, KP_SET_OBJECT
+from kafkapp.common.errors cimport Error, new_error, new_exception, new_fatal_error
+from kafkapp.common.forks cimport forks
 
 cdef extern from "Python.h":
     void PyObject_GC_UnTrack(object thing)
+    unsigned long PyThread_get_thread_ident() nogil
+
+cdef extern from "atomics.h" nogil:
+    rd_kafka_t *handle_at "KP_READ"(rd_kafka_t *place)
+    rd_kafka_t *take_handle "KP_TAKE"(rd_kafka_t *place)
 
 cdef extern from "destroy.h" nogil:
     kp_destruction *kp_destruction_start(rd_kafka_t *rk)
@@ -64,7 +62,12 @@ cdef extern from "destroy.h" nogil:
 
 cdef enum:
     DEALLOC_WAIT_MS = 1000      # for librdkafka's threads to end, when the client was never closed
-    MEMORY_ATTEMPTS = 100       # to complete records without memory, 10 ms apart
+    MEMORY_ATTEMPTS = 100       # to complete what is left without memory, 10 ms apart
+
+
+@cython.final
+cdef class Topic:
+    """A topic of a client; the opaque of its rd_kafka_topic_t."""
 
 
 @cython.final
@@ -92,12 +95,13 @@ cdef class Handle:
     def __cinit__(self):
         self.forks = forks()
         self.state = CLOSED
-        if kp_deliveries_init(&self.deliveries):
+        if kp_dispatcher_init(&self.dispatcher):
             raise MemoryError()
+        self.service = Service.__new__(Service)
         self.topics, self.topic_list, self.holds = {}, [], []
         PyObject_GC_UnTrack(self.topic_list)    # in no cycle; the garbage collector would clear it before __dealloc__
         PyObject_GC_UnTrack(self.holds)
-        self.topic_lock = RLock()       # the garbage collector may run a finalizer that sends, in new_topic()
+        self.topic_lock = RLock()       # the garbage collector may run a finalizer that needs a topic, in new_topic()
 
     def __dealloc__(self):
         cdef bint over
@@ -115,7 +119,7 @@ cdef class Handle:
             kp_destruction_release(self.destruction)
         if self.conf is not NULL:
             rd_kafka_conf_destroy(<rd_kafka_conf_t *>self.conf)
-        kp_deliveries_free(&self.deliveries)
+        kp_dispatcher_free(&self.dispatcher)
 
     # -- users ----------------------------------------------------------------------------------
 
@@ -125,9 +129,9 @@ cdef class Handle:
 
     cdef int check_open(self) except -1:
         if self.foreign():
-            raise RuntimeError("this producer was created in another process: create one after the fork")
+            raise RuntimeError(f"this {self.service.name} was created in another process: create one after the fork")
         if KP_READ(self.state) != OPEN:
-            raise RuntimeError("the producer is closed")
+            raise RuntimeError(f"the {self.service.name} is closed")
         return 0
 
     cdef int enter(self) except -1:
@@ -156,37 +160,35 @@ cdef class Handle:
             self.destroy()
         return 0
 
-    cdef int leave_sender(self) except -1:
-        """The same for a call that sends, which has begun with kp_enter()."""
-        if kp_leave(&self.deliveries) == 0 and KP_READ(self.state) == CLOSED:
-            self.destroy()
-        return 0
-
     cdef bint complete_remaining(self, list raised) except -1:
-        """Complete the records that librdkafka has not reported, of a closing client. False while a thread sends or
-        owns a round."""
-        if KP_READ(self.deliveries.senders) or not kp_round_begin(&self.deliveries, 0, 0):
+        """Complete what librdkafka has not reported, of a closing client. False while a thread is inside a call of the
+        service's, or owns a round."""
+        if self.service.in_use() or not kp_round_begin(&self.dispatcher, 0, 0):
             return False
         self.reports_lost = True
-        for left in reversed(range(MEMORY_ATTEMPTS)):
-            try:
-                complete_unreported(&self.deliveries, self.topic_list, self.holds, raised)
-                break
-            except MemoryError:
-                if not left:
-                    raise
-                with nogil:
-                    usleep(10000)       # other threads may free some
+        KP_SET(self.dispatcher.callback_thread, PyThread_get_thread_ident())
+        try:
+            for left in reversed(range(MEMORY_ATTEMPTS)):
+                try:
+                    self.service.complete_unreported(self.topic_list, self.holds, raised)
+                    break
+                except MemoryError:
+                    if not left:
+                        raise
+                    with nogil:
+                        usleep(10000)       # other threads may free some
+        finally:
+            KP_SET(self.dispatcher.callback_thread, 0)
         if not self.foreign():
-            kp_wake(&self.deliveries)
+            kp_wake(&self.dispatcher)
         return True
 
     cdef int destroy(self) except -1:
         """Destroy the handle of a closed client, unless somebody still uses it."""
         cdef rd_kafka_t *rk
-        if self.foreign() or KP_READ(self.deliveries.senders) or KP_READ(self.users):
+        if self.foreign() or self.service.in_use() or KP_READ(self.users):
             return 0
-        rk = KP_TAKE(self.rk)      # the last user and the thread that closes may both come here
+        rk = take_handle(self.rk)      # the last user and the thread that closes may both come here
         if rk is NULL:
             return 0
         try:
@@ -194,7 +196,7 @@ cdef class Handle:
                 self.fatal = new_fatal_error(rk, RD_KAFKA_RESP_ERR__FATAL, None)
         finally:
             try:
-                if kp_outstanding(&self.deliveries):
+                if self.service.outstanding():
                     self.complete_remaining(None)
             finally:
                 self.start_destruction(rk)
@@ -225,14 +227,10 @@ cdef class Handle:
                 rd_kafka_topic_destroy(<rd_kafka_topic_t *>topic.rkt)
                 topic.rkt = NULL
         with nogil:
-            kp_kept_free(&self.deliveries)      # ends the keeper thread, which polls the queue
-            rd_kafka_queue_destroy(self.deliveries.queue)
+            kp_kept_free(&self.dispatcher)      # ends the keeper thread, which polls the queue
+            rd_kafka_queue_destroy(self.dispatcher.queue)
             self.destruction = kp_destruction_start(rk)
         return 0
-
-    cdef int64_t outstanding(self) noexcept:
-        """How many records are outstanding: accepted, and not reported yet."""
-        return kp_outstanding_records(&self.deliveries)
 
     cdef bint destroyed(self, int timeout_ms) noexcept nogil:
         """Block until librdkafka's threads have ended, at most timeout_ms. Returns whether they have."""
@@ -242,7 +240,7 @@ cdef class Handle:
         return self.error(RD_KAFKA_RESP_ERR__FATAL)
 
     cdef object error(self, int code):
-        """The Error of a code that librdkafka gave for a record."""
+        """The Error of a code that librdkafka gave for an operation."""
         cdef Error fatal
         if not self.enter_unless_closed():
             fatal = self.fatal
@@ -295,7 +293,5 @@ cdef class Handle:
 
     def ledger(self):
         """What is held now: counts, for tests."""
-        return {"states": kp_in_use(&self.deliveries) + KP_READ(self.deliveries.open_batches),
-                "buffers": KP_READ(self.deliveries.views), "outstanding": self.outstanding(),
-                "kept": KP_READ(self.deliveries.kept),
-                "topics": len(self.topics) if KP_HANDLE(self.rk) is not NULL else 0}
+        return {**self.service.ledger(), "kept": KP_READ(self.dispatcher.kept),
+                "topics": len(self.topics) if handle_at(self.rk) is not NULL else 0}

@@ -2,8 +2,8 @@
 
 close() waits for three parties, none of which has to answer, and has a limit for each:
 
-* brokers: until its timeout expires. What is in flight then is purged, and reported within milliseconds.
-* librdkafka's threads: UNRESPONSIVE_MS. Records without a delivery report are then completed without one: see Handle.
+* brokers: until its timeout expires. What is outstanding then is cancelled, and reported within milliseconds.
+* librdkafka's threads: UNRESPONSIVE_MS. What is not reported is then completed without a report: see Handle.
 * the user's callbacks, on the background thread or in another thread's call: CALLBACK_GRACE_MS for each. One that takes
   longer may want a lock that the caller of close() holds. So close() warns and returns. The thread that is in that
   callback then runs the remaining ones, each once, and as the last user destroys the handle.
@@ -21,25 +21,19 @@ from kafkapp.common.threads import start_thread
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t
 
-from kafkapp._librdkafka.rdkafka cimport (
-    RD_KAFKA_PURGE_F_INFLIGHT,
-    RD_KAFKA_PURGE_F_NON_BLOCKING,
-    RD_KAFKA_PURGE_F_QUEUE,
-    rd_kafka_purge,
-)
 from kafkapp.client.client cimport (
-    FLUSH_CHECK_MS,
+    COMPLETION_CHECK_MS,
     SIGNAL_CHECK_MS,
     UNRESPONSIVE_MS,
     Client,
     Py_IsFinalizing,
     PyThread_get_thread_ident,
 )
+from kafkapp.client.dispatcher cimport kp_dispatcher, kp_rounds, kp_wait_round, kp_wake
 from kafkapp.client.handle cimport CLOSED, CLOSING, OPEN
 from kafkapp.common.atomics cimport KP_ADD, KP_READ, KP_SET, KP_THREAD, kp_claim
 from kafkapp.common.callbacks cimport raise_all, report_all_unraisable, report_unraisable
 from kafkapp.common.timeouts cimport expired, now_ms
-from kafkapp.producer.delivery cimport kp_deliveries, kp_outstanding, kp_rounds, kp_wait_round, kp_wake
 
 cdef enum:
     ABANDONED_CLOSE_MS = 10000      # for clients that were never closed
@@ -52,16 +46,16 @@ cdef double LOG_DRAIN_SECONDS = 1       # for lines that are not logged yet at e
 # -- closed -----------------------------------------------------------------------------------------
 
 cdef int close(Client client, int64_t deadline, int64_t last=-1) except -1:
-    """When this returns, every accepted record is completed and its callback has returned, unless a callback takes
+    """When this returns, all that was outstanding is complete and its callbacks have returned, unless a callback takes
     longer: see above. After the moment `last` no callback is waited for, however many there are."""
     cdef list raised = None if client.background else []
     cdef bint ended
     if client.foreign():
-        raise RuntimeError("this producer was created in another process: create one after the fork")
+        raise RuntimeError(f"this {client.service.name} was created in another process: create one after the fork")
     if client.in_callback():
-        raise RuntimeError("close() was called from a callback of the same producer, where it would deadlock: "
-                           "call it from another thread, or after the callback has returned")
-    client.check_batching("close")
+        raise RuntimeError(f"close() was called from a callback of the same {client.service.name}, where it would "
+                           "deadlock: call it from another thread, or after the callback has returned")
+    client.service.check_waiting("close")
     if not claim(client, deadline, last):
         return 0
     if client.background and Py_IsFinalizing():
@@ -70,12 +64,12 @@ cdef int close(Client client, int64_t deadline, int64_t last=-1) except -1:
     KP_SET(client.state, CLOSING)
     try:
         with nogil:
-            kp_wake(&client.deliveries)     # sends that wait for room in the queue see the client closing
-        wait_delivered(client, raised)
-        ended = wait_purged(client, last, raised)
+            kp_wake(&client.dispatcher)     # calls that wait for a round see the client closing
+        wait_drained(client, raised)
+        ended = wait_cancelled(client, last, raised)
     except:
-        # Interrupted: the producer is open again, and can be closed again; without its thread it can only be closed.
-        if KP_READ(client.state) == CLOSING and not KP_READ(client.deliveries.stopping) and not client.reports_lost:
+        # Interrupted: the client is open again, and can be closed again; without its thread it can only be closed.
+        if KP_READ(client.state) == CLOSING and not KP_READ(client.dispatcher.stopping) and not client.reports_lost:
             KP_SET(client.state, OPEN)
         KP_SET(client.closing_thread, 0)    # last: a close() that takes over marks it as closing again
         report_all_unraisable(raised)
@@ -83,7 +77,7 @@ cdef int close(Client client, int64_t deadline, int64_t last=-1) except -1:
     KP_SET(client.state, CLOSED)
     try:
         client.destroy()
-        kp_wake(&client.deliveries)
+        kp_wake(&client.dispatcher)
         wait_destroyed(client, deadline)
     except:
         report_all_unraisable(raised)
@@ -99,7 +93,7 @@ cdef int close(Client client, int64_t deadline, int64_t last=-1) except -1:
 
 cdef bint claim(Client client, int64_t deadline, int64_t last) except -1:
     """Become the thread that closes it. False when another thread has closed it, or is stuck in doing so."""
-    cdef kp_deliveries *d = &client.deliveries
+    cdef kp_dispatcher *d = &client.dispatcher
     cdef unsigned long me = PyThread_get_thread_ident()
     cdef int64_t left = -1, stuck = 0
     # A signal handler may interrupt this thread's own close(): the handler closes, and the interrupted call finds it
@@ -107,8 +101,8 @@ cdef bint claim(Client client, int64_t deadline, int64_t last) except -1:
     while KP_READ(client.state) != CLOSED and not kp_claim(&client.closing_thread, me):
         # Another thread closes, perhaps with a later deadline. If it is interrupted, this one takes over.
         bring_deadline_forward(client, deadline)
-        if not expired(deadline) or kp_outstanding(d) != left:
-            left, stuck = kp_outstanding(d), now_ms() + CALLBACK_GRACE_MS + 2 * UNRESPONSIVE_MS
+        if not expired(deadline) or client.service.outstanding() != left:
+            left, stuck = client.service.outstanding(), now_ms() + CALLBACK_GRACE_MS + 2 * UNRESPONSIVE_MS
         elif expired(stuck) or (last >= 0 and expired(last)):
             warn_running(client)
             return False
@@ -128,41 +122,42 @@ cdef int bring_deadline_forward(Client client, int64_t deadline) except -1:
     return 0
 
 
-cdef int wait_delivered(Client client, list raised) except -1:
-    """Wait until all records are completed, or the deadline of close() expires."""
+cdef int wait_drained(Client client, list raised) except -1:
+    """Wait until nothing is outstanding, or the deadline of close() expires."""
     cdef int64_t end_by
-    while kp_outstanding(&client.deliveries):
+    while client.service.outstanding():
         end_by = KP_READ(client.close_deadline)
         if expired(end_by):
             break
-        wait_all(client, now_ms() + SIGNAL_CHECK_MS if end_by < 0 else min(end_by, now_ms() + SIGNAL_CHECK_MS), raised)
+        drain(client, now_ms() + SIGNAL_CHECK_MS if end_by < 0 else min(end_by, now_ms() + SIGNAL_CHECK_MS), raised)
     return 0
 
 
-cdef int wait_all(Client client, int64_t deadline, list raised) except -1:
-    """wait_reported() for every epoch; nothing new is accepted."""
-    while kp_outstanding(&client.deliveries) and not expired(deadline):
-        client.wait_reported(KP_READ(client.deliveries.epoch_number), deadline, raised)
+cdef int drain(Client client, int64_t deadline, list raised) except -1:
+    """Drain the service until nothing is outstanding, or the deadline expires; nothing new is accepted."""
+    while client.service.outstanding() and not expired(deadline):
+        client.service.drain(client, deadline, raised)
     return 0
 
 
-# Long because each round looks at all of it anew: what is in flight, who dispatches, what has moved since.
-cdef bint wait_purged(Client client, int64_t last, list raised) except -1:
-    """Purge what is in flight, wait until it is completed, end the background thread. False when a callback takes too
-    long."""
-    cdef kp_deliveries *d = &client.deliveries
+# Long because each round looks at all of it anew: what is outstanding, who dispatches, what has moved since.
+cdef bint wait_cancelled(Client client, int64_t last, list raised) except -1:
+    """Cancel what is outstanding, wait until it is completed, end the background thread. False when a callback takes
+    too long."""
+    cdef kp_dispatcher *d = &client.dispatcher
     cdef int64_t seen, left = -1, unresponsive = 0, stuck = 0
-    while kp_outstanding(d) or KP_READ(client.thread_runs):
-        if kp_outstanding(d) != left:
-            left, unresponsive, stuck = kp_outstanding(d), now_ms() + UNRESPONSIVE_MS, now_ms() + CALLBACK_GRACE_MS
+    while client.service.outstanding() or KP_READ(client.thread_runs):
+        if client.service.outstanding() != left:
+            left = client.service.outstanding()
+            unresponsive, stuck = now_ms() + UNRESPONSIVE_MS, now_ms() + CALLBACK_GRACE_MS
         elif expired(stuck) or (last >= 0 and expired(last)):
             if KP_READ(client.thread_runs):
                 with nogil:
                     client.stop_dispatcher()    # it ends after that callback and the remaining ones
             return False
         if left and not KP_READ(d.stopping) and (KP_THREAD(d.callback_thread) or not expired(unresponsive)):
-            purge_all(client)       # repeated: a send that had begun may have enqueued after the last purge
-            wait_all(client, now_ms() + SIGNAL_CHECK_MS, raised)
+            cancel(client)      # repeated: a call that had begun may have begun something after the last one
+            drain(client, now_ms() + SIGNAL_CHECK_MS, raised)
         elif left and not client.background:
             if not client.complete_remaining(raised):
                 client.wait(kp_rounds(d), now_ms() + SIGNAL_CHECK_MS, raised)
@@ -181,14 +176,12 @@ cdef bint wait_purged(Client client, int64_t last, list raised) except -1:
     return True
 
 
-cdef int purge_all(Client client) except -1:
-    """Purge what is in flight. librdkafka reports it afterwards."""
+cdef int cancel(Client client) except -1:
+    """Cancel what is outstanding. librdkafka reports it afterwards."""
     if not client.enter_unless_closed():
         return 0
     try:
-        with nogil:
-            rd_kafka_purge(client.rk,
-                           RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING)
+        client.service.cancel(client.rk)
     finally:
         client.leave()
     return 0
@@ -210,32 +203,33 @@ cdef int wait_destroyed(Client client, int64_t deadline) except -1:
 cdef int warn_running(Client client) except -1:
     import warnings
     try:
-        warnings.warn(f"producer {client.name}: close() returned while a callback was still running; "
-                      f"{client.outstanding()} records are reported after it returns", RuntimeWarning, stacklevel=2)
+        warnings.warn(f"{client.service.name} {client.name}: close() returned while a callback was still running; "
+                      f"{client.service.count()} {client.service.unit} are reported after it returns", RuntimeWarning,
+                      stacklevel=2)
     except RuntimeWarning as exc:
         report_unraisable(exc)
     return 0
 
 
 cdef int lose(Client client) except -1:
-    """The shutdown of the interpreter has ended the background thread: no thread can complete records any more."""
+    """The shutdown of the interpreter has ended the background thread: no thread can complete anything any more."""
     cdef int _i
     KP_SET(client.state, CLOSED)
     with nogil:
         for _i in range(5):     # a thread of librdkafka's that starts now uses OpenSSL, which the process's exit frees
-            kp_wait_round(&client.deliveries, kp_rounds(&client.deliveries), SIGNAL_CHECK_MS // 5)
-    if client.outstanding():
+            kp_wait_round(&client.dispatcher, kp_rounds(&client.dispatcher), SIGNAL_CHECK_MS // 5)
+    if client.service.count():
         report_unraisable(RuntimeError(
-            f"producer {client.name}: {client.outstanding()} records were lost: it was closed after the interpreter's "
-            "shutdown had begun; close it before the program ends"))
+            f"{client.service.name} {client.name}: {client.service.count()} {client.service.unit} were lost: it was "
+            "closed after the interpreter's shutdown had begun; close it before the program ends"))
     return 0
 
 
 # -- dropped ----------------------------------------------------------------------------------------
 
 cdef int abandon(Client client, bint wait) except -1:
-    """A finalizer's close(): deliver what can be delivered in ABANDONED_CLOSE_MS, lose no report."""
-    cdef kp_deliveries *d = &client.deliveries
+    """A finalizer's close(): complete what can be completed in ABANDONED_CLOSE_MS, lose no report."""
+    cdef kp_dispatcher *d = &client.dispatcher
     cdef int64_t seen, left = -1, unresponsive = 0
     if KP_READ(client.state) == CLOSED or client.foreign():
         return 0
@@ -252,8 +246,8 @@ cdef int abandon(Client client, bint wait) except -1:
         return 0
     while wait and KP_READ(client.closing_dropped) and not client.in_callback():
         seen = kp_rounds(d)
-        if kp_outstanding(d) != left:
-            left, unresponsive = kp_outstanding(d), now_ms() + UNRESPONSIVE_MS
+        if client.service.outstanding() != left:
+            left, unresponsive = client.service.outstanding(), now_ms() + UNRESPONSIVE_MS
         elif expired(unresponsive) and (KP_THREAD(d.callback_thread) or KP_THREAD(d.event_callback_thread)):
             break       # a callback runs, and may want a lock that this thread holds
         with nogil:
@@ -261,7 +255,7 @@ cdef int abandon(Client client, bint wait) except -1:
         try:
             PyErr_CheckSignals()
         except:
-            bring_deadline_forward(client, 0)       # interrupted: what is in flight is purged, and reported
+            bring_deadline_forward(client, 0)       # interrupted: what is outstanding is cancelled, and reported
             raise
     return 0
 
@@ -277,21 +271,21 @@ cdef int close_dropped(Client client) except -1:
     except BaseException as exc:
         report_unraisable(exc)
     KP_SET(client.closing_dropped, False)
-    kp_wake(&client.deliveries)
+    kp_wake(&client.dispatcher)
     return 0
 
 
 # -- open at exit -----------------------------------------------------------------------------------
 
 cdef bint drained(Client client) except -1:
-    """Whether nothing is in flight; flushes for a moment."""
+    """Whether nothing is outstanding; drains for a moment."""
     if KP_READ(client.state) == CLOSED:
         return not KP_READ(client.thread_runs)      # a callback may have taken longer than its close()
     if not client.enter_unless_closed():
         return True
     try:
-        return (KP_READ(client.state) != OPEN or not kp_outstanding(&client.deliveries)
-                or client.wait_reported(KP_READ(client.deliveries.epoch_number), now_ms() + FLUSH_CHECK_MS, None))
+        return (KP_READ(client.state) != OPEN or not client.service.outstanding()
+                or client.service.drain(client, now_ms() + COMPLETION_CHECK_MS, None))
     finally:
         client.leave()
 
@@ -321,7 +315,7 @@ def close_all():
             waiting = [client for client in waiting if not drained(client)]
     except BaseException as exc:
         report_unraisable(exc)
-        deadline = 0        # interrupted: what is in flight is purged, and reported
+        deadline = 0        # interrupted: what is outstanding is cancelled, and reported
     last = now_ms() + CALLBACK_GRACE_MS
     for client in left:
         try:

@@ -1,7 +1,7 @@
 from typing import Any
 
 CALLBACKS: frozenset[str]
-OWN_PROPERTIES: tuple[str, ...]
+OWN_PROPERTIES: dict[str, str]
 REFUSED_PROPERTIES: dict[str, str]
 
 __pyx_capi__: dict[str, Any]

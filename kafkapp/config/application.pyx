@@ -10,7 +10,6 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_CONF_OK,
     RD_KAFKA_CONF_UNKNOWN,
-    RD_KAFKA_PRODUCER,
     RD_KAFKA_RESP_ERR__INVALID_ARG,
     rd_kafka_conf,
     rd_kafka_conf_destroy,
@@ -30,6 +29,7 @@ from kafkapp._librdkafka.rdkafka cimport (
     rd_kafka_topic_conf_dump,
     rd_kafka_topic_conf_new,
     rd_kafka_topic_conf_t,
+    rd_kafka_type_t,
     rd_kafka_version_str,
 )
 from kafkapp.common.errors cimport new_exception
@@ -68,8 +68,8 @@ cdef extern from *:
     """
     bint KP_PATCHED_LIBRDKAFKA
 
-# Handled by kafkapp; librdkafka sees none of them.
-OWN_PROPERTIES = ("delivery.report.only.error", "log.queue")
+# Handled by kafkapp, with their defaults; librdkafka sees none of them.
+OWN_PROPERTIES = {"delivery.report.only.error": "false", "log.queue": "true"}
 # Those whose values may have a fraction.
 cdef tuple FRACTIONAL = ("linger.ms", "queue.buffering.max.ms")
 cdef tuple SERVER_LISTS = ("bootstrap.servers", "metadata.broker.list")     # the second is an alias of the first
@@ -316,10 +316,10 @@ cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
         raise
 
 
-cdef rd_kafka_t *new_client(rd_kafka_conf_t *conf, char *errstr, size_t size) noexcept nogil:
+cdef rd_kafka_t *new_client(rd_kafka_type_t type, rd_kafka_conf_t *conf, char *errstr, size_t size) noexcept nogil:
     """rd_kafka_new(), the same in every locale: it prints the configuration, and the first of its unsecured tokens."""
     cdef locale_t before = kp_c_numbers_begin()
-    cdef rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, errstr, size)
+    cdef rd_kafka_t *rk = rd_kafka_new(type, conf, errstr, size)
     kp_c_numbers_end(before)
     return rk
 

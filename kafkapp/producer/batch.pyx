@@ -14,7 +14,8 @@ from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_RESP_ERR__QUEUE_FULL,
     rd_kafka_headers_destroy,
 )
-from kafkapp.client.handle cimport OPEN
+from kafkapp.client.dispatcher cimport kp_rounds
+from kafkapp.client.handle cimport OPEN, Topic
 from kafkapp.common.atomics cimport KP_READ, KP_SET
 from kafkapp.common.buffers cimport kp_release_buffer
 from kafkapp.common.callbacks cimport raise_all, report_all_unraisable, run_callback_1
@@ -29,13 +30,12 @@ from kafkapp.producer.delivery cimport (
     kp_enter,
     kp_epoch,
     kp_finish,
-    kp_rounds,
     kp_slot_acquire,
     kp_slot_release,
     kp_too_large,
-    Topic,
 )
 from kafkapp.producer.queue_room cimport kp_headers_size, too_large_error
+from kafkapp.producer.service cimport deliveries_of, leave_sender, wait_for_room
 
 
 cdef struct Outgoing:
@@ -307,7 +307,7 @@ cdef int set_timestamps(Outgoing *out, timestamps, int64_t count) except -1:
 cdef int begin_sending(Client client, Batch batch) except -1:
     """Count this sender, and the batch as one record, so that flush() and close() wait for its callback. Then check
     that the producer is open."""
-    cdef kp_deliveries *d = &client.deliveries
+    cdef kp_deliveries *d = deliveries_of(client)
     kp_enter(d)
     kp_batch_begin(d, batch.batch)
     try:
@@ -316,7 +316,7 @@ cdef int begin_sending(Client client, Batch batch) except -1:
             raise MemoryError()
     except:
         kp_batch_abandon(d, batch.batch)
-        client.leave_sender()
+        leave_sender(client)
         raise
     batch.reported = batch.callback_done = False
     return 0
@@ -325,26 +325,26 @@ cdef int begin_sending(Client client, Batch batch) except -1:
 cdef int enqueue_items(Client client, Batch batch, rd_kafka_topic_t *rkt, const kp_records *records, bint block,
                        int64_t deadline) except -1:
     """Enqueue what there is room for. Each accepted record is librdkafka's until its delivery report."""
-    cdef kp_deliveries *d = &client.deliveries
+    cdef kp_deliveries *d = deliveries_of(client)
     cdef kp_batch *outcomes = batch.batch
     cdef rd_kafka_t *rk = client.rk
     cdef int64_t index = 0, accepted = 0, seen
     while True:
-        seen = kp_rounds(d)
+        seen = kp_rounds(&client.dispatcher)
         with nogil:
             index = kp_batch_send(rk, rkt, d, outcomes, records, index, &accepted)
         batch.accepted, batch.next_index = accepted, index
         if index == outcomes.count or not block or expired(deadline):
             return 0
         if KP_READ(client.state) == OPEN:
-            client.wait_for_room(seen, deadline)
+            wait_for_room(client, seen, deadline)
         if KP_READ(client.state) != OPEN:
             return 0        # close() has begun: enqueue nothing after its purge
 
 
 cdef int end_sending(Client client, Batch batch) except -1:
     """Also when interrupted: what is enqueued will be reported, the rest is refused."""
-    cdef kp_deliveries *d = &client.deliveries
+    cdef kp_deliveries *d = deliveries_of(client)
     cdef int64_t i
     for i in range(batch.next_index, batch.batch.count):
         batch.batch.errors[i] = RD_KAFKA_RESP_ERR__QUEUE_FULL
@@ -353,7 +353,7 @@ cdef int end_sending(Client client, Batch batch) except -1:
             kp_finish(d, batch.batch)       # its last report has come already
         else:
             end_refused(d, batch)
-    client.leave_sender()                   # else the last report completes it
+    leave_sender(client)                   # else the last report completes it
     return 0
 
 

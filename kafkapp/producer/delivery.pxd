@@ -4,13 +4,8 @@ cimport cython
 from cpython.ref cimport PyObject
 from libc.stdint cimport int8_t, int32_t, int64_t, uint32_t
 
-from kafkapp._librdkafka.rdkafka cimport (
-    rd_kafka_event_t,
-    rd_kafka_message_t,
-    rd_kafka_queue_t,
-    rd_kafka_resp_err_t,
-    rd_kafka_t,
-)
+from kafkapp._librdkafka.rdkafka cimport rd_kafka_message_t, rd_kafka_resp_err_t
+from kafkapp.client.dispatcher cimport kp_dispatcher
 from kafkapp.producer.record cimport RecordMetadata
 
 
@@ -71,8 +66,7 @@ cdef extern from "delivery.h" nogil:
         int8_t status
 
     ctypedef struct kp_deliveries:
-        rd_kafka_t *rk
-        rd_kafka_queue_t *queue
+        kp_dispatcher *dispatcher
         size_t max_value
         int64_t open_batches
         int64_t epoch_number
@@ -81,29 +75,19 @@ cdef extern from "delivery.h" nogil:
         int64_t states_allocated
         int64_t states_free
         int64_t views
-        unsigned long callback_thread
-        int stopping
-        int64_t kept
-        int has_event_thread
-        int event_thread_waits
-        unsigned long event_callback_thread
-        int round_open
         kp_report *reports
         size_t report_count
-        rd_kafka_event_t **other_events
-        size_t other_event_count
 
     void *KP_PLAIN(kp_epoch *epoch)
-    rd_kafka_t *KP_HANDLE "KP_READ"(rd_kafka_t *place)
-    rd_kafka_t *KP_TAKE(rd_kafka_t *place)
 
     void kp_enter(kp_deliveries *d)
     int kp_leave(kp_deliveries *d)
     int kp_deliveries_init(kp_deliveries *d)
+    void kp_deliveries_attach(kp_deliveries *d, kp_dispatcher *dispatcher)
     void kp_deliveries_free(kp_deliveries *d)
     kp_delivery *kp_delivery_new(kp_deliveries *d)
     void kp_delivery_release(kp_deliveries *d, kp_delivery *delivery)
-    void kp_install_traverse(PyObject *client, kp_deliveries *d)
+    void kp_install_traverse(PyObject *owner, kp_deliveries *d)
     int64_t kp_in_use(kp_deliveries *d)
     ctypedef struct kp_cursor:
         void *block
@@ -125,29 +109,6 @@ cdef extern from "delivery.h" nogil:
     void kp_epochs_mark_done(kp_deliveries *d)
     int64_t kp_epoch_close(kp_deliveries *d)
     bint kp_epoch_done(kp_deliveries *d, int64_t epoch)
-    int64_t kp_rounds(kp_deliveries *d)
-    void kp_wait_round(kp_deliveries *d, int64_t seen, int timeout_ms)
-    void kp_wake(kp_deliveries *d)
-    bint kp_round_begin(kp_deliveries *d, int64_t seen, int timeout_ms)
-    bint kp_drain_round(kp_deliveries *d, int64_t seen, int timeout_ms, size_t max_reports, int64_t *reported)
-    bint kp_drain_rounds(kp_deliveries *d, size_t max_reports)
-    void kp_stop(kp_deliveries *d)
-    void kp_round_end(kp_deliveries *d)
-    void kp_name_thread(const char *client)
-    int KP_ROUND_DRAINED
-    int KP_EVENTS_KEPT
-    rd_kafka_event_t *kp_kept_next(kp_deliveries *d)
-    int64_t kp_dropped_lines(kp_deliveries *d)
-    int kp_drain_when_idle(kp_deliveries *d, size_t max_reports)
-    int kp_keeper_start(kp_deliveries *d)
-    void kp_kept_free(kp_deliveries *d)
-
-
-@cython.final
-cdef class Topic:
-    cdef readonly str name
-    cdef void *rkt                  # rd_kafka_topic_t; destroyed by the client, before its rd_kafka_t
-    cdef uint32_t index             # in the client's list of topics
 
 
 @cython.final
@@ -169,5 +130,5 @@ cdef class BatchTarget:
 
 
 cdef int complete_reports(kp_deliveries *d, list raised) except -1
-cdef int complete_unreported(kp_deliveries *d, list topics, list holds, list raised) except -1
+cdef int complete_without_reports(kp_deliveries *d, list topics, list holds, list raised) except -1
 cdef int release_delivery(kp_deliveries *d, kp_delivery *delivery) except -1

@@ -1,6 +1,6 @@
 """Completion: turns drained delivery reports into released buffers, RecordMetadata and callbacks.
 
-The only place where a record in flight completes. Knows nothing of clients, nor of how they wait.
+The only place where a record in flight completes. Knows nothing of how a client dispatches and waits.
 """
 cimport cython
 from cpython.ref cimport PyObject, Py_DECREF, Py_XDECREF
@@ -14,6 +14,7 @@ from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_RESP_ERR__PURGE_INFLIGHT,
     rd_kafka_message_t,
 )
+from kafkapp.client.handle cimport Topic
 from kafkapp.common.atomics cimport KP_ADD, KP_SET
 from kafkapp.common.buffers cimport kp_release_buffer
 from kafkapp.common.callbacks cimport kp_call, report_unraisable
@@ -34,9 +35,6 @@ cdef extern from *:
     const char *rd_kafka_kafkapp_produce_errstr(const rd_kafka_message_t *rkmessage) nogil
 
 
-cdef extern from "Python.h":
-    unsigned long PyThread_get_thread_ident() nogil
-
 cdef extern from "time.h" nogil:
     struct timespec:
         long tv_sec
@@ -45,11 +43,6 @@ cdef extern from "time.h" nogil:
 
 cdef enum:
     MEMORY_ATTEMPTS = 100       # to complete a record without memory, 10 ms apart
-
-
-@cython.final
-cdef class Topic:
-    """A topic of a client; the opaque of its rd_kafka_topic_t."""
 
 
 @cython.final
@@ -142,7 +135,7 @@ cdef inline int complete_one(kp_deliveries *d, const kp_report *report, list rai
 cdef object report_error(kp_deliveries *d, const kp_report *report):
     if report.message is NULL:
         return new_error(report.err)        # the client may be destroyed
-    return new_fatal_error(d.rk, report.err, error_text(report))
+    return new_fatal_error(d.dispatcher.rk, report.err, error_text(report))
 
 
 cdef inline object take_target(kp_deliveries *d, kp_delivery *delivery, RecordMetadata metadata):
@@ -225,33 +218,29 @@ cdef int complete_reports(kp_deliveries *d, list raised) except -1:
     cdef const int *forks = fork_count()
     cdef int before = forks[0]
     cdef timespec pause
-    KP_SET(d.callback_thread, PyThread_get_thread_ident())
-    try:
-        while i < d.report_count:
-            try:
-                while i < d.report_count:
-                    complete_one(d, &d.reports[i], raised)
-                    if forks[0] != before:
-                        return 0
-                    i += 1
-            except BaseException as exc:
-                # No memory, and librdkafka takes no report back: retry for a second.
-                failures += 1
-                if failures < MEMORY_ATTEMPTS:
-                    pause.tv_sec, pause.tv_nsec = 0, 10000000
-                    with nogil:
-                        nanosleep(&pause, NULL)
-                    continue
-                report_unraisable(exc)
-                complete_without_memory(d, &d.reports[i])
-                failures = 0
+    while i < d.report_count:
+        try:
+            while i < d.report_count:
+                complete_one(d, &d.reports[i], raised)
+                if forks[0] != before:
+                    return 0
                 i += 1
-    finally:
-        KP_SET(d.callback_thread, 0)
+        except BaseException as exc:
+            # No memory, and librdkafka takes no report back: retry for a second.
+            failures += 1
+            if failures < MEMORY_ATTEMPTS:
+                pause.tv_sec, pause.tv_nsec = 0, 10000000
+                with nogil:
+                    nanosleep(&pause, NULL)
+                continue
+            report_unraisable(exc)
+            complete_without_memory(d, &d.reports[i])
+            failures = 0
+            i += 1
     return 0
 
 
-cdef int complete_unreported(kp_deliveries *d, list topics, list holds, list raised) except -1:
+cdef int complete_without_reports(kp_deliveries *d, list topics, list holds, list raised) except -1:
     """Complete the records in flight that librdkafka will not report in time. The caller must never end its round.
 
     Such a record may have reached the broker, and librdkafka may still read its memory, which goes to `holds`.
@@ -265,39 +254,35 @@ cdef int complete_unreported(kp_deliveries *d, list topics, list holds, list rai
     cdef int64_t i
     cdef const int *forks = fork_count()
     cdef int before = forks[0]
-    KP_SET(d.callback_thread, PyThread_get_thread_ident())
-    try:
-        while forks[0] == before:
-            batch = kp_slot_in_use(d, &slot)
-            if batch is NULL:
-                break
-            for i in range(batch.count):
-                if batch.errors[i] == RD_KAFKA_RESP_ERR__IN_PROGRESS:
-                    batch.errors[i] = RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
-                    kp_reported(batch.epoch, 1)
-            target = <BatchTarget>batch.owner
-            target.complete(d, holds, raised)
-        cursor.block, cursor.slot = NULL, 0
-        while forks[0] == before:
-            delivery = kp_delivery_in_use(d, &cursor)
-            if delivery is NULL:
-                break
-            hold_payload(d, delivery, holds)
-            report.delivery = delivery
-            report.topic = <void *>topics[delivery.topic]
-            report.message = NULL
-            report.err = RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
-            report.partition = RD_KAFKA_PARTITION_UA
-            report.offset = RD_KAFKA_OFFSET_INVALID
-            report.timestamp = -1
-            report.timestamp_type = 0
-            report.status = RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED
-            report.latency = -1
-            report.key_size = report.value_size = 0
-            complete_one(d, &report, raised)
-        kp_epochs_mark_done(d)      # plain records, which have no state
-    finally:
-        KP_SET(d.callback_thread, 0)
+    while forks[0] == before:
+        batch = kp_slot_in_use(d, &slot)
+        if batch is NULL:
+            break
+        for i in range(batch.count):
+            if batch.errors[i] == RD_KAFKA_RESP_ERR__IN_PROGRESS:
+                batch.errors[i] = RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
+                kp_reported(batch.epoch, 1)
+        target = <BatchTarget>batch.owner
+        target.complete(d, holds, raised)
+    cursor.block, cursor.slot = NULL, 0
+    while forks[0] == before:
+        delivery = kp_delivery_in_use(d, &cursor)
+        if delivery is NULL:
+            break
+        hold_payload(d, delivery, holds)
+        report.delivery = delivery
+        report.topic = <void *>topics[delivery.topic]
+        report.message = NULL
+        report.err = RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
+        report.partition = RD_KAFKA_PARTITION_UA
+        report.offset = RD_KAFKA_OFFSET_INVALID
+        report.timestamp = -1
+        report.timestamp_type = 0
+        report.status = RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED
+        report.latency = -1
+        report.key_size = report.value_size = 0
+        complete_one(d, &report, raised)
+    kp_epochs_mark_done(d)      # plain records, which have no state
     return 0
 
 

@@ -11,8 +11,9 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t
 
 from kafkapp._librdkafka.rdkafka cimport RD_KAFKA_RESP_ERR__TIMED_OUT, rd_kafka_resp_err_t
-from kafkapp.client.blocking_calls cimport fetch_metadata, purge
+from kafkapp.client.blocking_calls cimport fetch_metadata
 from kafkapp.client.client cimport DISPATCHES_ALL, DISPATCHES_EVENTS, KEEPS_EVENTS, Client
+from kafkapp.client.dispatcher cimport kp_rounds
 from kafkapp.client.handle cimport OPEN
 from kafkapp.client.shutdown cimport abandon, close
 from kafkapp.common.atomics cimport KP_READ
@@ -20,9 +21,10 @@ from kafkapp.common.callbacks cimport raise_all, report_all_unraisable
 from kafkapp.common.errors cimport new_exception
 from kafkapp.common.timeouts cimport deadline_of, expired, remaining_ms
 from kafkapp.producer.batch cimport Batch, new_batch, send_batch
-from kafkapp.producer.delivery cimport KP_CALLBACK, KP_WAITER, kp_rounds, Waiter
+from kafkapp.producer.delivery cimport KP_CALLBACK, KP_WAITER, Waiter
 from kafkapp.producer.record cimport ProducerRecord, checked_topic
 from kafkapp.producer.send cimport wants_copy
+from kafkapp.producer.service cimport flush, purge
 from kafkapp.producer.transactions cimport Transactional
 
 cdef extern from "Python.h":
@@ -64,7 +66,7 @@ cdef class Producer(Transactional):
 
     def __len__(self):
         """How many records are outstanding: enqueued, without a delivery report yet."""
-        return self.get_client().outstanding()
+        return self.get_client().service.count()
 
     def __bool__(self):
         return True
@@ -83,7 +85,7 @@ cdef class Producer(Transactional):
             Exception: what callbacks raised, if this call ran them (several: as a BaseExceptionGroup).
         Source: rd_kafka_flush(); KafkaProducer::flush.
         """
-        self.get_client().flush(deadline_of(timeout))
+        flush(self.get_client(), deadline_of(timeout))
 
     def purge(self):
         """Fail all outstanding records: those in the queue with RD_KAFKA_RESP_ERR__PURGE_QUEUE, those sent to a broker,
@@ -155,7 +157,7 @@ cdef class Producer(Transactional):
         if self.client is None:
             return f"<{type(self).__name__} without a client>"
         return (f"<{type(self).__name__} {self.client.name}: "
-                f"{self.client.outstanding()} outstanding{'' if KP_READ(self.client.state) == OPEN else ', closed'}>")
+                f"{self.client.service.count()} outstanding{'' if KP_READ(self.client.state) == OPEN else ', closed'}>")
 
     def __reduce__(self):
         raise TypeError(f"a {type(self).__name__} cannot be pickled or copied: it owns connections and "
@@ -342,7 +344,7 @@ cdef class KafkaAsyncProducer(Producer):
         client.enter()
         try:
             while True:
-                reported = client.dispatch(kp_rounds(&client.deliveries), remaining_ms(deadline, 100), raised)
+                reported = client.dispatch(kp_rounds(&client.dispatcher), remaining_ms(deadline, 100), raised)
                 if raised:
                     break
                 PyErr_CheckSignals()

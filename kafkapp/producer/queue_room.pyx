@@ -14,6 +14,7 @@ from kafkapp.common.callbacks cimport report_unraisable
 from kafkapp.common.errors cimport new_error
 from kafkapp.common.views cimport View, new_header_list, size_of
 from kafkapp.producer.record cimport new_headers, snapshot
+from kafkapp.producer.service cimport deliveries_of, service_of
 
 cdef double WARNING_WAIT_SECONDS = 0.5      # limit of how long creating a producer waits for logging handlers
 cdef object warning = _local()      # `here`: this thread is inside log_size_warning()
@@ -22,10 +23,10 @@ cdef object warning = _local()      # `here`: this thread is inside log_size_war
 cdef int read_size_limits(Client client) except -1:
     # rdkafka_int.h, rd_kafka_curr_msgs_add(): the queue's limit counts values only.
     cdef int64_t room = int(client.get_property("queue.buffering.max.kbytes")) * 1024
-    client.deliveries.max_value = room
-    client.max_message_bytes = int(client.get_property("message.max.bytes"))
-    if client.max_message_bytes > room and not getattr(warning, "here", False):
-        log_later(log_size_warning, client.name, client.max_message_bytes,
+    deliveries_of(client).max_value = room
+    service_of(client).max_message_bytes = int(client.get_property("message.max.bytes"))
+    if service_of(client).max_message_bytes > room and not getattr(warning, "here", False):
+        log_later(log_size_warning, client.name, service_of(client).max_message_bytes,
                   client.get_property("queue.buffering.max.kbytes"), room)
         wait(WARNING_WAIT_SECONDS)
     return 0
@@ -49,8 +50,9 @@ cdef object too_large_error(Client client, int64_t key_size, int64_t value_size,
     return new_error(
         RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
         f"too large to be sent: a key of {key_size}{headers} and a value of {value_size} bytes; message.max.bytes is "
-        f"{client.max_message_bytes}, queue.buffering.max.kbytes {client.get_property('queue.buffering.max.kbytes')} "
-        f"(for values of up to {client.deliveries.max_value} bytes)")
+        f"{service_of(client).max_message_bytes}, queue.buffering.max.kbytes "
+        f"{client.get_property('queue.buffering.max.kbytes')} (for values of up to {deliveries_of(client).max_value} "
+        "bytes)")
 
 
 cdef object never_fits_error(Client client, ProducerRecord record):
@@ -60,7 +62,8 @@ cdef object never_fits_error(Client client, ProducerRecord record):
     headers_size = kp_headers_size(headers)
     if headers is not NULL:
         rd_kafka_headers_destroy(headers)
-    if value <= <int64_t>client.deliveries.max_value and key + value + headers_size <= client.max_message_bytes:
+    if (value <= <int64_t>deliveries_of(client).max_value
+            and key + value + headers_size <= service_of(client).max_message_bytes):
         return None
     return too_large_error(client, key, value, headers_size)
 

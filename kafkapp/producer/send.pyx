@@ -33,7 +33,8 @@ from kafkapp._librdkafka.rdkafka cimport (
     rd_kafka_topic_t,
 )
 from kafkapp.client.client cimport Client
-from kafkapp.client.handle cimport OPEN
+from kafkapp.client.dispatcher cimport kp_rounds
+from kafkapp.client.handle cimport OPEN, Topic
 from kafkapp.client.shutdown cimport close
 from kafkapp.common.atomics cimport KP_ADD, KP_OBJECT, KP_READ, KP_SET, kp_section, kp_section_begin, kp_section_end
 from kafkapp.common.buffers cimport kp_release_buffer
@@ -49,16 +50,14 @@ from kafkapp.producer.delivery cimport (
     kp_epoch,
     kp_epoch_close,
     kp_epoch_done,
-    kp_outstanding,
     kp_record_abandon,
     kp_record_begin,
-    kp_rounds,
     kp_view,
     release_delivery,
-    Topic,
 )
 from kafkapp.producer.queue_room cimport kp_headers_size, read_size_limits, too_large_error
 from kafkapp.producer.record cimport ProducerRecord, snapshot
+from kafkapp.producer.service cimport deliveries_of, leave_sender, ProducerService
 
 
 cdef extern from "Python.h":
@@ -236,7 +235,7 @@ cdef int wait_for_room(Outgoing *out, Client client, int64_t seen, int64_t deadl
     kp_record_abandon(out.epoch)
     out.epoch = NULL
     client.wait(seen, deadline, None)
-    out.epoch = kp_record_begin(&client.deliveries)
+    out.epoch = kp_record_begin(deliveries_of(client))
     if out.delivery is NULL:
         out.opaque = KP_PLAIN(out.epoch)
     else:
@@ -267,7 +266,7 @@ cdef inline rd_kafka_resp_err_t enqueue_pinned(Outgoing *out, Client client, obj
                                                int64_t deadline) except? RD_KAFKA_RESP_ERR__FATAL:
     """Count this sender and the record first, then check that the producer is open: close() waits for what is counted.
     From here until the record is enqueued no foreign code runs, but while it waits for room."""
-    cdef kp_deliveries *d = &client.deliveries
+    cdef kp_deliveries *d = deliveries_of(client)
     cdef rd_kafka_resp_err_t err
     cdef int64_t seen
     out.delivery = NULL
@@ -280,7 +279,7 @@ cdef inline rd_kafka_resp_err_t enqueue_pinned(Outgoing *out, Client client, obj
         if target is not None or (out.value.size and not out.record.flags):
             add_state(out, d, target, kind)
         while True:
-            seen = kp_rounds(d)
+            seen = kp_rounds(&client.dispatcher)
             err = produce(out, client.rk)
             if not err:
                 return err
@@ -297,7 +296,7 @@ cdef inline rd_kafka_resp_err_t enqueue_pinned(Outgoing *out, Client client, obj
             kp_record_abandon(out.epoch)
         if out.delivery is not NULL:
             release_delivery(d, out.delivery)
-        client.leave_sender()
+        leave_sender(client)
 
 
 cdef bint wants_copy(object option) except -1:
@@ -324,7 +323,7 @@ cdef class Sender:
     cdef int open_client(self, properties, int thread, dict defaults) except -1:
         if self.client is not None:
             raise RuntimeError(f"{type(self).__name__}.__init__() was called already")
-        cdef Client client = Client(properties, thread, defaults)
+        cdef Client client = Client(properties, thread, ProducerService.__new__(ProducerService), defaults)
         try:
             read_size_limits(client)
         except:             # no memory, or Ctrl-C: nobody else can close this client
@@ -366,7 +365,7 @@ cdef class Sender:
         if err == RD_KAFKA_RESP_ERR__FATAL:
             return self.client.fatal_error()
         if err == RD_KAFKA_RESP_ERR__QUEUE_FULL:
-            text = (f"{kp_outstanding(&self.client.deliveries)} records are in flight; queue.buffering.max.messages is "
+            text = (f"{self.client.service.outstanding()} records are in flight; queue.buffering.max.messages is "
                     f"{self.client.get_property('queue.buffering.max.messages')}, queue.buffering.max.kbytes "
                     f"{self.client.get_property('queue.buffering.max.kbytes')}")
         elif err == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
@@ -386,7 +385,7 @@ cdef class Sender:
         KP_SET(client.loop_dispatches, fd >= 0)
         try:
             with nogil:
-                rd_kafka_queue_io_event_enable(client.deliveries.queue, fd, data, size)
+                rd_kafka_queue_io_event_enable(client.dispatcher.queue, fd, data, size)
         finally:
             client.leave()
 
@@ -397,11 +396,11 @@ cdef class Sender:
         client.enter()
         try:
             with nogil:
-                length = rd_kafka_queue_length(client.deliveries.queue)
+                length = rd_kafka_queue_length(client.dispatcher.queue)
         finally:
             client.leave()
         # Reports that a dispatcher has drained, or drains now, are no longer in the queue.
-        return length > 0 or KP_READ(client.deliveries.kept) > 0 or KP_READ(client.deliveries.round_open) != 0
+        return length > 0 or KP_READ(client.dispatcher.kept) > 0 or KP_READ(client.dispatcher.round_open) != 0
 
     def _end_lingering_for(self, timeout):
         """End lingering for `timeout` seconds, at most 1, or until nothing is in flight. Blocks, dispatches nothing.
@@ -446,10 +445,10 @@ cdef class Sender:
     def _close_epoch(self):
         """Close the current epoch; `_is_epoch_done` says whether all that was sent until now is reported."""
         self.get_client().check_open()
-        return kp_epoch_close(&self.client.deliveries)
+        return kp_epoch_close(deliveries_of(self.client))
 
     def _is_epoch_done(self, int64_t epoch):
-        return kp_epoch_done(&self.get_client().deliveries, epoch)
+        return kp_epoch_done(deliveries_of(self.get_client()), epoch)
 
     def _is_closed(self):
         return KP_READ(self.get_client().state) != OPEN

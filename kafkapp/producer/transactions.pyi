@@ -1,8 +1,9 @@
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from datetime import timedelta
-from typing import Self, TypeAlias
+from typing import Self, TypeAlias, final
 
+from kafkapp.client.blocking_calls import BlockingCall
 from kafkapp.producer.send import Sender
 
 _Timeout: TypeAlias = int | float | timedelta | None
@@ -23,3 +24,9 @@ class Transaction:
     def __exit__(self, exc_type: object, exc: BaseException | None, traceback: object) -> None: ...
     def abort(self) -> None: ...
     def _abort_for(self, exc: BaseException) -> None: ...
+
+@final
+class BlockingOffsetsCall(BlockingCall): ...
+
+@final
+class BlockingTransactionCall(BlockingCall): ...

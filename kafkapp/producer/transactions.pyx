@@ -9,6 +9,7 @@ from time import sleep
 from kafkapp.common.errors import KafkaException
 from kafkapp.common.texts import check_text
 
+cimport cython
 from libc.stdint cimport int64_t
 from posix.unistd cimport usleep
 
@@ -19,16 +20,26 @@ from kafkapp._librdkafka.rdkafka cimport (
     rd_kafka_abort_transaction,
     rd_kafka_begin_transaction,
     rd_kafka_commit_transaction,
+    rd_kafka_consumer_group_metadata_destroy,
+    rd_kafka_consumer_group_metadata_new,
+    rd_kafka_consumer_group_metadata_t,
     rd_kafka_error_t,
     rd_kafka_init_transactions,
+    rd_kafka_send_offsets_to_transaction,
+    rd_kafka_t,
+    rd_kafka_topic_partition_list_add,
+    rd_kafka_topic_partition_list_destroy,
+    rd_kafka_topic_partition_list_new,
+    rd_kafka_topic_partition_list_t,
 )
-from kafkapp.client.blocking_calls cimport TransactionFunction, call_transaction, send_offsets
+from kafkapp.client.blocking_calls cimport BlockingCall, still_running_error, with_grace
 from kafkapp.client.client cimport Client
-from kafkapp.common.atomics cimport KP_SET, KP_TAKE_FLAG
+from kafkapp.common.atomics cimport KP_READ, KP_SET, KP_TAKE_FLAG
 from kafkapp.common.callbacks cimport raise_all, report_all_unraisable, report_unraisable
 from kafkapp.common.errors cimport take_error
 from kafkapp.common.numbers cimport exact_int, short_int
 from kafkapp.common.timeouts cimport deadline_of, expired
+from kafkapp.producer.service cimport ProducerService, service_of
 
 # A resumed call may take the end of the call that it resumes for its own, and return one state too early: the next
 # begin_transaction would do the same, and a send would find no transaction. librdkafka's main thread needs microseconds
@@ -36,6 +47,8 @@ from kafkapp.common.timeouts cimport deadline_of, expired
 cdef unsigned int STATE_CHANGE_MICROSECONDS = 5000
 
 cdef double RETRY_SECONDS = 0.1     # between two attempts of a call that fails at once
+
+ctypedef rd_kafka_error_t *(*TransactionFunction)(rd_kafka_t *, int) noexcept nogil
 
 
 cdef class Transactional(Sender):
@@ -207,13 +220,13 @@ cdef int run(Client client, TransactionFunction function, str what, int64_t dead
             error = call_transaction(client, function, deadline, raised)
             if error is None or not must_resume(function, error):
                 break
-            KP_SET(client.resumes_call, True)
+            KP_SET(service_of(client).resumes_call, True)
             if error.code != RD_KAFKA_RESP_ERR__TIMED_OUT:
                 reason = error
             if expired(deadline):
                 error = reason or error     # librdkafka does not keep the reason for the next call
                 break
-        if error is None and KP_TAKE_FLAG(client.resumes_call):
+        if error is None and KP_TAKE_FLAG(service_of(client).resumes_call):
             with nogil:
                 usleep(STATE_CHANGE_MICROSECONDS)
         if not client.background:
@@ -264,3 +277,97 @@ cdef tuple check_offset(item):
             raise ValueError(f"offsets: {name} must be from 0 to {limit}, not {short_int(number)}")
         numbers.append(number)
     return check_name("offsets: topic", topic).encode(), *numbers
+
+
+# -- librdkafka's calls -----------------------------------------------------------------------------
+
+@cython.final
+cdef class BlockingOffsetsCall(BlockingCall):
+    cdef list offsets
+    cdef str group_id
+    cdef object error
+
+    cdef int perform(self) except -1:
+        cdef rd_kafka_topic_partition_list_t *c = rd_kafka_topic_partition_list_new(<int>len(self.offsets))
+        cdef rd_kafka_consumer_group_metadata_t *group
+        cdef rd_kafka_error_t *error
+        cdef rd_kafka_t *rk = self.client.rk
+        cdef bytes name = self.group_id.encode()
+        for topic, partition, offset in self.offsets:
+            rd_kafka_topic_partition_list_add(c, topic, partition).offset = offset
+        group = rd_kafka_consumer_group_metadata_new(name)
+        with nogil:
+            error = rd_kafka_send_offsets_to_transaction(rk, c, group, self.timeout_ms)
+            rd_kafka_consumer_group_metadata_destroy(group)
+            rd_kafka_topic_partition_list_destroy(c)
+        self.error = take_error(error)
+        return 0
+
+
+cdef object send_offsets(Client client, list offsets, str group_id, int64_t deadline):
+    """Returns the Error, or None. The offsets are checked (bytes, int, int) tuples."""
+    cdef BlockingOffsetsCall request = BlockingOffsetsCall.__new__(BlockingOffsetsCall)
+    client.check_blocking("send_offsets_to_transaction")
+    request.offsets = offsets
+    request.group_id = group_id
+    client.enter()
+    try:
+        request.start(client, deadline)
+        if not request.wait(with_grace(deadline), None):
+            return still_running_error()
+    finally:
+        client.leave()
+    return request.error
+
+
+@cython.final
+cdef class BlockingTransactionCall(BlockingCall):
+    cdef TransactionFunction function
+    cdef object error
+
+    cdef int perform(self) except -1:
+        cdef rd_kafka_error_t *error
+        cdef rd_kafka_t *rk = self.client.rk
+        with nogil:
+            error = self.function(rk, self.timeout_ms)
+        self.error = take_error(error)
+        return 0
+
+    cdef bint wait_and_detach(self, int64_t deadline, list raised) except -1:
+        """wait(); once it has finished, it is no longer the client's running call."""
+        cdef ProducerService service
+        try:
+            return self.wait(deadline, raised)
+        finally:
+            if KP_READ(self.finished):
+                service = service_of(self.client)
+                with cython.critical_section(service):
+                    if service.transaction_call is self:
+                        service.transaction_call = None
+
+
+cdef object call_transaction(Client client, TransactionFunction function, int64_t deadline, list raised):
+    """Returns the Error, or None. A call that an interrupt has left running is waited for first: if it is of the same
+    function its result is this call's; otherwise its result is dropped."""
+    cdef BlockingTransactionCall request
+    cdef TransactionFunction running
+    cdef ProducerService service = service_of(client)
+    with cython.critical_section(service):
+        request = service.transaction_call
+    if request is not None:
+        running = request.function
+        if not request.wait_and_detach(deadline, raised):
+            return still_running_error()
+        if running == function:
+            return request.error
+    request = BlockingTransactionCall.__new__(BlockingTransactionCall)
+    request.function = function
+    try:
+        request.start(client, deadline)
+    finally:
+        if request.started:     # interrupted or not
+            with cython.critical_section(service):
+                service.transaction_call = request
+    if not request.wait_and_detach(with_grace(deadline), raised):
+        return still_running_error()
+    return request.error

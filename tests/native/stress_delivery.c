@@ -31,11 +31,12 @@ static pthread_mutex_t gil = PTHREAD_MUTEX_INITIALIZER;
 #define COUNT(place, n) ((place) += (n))
 #endif
 
+static kp_dispatcher dispatcher;
 static kp_deliveries d;
 static rd_kafka_t *rk;
 static rd_kafka_topic_t *rkt;
 static int rounds = 300, polling;
-static enum { SERVES, TELLS, KEEPS } how_served; /* what the client's thread does, see delivery.h */
+static enum { SERVES, TELLS, KEEPS } how_served; /* what the client's thread does, see dispatcher.h */
 static PyObject target = {.ob_refcnt = 1}, topic = {.ob_refcnt = 1};
 static struct { /* with the GIL */
     int64_t accepted, completed, refused, plain, batches, begun, empty, items, others, finished, kept, wrong;
@@ -75,13 +76,13 @@ static void complete(void) {
             complete_batch(report->batch);
         }
     }
-    COUNT(books.others, (int64_t)d.other_event_count);
+    COUNT(books.others, (int64_t)dispatcher.other_event_count);
     GIL_GIVE();
-    kp_round_end(&d);
+    kp_round_end(&dispatcher);
 }
 
 static void *serve(void *unused) {
-    while (kp_drain_rounds(&d, 1000))
+    while (kp_drain_rounds(&dispatcher, 1000))
         complete();
     return unused;
 }
@@ -89,14 +90,14 @@ static void *serve(void *unused) {
 static void *tell(void *unused) {
     rd_kafka_event_t *event;
     int what;
-    while ((what = kp_drain_when_idle(&d, 1000))) {
+    while ((what = kp_drain_when_idle(&dispatcher, 1000))) {
         if (what == KP_ROUND_DRAINED)
             complete();
         else
-            while ((event = kp_kept_next(&d)))
+            while ((event = kp_kept_next(&dispatcher)))
                 rd_kafka_event_destroy(event);
         GIL_TAKE();
-        COUNT(books.wrong, kp_dropped_lines(&d) != 0);
+        COUNT(books.wrong, kp_dropped_lines(&dispatcher) != 0);
         GIL_GIVE();
     }
     return unused;
@@ -108,11 +109,11 @@ static void *poll(void *number) {
     unsigned seed = (unsigned)(uintptr_t)number;
     int64_t reported = 0, seen;
     while (__atomic_load_n(&polling, __ATOMIC_SEQ_CST)) {
-        seen = kp_rounds(&d);
-        if (kp_drain_round(&d, seen, 5, 20, &reported))
+        seen = kp_rounds(&dispatcher);
+        if (kp_drain_round(&dispatcher, seen, 5, 20, &reported))
             complete();
         else
-            kp_wait_round(&d, seen, 1);
+            kp_wait_round(&dispatcher, seen, 1);
         if (how_served != SERVES && rand_r(&seed) % 8 == 0)
             usleep(10000);
     }
@@ -125,8 +126,8 @@ void __wrap_kp_deadline_in(struct timespec *when, int timeout_ms) {
     __real_kp_deadline_in(when, timeout_ms > 2 ? 2 : timeout_ms);
 }
 
-rd_kafka_event_t *__real_kp_kept_next(kp_deliveries *of);
-rd_kafka_event_t *__wrap_kp_kept_next(kp_deliveries *of) {
+rd_kafka_event_t *__real_kp_kept_next(kp_dispatcher *of);
+rd_kafka_event_t *__wrap_kp_kept_next(kp_dispatcher *of) {
     rd_kafka_event_t *event = __real_kp_kept_next(of);
     if (event)
         __atomic_fetch_add(&books.kept, 1, __ATOMIC_SEQ_CST);
@@ -266,14 +267,14 @@ static void send_batch(PyObject *owner, unsigned *seed) {
     COUNT(books.begun, 1);
     GIL_GIVE();
     for (;;) {
-        seen = kp_rounds(&d);
+        seen = kp_rounds(&dispatcher);
         index = kp_batch_send(rk, rkt, &d, batch, &records, index, &accepted);
         if (index == ITEMS || !tries--)
             break;
-        kp_wait_round(&d, seen, 5);
+        kp_wait_round(&dispatcher, seen, 5);
     }
     if (rand_r(seed) % 4 == 0) /* a sender that is held up: its batch's reports are all there before it ends */
-        kp_wait_round(&d, kp_rounds(&d), 3), usleep(2000);
+        kp_wait_round(&dispatcher, kp_rounds(&dispatcher), 3), usleep(2000);
     GIL_TAKE();
     for (i = 0; i < ITEMS; i++) /* what Batch.failures() reads while reports come in */
         failed += KP_READ(batch->errors[i]) != 0;
@@ -315,10 +316,10 @@ static void flush(void) {
     epoch = kp_epoch_close(&d);
     GIL_GIVE();
     while (!kp_epoch_done(&d, epoch)) {
-        seen = kp_rounds(&d);
+        seen = kp_rounds(&dispatcher);
         rd_kafka_flush(rk, 10);
         if (!kp_epoch_done(&d, epoch))
-            kp_wait_round(&d, seen, 10);
+            kp_wait_round(&dispatcher, seen, 10);
     }
     GIL_TAKE();
     kp_leave(&d);
@@ -380,7 +381,7 @@ static void *run(void *number) {
         else if (what < 96)
             ask();
         else if (what < 98)
-            kp_wake(&d);
+            kp_wake(&dispatcher);
         else if (rand_r(&seed) % 4)
             rd_kafka_purge(rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
     }
@@ -391,12 +392,12 @@ static void *run(void *number) {
  * `seen` it would last its whole second, as the thread that serves, which is made up, ends no other. */
 static int wakes(void) {
     struct timespec from, to;
-    int64_t reported = 0, seen = kp_rounds(&d);
-    d.round_open = 1;
-    kp_wake(&d);
+    int64_t reported = 0, seen = kp_rounds(&dispatcher);
+    dispatcher.round_open = 1;
+    kp_wake(&dispatcher);
     clock_gettime(CLOCK_MONOTONIC, &from);
-    kp_drain_round(&d, seen, 1000, 1000, &reported);
-    d.round_open = 0;
+    kp_drain_round(&dispatcher, seen, 1000, 1000, &reported);
+    dispatcher.round_open = 0;
     clock_gettime(CLOCK_MONOTONIC, &to);
     return (to.tv_sec - from.tv_sec) * 1000 + (to.tv_nsec - from.tv_nsec) / 1000000 < 500;
 }
@@ -420,12 +421,12 @@ static int finishes(void) {
     int ended;
     to_finish = &batch;
     while (to_finish) {
-        kp_drain_round(&d, kp_rounds(&d), 1000, 1000, &reported);
+        kp_drain_round(&dispatcher, kp_rounds(&dispatcher), 1000, 1000, &reported);
         if (to_finish)
-            kp_round_end(&d);
+            kp_round_end(&dispatcher);
     }
     ended = d.report_count == 1 && d.reports[0].batch == &batch;
-    kp_round_end(&d);
+    kp_round_end(&dispatcher);
     return ended;
 }
 
@@ -536,10 +537,11 @@ static int open_client(void) {
     rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS);
     rd_kafka_topic_conf_set_opaque(topic_conf, &topic);
     rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
-    if (!rk || kp_deliveries_init(&d))
+    if (!rk || kp_dispatcher_init(&dispatcher) || kp_deliveries_init(&d))
         return puts(text), 0;
-    d.rk = rk;
-    d.queue = rd_kafka_queue_get_main(rk);
+    kp_deliveries_attach(&d, &dispatcher);
+    dispatcher.rk = rk;
+    dispatcher.queue = rd_kafka_queue_get_main(rk);
     rkt = rd_kafka_topic_new(rk, "t", topic_conf);
     return 1;
 }
@@ -548,11 +550,11 @@ static int open_client(void) {
 static void run_all(unsigned seed) {
     pthread_t server, pollers[POLLERS], senders[SENDERS], growing[2];
     int i;
-    d.has_event_thread = how_served == TELLS;
-    d.stopping = 0;
+    dispatcher.has_event_thread = how_served == TELLS;
+    dispatcher.stopping = 0;
     polling = 1;
     if (how_served == KEEPS)
-        books.wrong += kp_keeper_start(&d) != 0;
+        books.wrong += kp_keeper_start(&dispatcher) != 0;
     else
         pthread_create(&server, NULL, how_served == TELLS ? tell : serve, NULL);
     for (i = 0; i < POLLERS; i++)
@@ -569,10 +571,10 @@ static void run_all(unsigned seed) {
     __atomic_store_n(&polling, 0, __ATOMIC_SEQ_CST);
     for (i = 0; i < POLLERS; i++)
         pthread_join(pollers[i], NULL);
-    kp_stop(&d);
+    kp_stop(&dispatcher);
     if (how_served != KEEPS)
         pthread_join(server, NULL);
-    kp_kept_free(&d);
+    kp_kept_free(&dispatcher);
 }
 
 int main(int n, char **arguments) {
@@ -600,11 +602,12 @@ int main(int n, char **arguments) {
     bad = kp_outstanding(&d) != 0 || d.states_allocated != d.states_free || d.open_batches != 0 || d.senders != 0 || books.wrong != 0 ||
           kp_slot_in_use(&d, &slot) != NULL || books.completed != books.accepted || books.begun != books.batches + books.empty;
     rd_kafka_topic_destroy(rkt);
-    rd_kafka_queue_destroy(d.queue);
+    rd_kafka_queue_destroy(dispatcher.queue);
     end = kp_destruction_start(rk);
     while (!kp_destruction_wait(end, 1000))
         ;
     kp_destruction_release(end);
     kp_deliveries_free(&d);
+    kp_dispatcher_free(&dispatcher);
     return bad || !ends(seed, 10 * rounds);
 }

@@ -25,10 +25,10 @@ def test_the_c_stress_balances_and_loses_no_wake_up(tmp_path):
 def test_control_a_wait_for_a_round_that_has_ended_is_detected(tmp_path):
     # As if the caller had seen the last round, whatever it has seen.
     csrc = shutil.copytree(CSRC, tmp_path / "csrc", ignore=shutil.ignore_patterns("__pycache__"))
-    source = (csrc / "delivery.c").read_text()
+    source = (csrc / "dispatcher.c").read_text()
     start = "    int mine = 1;\n    pthread_mutex_lock(&d->lock);\n"
     assert source.count(start) == 1
-    (csrc / "delivery.c").write_text(source.replace(start, start + "    seen = d->rounds;\n"))
+    (csrc / "dispatcher.c").write_text(source.replace(start, start + "    seen = d->rounds;\n"))
     assert subprocess.run([build(tmp_path, csrc)], timeout=100, check=False).returncode == 3
 
 

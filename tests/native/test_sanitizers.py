@@ -11,15 +11,15 @@ import sanitize
 
 # csrc/ with one word of care taken away, and the function that ThreadSanitizer then has to name.
 CARELESS = [
-    ("delivery.c", "__atomic_store_n(&d->finished, batch, __ATOMIC_SEQ_CST)", "d->finished = batch", "kp_finish"),
+    ("dispatcher.c", "KP_SET(d->service_ready, 1)", "d->service_ready = 1", "kp_service_ready"),
     ("report_drain.c", "__atomic_store_n(&batch->errors[index], message->err, __ATOMIC_RELAXED)",
      "batch->errors[index] = message->err", "read_event"),
-    ("batch.c", "__atomic_fetch_add(&batch->epoch->batched, n, __ATOMIC_SEQ_CST)", "batch->epoch->batched += n",
-     "kp_batch_send"),
+    ("delivery.h", "__atomic_fetch_add(&batch->epoch->batched, count, __ATOMIC_SEQ_CST)", "batch->epoch->batched += count",
+     "kp_items_begin"),
     ("batch.c", "return __atomic_sub_fetch(&batch->remaining, refused + 1, __ATOMIC_SEQ_CST) == 0",
      "return (batch->remaining -= refused + 1) == 0", "kp_batch_sent"),
-    ("report_drain.c", "__atomic_store_n(&epoch->done, epoch->done + count, __ATOMIC_SEQ_CST)", "epoch->done += count",
-     "count_done"),
+    ("delivery.h", "__atomic_store_n(&epoch->done, epoch->done + count, __ATOMIC_RELEASE)", "epoch->done += count",
+     "kp_reported"),
     ("kept.c", "__atomic_store_n(&d->kept, d->kept - 1, __ATOMIC_SEQ_CST)", "d->kept -= 1", "kp_kept_next"),
     ("destroy.c", "    pthread_mutex_lock(&end->lock);\n    end->over = 1;\n    pthread_cond_broadcast(&end->changed);\n"
      "    pthread_mutex_unlock(&end->lock);\n", "    end->over = 1;\n", "destroy"),

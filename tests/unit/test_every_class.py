@@ -37,7 +37,7 @@ TABLE = {
     "Outbox": None, "CompletedFutures": None, "WaitingRecord": None, "ProducerBase": None, "LoopSide": None,
     "SendFuture": "in_loop(lambda: aio.KafkaProducer(QUIET | {'message.timeout.ms': 50, 'linger.ms': 0}).send(ProducerRecord('t')))",
     "KafkaProducer": "aio.KafkaProducer(QUIET)",
-    "Handle": None, "DeferredRelease": None,
+    "Handle": None, "DeferredRelease": None, "Service": None, "ProducerService": None,
     "Producer": None,
     "KafkaAsyncProducer": PRODUCER.format("KafkaAsyncProducer"), "KafkaSyncProducer": PRODUCER.format("KafkaSyncProducer"),
     "ProducerRecord": RECORDS,
@@ -73,6 +73,7 @@ ENDS = {
     "Hold": ("no fields", "C only"),
     "SendFuture": ("clears", "callbacks may refer to it; __dealloc__ and each method do with what is None"),
     "Handle": ("keeps", "the topics are destroyed before the handle, and the holds after it"),
+    "ProducerService": ("keeps", "what records in flight hold is released when they are reported"),
     "DeferredRelease": ("clears", "a thread has it until nothing is left; __dealloc__ has a C pointer only"),
     "MockCluster": ("clears", "__dealloc__ has C pointers only; close() needs the lock, and comes from __del__, before that"),
 }
