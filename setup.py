@@ -28,7 +28,6 @@ MODULES = {
     "producer.delivery": [],
     "producer.service": [],
     "producer.columns": [],
-    "producer.queue_room": [],
     "producer.batch": [],
     "producer.send": [],
     "producer.line_splitter": [],

@@ -18,9 +18,8 @@ from kafkapp._librdkafka.rdkafka cimport (
 from kafkapp.aio.futures cimport CompletedFutures, SendFuture
 from kafkapp.common.errors cimport new_error
 from kafkapp.producer.delivery cimport KP_FUTURE
-from kafkapp.producer.queue_room cimport never_fits_error, queued_copy
 from kafkapp.producer.record cimport ProducerRecord
-from kafkapp.producer.send cimport Sender, wants_copy
+from kafkapp.producer.send cimport Sender, never_fits_error, queued_copy, wants_copy
 
 cdef object NO_COPY = SendOption.NoCopyRecordValue
 

@@ -34,7 +34,7 @@ from kafkapp.producer.delivery cimport (
     kp_slot_release,
     kp_too_large,
 )
-from kafkapp.producer.queue_room cimport kp_headers_size, too_large_error
+from kafkapp.producer.send cimport kp_headers_size, too_large_error
 from kafkapp.producer.service cimport deliveries_of, leave_sender, wait_for_room
 
 

@@ -15,7 +15,7 @@ cdef class ProducerService(Service):
     cdef kp_deliveries deliveries   # the records in flight
     cdef int forks                  # forks() of the process that created it
     cdef list batch_waiters         # idents of threads that wait for room in a send_batch, once for each such call
-    cdef int64_t max_message_bytes  # message.max.bytes; set by kafkapp.producer.queue_room
+    cdef int64_t max_message_bytes  # message.max.bytes; set by kafkapp.producer.send
     cdef object transaction_call    # a transaction's call that is still running, perhaps after its caller has left it
     cdef int resumes_call           # the next transaction call resumes one that has timed out
 
