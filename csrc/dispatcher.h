@@ -27,7 +27,7 @@ typedef struct {
     /* Read an event; returns how many operations it reports as done. The event lives until the round ends if that has
      * raised `pending`; else it is destroyed at once. */
     int64_t (*read)(void *data, rd_kafka_event_t *event);
-    void (*collect)(void *data); /* raise `pending` by what no event tells of: see kp_service_ready() */
+    void (*collect)(void *data); /* raise `pending` by what no event reports: see kp_service_ready() */
     void (*end)(void *data); /* the round's completions are done */
 } kp_service;
 
