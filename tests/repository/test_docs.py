@@ -240,7 +240,8 @@ def strings():
     """What can say them: the strings of our sources, joined where they go on in the next line, and of the linked librdkafka."""
     for suffix in ("py", "pyx"):
         for path in sorted((ROOT / "kafkapp").rglob(f"*.{suffix}")):
-            yield from re.findall(r'"((?:[^"\\\n]|\\.)*)"', re.sub(r'"\s*\n\s*f?"', "", path.read_text()))
+            text = re.sub(r"\{[\w.]*service\.name\}", "producer", path.read_text())     # of whose service it is
+            yield from re.findall(r'"((?:[^"\\\n]|\\.)*)"', re.sub(r'"\s*\n\s*f?"', "", text))
     for file in {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "/librdkafka" in line}:
         yield from re.findall(r"[ -~]{6,}", Path(file).read_bytes().decode("latin-1"))
 
