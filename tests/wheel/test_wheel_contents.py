@@ -67,6 +67,11 @@ def is_librdkafka(name):
     return Path(name).name.startswith("librdkafka")
 
 
+def is_core(name):
+    """The library of csrc/, which all modules share."""
+    return Path(name).name.startswith("libkafkapp")
+
+
 def glibc(path):
     return "manylinux" in path.name or "-linux_" in path.name
 
@@ -112,7 +117,8 @@ def test_functions_may_only_be_entered_where_they_begin(libraries):
 def test_only_what_is_ours_is_visible(libraries):
     for name, elf in libraries.items():
         seen = {symbol.name for symbol in symbols(elf)[0]}
-        ours = r"rd_kafka_\w+|rd_ut_coverage_check" if is_librdkafka(name) else r"PyInit_\w+"
+        ours = (r"rd_kafka_\w+|rd_ut_coverage_check" if is_librdkafka(name)
+                else r"kp_\w+" if is_core(name) else r"PyInit_\w+")
         assert [symbol for symbol in seen if not re.fullmatch(ours, symbol)] == [], name
         assert elf.get_section_by_name(".symtab") is None, f"{name}: not stripped"
         assert [section.name for section in elf.iter_sections() if section.name.startswith(".debug")] == [], name
@@ -131,6 +137,7 @@ def test_one_librdkafka_of_a_name_of_its_own_serves_all_modules(libraries):
     assert len(ours) == 1
     (soname,) = [entry.soname for entry in dynamic(libraries[ours[0]], "DT_SONAME")]
     assert soname == Path(ours[0]).name and soname != "librdkafka.so.1"
+    (core,) = [Path(name).name for name in libraries if is_core(name)]
     for name, elf in libraries.items():
         needed = {entry.needed for entry in dynamic(elf, "DT_NEEDED")}
         if any(symbol.name.startswith("rd_") for symbol in symbols(elf)[1]):
@@ -138,7 +145,16 @@ def test_one_librdkafka_of_a_name_of_its_own_serves_all_modules(libraries):
             paths = [entry.runpath if entry.entry.d_tag == "DT_RUNPATH" else entry.rpath
                      for tag in ("DT_RPATH", "DT_RUNPATH") for entry in dynamic(elf, tag)]
             assert paths and re.fullmatch(r"\$ORIGIN[./\w-]*", paths[0]), (name, paths)
-        assert [lib for lib in needed - {soname} if not SYSTEM.fullmatch(lib)] == [], name
+        assert [lib for lib in needed - {soname, core} if not SYSTEM.fullmatch(lib)] == [], name
+
+
+def test_csrc_is_inside_once(libraries):
+    (core,) = [name for name in libraries if is_core(name)]
+    defined = {symbol.name for symbol in symbols(libraries[core])[0]}
+    for name, elf in libraries.items():
+        used = {symbol.name for symbol in symbols(elf)[1]} & defined
+        assert not used or Path(core).name in {entry.needed for entry in dynamic(elf, "DT_NEEDED")}, name
+        assert name == core or not {symbol.name for symbol in symbols(elf)[0]} & defined, name
 
 
 # -- what else is inside -----------------------------------------------------------------------------------------------
