@@ -1,4 +1,4 @@
-/* See arrow.h. */
+/* Arrow arrays: reads a column of an array, every field checked. See arrow.h. */
 #include "arrow.h"
 
 #include <stddef.h>

@@ -21,7 +21,7 @@ struct ArrowArray {
     void *private_data;
 };
 
-/* Set the kind of column for arrays of this schema. Returns 0 for a type other than bytes or text. */
+/* Set the kind of column for arrays of this schema. Returns 0 for a type other than bytes, text or null. */
 int kp_arrow_kind(kp_column *column, const struct ArrowSchema *schema);
 
 /* Set the rest of the column. Returns NULL, or the text of what is wrong with the array. */

@@ -1,4 +1,4 @@
-/* See batch.h. */
+/* Batches: enqueues many records in one call, and reads their outcomes. See batch.h. */
 #include "batch.h"
 
 #include <stdlib.h>

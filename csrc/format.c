@@ -1,4 +1,4 @@
-/* See format.h.
+/* Buffer formats: plain data, or addresses of this process. See format.h.
  *
  * The sum of the sizes must be the item's size: a ctypes union has the format "B", whatever it holds. Exporters of
  * structures write out their padding.

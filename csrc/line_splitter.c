@@ -1,4 +1,4 @@
-/* See line_splitter.h. */
+/* Line splitter: finds the records of a delimited text. See line_splitter.h. */
 #define _GNU_SOURCE /* memmem */
 #include "line_splitter.h"
 

@@ -1,4 +1,4 @@
-/* See produce.h. */
+/* Enqueues one record in librdkafka. See produce.h. */
 #include "produce.h"
 
 #include <string.h>

@@ -1,4 +1,4 @@
-"""Outbox: enqueues records and returns their futures; the records that find no room wait here, in order.
+"""Outbox: enqueues records and returns their futures; the records that find no room wait here, in order. And `send`.
 
 Knows senders and futures; of the loop only whether it runs in this thread. Never blocks.
 """

@@ -1,7 +1,7 @@
 """KafkaProducer for asyncio: sends return futures, and the loop dispatches the delivery reports.
 
 What blocks in librdkafka runs in a thread of its own: ending lingering (flush, close), destroying the client (close), a
-request (fetch_broker_metadata). All else is LoopSide's.
+request (fetch_broker_metadata). `send` is ProducerBase's, in aio/outbox.pyx; all else is LoopSide's.
 """
 import asyncio
 from collections.abc import Mapping

@@ -36,7 +36,7 @@ from kafkapp.common.callbacks cimport raise_all, report_all_unraisable, report_u
 from kafkapp.common.timeouts cimport expired, now_ms
 
 cdef enum:
-    ABANDONED_CLOSE_MS = 10000      # for clients that were never closed
+    ABANDONED_CLOSE_MS = 10000      # for clients that were never closed; see aio/loop_side.py too
     CALLBACK_GRACE_MS = 5000        # for one callback of the user's, beyond the timeout of close()
 
 

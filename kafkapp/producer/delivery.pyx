@@ -106,7 +106,7 @@ cdef inline str error_text(const kp_report *report):
 
 
 cdef inline int complete_one(kp_deliveries *d, const kp_report *report, list raised) except -1:
-    """Complete a record or a batch: release its buffer, then run the callback, then release the rest.
+    """Complete a record or a batch: its state goes to the pool, its buffer is released, then its callback runs.
 
     Fails only without memory, and then has changed nothing.
     """

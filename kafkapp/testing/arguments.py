@@ -108,7 +108,7 @@ def delay_to_ms(seconds: object, name: str) -> int:
         raise TypeError(f"{name} must be an int, a float or a timedelta, not {type(seconds).__name__}")
     if not 0 <= seconds <= INT32_MAX // 1000:
         raise ValueError(f"{name} must be 0 to {INT32_MAX // 1000}, not {seconds}")
-    # Rounded to nanoseconds first: 0.07 is a little more in binary, and would become 71 ms.
+    # Rounded to nanoseconds first: 2.007 is a little more in binary, and would become 2008 ms.
     return -(-round(seconds * 1_000_000_000) // 1_000_000)
 
 

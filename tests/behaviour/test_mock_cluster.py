@@ -271,7 +271,7 @@ def test_a_bad_argument_is_refused_by_name(broker, call, error, name):
 
 
 @pytest.mark.parametrize("seconds, milliseconds", [
-    (0, 0), (1, 1000), (0.07, 70), (0.0701, 71), (1e-9, 1), (timedelta(microseconds=1500), 2), (2147483, 2147483000)])
+    (0, 0), (1, 1000), (0.07, 70), (2.007, 2007), (0.0701, 71), (1e-9, 1), (timedelta(microseconds=1500), 2), (2147483, 2147483000)])
 def test_seconds_are_rounded_up_to_a_millisecond(seconds, milliseconds):
     assert delay_to_ms(seconds, "seconds") == milliseconds
 
