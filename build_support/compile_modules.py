@@ -4,6 +4,7 @@ Used by kafkapp_build's build_ext while librdkafka is built beside it. Outputs a
 not by times, so that a build that was interrupted or had other flags redoes only what it must.
 """
 import concurrent.futures
+import copy
 import hashlib
 import os
 import shutil
@@ -130,12 +131,13 @@ class Modules:
         """The library that the modules share. Several Pythons may build in one folder: 3.11 and 3.13t, say."""
         name = f"libkafkapp-{sysconfig.get_config_var('LDVERSION')}{SUFFIX}"
         objects, library = [future.result() for future in objects], library.result()
-        arguments = self.command.link_args("kafkapp.core", library)
-        if MACOS:
+        arguments, compiler = self.command.link_args("kafkapp.core", library), copy.copy(self.compiler)
+        if MACOS:   # Python's linker makes bundles, which nothing can be linked with
+            compiler.linker_so = [flag for flag in compiler.linker_so if flag != "-bundle"]
             arguments += ["-dynamiclib", f"-Wl,-install_name,@rpath/{name}"]
         else:
             arguments += [f"-Wl,-soname,{name}", "-Wl,-Bsymbolic"]
-        return self.linked(name, objects, arguments, library, [])
+        return self.linked(compiler, name, objects, arguments, library, [])
 
     def link(self, extension, objects, library):
         objects, library = [future.result() for future in objects], library.result()
@@ -145,18 +147,19 @@ class Modules:
             arguments += [core, f"-Wl,-rpath,{package_of(extension.name)}"]
             objects.append((None, key))
         file = Path(self.command.get_ext_fullpath(extension.name))
-        made, _ = self.linked(file.name, objects, arguments, library, self.command.get_libraries(extension))
+        libraries = self.command.get_libraries(extension)
+        made, _ = self.linked(self.compiler, file.name, objects, arguments, library, libraries)
         place(made, file)
 
-    def linked(self, name, objects, arguments, library, libraries):
+    def linked(self, compiler, name, objects, arguments, library, libraries):
         """The linker's work, unless it is there as it would be; gives the file and its key."""
         made = Made(Path(self.command.build_temp, name))
         files = [digest(path.read_bytes()) for path in library.files[:1]]
-        key = digest(*(key for _, key in objects), self.compiler.linker_so, arguments, library.verdict(), *files)
+        key = digest(*(key for _, key in objects), compiler.linker_so, arguments, library.verdict(), *files)
         if self.command.force or not made.is_from(key):
             made.begin()
             with build_tools.SEATS:
-                self.compiler.link_shared_object(
+                compiler.link_shared_object(
                     [name for name, _ in objects if name], str(made.file), libraries=libraries,
                     debug=self.command.debug, extra_postargs=arguments, build_temp=self.command.build_temp)
             made.done(key)

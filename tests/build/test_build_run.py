@@ -6,11 +6,14 @@ import select
 import shutil
 import subprocess
 import sys
+from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import build_scripts
 import pytest
 import small_librdkafka
+from setuptools._distutils.ccompiler import new_compiler
 
 CSRC = build_scripts.FOLDER
 
@@ -189,6 +192,35 @@ def test_a_build_that_fails_is_taken_up_where_it_failed(package):
     assert done.returncode == 0 and "two.c" in again
     assert set(compiled) & set(again) <= {"two.c", *(name for name in compiled if compiled.count(name) > 1)} | {"one.c", "shared.c"}
     assert imported(tree, "import kafkapp.two") == ""
+
+
+def test_macos_links_the_shared_library_as_one_and_the_modules_as_bundles(load, tmp_path, monkeypatch):
+    """Python's own linker there has -bundle, which clang refuses beside -dynamiclib."""
+    modules = load("compile_modules")
+    monkeypatch.setattr(modules, "MACOS", True)
+    monkeypatch.setattr(modules, "SUFFIX", ".dylib")
+    monkeypatch.setattr(modules, "PROGRESS", SimpleNamespace(step=lambda what: None))
+    compiler = new_compiler()
+    compiler.set_executables(linker_so="clang -bundle -undefined dynamic_lookup")
+    ran = []
+
+    def call(command):
+        ran.append(command)
+        Path(command[command.index("-o") + 1]).touch()
+
+    compiler.spawn = compiler.call = call     # older and newer setuptools
+    command = SimpleNamespace(compiler=compiler, build_temp=str(tmp_path), force=False, debug=False, link_args=lambda name, library: [],
+                              get_ext_fullpath=lambda name: str(tmp_path / "placed" / "one.so"), get_libraries=lambda extension: [])
+    run = modules.Modules(command, {})
+    library, compiled = Future(), Future()
+    library.set_result(SimpleNamespace(files=(), verdict=lambda: ""))
+    compiled.set_result(("shared.o", "key"))
+    run.core = run.pool.submit(run.link_core, [compiled], library)
+    run.link(SimpleNamespace(name="kafkapp.client.one", extra_link_args=[]), [compiled], library)
+    run.pool.shutdown()
+    shared, module = ran
+    assert "-dynamiclib" in shared and "-bundle" not in shared
+    assert "-bundle" in module and "-dynamiclib" not in module and run.core.result()[0] in module
 
 
 # -- progress ----------------------------------------------------------------------------------------------------------
