@@ -192,7 +192,7 @@ class LoopSide:
             self._fatal_check.cancel()
 
     def run_callbacks_soon(self) -> None:
-        """Have the loop run the callbacks of completed futures: nothing dispatches any more."""
+        """Have the loop run the callbacks of completed futures: no dispatch will do so."""
         self._completed.soon()
 
     def abandon(self) -> None:
@@ -248,7 +248,11 @@ def _on_ready(dispatch: Callable[[], None], descriptor: int) -> None:
 def _dispatch(owner: "weakref.ref[object]", side: "weakref.ref[LoopSide]") -> None:
     alive, dispatching = owner(), side()
     if alive is not None and dispatching is not None:
-        completed = dispatching.dispatch()
+        try:
+            completed = dispatching.dispatch()
+        except BaseException:  # Ctrl-C, or a callback's
+            dispatching.run_callbacks_soon()
+            raise
         del alive, dispatching  # a callback may drop the last reference
         completed.run()
 

@@ -152,6 +152,25 @@ def test_a_producer_whose_last_reference_goes_in_a_callback(monkeypatch):
     assert (alive, unraisable, contexts) == ([True], [], [])
 
 
+def test_a_callback_that_raises_holds_up_no_future(broker, topic):
+    """Its exception is for the loop's handler; the futures of the same dispatch are done all the same."""
+    contexts = []
+
+    def fail(*report):
+        raise LookupError("in a callback")
+
+    async def go():
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: contexts.append(context["exception"]))
+        producer = KafkaProducer(properties(broker, linger_ms=50))
+        future = producer.send(ProducerRecord(topic, 0, None, b"v"))
+        producer._producer.send(ProducerRecord(topic, 0, None, b"v"), fail)     # in place of logs and errors
+        assert (await asyncio.wait_for(future, 20)).offset == 0
+        await producer.close()
+
+    run_in_loop(go())
+    assert [type(exception) for exception in contexts] == [LookupError]
+
+
 def test_reports_from_before_the_loop_are_dispatched(broker, topic):
     """librdkafka writes to the descriptor for the first thing in an empty queue, so not once something is in there."""
     producer = KafkaProducer(properties(broker, linger_ms=0))
