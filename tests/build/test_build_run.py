@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import build_scripts
 import pytest
 import small_librdkafka
-from setuptools._distutils.ccompiler import new_compiler
+from setuptools._distutils.unixccompiler import UnixCCompiler
 
 CSRC = build_scripts.FOLDER
 
@@ -200,7 +200,7 @@ def test_macos_links_the_shared_library_as_one_and_the_modules_as_bundles(load, 
     monkeypatch.setattr(modules, "MACOS", True)
     monkeypatch.setattr(modules, "SUFFIX", ".dylib")
     monkeypatch.setattr(modules, "PROGRESS", SimpleNamespace(step=lambda what: None))
-    compiler = new_compiler()
+    compiler = UnixCCompiler()
     compiler.set_executables(linker_so="clang -bundle -undefined dynamic_lookup")
     ran = []
 
