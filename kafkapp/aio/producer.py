@@ -86,7 +86,7 @@ class KafkaProducer(ProducerBase):
         loop = side.bind(self)
         if not await side.reported(loop, deadline_of(loop, timeout)):
             raise KafkaException(ErrorCode.RD_KAFKA_RESP_ERR__TIMED_OUT,
-                                 f"flush: the timeout expired, {len(self)} records are still in flight")
+                                 f"flush() timed out: {len(self)} records are still outstanding")
 
     async def close(self, timeout: Timeout = None) -> None:
         """Flush and close: when this returns every record has been reported. Does not block the loop.

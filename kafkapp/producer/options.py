@@ -1,6 +1,6 @@
 """Options of producers and of their sends, as enums.
 
-No member is falsy. The members that were 0 in version 0.1 are still found by 0, for old pickles.
+No member is falsy. The members that were 0 in earlier builds are still found by 0, which a program may have stored.
 """
 from enum import IntEnum
 
@@ -10,7 +10,7 @@ class Option(IntEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> "Option | None":
-        # In 0.1 the member 2 was 0, and was so pickled; the member 1 is unchanged: no number changes its meaning.
+        # The member 2 was 0 in earlier builds; the member 1 is unchanged: no number changes its meaning.
         return cls(2) if isinstance(value, int) and value == 0 else None
 
     @classmethod

@@ -20,7 +20,7 @@ def test_flush_and_close_that_run_out_of_time():
     async def go():
         producer = KafkaProducer(properties(NOWHERE, QUIET))
         futures = [producer.send(ProducerRecord("t", 0, None, b"v")) for _ in range(10)]
-        with pytest.raises(KafkaException) as caught:
+        with pytest.raises(KafkaException, match=r"flush\(\) timed out: 10 records are still outstanding") as caught:
             await producer.flush(0.2)
         assert caught.value.error.code == ErrorCode.RD_KAFKA_RESP_ERR__TIMED_OUT
         begun = time.monotonic()
