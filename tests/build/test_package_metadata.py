@@ -40,6 +40,12 @@ def test_the_notice_names_everything_that_a_wheel_carries(monkeypatch):
     assert [part.name for part in (native_table.LIBRDKAFKA, *native_table.PARTS) if part.name not in stated] == []
 
 
+def test_every_folder_of_the_package_is_packed():
+    packed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    sources = [file for file in (ROOT / "kafkapp").rglob("*") if file.suffix in (".py", ".pyx", ".pxd", ".pyi")]
+    assert sorted(packed) == sorted({".".join(file.relative_to(ROOT).parent.parts) for file in sources})
+
+
 def test_metadata_names_author_addresses_and_summary(installed):
     stated = installed.metadata
     assert stated["Author"] == "the kafkapp authors"
