@@ -50,6 +50,12 @@ def wait_for(predicate, timeout=10.0):
     return result
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_options_for_others():
+    """A pytest that a test starts is another run. Not earlier: xdist's processes read the variable too."""
+    os.environ.pop("PYTEST_ADDOPTS", None)
+
+
 @pytest.fixture
 def cluster():
     """One broker for this test alone, to be broken as one likes. With librdkafka 2.0.2, closing it may take a second."""
@@ -84,7 +90,6 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     from faultkit import environment
 
-    os.environ.pop("PYTEST_ADDOPTS", None)      # this run has read it; a pytest that a test starts is another run
     if config.getoption("--faults-figures"):
         config.stash[WHERE] = environment(config.getoption("--faults-seed"))     # now: at the end the commit may be another one
 
