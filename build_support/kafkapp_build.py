@@ -60,8 +60,9 @@ def writable_place(editable):
     build_tools.say(f"{here} or its build folder is not writable: building in a copy")
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "kafkapp")
-        shutil.copytree(here, copy, ignore=shutil.ignore_patterns(
-            ".git", ".venv", "build", "dist", "*.egg-info", "__pycache__", "*.so"))
+        anywhere = shutil.ignore_patterns("*.egg-info", "__pycache__", "*.so")
+        shutil.copytree(here, copy, ignore=lambda folder, names: anywhere(folder, names) | (
+            {".git", ".venv", "build", "dist"} if Path(folder) == here else set()))     # tests/build stays
         for file in (copy, *copy.rglob("*")):
             file.chmod(file.stat().st_mode | 0o200)
         os.chdir(copy)

@@ -65,7 +65,7 @@ def test_what_a_machine_has_in_the_way_is_one_line(load, error, expected):
 @pytest.mark.parametrize("refused", [".", "build", "kafkapp.egg-info"])
 def test_sources_that_cannot_be_written_are_built_in_a_copy(load, tmp_path, monkeypatch, refused, capfd):
     backend = load("kafkapp_build")
-    for name in ("csrc/x.c", "build/old", "kafkapp.egg-info/PKG-INFO", "README.md", ".venv/bin/python"):
+    for name in ("csrc/x.c", "build/old", "kafkapp.egg-info/PKG-INFO", "README.md", ".venv/bin/python", "tests/build/test.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("text")
     (tmp_path / "README.md").chmod(0o444)
@@ -75,7 +75,8 @@ def test_sources_that_cannot_be_written_are_built_in_a_copy(load, tmp_path, monk
     with backend.writable_place(editable=False):
         place = Path.cwd()
         assert place != tmp_path
-        assert sorted(str(file.relative_to(place)) for file in place.rglob("*") if file.is_file()) == ["README.md", "csrc/x.c"]
+        kept = sorted(str(file.relative_to(place)) for file in place.rglob("*") if file.is_file())
+        assert kept == ["README.md", "csrc/x.c", "tests/build/test.py"]
         assert (place / "README.md").stat().st_mode & 0o200
     assert Path.cwd() == tmp_path and not place.exists()
     assert "is not writable: building in a copy" in capfd.readouterr().err
