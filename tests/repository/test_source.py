@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -220,6 +221,12 @@ def test_files_are_short():
     assert len(sizes) > 50
     assert {name: size for name, size in sizes.items() if size > LONGER.get(name, MOST_LINES)} == {}
     assert [name for name in LONGER if sizes.get(name, 0) <= MOST_LINES] == [], "short enough now: take it out of LONGER"
+
+
+def test_pytest_passes_over_no_folder_of_tests(pytestconfig):
+    folders = {part for path in (ROOT / "tests").rglob("test_*.py") for part in path.relative_to(ROOT).parts[:-1]}
+    assert {"build", "unit"} <= folders
+    assert [folder for folder in folders for pattern in pytestconfig.getini("norecursedirs") if fnmatch(folder, pattern)] == []
 
 
 def test_files_say_what_they_are():
