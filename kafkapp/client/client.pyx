@@ -55,7 +55,7 @@ from kafkapp.client.events cimport EventHandlers
 from kafkapp.client.handle cimport CLOSED, OPEN
 from kafkapp.client.service cimport Service
 from kafkapp.common.atomics cimport KP_ADD, KP_READ, KP_SET, KP_TAKE_FLAG, KP_THREAD
-from kafkapp.common.callbacks cimport raise_all, report_unraisable, run_callback_1
+from kafkapp.common.callbacks cimport report_unraisable, run_callback_1
 from kafkapp.common.errors cimport new_exception, take_error
 from kafkapp.common.timeouts cimport expired, remaining_ms
 from kafkapp.config.application cimport conf_in_force, conf_value, new_client, new_conf, set_up_tokens
@@ -215,7 +215,8 @@ cdef class Client(Handle):
             self.dispatch_remaining()
             self.leave()
         except BaseException as exc:
-            report_unraisable(exc)
+            if not self.foreign():
+                report_unraisable(exc)
         if self.foreign():
             return
         run_callback_1(unregister_thread, self.name, None)
@@ -268,13 +269,7 @@ cdef class Client(Handle):
                 with nogil:
                     kp_round_end(d)
         if self.foreign():
-            # In the child of a callback that forked librdkafka's locks are in the state of the fork, and the remaining
-            # completions are the parent's.
-            mine = raised[:] if raised else []
-            if raised:
-                del raised[:]
-            raise_all(mine)
-            self.check_open()
+            self.end_in_child(raised)
         if interrupt is not None:
             raise interrupt
         return 0

@@ -50,6 +50,7 @@ cdef class Handle:
     cdef bint enter_unless_closed(self) except -1
     cdef int leave(self) except -1
     cdef bint complete_remaining(self, list raised) except -1
+    cdef int end_in_child(self, list raised) except -1
     cdef int destroy(self) except -1
     cdef int release_holds_later(self) except -1
     cdef int start_destruction(self, rd_kafka_t *rk) noexcept

@@ -43,6 +43,7 @@ from kafkapp.client.dispatcher cimport (
 )
 from kafkapp.client.service cimport Service
 from kafkapp.common.atomics cimport KP_ADD, KP_READ, KP_SET, KP_SET_OBJECT
+from kafkapp.common.callbacks cimport raise_all
 from kafkapp.common.errors cimport Error, new_error, new_exception, new_fatal_error
 from kafkapp.common.forks cimport forks
 
@@ -173,15 +174,25 @@ cdef class Handle:
                     self.service.complete_unreported(self.topic_list, self.holds, raised)
                     break
                 except MemoryError:
-                    if not left:
+                    if not left or self.foreign():
                         raise
                     with nogil:
                         usleep(10000)       # other threads may free some
         finally:
             KP_SET(self.dispatcher.callback_thread, 0)
-        if not self.foreign():
-            kp_wake(&self.dispatcher)
+        if self.foreign():
+            self.end_in_child(raised)
+        kp_wake(&self.dispatcher)
         return True
+
+    cdef int end_in_child(self, list raised) except -1:
+        """Raise, in the child of a callback that forked, what callbacks have raised, else that the client is foreign.
+        All locks are in the state of the fork, and the remaining completions are the parent's."""
+        cdef list mine = raised[:] if raised else []
+        if raised:
+            del raised[:]
+        raise_all(mine)
+        return self.check_open()
 
     cdef int destroy(self) except -1:
         """Destroy the handle of a closed client, unless somebody still uses it."""
@@ -199,9 +210,10 @@ cdef class Handle:
                 if self.service.outstanding():
                     self.complete_remaining(None)
             finally:
-                self.start_destruction(rk)
-                if self.holds and self.destruction is not NULL:
-                    self.release_holds_later()
+                if not self.foreign():      # a callback may have forked
+                    self.start_destruction(rk)
+                    if self.holds and self.destruction is not NULL:
+                        self.release_holds_later()
         return 0
 
     cdef int release_holds_later(self) except -1:

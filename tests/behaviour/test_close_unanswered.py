@@ -351,6 +351,59 @@ def test_the_child_of_a_callback_runs_no_other(how, after):
     assert reported == 5 if how in ("Auto", "Manual", "batch", "closing") else reported >= 1
 
 
+# The callback of a record that librdkafka does not report in time forks, in close() or in the last call that uses a closed
+# producer. The child has no other thread.
+FORKS_UNREPORTED = SILENT.partition("if end != ")[0].replace("error and error.code.name))", "error and error.code.name)); fork()") + """
+import threading, warnings
+warnings.simplefilter("ignore")
+parent, children, ended = os.getpid(), [], 0
+inside, closed = threading.Event(), threading.Event()
+
+def fork():
+    if not children:
+        children.append(os.fork())
+
+def stays(metadata, error):
+    inside.set()
+    closed.wait(30)
+
+def checked(call, *args):
+    try:
+        call(*args)
+    except RuntimeError:
+        if os.getpid() != parent:
+            os._exit(40 + len(reported))
+    if os.getpid() != parent:
+        os._exit(20 + len(reported))
+
+if end == "poll":
+    producer.send(ProducerRecord("u", value=b"v"), stays)
+    producer._purge_soon()
+    polling = threading.Thread(target=checked, args=(producer.poll_events, 10))
+    polling.start()
+    assert inside.wait(10)
+checked(producer.close, 0.2)
+closed.set()
+if end == "poll":
+    polling.join(30)
+limit = time.monotonic() + 10
+while not ended and time.monotonic() < limit:
+    ended, status = os.waitpid(children[0], os.WNOHANG)
+    time.sleep(0.01)
+if not ended:
+    os.kill(children[0], 9)
+    status = 9
+os.remove(silent)
+print(json.dumps([os.waitstatus_to_exitcode(status), sorted(number for number, _ in reported), batches]))
+"""
+
+
+# In the child a background thread ends, and a call raises.
+@pytest.mark.parametrize(("kind", "end", "code"), [("Auto", "close", 0), ("Manual", "close", 41), ("Manual", "poll", 41)])
+def test_the_child_of_a_callback_of_an_unreported_record_runs_no_other(silent, kind, end, code):
+    assert json.loads(run_python(FORKS_UNREPORTED, kind, end, silent, timeout=90)) == [code, [0, 1, 2], [True]]
+
+
 # -- green threads -----------------------------------------------------------------------------------------------------
 
 GREEN = """
