@@ -242,7 +242,8 @@ static int all_done(const kp_epoch *epoch) {
 }
 
 /* `done` is read first, then the open batches, then what was sent; writers count in the opposite order. So what is sent
- * or completed meanwhile cannot make the result negative. Takes no lock: a forked child may call this. */
+ * or completed meanwhile cannot make the result negative; without a GIL a batch that is abandoned meanwhile can. Takes
+ * no lock: a forked child may call this. */
 static int64_t outstanding(kp_deliveries *d, int records_only) {
     uint32_t end = KP_FIRST_EPOCHS + KP_READ(d->epoch_count), i;
     int64_t n = 0;
@@ -252,7 +253,7 @@ static int64_t outstanding(kp_deliveries *d, int records_only) {
         n -= KP_READ(d->open_batches);
     for (i = KP_FIRST_EPOCHS; i < end; i++)
         n += KP_READ(kp_epoch_at(d, i)->sent) + KP_READ(kp_epoch_at(d, i)->batched);
-    return n;
+    return n < 0 ? 0 : n;
 }
 
 /* Records in flight, and one more for each batch that is not completed. */

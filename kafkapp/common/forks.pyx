@@ -5,8 +5,7 @@ cdef extern from *:
     """
     #include <pthread.h>
 
-    /* How many forks led to this process. Here and not in a file of csrc/, which several modules contain: each of them
-       would have a counter of its own. */
+    /* How many forks led to this process. */
     static int kp_forks = 0;
 
     static void kp_count_fork(void) {

@@ -18,9 +18,6 @@ from libc.stdlib cimport free, malloc
 
 from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_MSG_F_COPY,
-    RD_KAFKA_PURGE_F_INFLIGHT,
-    RD_KAFKA_PURGE_F_NON_BLOCKING,
-    RD_KAFKA_PURGE_F_QUEUE,
     RD_KAFKA_RESP_ERR__FATAL,
     RD_KAFKA_RESP_ERR__QUEUE_FULL,
     RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION,
@@ -30,7 +27,6 @@ from kafkapp._librdkafka.rdkafka cimport (
     rd_kafka_flush,
     rd_kafka_headers_destroy,
     rd_kafka_headers_t,
-    rd_kafka_purge,
     rd_kafka_queue_io_event_enable,
     rd_kafka_queue_length,
     rd_kafka_resp_err_t,
@@ -501,9 +497,7 @@ cdef class Sender:
         cdef Client client = self.get_client()
         client.enter()
         try:
-            with nogil:
-                rd_kafka_purge(client.rk,
-                               RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING)
+            client.service.cancel(client.rk)
         finally:
             client.leave()
 
