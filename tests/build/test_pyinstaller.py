@@ -49,9 +49,9 @@ def test_the_package_names_its_hook():
 def test_the_hook_names_all_that_extension_modules_import():
     text = HOOK.read_text()
     named = {node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant)}
-    sources = {path: path.read_text() for path in PACKAGE.rglob("*.pyx") if path.parent.name != "bench"}
-    if not sources:
-        pytest.skip("the sources are not installed")
+    folder = Path(__file__).parents[2] / "kafkapp"      # the sources: a wheel has none
+    sources = {path: path.read_text() for path in folder.rglob("*.pyx") if path.parent.name != "bench"}
+    assert len(sources) > 20
     for path, source in sources.items():
         bare = re.sub(r'("""|\'\'\')(?:.|\n)*?\1', "", source)
         for match in IMPORT.finditer(bare):
