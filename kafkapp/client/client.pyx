@@ -262,7 +262,8 @@ cdef class Client(Handle):
                         interrupt = exc     # it is for the call that dispatches, not for the callback
                     except BaseException as exc:
                         report_unraisable(exc)
-                self.handlers.report_dropped(kp_dropped_lines(d))
+                if not self.foreign():
+                    self.handlers.report_dropped(kp_dropped_lines(d))
         finally:
             KP_SET(d.callback_thread, 0)
             if not self.foreign():
@@ -294,7 +295,8 @@ cdef class Client(Handle):
                     if not self.foreign():
                         with nogil:
                             rd_kafka_event_destroy(event)
-                self.handlers.report_dropped(kp_dropped_lines(d))
+                if not self.foreign():
+                    self.handlers.report_dropped(kp_dropped_lines(d))
             return False
         finally:
             KP_SET(d.event_callback_thread, 0)
