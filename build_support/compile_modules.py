@@ -128,9 +128,15 @@ class Modules:
         return name, key
 
     def link_core(self, objects, library):
-        """The library that the modules share. Several Pythons may build in one folder: 3.11 and 3.13t, say."""
-        name = f"libkafkapp-{sysconfig.get_config_var('LDVERSION')}{SUFFIX}"
+        """The library that the modules share.
+
+        Its name has the Python, since several may build in one folder (3.11 and 3.13t), and a digest of csrc: of two
+        kafkapps in a process the loader would otherwise give both the library of one.
+        """
         objects, library = [future.result() for future in objects], library.result()
+        sources = [Path(source).read_text("utf-8") for source in self.command.core]
+        contents = digest(self.headers, *sources, library.version)[:8]
+        name = f"libkafkapp-{sysconfig.get_config_var('LDVERSION')}-{contents}{SUFFIX}"
         arguments, compiler = self.command.link_args("kafkapp.core", library), copy.copy(self.compiler)
         if MACOS:   # Python's linker makes bundles, which nothing can be linked with
             compiler.linker_so = [flag for flag in compiler.linker_so if flag != "-bundle"]

@@ -208,7 +208,7 @@ class build_ext(setuptools_build_ext):
     def place(self, folder):
         """Replaces the files of an earlier build, which may have used another librdkafka."""
         folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob("librdkafka*"):
+        for old in (*folder.glob("librdkafka*"), *folder.glob(f"libkafkapp-{sysconfig.get_config_var('LDVERSION')}-*")):
             old.unlink()
         (folder / "librdkafka.txt").write_text(self.library.verdict())
         for file in filter(None, (self.made, *self.library.files)):

@@ -34,7 +34,7 @@ def second_client(tmp_path_factory):
     c, module = folder / "second_client.c", folder / "second_client.so"
     subprocess.run([sys.executable, "-m", "cython", "-3", "-I", ROOT, SOURCE, "-o", c], check=True, timeout=120)
     package = Path(kafkapp.__file__).parent
-    (core,) = (file for file in package.glob(f"libkafkapp-{sysconfig.get_config_var('LDVERSION')}.*") if file.suffix in (".so", ".dylib"))
+    (core,) = package.glob(f"libkafkapp-{sysconfig.get_config_var('LDVERSION')}-*")
     includes = [f"-I{part}" for part in (ROOT / "csrc", *sanitize.python_headers())]
     subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-w", *includes, *sanitize.installed().cflags, c, "-Wl,--no-as-needed", core,
                     f"-Wl,-rpath,{package}", "-o", module], check=True, timeout=120)

@@ -210,11 +210,11 @@ def test_macos_links_the_shared_library_as_one_and_the_modules_as_bundles(load, 
         Path(command[command.index("-o") + 1]).touch()
 
     compiler.spawn = compiler.call = call     # older and newer setuptools
-    command = SimpleNamespace(compiler=compiler, build_temp=str(tmp_path), force=False, debug=False, link_args=lambda name, library: [],
+    command = SimpleNamespace(compiler=compiler, core=(), build_temp=str(tmp_path), force=False, debug=False, link_args=lambda name, library: [],
                               get_ext_fullpath=lambda name: str(tmp_path / "placed" / "one.so"), get_libraries=lambda extension: [])
     run = modules.Modules(command, {})
     library, compiled = Future(), Future()
-    library.set_result(SimpleNamespace(files=(), verdict=lambda: ""))
+    library.set_result(SimpleNamespace(files=(), version="2.15.1", verdict=lambda: ""))
     compiled.set_result(("shared.o", "key"))
     run.core = run.pool.submit(run.link_core, [compiled], library)
     run.link(SimpleNamespace(name="kafkapp.client.one", extra_link_args=[]), [compiled], library)
