@@ -16,7 +16,7 @@ import kafkapp.aio
 import kafkapp.testing
 
 MODULES = (kafkapp, kafkapp.aio, kafkapp.testing)
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("reference")]      # the site is built once
+pytestmark = pytest.mark.timeout(300)
 FOR_MODULES = {"member"}        # how kafkapp's own modules read an option
 
 
