@@ -41,15 +41,6 @@ WHERE = pytest.StashKey()
 BEGIN = time.monotonic()
 
 
-def wait_for(predicate, timeout=10.0):
-    """Return what `predicate()` gives as soon as it is true; fail when it is not within `timeout` seconds."""
-    end = time.monotonic() + timeout
-    while not (result := predicate()):
-        assert time.monotonic() < end, f"not within {timeout} s: {getattr(predicate, '__name__', predicate)}"
-        time.sleep(0.005)
-    return result
-
-
 @pytest.fixture(autouse=True, scope="session")
 def no_options_for_others():
     """A pytest that a test starts is another run. Not earlier: xdist's processes read the variable too."""

@@ -21,7 +21,7 @@ cdef extern from "Python.h":
 cdef class CompletedFutures:
     """The completed futures of one loop whose callbacks are due. Does not keep the producer alive."""
 
-    def bind(self, loop):
+    def bind(self, loop not None):
         """Set the loop, which must be running in this thread. It is always the same; its thread may be another one."""
         self.loop, self.is_running, self.thread = loop, loop.is_running, PyThread_get_thread_ident()
 

@@ -11,8 +11,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import wait_for
-from helpers import NOWHERE, Stopwatch, properties, run_in_loop, run_python, start_python
+from helpers import NOWHERE, Stopwatch, properties, run_in_loop, run_python, start_python, wait_for
 
 from kafkapp import ErrorCode, KafkaException, ProducerRecord
 from kafkapp.aio import KafkaProducer, threads

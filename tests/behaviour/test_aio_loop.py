@@ -7,8 +7,7 @@ import time
 import weakref
 
 import pytest
-from conftest import wait_for
-from helpers import NOWHERE, properties, run_in_loop, run_python
+from helpers import NOWHERE, properties, run_in_loop, run_python, wait_for
 
 from kafkapp import ErrorCode, KafkaException, ProducerRecord
 from kafkapp.aio import KafkaProducer

@@ -9,8 +9,8 @@ from array import array
 
 import numpy as np
 import pytest
+from helpers import wait_for
 from batches import IN_PROGRESS, KINDS, QUEUE_FULL, Calls, balanced, new_producer, offline, sent_values
-from conftest import wait_for
 from readback import read_messages
 
 from kafkapp import ErrorCode, Header, SendOption

@@ -12,10 +12,10 @@ from collections import Counter
 import numpy as np
 import pyarrow as pa
 import pytest
+from helpers import wait_for
 from batches import KINDS, QUEUE_FULL, balanced, new_producer, offline
 from command_line import start
 from confluent_kafka import Consumer, TopicPartition
-from conftest import wait_for
 from faultkit import trim
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

@@ -7,8 +7,7 @@ import json
 import threading
 
 import pytest
-from conftest import wait_for
-from helpers import NOWHERE, Reports, Stopwatch, finish, properties, run_python, start_python
+from helpers import NOWHERE, Reports, Stopwatch, finish, properties, run_python, start_python, wait_for
 
 from kafkapp import ErrorCode, EventsPollingOption, KafkaAsyncProducer, ProducerRecord
 

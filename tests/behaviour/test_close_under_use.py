@@ -2,8 +2,7 @@
 import threading
 
 import pytest
-from conftest import wait_for
-from helpers import HELD, NOWHERE, Reports, Stopwatch, properties
+from helpers import HELD, NOWHERE, Reports, Stopwatch, properties, wait_for
 
 from kafkapp import ErrorCode, EventsPollingOption, KafkaAsyncProducer, KafkaException, ProducerRecord
 

@@ -5,9 +5,8 @@ csrc's own books are in stress_delivery.c.
 import threading
 
 import pytest
-from conftest import wait_for
 from faultkit import make
-from helpers import HELD, NOWHERE, Reports
+from helpers import HELD, NOWHERE, Reports, wait_for
 
 from kafkapp import ErrorCode, KafkaException, ProducerRecord
 from kafkapp.testing import MockCluster

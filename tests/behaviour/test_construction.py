@@ -7,8 +7,7 @@ import warnings
 from datetime import timedelta
 
 import pytest
-from conftest import wait_for
-from helpers import HELD, NOWHERE, Reports, Stopwatch, consume, needs, properties
+from helpers import HELD, NOWHERE, Reports, Stopwatch, consume, needs, properties, wait_for
 
 from kafkapp import (
     BrokerMetadata,

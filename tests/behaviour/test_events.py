@@ -8,8 +8,7 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from conftest import wait_for
-from helpers import LIBRDKAFKA, NOWHERE, Reports, needs, properties
+from helpers import LIBRDKAFKA, NOWHERE, Reports, needs, properties, wait_for
 
 import kafkapp
 from kafkapp import ErrorCode, EventsPollingOption, KafkaAsyncProducer, KafkaException, KafkaSyncProducer, ProducerRecord

@@ -8,8 +8,7 @@ import threading
 import time
 
 import pytest
-from conftest import wait_for
-from helpers import NOWHERE, needs, properties, run_python
+from helpers import NOWHERE, needs, properties, run_python, wait_for
 
 from kafkapp import EventsPollingOption, KafkaAsyncProducer, KafkaSyncProducer, ProducerRecord
 from kafkapp.aio import KafkaProducer

@@ -6,9 +6,8 @@ import json
 import threading
 
 import pytest
-from conftest import wait_for
 from faultkit import make, percentiles
-from helpers import NOWHERE, run_python
+from helpers import NOWHERE, run_python, wait_for
 
 from kafkapp.common import log_lines
 from kafkapp.client import blocking_calls as requests

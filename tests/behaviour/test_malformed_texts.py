@@ -8,9 +8,8 @@ import os
 import time
 
 import pytest
-from conftest import wait_for
 from scripted_broker import ScriptedBroker, answer, array, int32, string
-from helpers import LIBRDKAFKA, NOWHERE, Reports
+from helpers import LIBRDKAFKA, NOWHERE, Reports, wait_for
 
 from kafkapp import (
     Error,

@@ -13,7 +13,7 @@ from datetime import timedelta
 
 import confluent_kafka as ck
 import pytest
-from conftest import wait_for
+from helpers import wait_for
 
 from kafkapp.common.errors import ErrorCode, KafkaException
 from kafkapp.testing.arguments import delay_to_ms

@@ -3,8 +3,7 @@ import threading
 from datetime import timedelta
 
 import pytest
-from conftest import wait_for
-from helpers import NOWHERE, Stopwatch, consume, properties
+from helpers import NOWHERE, Stopwatch, consume, properties, wait_for
 
 from kafkapp import ErrorCode, KafkaException, KafkaSyncProducer, PersistedStatus, ProducerRecord, RecordMetadata
 

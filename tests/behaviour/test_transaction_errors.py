@@ -5,8 +5,7 @@ On the embedded cluster; librdkafka's own test 0105 as far as a producer's user 
 import threading
 
 import pytest
-from conftest import wait_for
-from helpers import Stopwatch, consume
+from helpers import Stopwatch, consume, wait_for
 from transactional_producers import KINDS, Sent, create_sources, err, failing, kind_of, open_producer
 
 from kafkapp import KafkaException

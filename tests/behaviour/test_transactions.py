@@ -6,8 +6,7 @@ The context and Ctrl-C are in test_transaction_context.py, errors in test_transa
 import threading
 
 import pytest
-from conftest import wait_for
-from helpers import NOWHERE, Stopwatch, consume
+from helpers import NOWHERE, Stopwatch, consume, wait_for
 from transactional_producers import KINDS, Sent, counted, create_sources, err, failing, kind_of, open_producer
 
 from kafkapp import KafkaException, ProducerRecord

@@ -165,24 +165,25 @@ def test_a_cycle_through_a_callback_in_flight_is_collected_after_its_report(brok
 def test_the_garbage_collector_sees_what_is_in_flight(how):
     producer = make("Manual", NOWHERE, HELD)
     client = next(thing for thing in gc.get_referents(producer) if type(thing).__name__ == "Client")
+    service = next(thing for thing in gc.get_referents(client) if type(thing).__name__ == "ProducerService")
     identity, payload = Collectable(), bytearray(b"v")
 
     def callback(*args):
         pass
 
-    before = gc.get_referents(client)
+    before = gc.get_referents(service)
     assert not any(thing in (callback, identity) for thing in before if type(thing) in (Collectable, type(callback)))
     if how == "batch":
         batch = producer.send_batch("t", [payload], callback=callback)
-        assert any(thing is batch for thing in gc.get_referents(client))
+        assert any(thing is batch for thing in gc.get_referents(service))
         del batch
     else:
         value = payload if how == "view" else b"bytes of their own"
         producer.send(ProducerRecord("t", value=value, id=identity), callback)
-        seen = gc.get_referents(client)
+        seen = gc.get_referents(service)
         assert all(any(thing is wanted for thing in seen) for wanted in (callback, identity, value))
     producer.close(0)
-    assert not any(thing is callback or thing is identity for thing in gc.get_referents(client))
+    assert not any(thing is callback or thing is identity for thing in gc.get_referents(service))
 
 
 def test_collections_at_every_turn_do_no_harm(broker, topic, faults):

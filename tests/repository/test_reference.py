@@ -88,7 +88,9 @@ def test_each_docstring_was_understood(site):
 def test_each_error_code_stands_once_in_the_table(site):
     page = (site / "reference" / "errors.html").read_text()
     cells = re.findall(r"<td><p><code[^>]*>(?:<span[^>]*>)?(RD_KAFKA_RESP_ERR_\w+)", page)
-    assert sorted(cells) == sorted(kafkapp.ErrorCode.__members__)
+    # Codes that the library does not know become members with their number for a name, once another test has met them.
+    known = [name for name in kafkapp.ErrorCode.__members__ if not re.fullmatch(r"RD_KAFKA_RESP_ERR_\d+", name)]
+    assert sorted(cells) == sorted(known)
 
 
 @pytest.mark.timeout(150)

@@ -130,6 +130,15 @@ def started(producer, topic):
 """
 
 
+def wait_for(predicate, timeout=10.0):
+    """Return what `predicate()` gives as soon as it is true; fail when it is not within `timeout` seconds."""
+    end = time.monotonic() + timeout
+    while not (result := predicate()):
+        assert time.monotonic() < end, f"not within {timeout} s: {getattr(predicate, '__name__', predicate)}"
+        time.sleep(0.005)
+    return result
+
+
 def shared_library(source, library, *flags):
     """A library made from a C file, by a compiler that no sanitizer watches."""
     environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
