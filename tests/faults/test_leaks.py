@@ -10,7 +10,7 @@ import weakref
 
 import pytest
 from faultkit import QUIET, Books, collected, descriptors, make, native_threads, rss, slope
-from helpers import HELD, NOWHERE, ROOT, finish, run_python, start_python
+from helpers import HELD, NOWHERE, ROOT, finish, run_python, start_python, wait_for
 
 from kafkapp import EventsPollingOption, KafkaAsyncProducer, KafkaException, ProducerRecord, SendOption
 
@@ -25,8 +25,19 @@ REFUSALS = {
 }
 
 
-def leak_per_call(call, calls, points=20):
-    """(bytes, two standard errors) that one call leaves behind, by resident memory."""
+def leak_per_call(call, calls, points=20, bound=None):
+    """(bytes, two standard errors) that one call leaves behind, by resident memory.
+
+    Above `bound` it is measured again: what other threads allocate in the meantime looks like a leak, but not three times.
+    """
+    for _ in range(3):
+        leaked, noise = measure_leak(call, calls, points)
+        if bound is None or leaked - noise < bound:
+            break
+    return leaked, noise
+
+
+def measure_leak(call, calls, points):
     for _ in range(max(200, calls // 10)):
         call()
     seen = []
@@ -69,8 +80,9 @@ def test_refused_sends_leave_nothing(full, topic, faults, kind, call):
         raise AssertionError("accepted")
 
     calls = faults.rounds(4_000, 1_000_000)
-    leaked, noise = leak_per_call(refuse, calls)
-    assert leaked - noise < (1 if faults.thorough else 20), f"{leaked:.1f} bytes a call, within {noise:.1f}"
+    bound = 1 if faults.thorough else 20
+    leaked, noise = leak_per_call(refuse, calls, bound=bound)
+    assert leaked - noise < bound, f"{leaked:.1f} bytes a call, within {noise:.1f}"
     after = [sys.getrefcount(thing) for thing in (callback, record, record.value, record.key, None)]
     assert [new - old < 50 for old, new in zip(before, after, strict=True)] == [True] * 5, (before, after)
     faults.figure(refused=calls, bytes_a_call=round(leaked, 3), within=round(noise, 3))
@@ -78,8 +90,14 @@ def test_refused_sends_leave_nothing(full, topic, faults, kind, call):
 
 def test_control_a_leak_is_seen():
     kept = []
-    leaked, noise = leak_per_call(lambda: kept.append(bytearray(200)), 20_000)
-    assert leaked - noise > 100
+
+    def leak():
+        page = mmap.mmap(-1, mmap.PAGESIZE)     # not of the heap, which may have room that is resident already
+        page[0] = 1
+        kept.append(page)
+
+    leaked, noise = leak_per_call(leak, 2_000, bound=mmap.PAGESIZE / 2)
+    assert leaked - noise > mmap.PAGESIZE / 2
 
 
 @pytest.mark.parametrize("kind", ["Auto", "Manual", "batch"])
@@ -100,7 +118,7 @@ def test_delivered_records_leave_nothing(far, faults, kind):
         seen.clear()
 
     rounds = faults.rounds(200, 10_000)
-    leaked, noise = leak_per_call(deliver, rounds)
+    leaked, noise = leak_per_call(deliver, rounds, bound=100 * (1 if faults.thorough else 40))
     producer.close()
     assert (leaked - noise) / 100 < (1 if faults.thorough else 40), f"{leaked / 100:.1f} bytes a record"
     assert sys.getrefcount(payload) == references
@@ -116,7 +134,7 @@ def test_producers_that_come_and_go_leave_nothing(far, faults):
     live()
     threads, files = native_threads(), descriptors()
     count = faults.rounds(60, 1000)
-    leaked, noise = leak_per_call(live, count, 12)
+    leaked, noise = leak_per_call(live, count, 12, bound=50_000)
     assert leaked - noise < 50_000, f"{leaked:.0f} bytes a producer, within {noise:.0f}"
     assert native_threads() <= threads and descriptors() <= files
     faults.figure(producers=count, bytes_a_producer=round(leaked), within=round(noise))
@@ -158,7 +176,8 @@ def test_a_cycle_through_a_callback_in_flight_is_collected_after_its_report(brok
     with pytest.warns(ResourceWarning, match="never closed"):
         del thing, callback, producer
         assert collected(gone, 15)
-    assert calls == [None]      # first the report, then the end
+        wait_for(lambda: calls)     # the collector clears weak references before finalizers run: the report may come after
+    assert calls == [None]
 
 
 @pytest.mark.parametrize("how", ["record", "view", "batch"])
