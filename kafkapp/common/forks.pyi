@@ -1,4 +1,4 @@
-# Nothing for Python; the C interface is in the .pxd.
+# kafkapp.common.forks: nothing for Python; the C interface is in the .pxd.
 from typing import Any
 
 __pyx_capi__: dict[str, Any]
