@@ -8,36 +8,19 @@ sys.path.insert(0, "build_support")
 from kafkapp_build import bdist_wheel, build_ext
 from setuptools import Extension, setup
 
-# Each module is kafkapp/ROOM/NAME.pyx, and the C files that are its own. All other C is a library that every module is
-# linked with: compiled once, and in a process once.
-MODULES = {
-    "common.errors": [],
-    "common.timeouts": [],
-    "common.forks": [],
-    "common.callbacks": [],
-    "common.numbers": [],
-    "common.views": [],
-    "config.application": [],
-    "client.service": [],
-    "client.events": [],
-    "client.handle": [],
-    "client.client": [],
-    "client.blocking_calls": [],
-    "client.shutdown": [],
-    "producer.record": [],
-    "producer.delivery": [],
-    "producer.service": [],
-    "producer.columns": [],
-    "producer.batch": [],
-    "producer.send": [],
-    "producer.line_splitter": [],
-    "producer.transactions": [],
-    "producer.producer": [],
-    "aio.futures": [],
-    "aio.outbox": [],
-    "testing.mock_cluster": [],
-    "bench.floor": ["csrc/bench_floor.c"],
-}
+# Each module is kafkapp/ROOM/NAME.pyx. The C of csrc/ is a library that all of them are linked with: compiled once, and
+# in a process once; but for what belongs to one module alone.
+MODULES = [
+    "common.errors", "common.timeouts", "common.forks", "common.callbacks", "common.numbers", "common.views",
+    "config.application",
+    "client.service", "client.events", "client.handle", "client.client", "client.blocking_calls", "client.shutdown",
+    "producer.record", "producer.delivery", "producer.service", "producer.columns", "producer.batch", "producer.send",
+    "producer.line_splitter", "producer.transactions", "producer.producer",
+    "aio.futures", "aio.outbox",
+    "testing.mock_cluster",
+    "bench.floor",
+]
+OWN_C = {"bench.floor": ["csrc/bench_floor.c"]}
 DIRECTIVES = {
     "language_level": 3,
     "auto_pickle": False,
@@ -56,14 +39,14 @@ def source(name):
     return f"kafkapp/{name.replace('.', '/')}.pyx"
 
 
-def ext(name, c_sources):
-    extension = Extension(f"kafkapp.{name}", [source(name), *c_sources], include_dirs=["csrc"],
+def ext(name):
+    extension = Extension(f"kafkapp.{name}", [source(name), *OWN_C.get(name, [])], include_dirs=["csrc"],
                           extra_compile_args=CFLAGS.copy())
     extension.level = "-O1" if name in COLD else "-O2"
     return extension
 
 
 build_ext.directives = DIRECTIVES
-build_ext.core = sorted({str(file) for file in Path("csrc").glob("*.c")} - {*sum(MODULES.values(), [])})
-setup(ext_modules=[ext(name, c_sources) for name, c_sources in MODULES.items() if os.path.exists(source(name))],
+build_ext.core = sorted({str(file) for file in Path("csrc").glob("*.c")} - {*sum(OWN_C.values(), [])})
+setup(ext_modules=[ext(name) for name in MODULES if os.path.exists(source(name))],
       cmdclass={"bdist_wheel": bdist_wheel, "build_ext": build_ext})

@@ -109,6 +109,13 @@ def lock(folder):
         os.close(descriptor)
 
 
+def replace(source, target):
+    """Copy a file to where another may be, which a running program may have open: that one keeps what it has."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source, f"{target}.part")
+    os.replace(f"{target}.part", target)
+
+
 def have_room(folder):
     """Put temporary files below this folder if the machine's own folder for them is full."""
     try:

@@ -6,16 +6,12 @@ not by times, so that a build that was interrupted or had other flags redoes onl
 import concurrent.futures
 import copy
 import hashlib
-import os
-import shutil
-import sysconfig
 from pathlib import Path
 
 import build_tools
 from Cython import __version__ as cython_version
 from Cython.Build import cythonize
-from kafkapp_build import package_of
-from library import MACOS, SUFFIX
+from library import CORE, MACOS, SUFFIX, package_of, rpath
 from progress import PROGRESS
 
 CYTHON, COMPILE, LINK = 0.5, 2.0, 0.1   # seconds each takes, estimated
@@ -130,13 +126,13 @@ class Modules:
     def link_core(self, objects, library):
         """The library that the modules share.
 
-        Its name has the Python, since several may build in one folder (3.11 and 3.13t), and a digest of csrc: of two
-        kafkapps in a process the loader would otherwise give both the library of one.
+        Its name has a digest of csrc: of two kafkapps in a process the loader would otherwise give both the library of
+        one.
         """
         objects, library = [future.result() for future in objects], library.result()
         sources = [Path(source).read_text("utf-8") for source in self.command.core]
         contents = digest(self.headers, *sources, library.version)[:8]
-        name = f"libkafkapp-{sysconfig.get_config_var('LDVERSION')}-{contents}{SUFFIX}"
+        name = f"{CORE}-{contents}{SUFFIX}"
         arguments, compiler = self.command.link_args("kafkapp.core", library), copy.copy(self.compiler)
         if MACOS:   # Python's linker makes bundles, which nothing can be linked with
             compiler.linker_so = [flag for flag in compiler.linker_so if flag != "-bundle"]
@@ -150,12 +146,12 @@ class Modules:
         arguments = [*extension.extra_link_args, *self.command.link_args(extension.name, library)]
         if self.core:
             core, key = self.core.result()
-            arguments += [core, f"-Wl,-rpath,{package_of(extension.name)}"]
+            arguments += [core, *rpath(package_of(extension.name))]
             objects.append((None, key))
         file = Path(self.command.get_ext_fullpath(extension.name))
         libraries = self.command.get_libraries(extension)
         made, _ = self.linked(self.compiler, file.name, objects, arguments, library, libraries)
-        place(made, file)
+        build_tools.replace(made, file)
 
     def linked(self, compiler, name, objects, arguments, library, libraries):
         """The linker's work, unless it is there as it would be; gives the file and its key."""
@@ -171,12 +167,6 @@ class Modules:
             made.done(key)
         PROGRESS.step("modules")
         return str(made.file), key
-
-
-def place(made, file):
-    file.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(made, f"{file}.part")
-    os.replace(f"{file}.part", file)
 
 
 def source_only(extension):

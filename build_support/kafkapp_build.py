@@ -24,7 +24,7 @@ import node_client
 import progress
 import python_headers
 import sbom
-from library import MACOS, ORIGIN
+from library import CORE, MACOS, ORIGIN, package_of
 from setuptools import build_meta
 from setuptools.command.bdist_wheel import bdist_wheel as setuptools_bdist_wheel
 from setuptools.command.build_ext import build_ext as setuptools_build_ext
@@ -38,9 +38,8 @@ def hook(function):
         progress.begin()
         with build_tools.one_line(), writable_place("editable" in function.__name__), build_tools.lock("build"):
             build_tools.have_room("build")
-            for old in Path("build").glob("lib*"):      # setuptools would pack what an earlier layout has left there
-                if old.name == "lib" or old.name.startswith("lib."):
-                    shutil.rmtree(old)
+            for old in (*Path("build").glob("lib"), *Path("build").glob("lib.*")):
+                shutil.rmtree(old)      # setuptools would pack what an earlier layout has left there
             return function(*arguments, **keywords)
 
     return wrapped
@@ -133,11 +132,6 @@ def made_by_setuptools(name):
     return name in ("PKG-INFO", "setup.cfg") or name.startswith("kafkapp.egg-info/")
 
 
-def package_of(module):
-    """The package's own folder, where librdkafka and the library of C stand, as the loader of a module finds it."""
-    return ORIGIN + "/.." * (module.count(".") - 1)
-
-
 class bdist_wheel(setuptools_bdist_wheel):
     """Adds the bill of materials and the licences of the linked libraries, if those are pinned."""
 
@@ -208,10 +202,8 @@ class build_ext(setuptools_build_ext):
     def place(self, folder):
         """Replaces the files of an earlier build, which may have used another librdkafka."""
         folder.mkdir(parents=True, exist_ok=True)
-        for old in (*folder.glob("librdkafka*"), *folder.glob(f"libkafkapp-{sysconfig.get_config_var('LDVERSION')}-*")):
+        for old in (*folder.glob("librdkafka*"), *folder.glob(f"{CORE}-*")):
             old.unlink()
         (folder / "librdkafka.txt").write_text(self.library.verdict())
         for file in filter(None, (self.made, *self.library.files)):
-            copy = folder / f"{file.name}.part"     # as a running program may have the one that is there
-            shutil.copy(file, copy)
-            copy.replace(folder / file.name)
+            build_tools.replace(file, folder / file.name)

@@ -15,12 +15,12 @@ from typing import Any
 
 from kafkapp.aio.futures import CompletedFutures
 from kafkapp.aio.outbox import Outbox
+from kafkapp.client.shutdown import ABANDONED_CLOSE_SECONDS
 from kafkapp.common.threads import start_thread
 from kafkapp.producer.options import EventsPollingOption
 from kafkapp.producer.producer import KafkaAsyncProducer
 
 LINGER_CHECK_SECONDS = 0.02  # how often the thread that ends lingering checks whether that is still wanted
-ABANDONED_CLOSE_SECONDS = 10  # for a producer that was garbage-collected without close(); see client/shutdown.pyx too
 FATAL_CHECK_SECONDS = 0.5  # how often to look for records that return to the queue after a fatal error
 EVENTFD_ONE = (1).to_bytes(8, "little")  # what is written to an eventfd
 

@@ -4,5 +4,7 @@ from kafkapp.client.client import Client
 
 __pyx_capi__: dict[str, Any]
 
+ABANDONED_CLOSE_SECONDS: int
+
 def drop(client: Client) -> None: ...
 def close_all() -> None: ...

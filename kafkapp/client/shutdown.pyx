@@ -36,8 +36,10 @@ from kafkapp.common.callbacks cimport raise_all, report_all_unraisable, report_u
 from kafkapp.common.timeouts cimport expired, now_ms
 
 cdef enum:
-    ABANDONED_CLOSE_MS = 10000      # for clients that were never closed; see aio/loop_side.py too
+    ABANDONED_CLOSE_MS = 10000      # for clients that were never closed
     CALLBACK_GRACE_MS = 5000        # for one callback of the user's, beyond the timeout of close()
+
+ABANDONED_CLOSE_SECONDS = ABANDONED_CLOSE_MS // 1000     # for those that close one by other means
 
 
 cdef double LOG_DRAIN_SECONDS = 1       # for lines that are not logged yet at exit

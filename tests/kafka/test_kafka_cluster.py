@@ -30,16 +30,20 @@ def gone(pid):
     return process_state(pid) in "ZX"
 
 
+def inner_pytest(folder, *options):
+    """The command of another pytest, of the tests in a folder."""
+    (folder / "conftest.py").write_text(CONFTEST)
+    return [sys.executable, "-m", "pytest", "-q", *options, "-p", "no:cacheprovider", f"--basetemp={folder}/base", str(folder)]
+
+
 @pytest.fixture
 def inner_run(tmp_path):
     """Another pytest with a one-node cluster of its own, stopped while its test waits."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_inner.py").write_text(RUN.format(fifo=str(fifo)))
-    command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", f"--basetemp={tmp_path}/base"]
     process = subprocess.Popen(
-        [*command, str(tmp_path / "test_inner.py")],
+        inner_pytest(tmp_path, "-s"),
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -86,22 +90,11 @@ def test_logs_are_kept_and_shown_when_a_test_fails(inner_run):
 
 @pytest.mark.parametrize("required", [False, True])
 def test_without_java_the_run_says_what_it_left_out(tmp_path, required):
-    (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_inner.py").write_text(RUN.format(fifo=""))
     environment = {name: text for name, text in os.environ.items() if name not in ("CI", "KAFKAPP_TEST_REQUIRE_KAFKA")}
     environment |= {"PATH": "", "JAVA_HOME": ""} | ({"CI": "true"} if required else {})
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        f"--basetemp={tmp_path}/base",
-        str(tmp_path),
-    ]
     done = subprocess.run(
-        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        inner_pytest(tmp_path), env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     if required:
         assert done.returncode == 1
@@ -146,24 +139,13 @@ def test_a_slowed_node_is_slow_and_not_gone(kafka_nodes, make_topic):
 
 
 def test_an_existing_cluster_is_used_and_none_of_its_nodes_touched(kafka_nodes, tmp_path):
-    (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_inner.py").write_text(
         "def test_topic(kafka, topic):\n    assert kafka.leader(topic) in (1, 2, 3)\n    assert kafka.nodes == {}\n"
         "def test_nodes(kafka_nodes):\n    assert False, 'must be skipped'\n"
     )
     environment = os.environ | {"KAFKAPP_TEST_BOOTSTRAP": kafka_nodes.bootstrap_servers}
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        f"--basetemp={tmp_path}/base",
-        str(tmp_path),
-    ]
     done = subprocess.run(
-        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        inner_pytest(tmp_path), env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     assert "1 passed, 1 skipped" in done.stdout
     assert "log kept" not in done.stdout
