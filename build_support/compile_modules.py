@@ -150,7 +150,8 @@ class Modules:
             objects.append((None, key))
         file = Path(self.command.get_ext_fullpath(extension.name))
         libraries = self.command.get_libraries(extension)
-        made, _ = self.linked(self.compiler, file.name, objects, arguments, library, libraries)
+        name = f"{extension.name}{SUFFIX}"      # whole: rooms have modules of one name
+        made, _ = self.linked(self.compiler, name, objects, arguments, library, libraries)
         build_tools.replace(made, file)
 
     def linked(self, compiler, name, objects, arguments, library, libraries):

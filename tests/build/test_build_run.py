@@ -195,11 +195,8 @@ def test_a_build_that_fails_is_taken_up_where_it_failed(package):
     assert imported(tree, "import kafkapp.two") == ""
 
 
-def test_macos_links_the_shared_library_as_one_and_the_modules_as_bundles(load, tmp_path, monkeypatch):
-    """Python's own linker there has -bundle, which clang refuses beside -dynamiclib."""
-    modules = load("compile_modules")
-    monkeypatch.setattr(modules, "MACOS", True)
-    monkeypatch.setattr(modules, "SUFFIX", ".dylib")
+def run_of(modules, folder, monkeypatch):
+    """A run of the builder and the list of the linker's commands, whose outputs hold the command."""
     monkeypatch.setattr(modules, "PROGRESS", SimpleNamespace(step=lambda what: None))
     compiler = UnixCCompiler()
     compiler.set_executables(linker_so="clang -bundle -undefined dynamic_lookup")
@@ -207,12 +204,20 @@ def test_macos_links_the_shared_library_as_one_and_the_modules_as_bundles(load, 
 
     def call(command):
         ran.append(command)
-        Path(command[command.index("-o") + 1]).touch()
+        Path(command[command.index("-o") + 1]).write_text(" ".join(command))
 
     compiler.spawn = compiler.call = call     # older and newer setuptools
-    command = SimpleNamespace(compiler=compiler, core=(), build_temp=str(tmp_path), force=False, debug=False, link_args=lambda name, library: [],
-                              get_ext_fullpath=lambda name: str(tmp_path / "placed" / "one.so"), get_libraries=lambda extension: [])
-    run = modules.Modules(command, {})
+    command = SimpleNamespace(compiler=compiler, core=(), build_temp=str(folder), force=False, debug=False, link_args=lambda name, library: [],
+                              get_ext_fullpath=lambda name: f"{folder}/placed/{name.replace('.', '/')}.so", get_libraries=lambda extension: [])
+    return modules.Modules(command, {}), ran
+
+
+def test_macos_links_the_shared_library_as_one_and_the_modules_as_bundles(load, tmp_path, monkeypatch):
+    """Python's own linker there has -bundle, which clang refuses beside -dynamiclib."""
+    modules = load("compile_modules")
+    monkeypatch.setattr(modules, "MACOS", True)
+    monkeypatch.setattr(modules, "SUFFIX", ".dylib")
+    run, ran = run_of(modules, tmp_path, monkeypatch)
     library, compiled = Future(), Future()
     library.set_result(SimpleNamespace(files=(), version="2.15.1", verdict=lambda: ""))
     compiled.set_result(("shared.o", "key"))
@@ -222,6 +227,22 @@ def test_macos_links_the_shared_library_as_one_and_the_modules_as_bundles(load, 
     shared, module = ran
     assert "-dynamiclib" in shared and "-bundle" not in shared
     assert "-bundle" in module and "-dynamiclib" not in module and run.core.result()[0] in module
+
+
+def test_modules_of_one_name_in_two_rooms_are_two_files(load, tmp_path, monkeypatch):
+    """They are linked side by side: into one file, either could be cut short, or be the other."""
+    run, ran = run_of(load("compile_modules"), tmp_path, monkeypatch)
+    run.core, library = None, Future()
+    library.set_result(SimpleNamespace(files=(), version="2.15.1", verdict=lambda: ""))
+    for _ in range(2):      # the second time, both are as they would be
+        for room in ("client", "producer"):
+            compiled = Future()
+            compiled.set_result((f"{room}.o", room))
+            run.link(SimpleNamespace(name=f"kafkapp.{room}.service", extra_link_args=[]), [compiled], library)
+    run.pool.shutdown()
+    assert len(ran) == 2
+    for room in ("client", "producer"):
+        assert f"{room}.o" in (tmp_path / "placed" / "kafkapp" / room / "service.so").read_text()
 
 
 # -- progress ----------------------------------------------------------------------------------------------------------
