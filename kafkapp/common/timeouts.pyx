@@ -2,7 +2,7 @@
 from cpython.float cimport PyFloat_AS_DOUBLE
 from cpython.long cimport PyLong_AsDouble
 from cpython.number cimport PyNumber_Index
-from libc.math cimport ceil
+from libc.math cimport rint
 from libc.stdint cimport int64_t
 
 
@@ -30,7 +30,18 @@ cdef int64_t timeout_to_ms(object timeout, str what="timeout") except -2:
     if timeout is None:
         return -1
     seconds = checked_seconds(timeout, what)
-    return -1 if seconds > MAX_SECONDS else <int64_t>ceil(seconds * 1000)
+    return -1 if seconds > MAX_SECONDS else rounded_up_to_ms(seconds)
+
+
+cpdef int64_t rounded_up_to_ms(double seconds) noexcept:
+    """Seconds, at least 0, as milliseconds; no positive time becomes 0.
+
+    To the microsecond first, as timedelta has it: 2.007 is a little more in binary, and would become 2008 ms.
+    """
+    cdef int64_t us = <int64_t>rint(seconds * 1e6)
+    if us == 0 and seconds > 0:
+        return 1
+    return (us + 999) // 1000
 
 
 class TimeoutRangeError(ValueError, OverflowError):

@@ -12,6 +12,7 @@ from socket import socket
 from typing import NamedTuple
 
 from kafkapp.common.texts import check_text
+from kafkapp.common.timeouts import rounded_up_to_ms
 
 INT32_MAX = 2**31 - 1
 MAX_BROKERS = 100           # each takes a socket, and one thread serves them all
@@ -108,8 +109,7 @@ def delay_to_ms(seconds: object, name: str) -> int:
         raise TypeError(f"{name} must be an int, a float or a timedelta, not {type(seconds).__name__}")
     if not 0 <= seconds <= INT32_MAX // 1000:
         raise ValueError(f"{name} must be 0 to {INT32_MAX // 1000}, not {seconds}")
-    # Rounded to nanoseconds first: 2.007 is a little more in binary, and would become 2008 ms.
-    return -(-round(seconds * 1_000_000_000) // 1_000_000)
+    return rounded_up_to_ms(seconds)
 
 
 def check_descriptors(count: int) -> None:

@@ -33,6 +33,15 @@ def keeps_words():
     return hasattr(ctypes.CDLL(kafkapp.producer.delivery.__file__), "rd_kafka_kafkapp_produce_errstr")
 
 
+def exported(module, name, result, *arguments):
+    """A cdef function of a module, callable from here: found as its sibling modules find it."""
+    capsule = module.__pyx_capi__[name]
+    name_of, pointer_of = ctypes.pythonapi.PyCapsule_GetName, ctypes.pythonapi.PyCapsule_GetPointer
+    name_of.restype, name_of.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    pointer_of.restype, pointer_of.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    return ctypes.PYFUNCTYPE(result, *arguments)(pointer_of(capsule, name_of(capsule)))
+
+
 class Reports:
     """A delivery callback that keeps what it was given and the thread it ran on."""
 

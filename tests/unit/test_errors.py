@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import exported
 
 from kafkapp.common import errors
 from kafkapp.common.errors import Error, ErrorCode, KafkaBufferError, KafkaException, KafkaTimeoutError, KafkaValueError
@@ -36,18 +37,9 @@ KINDS = [
 ]
 
 
-def exported(name, result, *arguments):
-    """A cdef function of kafkapp.common.errors, callable from here."""
-    capsule = errors.__pyx_capi__[name]
-    name_of, pointer_of = ctypes.pythonapi.PyCapsule_GetName, ctypes.pythonapi.PyCapsule_GetPointer
-    name_of.restype, name_of.argtypes = ctypes.c_char_p, [ctypes.py_object]
-    pointer_of.restype, pointer_of.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    return ctypes.PYFUNCTYPE(result, *arguments)(pointer_of(capsule, name_of(capsule)))
-
-
-take_error = exported("take_error", ctypes.py_object, ctypes.c_void_p)
-new_error = exported("new_error", ctypes.py_object, ctypes.c_int, ctypes.c_void_p)
-new_exception = exported("new_exception", ctypes.py_object, ctypes.c_int, ctypes.c_void_p)
+take_error = exported(errors, "take_error", ctypes.py_object, ctypes.c_void_p)
+new_error = exported(errors, "new_error", ctypes.py_object, ctypes.c_int, ctypes.c_void_p)
+new_exception = exported(errors, "new_exception", ctypes.py_object, ctypes.c_int, ctypes.c_void_p)
 
 
 def library_error(code, text):

@@ -12,6 +12,7 @@ import sys
 
 import numpy
 import pytest
+from helpers import exported
 
 from kafkapp.common import views
 from kafkapp.producer.record import Header, Key, NullKey, NullValue, ProducerRecord, Value
@@ -47,12 +48,7 @@ def resident():
 
 def native_headers(headers):
     """The headers as librdkafka has them, through the function that the producer calls."""
-    pointer = ctypes.pythonapi.PyCapsule_GetPointer
-    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    name = ctypes.pythonapi.PyCapsule_GetName
-    name.restype, name.argtypes = ctypes.c_char_p, [ctypes.py_object]
-    capsule = views.__pyx_capi__["new_headers"]
-    made = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object)(pointer(capsule, name(capsule)))(headers)
+    made = exported(views, "new_headers", ctypes.c_void_p, ctypes.py_object)(headers)
     if made is None:
         return None
     library = ctypes.CDLL(views.__file__)       # finds the symbols of what it is linked with, too
