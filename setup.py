@@ -13,7 +13,7 @@ from setuptools import Extension, setup
 MODULES = [
     "common.errors", "common.timeouts", "common.forks", "common.callbacks", "common.numbers", "common.views",
     "config.application",
-    "client.service", "client.events", "client.handle", "client.client", "client.blocking_calls", "client.shutdown",
+    "client.events", "client.handle", "client.client", "client.blocking_calls", "client.shutdown",
     "producer.record", "producer.delivery", "producer.service", "producer.columns", "producer.batch", "producer.send",
     "producer.line_splitter", "producer.transactions", "producer.producer",
     "aio.futures", "aio.outbox",

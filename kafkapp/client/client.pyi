@@ -2,8 +2,7 @@ from collections.abc import Callable
 from typing import final
 from weakref import WeakSet
 
-from kafkapp.client.handle import Handle
-from kafkapp.client.service import Service
+from kafkapp.client.handle import Handle, Service
 from kafkapp.config.application import OWN_PROPERTIES as OWN_PROPERTIES
 from kafkapp.config.properties import Properties
 

@@ -52,8 +52,7 @@ from kafkapp.client.dispatcher cimport (
     kp_wake,
 )
 from kafkapp.client.events cimport EventHandlers
-from kafkapp.client.handle cimport CLOSED, OPEN
-from kafkapp.client.service cimport Service
+from kafkapp.client.handle cimport CLOSED, OPEN, Service
 from kafkapp.common.atomics cimport KP_ADD, KP_READ, KP_SET, KP_TAKE_FLAG, KP_THREAD
 from kafkapp.common.callbacks cimport report_unraisable, run_callback_1
 from kafkapp.common.errors cimport new_exception, take_error

@@ -1,5 +1,7 @@
 """Handle: owns the rd_kafka_t of a client, counts the calls that use it, destroys it after the last one; its topics.
 
+Beside it Service: what the client is for.
+
 How a handle ends: librdkafka reports what is outstanding, and rd_kafka_destroy() returns, as soon as its broker threads
 run. While one of them is inside getaddrinfo(), that is when the name server answers. So when close() has no time left,
 three steps are done in this order, each once:
@@ -19,6 +21,7 @@ from libc.stdint cimport uint32_t
 from posix.unistd cimport usleep
 
 from kafkapp._librdkafka.rdkafka cimport (
+    RD_KAFKA_CONSUMER,
     RD_KAFKA_RESP_ERR__FATAL,
     RD_KAFKA_RESP_ERR__INVALID_ARG,
     rd_kafka_conf_destroy,
@@ -41,7 +44,6 @@ from kafkapp.client.dispatcher cimport (
     kp_round_begin,
     kp_wake,
 )
-from kafkapp.client.service cimport Service
 from kafkapp.common.atomics cimport KP_ADD, KP_READ, KP_SET, KP_SET_OBJECT
 from kafkapp.common.callbacks cimport raise_all
 from kafkapp.common.errors cimport Error, new_error, new_exception, new_fatal_error
@@ -64,6 +66,68 @@ cdef extern from "destroy.h" nogil:
 cdef enum:
     DEALLOC_WAIT_MS = 1000      # for librdkafka's threads to end, when the client was never closed
     MEMORY_ATTEMPTS = 100       # to complete what is left without memory, 10 ms apart
+
+
+cdef class Service:
+    """What a client is for, as its handle, its dispatcher and its shutdown need to know it.
+
+    This one serves nothing: a client with it has logs, errors, statistics and tokens only. A service is one client's,
+    which keeps it for as long as it lives. The rules:
+
+    1. An operation is outstanding from before it is begun until its completion has run, callback and all.
+    2. Events of the service's own types are read in C, without the GIL, by the kp_service that attach() sets.
+    3. complete() runs what that has found to be complete. An exception of a callback goes to `raised`: see
+       kafkapp.common.callbacks. After a fork by a callback nothing more is completed: what is left is the parent's.
+    4. What librdkafka will not report in time is completed once by complete_unreported(), in a round that never ends.
+    """
+
+    def __cinit__(self):
+        self.name, self.unit, self.type = "client", "operations", RD_KAFKA_CONSUMER
+
+    cdef int configure(self, dict properties) except -1:
+        """Check and take the properties that are its own."""
+        return 0
+
+    cdef int attach(self, kp_dispatcher *dispatcher) except -1:
+        """Have its events read. The dispatcher lives as long as the client."""
+        return 0
+
+    cdef int complete(self, list raised) except -1:
+        """Complete what the round has found. Called when the dispatcher has something pending."""
+        return 0
+
+    cdef int complete_unreported(self, list topics, list holds, list raised) except -1:
+        """Complete all that is outstanding, of a client that is closing. `holds` gets the objects whose memory
+        librdkafka may still read. May raise MemoryError, and is called again then."""
+        return 0
+
+    cdef int64_t outstanding(self) noexcept:
+        """What close() has to wait for; with 0 every callback has returned. Takes no lock: a forked child may ask."""
+        return 0
+
+    cdef int64_t count(self) noexcept:
+        """How many operations are outstanding, for texts."""
+        return self.outstanding()
+
+    cdef bint in_use(self) noexcept:
+        """Whether a thread is inside a call that uses the handle and is counted here, not by Handle.enter()."""
+        return False
+
+    cdef int check_waiting(self, str what) except -1:
+        """Raise where a call named `what` must not wait for what is outstanding, though it is no callback."""
+        return 0
+
+    cdef bint drain(self, object client, int64_t deadline, list raised) except -1:
+        """Block until what is outstanding now is complete; hurries it on. False when the deadline has expired first."""
+        return True
+
+    cdef int cancel(self, rd_kafka_t *rk) except -1:
+        """Have librdkafka report all that is outstanding as failed. Does not block."""
+        return 0
+
+    cdef dict ledger(self):
+        """What is held now: counts, for tests."""
+        return {"outstanding": self.count()}
 
 
 @cython.final

@@ -4,8 +4,7 @@ cimport cython
 from libc.stdint cimport int64_t
 
 from kafkapp.client.client cimport Client
-from kafkapp.client.handle cimport CLOSED
-from kafkapp.client.service cimport Service
+from kafkapp.client.handle cimport CLOSED, Service
 from kafkapp.common.atomics cimport KP_READ
 from kafkapp.producer.delivery cimport kp_deliveries, kp_leave
 

@@ -1,7 +1,7 @@
 from typing import Any, final
 
 from kafkapp.client.blocking_calls import BlockingCall
-from kafkapp.client.service import Service
+from kafkapp.client.handle import Service
 
 @final
 class ProducerService(Service): ...

@@ -22,7 +22,7 @@ from kafkapp._librdkafka.rdkafka cimport (
 from kafkapp.client.blocking_calls cimport fetch_metadata
 from kafkapp.client.client cimport DISPATCHES_ALL, DISPATCHES_EVENTS, Client
 from kafkapp.client.dispatcher cimport kp_dispatcher, kp_service
-from kafkapp.client.service cimport Service
+from kafkapp.client.handle cimport Service
 from kafkapp.client.shutdown cimport abandon, close
 from kafkapp.common.atomics cimport KP_READ, KP_SET
 from kafkapp.common.callbacks cimport raise_all, report_all_unraisable, run_callback_1
