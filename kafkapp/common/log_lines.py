@@ -4,14 +4,19 @@ A call of `logging` waits for its locks and those of its handlers. A thread that
 holds such a lock may be in a close(), flush() or send() that waits for the dispatching one. Nothing waits for the
 logging thread but exit, for a moment. It runs for as long as there are lines.
 """
+from __future__ import annotations
+
 import _thread
 import os
 from collections import deque
-from collections.abc import Callable
 from time import monotonic, sleep
-from typing import Any
 
 from kafkapp.common.threads import register_thread, start_thread, unregister_thread
+
+TYPE_CHECKING = False  # as in timestamp.py
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 MAX_LINES = 10_000  # waiting for the thread; further ones are dropped, and counted
 

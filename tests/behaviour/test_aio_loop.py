@@ -7,7 +7,7 @@ import time
 import weakref
 
 import pytest
-from helpers import NOWHERE, properties, run_in_loop, run_python, wait_for
+from helpers import NOWHERE, properties, run_in_loop, wait_for
 
 from kafkapp import ErrorCode, KafkaException, ProducerRecord
 from kafkapp.aio import KafkaProducer
@@ -252,7 +252,3 @@ def test_the_same_in_uvloop(broker, topic):
             assert len(producer) == 0
 
     uvloop.run(go())
-
-
-def test_kafkapp_alone_does_not_import_asyncio():
-    assert run_python("import kafkapp, sys; print('asyncio' in sys.modules)").strip() == "False"

@@ -248,17 +248,6 @@ def test_another_module_that_is_missing_is_called_by_its_name():
     assert done.stderr.count("\n") == 1
 
 
-def test_importing_kafkapp_imports_no_dependency():
-    loaded = []
-    for code in ("", "import kafkapp"):
-        code += "\nimport sys; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=BOUND, check=True)
-        loaded.append(set(done.stdout.split()))
-    assert "kafkapp" in loaded[1]
-    assert not (loaded[1] - loaded[0]) & {"click", "rich", "numpy", "pyarrow", "pandas", "polars", "asyncio", "logging", "concurrent",
-                                          "matplotlib", "ipaddress", "difflib", "threading", "socket"}
-
-
 def test_the_library_has_no_dependencies_but_by_extras():
     import tomllib
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
