@@ -15,8 +15,9 @@ MODULES = [
     "config.application",
     "client.events", "client.handle", "client.client", "client.blocking_calls", "client.shutdown",
     "producer.record", "producer.delivery", "producer.service", "producer.columns", "producer.batch", "producer.send",
-    "producer.line_splitter", "producer.transactions", "producer.producer",
-    "aio.futures", "aio.outbox",
+    "producer.line_splitter", "producer.transactions",
+    "producer.producer", "producer.async_producer", "producer.sync_producer",
+    "aio.futures", "aio.loop_client", "aio.outbox",
     "testing.mock_cluster",
     "bench.floor",
 ]

@@ -6,10 +6,11 @@ from kafkapp.common.timestamp import Timestamp
 from kafkapp.common.views import Header, Key, NullKey, NullValue, Value
 from kafkapp.config.application import librdkafka_features, librdkafka_version
 from kafkapp.config.properties import ProducerConfig, Properties
+from kafkapp.producer.async_producer import KafkaAsyncProducer
 from kafkapp.producer.batch import Batch
 from kafkapp.producer.options import ActionWhileQueueIsFull, EventsPollingOption, SendOption
-from kafkapp.producer.producer import KafkaAsyncProducer, KafkaSyncProducer
 from kafkapp.producer.record import PersistedStatus, ProducerRecord, RecordMetadata
+from kafkapp.producer.sync_producer import KafkaSyncProducer
 
 __all__ = [
     "ActionWhileQueueIsFull",

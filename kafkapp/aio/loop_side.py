@@ -14,11 +14,12 @@ from functools import partial
 from typing import Any
 
 from kafkapp.aio.futures import CompletedFutures
+from kafkapp.aio.loop_client import LoopClient
 from kafkapp.aio.outbox import Outbox
 from kafkapp.client.shutdown import ABANDONED_CLOSE_SECONDS
 from kafkapp.common.threads import start_thread
+from kafkapp.producer.async_producer import KafkaAsyncProducer
 from kafkapp.producer.options import EventsPollingOption
-from kafkapp.producer.producer import KafkaAsyncProducer
 
 LINGER_CHECK_SECONDS = 0.02  # how often the thread that ends lingering checks whether that is still wanted
 FATAL_CHECK_SECONDS = 0.5  # how often to look for records that return to the queue after a fatal error
@@ -32,12 +33,14 @@ class LoopSide:
 
     Attributes:
         producer: a KafkaAsyncProducer with manual polling.
+        client: its client, for the loop.
         outbox: enqueues its records.
     """
 
     def __init__(self, properties: Any) -> None:
         self.producer = KafkaAsyncProducer(properties, EventsPollingOption.Manual)
-        self.outbox = Outbox(self.producer)
+        self.client = LoopClient(self.producer)
+        self.outbox = Outbox(self.client)
         self._completed = self.outbox.completed
         self._reader, self._writer = -1, -1
         self._dispatch_for_loop: Callable[[], None]  # what the loop calls; set by `bind`
@@ -85,7 +88,7 @@ class LoopSide:
             self._reader, self._writer, payload = reader.detach(), writer.detach(), b"x"
         try:
             loop.add_reader(self._reader, _on_ready, dispatch, self._reader)
-            self.producer._wake_through(self._writer, payload)
+            self.client.wake_through(self._writer, payload)
         except NotImplementedError:
             self._close_descriptors()
             raise RuntimeError(f"KafkaProducer needs an event loop with add_reader(), which {loop!r} has not") from None
@@ -116,10 +119,10 @@ class LoopSide:
             self.producer.poll_events(0)
         finally:
             # librdkafka signals only the first event in an empty queue. The loop runs other callbacks in between.
-            if self.producer._has_events():
+            if self.client.has_events():
                 loop.call_soon(self._dispatch_for_loop)
             self.enqueue_waiting()
-        if self.producer._has_failed() and (len(self.producer) or len(self.outbox)):
+        if self.client.has_failed() and (len(self.producer) or len(self.outbox)):
             # librdkafka purges its queue once after a fatal error. Records that return to it later must be polled for.
             if self._fatal_check is not None:
                 self._fatal_check.cancel()
@@ -138,7 +141,7 @@ class LoopSide:
 
     def purge(self) -> None:
         """Fail all records, in flight or waiting for room."""
-        self.producer._purge_soon()
+        self.client.purge()
         self.outbox.fail_waiting()
         self._progress()
         self._completed.soon()
@@ -153,8 +156,8 @@ class LoopSide:
             while True:
                 # First the waiting records: once enqueued they count in this epoch, or are reported already.
                 if epoch is None and self.outbox.left >= last:
-                    epoch = self.producer._close_epoch()
-                if epoch is not None and self.producer._is_epoch_done(epoch):
+                    epoch = self.client.close_epoch()
+                if epoch is not None and self.client.is_epoch_done(epoch):
                     await asyncio.sleep(0)  # the futures of batches are done at the loop's next iteration
                     return True
                 left = None if deadline is None else deadline - loop.time()
@@ -175,7 +178,7 @@ class LoopSide:
         if self._linger_over is None:
             enough = threading.Event()
             try:
-                start_thread(partial(_end_lingering_until, self.producer, enough))
+                start_thread(partial(_end_lingering_until, self.client, enough))
             except RuntimeError:
                 return  # there are too many threads: what lingers is sent when linger.ms is over
             self._linger_over = enough
@@ -184,7 +187,7 @@ class LoopSide:
 
     def detach(self) -> None:
         """Have the loop dispatch no more. Nothing may be in flight."""
-        self.producer._wake_through(-1, b"")
+        self.client.wake_through(-1, b"")
         if (loop := self._completed.loop) is not None:
             loop.remove_reader(self._reader)
         self._close_descriptors()
@@ -204,14 +207,14 @@ class LoopSide:
         if loop is None or self._reader < 0:
             return
         try:
-            self.producer._wake_through(-1, b"")
+            self.client.wake_through(-1, b"")
         except RuntimeError:
             pass  # a forked child, or closed at exit: nothing writes to the descriptors
         else:
             self.outbox.fail_waiting()
             if self._close_in_thread(loop):
                 return
-            self.producer._abandon()
+            self.client.abandon()
         with suppress(RuntimeError):  # the loop is closed: it reads and calls nothing
             loop.call_soon_threadsafe(_remove, loop, self._reader, {self._reader, self._writer}, self._completed)
             self._take_descriptors()
@@ -221,7 +224,7 @@ class LoopSide:
         """If the loop is running here: close the abandoned producer in a thread. Returns whether that was started."""
         if not is_running_here(loop):
             return False
-        self.producer._warn_unclosed()
+        self.client.warn_unclosed()
         remove = partial(_remove, loop, self._reader, {self._reader, self._writer}, self._completed)
         try:
             start_thread(partial(_close_abandoned, self.producer, loop, remove, {self._reader, self._writer}))
@@ -257,11 +260,11 @@ def _dispatch(owner: "weakref.ref[object]", side: "weakref.ref[LoopSide]") -> No
         completed.run()
 
 
-def _end_lingering_until(producer: KafkaAsyncProducer, enough: threading.Event) -> None:
+def _end_lingering_until(client: LoopClient, enough: threading.Event) -> None:
     """Body of a thread: ends lingering until `enough` is set."""
     with suppress(RuntimeError):  # the producer is closed
         while not enough.is_set():
-            if not producer._end_lingering_for(LINGER_CHECK_SECONDS):
+            if not client.end_lingering_for(LINGER_CHECK_SECONDS):
                 enough.wait(LINGER_CHECK_SECONDS)
 
 

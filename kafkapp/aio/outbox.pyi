@@ -1,13 +1,13 @@
 from collections.abc import Callable
-from typing import final
+from typing import Self, final
 
 from typing_extensions import disjoint_base
 
 from kafkapp.aio.futures import CompletedFutures, SendFuture
+from kafkapp.aio.loop_client import LoopClient
 from kafkapp.aio.loop_side import LoopSide
 from kafkapp.producer.options import SendOption
 from kafkapp.producer.record import ProducerRecord
-from kafkapp.producer.send import Sender
 
 @final
 class WaitingRecord: ...
@@ -15,7 +15,7 @@ class WaitingRecord: ...
 @final
 class Outbox:
     closed: bool
-    def __init__(self, sender: Sender) -> None: ...
+    def __new__(cls, client: LoopClient) -> Self: ...
     def __len__(self) -> int: ...
     @property
     def completed(self) -> CompletedFutures: ...

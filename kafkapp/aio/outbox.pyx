@@ -1,6 +1,6 @@
 """Outbox: enqueues records and returns their futures; the records that find no room wait here, in order. And `send`.
 
-Knows senders and futures; of the loop only whether it runs in this thread. Never blocks.
+Knows clients and futures; of the loop only whether it runs in this thread. Never blocks.
 """
 from collections import deque
 
@@ -16,10 +16,12 @@ from kafkapp._librdkafka.rdkafka cimport (
     rd_kafka_resp_err_t,
 )
 from kafkapp.aio.futures cimport CompletedFutures, SendFuture
+from kafkapp.aio.loop_client cimport LoopClient
+from kafkapp.client.client cimport Client
 from kafkapp.common.errors cimport new_error
 from kafkapp.producer.delivery cimport KP_FUTURE
 from kafkapp.producer.record cimport ProducerRecord
-from kafkapp.producer.send cimport Sender, never_fits_error, queued_copy, wants_copy
+from kafkapp.producer.send cimport enqueue, enqueue_error, never_fits_error, queued_copy, wants_copy
 
 cdef object NO_COPY = SendOption.NoCopyRecordValue
 
@@ -35,15 +37,15 @@ cdef class WaitingRecord:
 @cython.final
 cdef class Outbox:
     """The way of one producer's records into librdkafka's queue. To be used in the thread of its loop."""
-    cdef Sender sender
+    cdef Client client
     cdef readonly CompletedFutures completed    # they outlive a producer that is garbage-collected
     cdef public bint closed                     # no record is accepted
     cdef object waiting                         # deque of WaitingRecord
     cdef readonly int64_t waited                # how many records have ever been put into `waiting`
     cdef readonly int64_t left                  # how many have left it
 
-    def __init__(self, Sender sender not None):
-        self.sender = sender
+    def __cinit__(self, LoopClient client not None):
+        self.client = client.client
         self.completed = CompletedFutures.__new__(CompletedFutures)
         self.waiting = deque()
 
@@ -54,22 +56,22 @@ cdef class Outbox:
         """Returns False when the queue is full. Any other refusal completes the future with its error."""
         cdef rd_kafka_resp_err_t err
         try:
-            err = self.sender.enqueue(record, future, KP_FUTURE, option, False, 0)
+            err = enqueue(self.client, record, future, KP_FUTURE, option, False, 0)
         except KafkaException as exc:
             future.resolve(None, exc.error)
             return True
         if err == RD_KAFKA_RESP_ERR__QUEUE_FULL:
             return False
         if err:
-            future.resolve(None, self.sender.enqueue_error(err, record))
+            future.resolve(None, enqueue_error(self.client, err, record))
         return True
 
-    cdef int wait_for_room(self, ProducerRecord record, SendFuture future, object option) except -1:
+    cdef int add_waiting(self, ProducerRecord record, SendFuture future, object option) except -1:
         cdef WaitingRecord waiting
-        self.sender.client.check_open()
+        self.client.check_open()
         waiting = WaitingRecord.__new__(WaitingRecord)
         waiting.record = queued_copy(record, wants_copy(option))
-        error = never_fits_error(self.sender.client, waiting.record)
+        error = never_fits_error(self.client, waiting.record)
         if error is not None:
             future.resolve(None, error)
             return 0
@@ -151,5 +153,5 @@ cdef class ProducerBase:
         future = SendFuture.__new__(SendFuture)
         future.outcomes = outbox.completed
         if outbox.waited != outbox.left or not outbox.try_enqueue(<ProducerRecord>record, future, option):
-            outbox.wait_for_room(<ProducerRecord>record, future, option)
+            outbox.add_waiting(<ProducerRecord>record, future, option)
         return future

@@ -19,8 +19,8 @@ from kafkapp.common.cluster_metadata import BrokerMetadata
 from kafkapp.common.errors import ErrorCode, KafkaException
 from kafkapp.common.timeouts import seconds_of
 from kafkapp.config.properties import Properties
+from kafkapp.producer.async_producer import KafkaAsyncProducer
 from kafkapp.producer.batch import Batch
-from kafkapp.producer.producer import KafkaAsyncProducer
 
 __all__ = ["KafkaProducer", "SendFuture"]
 
@@ -111,7 +111,7 @@ class KafkaProducer(ProducerBase):
                 deadline = None
             # If the first close is cancelled, this one closes.
             await asyncio.wait((self._closing,), timeout=None if deadline is None else deadline - loop.time())
-        if side.producer._is_closed():
+        if side.client.is_closed():
             return
         side.bind(self)
         self._closing = closing = loop.create_future()
@@ -181,10 +181,10 @@ class KafkaProducer(ProducerBase):
 
     def __repr__(self) -> str:
         try:
-            producer = self._producer
+            side = self._loop_side
         except RuntimeError:
             return f"<{type(self).__name__} without a producer>"
-        closed = ", closed" if producer._is_closed() else ""
+        closed = ", closed" if side.client.is_closed() else ""
         return f"<{type(self).__name__} {self.name}: {len(self)} outstanding{closed}>"
 
     async def __aenter__(self) -> Self:

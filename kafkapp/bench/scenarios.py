@@ -12,7 +12,7 @@ from kafkapp.bench.scenario import Scenario, Target
 
 OURS, C, BATCH_C, CONFLUENT = "kafkapp", "C", "C, batches", "confluent-kafka"
 TUNED = "confluent-kafka, tuned"
-KAFKAPP = ("kafkapp.producer.producer",)
+KAFKAPP = ("kafkapp.producer.send",)
 
 
 def ours(path: str, records: int, label: str = OURS, **more: Any) -> Case:

@@ -6,6 +6,7 @@ cdef extern from "callbacks.h":
     void kp_call(object callback, object first, object second, object third, size_t count, object raised)
 
 
+cdef int check_callback(object callback) except -1
 cdef int run_callback(object callback, tuple args, list raised) except -1
 cdef int run_callback_1(object callback, object arg, list raised) except -1
 cdef int raise_all(list raised) except -1       # what callbacks raised: one exception as it is, several as a group

@@ -5,6 +5,12 @@ sys.unraisablehook. So all callbacks run, whatever one of them raises.
 """
 
 
+cdef int check_callback(object callback) except -1:
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be callable or None, not {type(callback).__name__}")
+    return 0
+
+
 cdef int run_callback(object callback, tuple args, list raised) except -1:
     """Call a user's callback with one to three arguments."""
     cdef Py_ssize_t n = len(args)

@@ -35,7 +35,7 @@ from kafkapp.producer.delivery cimport (
     kp_too_large,
 )
 from kafkapp.producer.send cimport kp_headers_size, too_large_error
-from kafkapp.producer.service cimport deliveries_of, leave_sender, wait_for_room
+from kafkapp.producer.service cimport deliveries_of, leave_sender, wait_in_send_batch
 
 
 cdef struct Outgoing:
@@ -337,7 +337,7 @@ cdef int enqueue_items(Client client, Batch batch, rd_kafka_topic_t *rkt, const 
         if index == outcomes.count or not block or expired(deadline):
             return 0
         if KP_READ(client.state) == OPEN:
-            wait_for_room(client, seen, deadline)
+            wait_in_send_batch(client, seen, deadline)
         if KP_READ(client.state) != OPEN:
             return 0        # close() has begun: enqueue nothing after its purge
 

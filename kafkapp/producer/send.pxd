@@ -1,4 +1,4 @@
-# Send path: the base class of the producers.
+# C interface of kafkapp.producer.send.
 
 from libc.stdint cimport int64_t
 
@@ -11,16 +11,17 @@ cdef extern from "produce.h" nogil:
     int64_t kp_headers_size(const rd_kafka_headers_t *headers)
 
 
-cdef class Sender:
-    cdef Client client              # None until __init__ has run
-    cdef object __weakref__
+# Enqueue a record. Returns librdkafka's error code; raises for what is refused earlier, also for what is no record.
+# `target` gets the delivery report, as `kind` (KP_CALLBACK...) says; None: nothing does. `block`: wait while the queue
+# is full, until `deadline`.
+cdef rd_kafka_resp_err_t enqueue(Client client, object record, object target, int kind, object option, bint block,
+                                 int64_t deadline) except? RD_KAFKA_RESP_ERR__FATAL
 
-    cdef Client get_client(self)
-    cdef int open_client(self, properties, int thread, dict defaults) except -1
-    cdef rd_kafka_resp_err_t enqueue(self, ProducerRecord record, object target, int kind, object option,
-                                     bint block, int64_t deadline) except? RD_KAFKA_RESP_ERR__FATAL
-    cdef object enqueue_error(self, rd_kafka_resp_err_t err, ProducerRecord record)
+# The Error of a record that librdkafka refused.
+cdef object enqueue_error(Client client, rd_kafka_resp_err_t err, ProducerRecord record)
 
+# Read the limits of a new client's records, and warn if they contradict each other.
+cdef int read_size_limits(Client client) except -1
 
 cdef bint wants_copy(object option) except -1
 

@@ -10,7 +10,6 @@ from kafkapp.common.log_lines import log_later, logger, wait
 from kafkapp.common.views import Header
 from kafkapp.producer.options import SendOption
 
-cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject, Py_INCREF, Py_XDECREF
 from libc.stdint cimport int64_t
@@ -22,13 +21,8 @@ from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_RESP_ERR__QUEUE_FULL,
     RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION,
     RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
-    RD_KAFKA_RESP_ERR_NO_ERROR,
-    rd_kafka_fatal_error,
-    rd_kafka_flush,
     rd_kafka_headers_destroy,
     rd_kafka_headers_t,
-    rd_kafka_queue_io_event_enable,
-    rd_kafka_queue_length,
     rd_kafka_resp_err_t,
     rd_kafka_t,
     rd_kafka_topic_t,
@@ -36,12 +30,11 @@ from kafkapp._librdkafka.rdkafka cimport (
 from kafkapp.client.client cimport Client
 from kafkapp.client.dispatcher cimport kp_rounds
 from kafkapp.client.handle cimport OPEN, Topic
-from kafkapp.client.shutdown cimport close
-from kafkapp.common.atomics cimport KP_ADD, KP_OBJECT, KP_READ, KP_SET, kp_section, kp_section_begin, kp_section_end
+from kafkapp.common.atomics cimport KP_ADD, KP_OBJECT, KP_READ, kp_section, kp_section_begin, kp_section_end
 from kafkapp.common.buffers cimport kp_release_buffer
 from kafkapp.common.callbacks cimport report_unraisable
 from kafkapp.common.errors cimport new_error
-from kafkapp.common.timeouts cimport expired, timeout_to_ms
+from kafkapp.common.timeouts cimport expired
 from kafkapp.common.views cimport View, get_view, new_header_list, new_headers, size_of
 from kafkapp.producer.delivery cimport (
     KP_PLAIN,
@@ -50,15 +43,13 @@ from kafkapp.producer.delivery cimport (
     kp_delivery_new,
     kp_enter,
     kp_epoch,
-    kp_epoch_close,
-    kp_epoch_done,
     kp_record_abandon,
     kp_record_begin,
     kp_view,
     release_delivery,
 )
 from kafkapp.producer.record cimport ProducerRecord, snapshot
-from kafkapp.producer.service cimport deliveries_of, leave_sender, ProducerService, service_of
+from kafkapp.producer.service cimport deliveries_of, leave_sender, service_of
 
 
 cdef extern from "Python.h":
@@ -314,6 +305,40 @@ cdef bint wants_copy(object option) except -1:
     return member is TO_COPY
 
 
+# -- one record ---------------------------------------------------------------------------------
+
+cdef rd_kafka_resp_err_t enqueue(Client client, object record, object target, int kind, object option, bint block,
+                                 int64_t deadline) except? RD_KAFKA_RESP_ERR__FATAL:
+    cdef Outgoing out
+    cdef bint copy
+    if not isinstance(record, ProducerRecord):
+        raise TypeError(f"record must be a ProducerRecord, not {type(record).__name__}")
+    copy = False if option is NO_COPY else wants_copy(option)
+    client.check_open()
+    unpack(&out, <ProducerRecord>record, client, target is not None)
+    try:
+        out.record.flags = RD_KAFKA_MSG_F_COPY if copy else 0
+        pin(&out, client)
+        return enqueue_pinned(&out, client, target, kind, block, deadline)
+    finally:
+        release(&out)
+
+
+cdef object enqueue_error(Client client, rd_kafka_resp_err_t err, ProducerRecord record):
+    record = snapshot(record)
+    if err == RD_KAFKA_RESP_ERR__FATAL:
+        return client.fatal_error()
+    if err == RD_KAFKA_RESP_ERR__QUEUE_FULL:
+        text = (f"{client.service.outstanding()} records are in flight; queue.buffering.max.messages is "
+                f"{client.get_property('queue.buffering.max.messages')}, queue.buffering.max.kbytes "
+                f"{client.get_property('queue.buffering.max.kbytes')}")
+    elif err == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
+        text = f"topic {record._topic!r} has no partition {record._partition}"
+    else:
+        return new_error(err)
+    return new_error(err, f"{new_error(err).message}: {text}")
+
+
 # -- room in the queue --------------------------------------------------------------------------
 
 cdef int read_size_limits(Client client) except -1:
@@ -383,144 +408,3 @@ cdef ProducerRecord queued_copy(ProducerRecord record, bint copy):
         kept._headers = [Header(header.key, freeze(header.value, True)) if isinstance(header, Header) else
                          (header[0], freeze(header[1], True)) for header in new_header_list(kept._headers)]
     return kept
-
-
-cdef class Sender:
-    """Base of both producers: owns a client and enqueues records. Not instantiated itself."""
-
-    cdef Client get_client(self):
-        if self.client is None:
-            raise RuntimeError(f"{type(self).__name__}.__init__() was not called: a subclass must call "
-                               f"super().__init__() first")
-        return self.client
-
-    cdef int open_client(self, properties, int thread, dict defaults) except -1:
-        if self.client is not None:
-            raise RuntimeError(f"{type(self).__name__}.__init__() was called already")
-        cdef Client client = Client(properties, thread, ProducerService.__new__(ProducerService), defaults)
-        try:
-            read_size_limits(client)
-        except:             # no memory, or Ctrl-C: nobody else can close this client
-            close(client, 0)
-            raise
-        with cython.critical_section(self):
-            if self.client is None:
-                self.client, client = client, None
-        if client is not None:
-            close(client, 0)
-            raise RuntimeError(f"{type(self).__name__}.__init__() was called by two threads at once: one of "
-                               "them keeps its client")
-        return 0
-
-    cdef rd_kafka_resp_err_t enqueue(self, ProducerRecord record, object target, int kind, object option,
-                                     bint block, int64_t deadline) except? RD_KAFKA_RESP_ERR__FATAL:
-        """Enqueue a record. Returns librdkafka's error code; raises for what is refused earlier.
-
-        `target` gets the delivery report, as `kind` (KP_CALLBACK...) says; None: nothing does. `block`: wait while the
-        queue is full, until `deadline`.
-        """
-        cdef Client client = self.client
-        cdef Outgoing out
-        cdef bint copy = False if option is NO_COPY else wants_copy(option)
-        if client is None:
-            self.get_client()
-        client.check_open()
-        unpack(&out, record, client, target is not None)
-        try:
-            out.record.flags = RD_KAFKA_MSG_F_COPY if copy else 0
-            pin(&out, client)
-            return enqueue_pinned(&out, client, target, kind, block, deadline)
-        finally:
-            release(&out)
-
-    cdef object enqueue_error(self, rd_kafka_resp_err_t err, ProducerRecord record):
-        """The Error of a record that librdkafka refused."""
-        record = snapshot(record)
-        if err == RD_KAFKA_RESP_ERR__FATAL:
-            return self.client.fatal_error()
-        if err == RD_KAFKA_RESP_ERR__QUEUE_FULL:
-            text = (f"{self.client.service.outstanding()} records are in flight; queue.buffering.max.messages is "
-                    f"{self.client.get_property('queue.buffering.max.messages')}, queue.buffering.max.kbytes "
-                    f"{self.client.get_property('queue.buffering.max.kbytes')}")
-        elif err == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
-            text = f"topic {record._topic!r} has no partition {record._partition}"
-        else:
-            return new_error(err)
-        return new_error(err, f"{new_error(err).message}: {text}")
-
-    # -- for kafkapp.aio ------------------------------------------------------------------------
-
-    def _wake_through(self, int fd, bytes payload not None):
-        """Have librdkafka write `payload` to a descriptor when there are events to poll; -1: stop that."""
-        cdef Client client = self.get_client()
-        cdef const char *data = payload
-        cdef size_t size = len(payload)
-        client.enter()
-        KP_SET(client.loop_dispatches, fd >= 0)
-        try:
-            with nogil:
-                rd_kafka_queue_io_event_enable(client.dispatcher.queue, fd, data, size)
-        finally:
-            client.leave()
-
-    def _has_events(self):
-        """Whether there are events to poll now: librdkafka signals only the first event in an empty queue."""
-        cdef Client client = self.get_client()
-        cdef size_t length
-        client.enter()
-        try:
-            with nogil:
-                length = rd_kafka_queue_length(client.dispatcher.queue)
-        finally:
-            client.leave()
-        # Reports that a dispatcher has drained, or drains now, are no longer in the queue.
-        return length > 0 or KP_READ(client.dispatcher.kept) > 0 or KP_READ(client.dispatcher.round_open) != 0
-
-    def _end_lingering_for(self, timeout):
-        """End lingering for `timeout` seconds, at most 1, or until nothing is in flight. Blocks, dispatches nothing.
-
-        Returns whether something is in flight.
-        """
-        cdef Client client = self.get_client()
-        cdef int ms = <int>min(<int64_t>1000, max(<int64_t>0, timeout_to_ms(timeout)))
-        cdef rd_kafka_resp_err_t err
-        client.enter()
-        try:
-            with nogil:
-                err = rd_kafka_flush(client.rk, ms)
-        finally:
-            client.leave()
-        return err != RD_KAFKA_RESP_ERR_NO_ERROR
-
-    def _purge_soon(self):
-        """As `purge`, but does not wait until librdkafka has purged."""
-        cdef Client client = self.get_client()
-        client.enter()
-        try:
-            client.service.cancel(client.rk)
-        finally:
-            client.leave()
-
-    def _warn_unclosed(self):
-        self.get_client().warn_open()
-
-    def _has_failed(self):
-        """Whether the producer has had a fatal error."""
-        cdef Client client = self.get_client()
-        if not client.enter_unless_closed():
-            return False
-        try:
-            return rd_kafka_fatal_error(client.rk, NULL, 0) != RD_KAFKA_RESP_ERR_NO_ERROR
-        finally:
-            client.leave()
-
-    def _close_epoch(self):
-        """Close the current epoch; `_is_epoch_done` says whether all that was sent until now is reported."""
-        self.get_client().check_open()
-        return kp_epoch_close(deliveries_of(self.client))
-
-    def _is_epoch_done(self, int64_t epoch):
-        return kp_epoch_done(deliveries_of(self.get_client()), epoch)
-
-    def _is_closed(self):
-        return KP_READ(self.get_client().state) != OPEN

@@ -34,6 +34,6 @@ cdef inline int leave_sender(Client client) except -1:
     return 0
 
 
-cdef int wait_for_room(Client client, int64_t seen, int64_t deadline) except -1     # Client.wait(), for a send_batch()
+cdef int wait_in_send_batch(Client client, int64_t seen, int64_t deadline) except -1    # as Client.wait()
 cdef int flush(Client client, int64_t deadline) except -1
 cdef int purge(Client client) except -1

@@ -106,7 +106,7 @@ kp_install_traverse(<PyObject *>specimen, &specimen.deliveries)
 specimen = None
 
 
-cdef int wait_for_room(Client client, int64_t seen, int64_t deadline) except -1:
+cdef int wait_in_send_batch(Client client, int64_t seen, int64_t deadline) except -1:
     cdef list waiters = service_of(client).batch_waiters
     cdef object me = PyThread_get_thread_ident()
     waiters.append(me)

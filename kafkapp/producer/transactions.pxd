@@ -1,7 +1,12 @@
-# C interface of kafkapp.producer.transactions.
+# C interface of kafkapp.producer.transactions: what Producer's methods of these names say.
 
-from kafkapp.producer.send cimport Sender
+from libc.stdint cimport int64_t
+
+from kafkapp.client.client cimport Client
 
 
-cdef class Transactional(Sender):
-    pass
+cdef int init_transactions(Client client, int64_t deadline) except -1
+cdef int begin_transaction(Client client) except -1
+cdef int commit_transaction(Client client, int64_t deadline) except -1
+cdef int abort_transaction(Client client, int64_t deadline) except -1
+cdef int send_offsets_to_transaction(Client client, offsets, group_id, int64_t deadline) except -1

@@ -1,4 +1,4 @@
-"""Transactions: base of both producers, with librdkafka's transaction calls and the context manager `transaction()`.
+"""Transactions: librdkafka's transaction calls over a client, and the context manager of a transaction.
 
 What a producer with a `transactional.id` sends between begin and commit is read as a whole or not at all. librdkafka's
 calls block, and run on threads of their own: the calling thread answers signals meanwhile and, where no background
@@ -38,7 +38,7 @@ from kafkapp.common.atomics cimport KP_READ, KP_SET, KP_TAKE_FLAG
 from kafkapp.common.callbacks cimport raise_all, report_all_unraisable, report_unraisable
 from kafkapp.common.errors cimport take_error
 from kafkapp.common.numbers cimport exact_int, short_int
-from kafkapp.common.timeouts cimport deadline_of, expired
+from kafkapp.common.timeouts cimport expired
 from kafkapp.producer.service cimport ProducerService, service_of
 
 # A resumed call may take the end of the call that it resumes for its own, and return one state too early: the next
@@ -51,115 +51,37 @@ cdef double RETRY_SECONDS = 0.1     # between two attempts of a call that fails 
 ctypedef rd_kafka_error_t *(*TransactionFunction)(rd_kafka_t *, int) noexcept nogil
 
 
-cdef class Transactional(Sender):
-    """Transactions, for both producers."""
+cdef int init_transactions(Client client, int64_t deadline) except -1:
+    return run(client, rd_kafka_init_transactions, "init_transactions", deadline)
 
-    def init_transactions(self, timeout=None):
-        """Initialize transactions: end those of an earlier producer with this `transactional.id`, and fence it.
 
-        Must be called once, before the first transaction. Blocks, without the GIL; can be called again after a timeout
-        or Ctrl-C, as `commit_transaction`.
+cdef int begin_transaction(Client client) except -1:
+    cdef rd_kafka_error_t *error
+    client.check_blocking("begin_transaction")
+    client.enter()
+    try:
+        with nogil:
+            error = rd_kafka_begin_transaction(client.rk)
+    finally:
+        client.leave()
+    return raise_error(take_error(error))
 
-        Args:
-            timeout: seconds (int, float or timedelta), None waits forever.
-        Raises:
-            KafkaException: RD_KAFKA_RESP_ERR__NOT_CONFIGURED, `transactional.id` is not set;
-                RD_KAFKA_RESP_ERR__TIMED_OUT, or with `is_retriable` the reason why it timed out, such as
-                RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS: call it again; others as `error` tells: `is_fatal`.
-            RuntimeError: inside a callback of this producer, after `close`, or in a forked child.
-        Source: rd_kafka_init_transactions(); KafkaProducer::initTransactions.
-        """
-        run(self.get_client(), rd_kafka_init_transactions, "init_transactions", deadline_of(timeout))
 
-    def begin_transaction(self):
-        """Begin a transaction: records sent from now on are part of it.
+cdef int commit_transaction(Client client, int64_t deadline) except -1:
+    return run(client, rd_kafka_commit_transaction, "commit_transaction", deadline)
 
-        Raises:
-            KafkaException: RD_KAFKA_RESP_ERR__NOT_CONFIGURED, `transactional.id` is not set;
-                RD_KAFKA_RESP_ERR__STATE, a transaction is open already, or `init_transactions` was not called;
-                RD_KAFKA_RESP_ERR__FATAL.
-            RuntimeError: inside a callback of this producer, after `close`, or in a forked child.
-        Source: rd_kafka_begin_transaction(); KafkaProducer::beginTransaction.
-        """
-        cdef Client client = self.get_client()
-        cdef rd_kafka_error_t *error
-        client.check_blocking("begin_transaction")
-        client.enter()
-        try:
-            with nogil:
-                error = rd_kafka_begin_transaction(client.rk)
-        finally:
-            client.leave()
-        raise_error(take_error(error))
 
-    def commit_transaction(self, timeout=None):
-        """Flush, and commit the transaction.
+cdef int abort_transaction(Client client, int64_t deadline) except -1:
+    return run(client, rd_kafka_abort_transaction, "abort_transaction", deadline)
 
-        Blocks, without the GIL; can be called again after a timeout or Ctrl-C. After Ctrl-C it keeps running: a second
-        call returns its result, the other calls of a transaction wait for it first.
 
-        Args:
-            timeout: seconds (int, float or timedelta), None waits forever.
-        Raises:
-            KafkaException: RD_KAFKA_RESP_ERR__STATE, there is no transaction; RD_KAFKA_RESP_ERR__INCONSISTENT, a
-                record was not delivered; others, where `error` says what to do: `is_retriable`: call it again;
-                `transaction_requires_abort`: abort; `is_fatal`: the producer has to be replaced.
-            RuntimeError: inside a callback of this producer, after `close`, or in a forked child.
-            Exception: what callbacks raised, if this call ran them (several: as a BaseExceptionGroup).
-        Source: rd_kafka_commit_transaction(); KafkaProducer::commitTransaction.
-        """
-        run(self.get_client(), rd_kafka_commit_transaction, "commit_transaction", deadline_of(timeout))
-
-    def abort_transaction(self, timeout=None):
-        """Purge the records in flight, and abort the transaction.
-
-        Blocks, without the GIL; can be called again after a timeout or Ctrl-C, as `commit_transaction`.
-
-        Args:
-            timeout: seconds (int, float or timedelta), None waits forever.
-        Raises:
-            KafkaException: RD_KAFKA_RESP_ERR__STATE, there is no transaction; RD_KAFKA_RESP_ERR__TIMED_OUT and others
-                with `is_retriable`: call it again; `is_fatal`: the producer has to be replaced.
-            RuntimeError: inside a callback of this producer, after `close`, or in a forked child.
-            Exception: what callbacks raised, if this call ran them (several: as a BaseExceptionGroup).
-        Source: rd_kafka_abort_transaction(); KafkaProducer::abortTransaction.
-        """
-        run(self.get_client(), rd_kafka_abort_transaction, "abort_transaction", deadline_of(timeout))
-
-    def send_offsets_to_transaction(self, offsets, group_id, timeout=None):
-        """Commit a consumer group's offsets with the transaction.
-
-        Blocks, without the GIL. After Ctrl-C it keeps running; until it has finished, the other calls of the
-        transaction raise RD_KAFKA_RESP_ERR__CONFLICT, with `is_retriable`. `with transaction()` retries them.
-
-        Args:
-            offsets: (topic, partition, offset) tuples; the offset is that of the next record to read.
-            group_id: the group's id, str.
-            timeout: seconds (int, float or timedelta), None waits for `transaction.timeout.ms`.
-        Raises:
-            KafkaException: as `commit_transaction`.
-            TypeError, ValueError: an argument is malformed.
-            RuntimeError: inside a callback of this producer, after `close`, or in a forked child.
-        Source: rd_kafka_send_offsets_to_transaction(); KafkaProducer::sendOffsetsToTransaction.
-        """
-        cdef int64_t deadline = deadline_of(timeout)
-        checked = [check_offset(item) for item in offsets]
-        raise_error(send_offsets(self.get_client(), checked, check_name("group_id", group_id), deadline))
-
-    def transaction(self):
-        """A transaction as a context manager: commits at its end, aborts when its body raises.
-
-        A commit is retried on a retriable error; on an abortable error the transaction is aborted, and the error
-        raised; a fatal error is raised.
-
-        Returns:
-            A context manager, whose value is the producer.
-        """
-        return Transaction(self)
+cdef int send_offsets_to_transaction(Client client, offsets, group_id, int64_t deadline) except -1:
+    checked = [check_offset(item) for item in offsets]
+    return raise_error(send_offsets(client, checked, check_name("group_id", group_id), deadline))
 
 
 class Transaction:
-    """The context manager of Transactional.transaction()."""
+    """The context manager of Producer.transaction()."""
 
     def __init__(self, producer):
         self.producer = producer

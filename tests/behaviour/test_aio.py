@@ -286,7 +286,7 @@ def test_more_reports_than_fit_into_a_round_are_all_dispatched(broker, topic):
     async def go():
         async with KafkaProducer(properties(broker)) as producer:
             futures = [producer.send(ProducerRecord(topic, 0, None, b"v")) for _ in range(50_000)]
-            producer._producer._end_lingering_for(1)         # the loop stands still: librdkafka writes to the descriptor only once
+            producer._loop_side.client.end_lingering_for(1)         # the loop stands still: librdkafka writes to the descriptor only once
             outcomes = await asyncio.wait_for(asyncio.gather(*futures), 10)
             assert outcomes[-1].offset == 49_999
 

@@ -174,7 +174,7 @@ def test_reports_from_before_the_loop_are_dispatched(broker, topic):
     """librdkafka writes to the descriptor for the first thing in an empty queue, so not once something is in there."""
     producer = KafkaProducer(properties(broker, linger_ms=0))
     producer._producer.send(ProducerRecord(topic, 0, None, b"v"))       # in place of logs and errors
-    wait_for(producer._producer._has_events)
+    wait_for(producer._loop_side.client.has_events)
 
     async def go():
         assert (await producer.send(ProducerRecord(topic, 0, None, b"v"))).offset == 1

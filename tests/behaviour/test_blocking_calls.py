@@ -68,6 +68,7 @@ def test_a_call_that_is_not_on_the_page_is_found():
 PROGRAM = """
 import gc, json, logging, os, signal, sys, threading, time, warnings
 from kafkapp import *
+from kafkapp.aio.loop_client import LoopClient
 
 situation, kind, servers, timeout, interrupts = *sys.argv[1:4], float(sys.argv[4]), sys.argv[5] == "True"
 warnings.simplefilter("ignore")
@@ -138,7 +139,7 @@ calls = {
     "transactions": {"init_transactions": lambda producer: producer.init_transactions(none)},
 }
 if not interrupts:
-    calls["Auto"]["__del__"] = lambda producer: producer._abandon()
+    calls["Auto"]["__del__"] = lambda producer: LoopClient(producer).abandon()
 
 def attempt(name, call):
     producer, reported = make(), []

@@ -354,6 +354,7 @@ def test_the_child_of_a_callback_runs_no_other(how, after):
 # producer. The child has no other thread.
 FORKS_UNREPORTED = SILENT.partition("if end != ")[0].replace("error and error.code.name))", "error and error.code.name)); fork()") + """
 import threading, warnings
+from kafkapp.aio.loop_client import LoopClient
 warnings.simplefilter("ignore")
 parent, children, ended = os.getpid(), [], 0
 inside, closed = threading.Event(), threading.Event()
@@ -377,7 +378,7 @@ def checked(call, *args):
 
 if end == "poll":
     producer.send(ProducerRecord("u", value=b"v"), stays)
-    producer._purge_soon()
+    LoopClient(producer).purge()
     polling = threading.Thread(target=checked, args=(producer.poll_events, 10))
     polling.start()
     assert inside.wait(10)

@@ -9,6 +9,7 @@ from faultkit import make
 from helpers import HELD, NOWHERE, Reports, wait_for
 
 from kafkapp import ErrorCode, KafkaException, ProducerRecord
+from kafkapp.aio.loop_client import LoopClient
 from kafkapp.testing import MockCluster
 
 FLUSHES = 300
@@ -34,20 +35,21 @@ def give_up(producer):
 def test_a_flush_after_many_that_timed_out_waits_only_for_its_own_records(kind, two_brokers):
     reports = Reports()
     producer = make(kind, two_brokers, {"linger.ms": 0, "reconnect.backoff.max.ms": 100, "message.timeout.ms": 60000})
+    client = LoopClient(producer)
     producer.fetch_broker_metadata("t")
     two_brokers.broker_down(1)
     two_brokers.broker_down(2)
     for number in range(FLUSHES):
         producer.send(ProducerRecord("t", 0, value=b"before", id=number), reports)
         give_up(producer)
-    mark = producer._close_epoch()
+    mark = client.close_epoch()
     producer.send(ProducerRecord("t", 1, value=b"after", id="after"), reports)
-    assert not producer._is_epoch_done(mark)
+    assert not client.is_epoch_done(mark)
     two_brokers.broker_up(1)
     if kind == "Manual":
         wait_for(lambda: producer.poll_events(0.1) is not None and len(reports) >= FLUSHES, 50)
     reports.wait(FLUSHES, 50)
-    wait_for(lambda: producer._is_epoch_done(mark))
+    wait_for(lambda: client.is_epoch_done(mark))
     assert len(producer) == 1 and reports.ids == list(range(FLUSHES))
     give_up(producer)       # which does wait for it
     producer.close(0)
@@ -57,25 +59,27 @@ def test_a_flush_after_many_that_timed_out_waits_only_for_its_own_records(kind, 
 @pytest.mark.parametrize("what", ["callback", "plain", "batch"])
 def test_a_flush_does_not_wait_for_what_is_sent_after_it(what):
     producer = make("Manual", NOWHERE, HELD)
+    client = LoopClient(producer)
     marks = []
     for number in range(FLUSHES):
         if what == "batch":
             producer.send_batch("t", [b"v"] * 3, partition=number % 3)
         else:
             producer.send(ProducerRecord("t", number % 3, value=b"v"), (lambda *report: None) if what == "callback" else None)
-        marks.append(producer._close_epoch())
-    assert marks == sorted(set(marks)) and producer._close_epoch() == marks[-1]       # nothing was sent since
-    assert not any(map(producer._is_epoch_done, marks))
+        marks.append(client.close_epoch())
+    assert marks == sorted(set(marks)) and client.close_epoch() == marks[-1]       # nothing was sent since
+    assert not any(map(client.is_epoch_done, marks))
     assert len(producer) == FLUSHES * (3 if what == "batch" else 1)
     producer.purge()
     wait_for(lambda: producer.poll_events(0.1) is not None and len(producer) == 0)
-    assert all(map(producer._is_epoch_done, marks))
+    assert all(map(client.is_epoch_done, marks))
     producer.close(0)
 
 
 def test_a_record_that_waited_for_room_is_counted_when_it_is_sent(two_brokers):
     # It found the queue full, other flushes came and went, and it is sent at last: a flush from then on waits for it.
     producer = make("Auto", two_brokers, {"linger.ms": 0, "queue.buffering.max.messages": 1, "message.timeout.ms": 60000})
+    client = LoopClient(producer)
     producer.fetch_broker_metadata("t")
     two_brokers.broker_down(1)
     two_brokers.broker_down(2)
@@ -88,9 +92,9 @@ def test_a_record_that_waited_for_room_is_counted_when_it_is_sent(two_brokers):
     two_brokers.broker_up(1)
     reports.wait(1, 30)
     sender.join(30)
-    mark = producer._close_epoch()
-    assert not producer._is_epoch_done(mark) and len(producer) == 1
+    mark = client.close_epoch()
+    assert not client.is_epoch_done(mark) and len(producer) == 1
     two_brokers.broker_up(2)
     producer.flush(30)
-    assert producer._is_epoch_done(mark) and reports.ids == [0, 1]
+    assert client.is_epoch_done(mark) and reports.ids == [0, 1]
     producer.close(5)

@@ -1,0 +1,104 @@
+"""LoopClient: what an event loop needs of a producer's client, and other users of it do not.
+
+librdkafka writes to a descriptor when there are events; what blocks is for threads of the loop's side.
+"""
+cimport cython
+from libc.stdint cimport int64_t
+
+from kafkapp._librdkafka.rdkafka cimport (
+    RD_KAFKA_RESP_ERR_NO_ERROR,
+    rd_kafka_fatal_error,
+    rd_kafka_flush,
+    rd_kafka_queue_io_event_enable,
+    rd_kafka_queue_length,
+    rd_kafka_resp_err_t,
+)
+from kafkapp.client.handle cimport OPEN
+from kafkapp.client.shutdown cimport abandon
+from kafkapp.common.atomics cimport KP_READ, KP_SET
+from kafkapp.common.timeouts cimport timeout_to_ms
+from kafkapp.producer.delivery cimport kp_epoch_close, kp_epoch_done
+from kafkapp.producer.producer cimport Producer
+from kafkapp.producer.service cimport deliveries_of
+
+
+@cython.final
+cdef class LoopClient:
+    """Does not refer to the producer: that ends by itself when it is dropped."""
+
+    def __cinit__(self, Producer producer not None):
+        self.client = producer.get_client()
+
+    def wake_through(self, int fd, bytes payload not None):
+        """Have librdkafka write `payload` to a descriptor when there are events to poll; -1: stop that."""
+        cdef const char *data = payload
+        cdef size_t size = len(payload)
+        self.client.enter()
+        KP_SET(self.client.loop_dispatches, fd >= 0)
+        try:
+            with nogil:
+                rd_kafka_queue_io_event_enable(self.client.dispatcher.queue, fd, data, size)
+        finally:
+            self.client.leave()
+
+    def has_events(self):
+        """Whether there are events to poll now: librdkafka signals only the first event in an empty queue."""
+        cdef size_t length
+        self.client.enter()
+        try:
+            with nogil:
+                length = rd_kafka_queue_length(self.client.dispatcher.queue)
+        finally:
+            self.client.leave()
+        # Reports that a dispatcher has drained, or drains now, are no longer in the queue.
+        return length > 0 or KP_READ(self.client.dispatcher.kept) > 0 or KP_READ(self.client.dispatcher.round_open) != 0
+
+    def end_lingering_for(self, timeout):
+        """End lingering for `timeout` seconds, at most 1, or until nothing is in flight. Blocks, dispatches nothing.
+
+        Returns whether something is in flight.
+        """
+        cdef int ms = <int>min(<int64_t>1000, max(<int64_t>0, timeout_to_ms(timeout)))
+        cdef rd_kafka_resp_err_t err
+        self.client.enter()
+        try:
+            with nogil:
+                err = rd_kafka_flush(self.client.rk, ms)
+        finally:
+            self.client.leave()
+        return err != RD_KAFKA_RESP_ERR_NO_ERROR
+
+    def purge(self):
+        """As Producer.purge, but does not wait until librdkafka has purged."""
+        self.client.enter()
+        try:
+            self.client.service.cancel(self.client.rk)
+        finally:
+            self.client.leave()
+
+    def warn_unclosed(self):
+        self.client.warn_open()
+
+    def has_failed(self):
+        """Whether the producer has had a fatal error."""
+        if not self.client.enter_unless_closed():
+            return False
+        try:
+            return rd_kafka_fatal_error(self.client.rk, NULL, 0) != RD_KAFKA_RESP_ERR_NO_ERROR
+        finally:
+            self.client.leave()
+
+    def close_epoch(self):
+        """Close the current epoch; `is_epoch_done` says whether all that was sent until now is reported."""
+        self.client.check_open()
+        return kp_epoch_close(deliveries_of(self.client))
+
+    def is_epoch_done(self, int64_t epoch):
+        return kp_epoch_done(deliveries_of(self.client), epoch)
+
+    def is_closed(self):
+        return KP_READ(self.client.state) != OPEN
+
+    def abandon(self):
+        """As the end of a producer that was dropped without close()."""
+        abandon(self.client, True)

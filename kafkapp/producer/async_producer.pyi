@@ -1,0 +1,31 @@
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, TypeAlias
+
+from typing_extensions import disjoint_base
+
+from kafkapp.common.errors import Error
+from kafkapp.config.properties import Properties
+from kafkapp.producer.batch import Batch
+from kafkapp.producer.options import ActionWhileQueueIsFull, EventsPollingOption, SendOption
+from kafkapp.producer.producer import Producer
+from kafkapp.producer.record import ProducerRecord, RecordMetadata
+
+_Timeout: TypeAlias = int | float | timedelta | None
+_Headers: TypeAlias = Mapping[str, Any] | Sequence[Any] | None
+_Callback: TypeAlias = Callable[[RecordMetadata, Error | None], object]
+
+@disjoint_base
+class KafkaAsyncProducer(Producer):
+    def __init__(self, properties: Properties | Mapping[str, Any],
+                 events_polling: EventsPollingOption = EventsPollingOption.Auto) -> None: ...
+    def send(self, record: ProducerRecord, callback: _Callback | None = None,
+             option: SendOption = SendOption.NoCopyRecordValue, *, action: ActionWhileQueueIsFull | None = None,
+             timeout: _Timeout = None) -> None: ...
+    def try_send(self, record: ProducerRecord, callback: _Callback | None = None,
+                 option: SendOption = SendOption.NoCopyRecordValue) -> Error | None: ...
+    def send_batch(self, topic: str, values: object, *, offsets: object = None, keys: object = None,
+                   key_offsets: object = None, partition: object = None, headers: _Headers = None,
+                   timestamps: object = None, callback: Callable[[Batch], object] | None = None,
+                   option: SendOption = SendOption.NoCopyRecordValue, timeout: _Timeout = None) -> Batch: ...
+    def poll_events(self, timeout: _Timeout = 0) -> int: ...

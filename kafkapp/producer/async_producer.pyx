@@ -1,0 +1,205 @@
+"""KafkaAsyncProducer: sends records without waiting; callbacks get their outcomes."""
+from kafkapp.common.errors import KafkaException
+from kafkapp.config import defaults
+from kafkapp.producer.options import ActionWhileQueueIsFull, EventsPollingOption, SendOption
+
+from cpython.exc cimport PyErr_CheckSignals
+from libc.stdint cimport int64_t
+
+from kafkapp._librdkafka.rdkafka cimport rd_kafka_resp_err_t
+from kafkapp.client.client cimport DISPATCHES_ALL, KEEPS_EVENTS, Client
+from kafkapp.client.dispatcher cimport kp_rounds
+from kafkapp.client.handle cimport OPEN
+from kafkapp.common.atomics cimport KP_READ
+from kafkapp.common.callbacks cimport check_callback, raise_all, report_all_unraisable
+from kafkapp.common.timeouts cimport deadline_of, expired, remaining_ms
+from kafkapp.producer.batch cimport Batch, new_batch, send_batch
+from kafkapp.producer.delivery cimport KP_CALLBACK
+from kafkapp.producer.producer cimport Producer
+from kafkapp.producer.record cimport checked_topic
+from kafkapp.producer.send cimport enqueue, enqueue_error, wants_copy
+
+cdef object BLOCK = ActionWhileQueueIsFull.Block
+cdef object NO_BLOCK = ActionWhileQueueIsFull.NoBlock
+cdef object NO_COPY = SendOption.NoCopyRecordValue
+
+
+cdef class KafkaAsyncProducer(Producer):
+    """Sends records without waiting for them; a callback gets the outcome of each.
+
+    Args:
+        properties: a Properties or a mapping; `bootstrap.servers` is required.
+        events_polling: EventsPollingOption.Auto: a background thread runs the callbacks; Manual: `poll_events`,
+            `flush` and `close` do.
+    Raises:
+        KafkaException: RD_KAFKA_RESP_ERR__INVALID_ARG: a property is unknown or has an invalid value, with librdkafka's
+            reason; RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE: a thread could not be started.
+        TypeError, ValueError: a property has a type or value that no property can have.
+    Source: rd_kafka_new(); KafkaAsyncProducer.
+    """
+    cdef bint auto
+
+    def __init__(self, properties, events_polling=EventsPollingOption.Auto):
+        polling = EventsPollingOption.member(events_polling)
+        if polling is None:
+            raise TypeError(f"events_polling must be an EventsPollingOption, not {events_polling!r}")
+        self.auto = polling is EventsPollingOption.Auto
+        self.open_client(properties, DISPATCHES_ALL if self.auto else KEEPS_EVENTS, defaults.PRODUCER)
+
+    def send(self, record, callback=None, option=NO_COPY, *, action=None, timeout=None):
+        """Enqueue a record.
+
+        With Auto it blocks while the queue is full, without the GIL; with Manual, and in a delivery callback of this
+        producer, never. The record may be changed and sent again at once; its value's memory must not change before the
+        delivery report, unless `option` is SendOption.ToCopyRecordValue.
+
+        Args:
+            record: a ProducerRecord.
+            callback: callback(metadata, error), once, when the record is delivered or has failed; `error` is None on
+                success.
+            option: a SendOption.
+            action: an ActionWhileQueueIsFull; None: Block with Auto, NoBlock with Manual.
+            timeout: seconds to wait for room in the queue (int, float or timedelta), None waits forever.
+        Raises:
+            KafkaException: nothing was enqueued, and the callback will not run.
+                RD_KAFKA_RESP_ERR__QUEUE_FULL (a BufferError): no room, or none before the timeout expired.
+                RD_KAFKA_RESP_ERR__INVALID_ARG (a ValueError): the topic is empty or longer than 512 bytes.
+                RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE (a ValueError): larger than `message.max.bytes`, or a value larger
+                than all of `queue.buffering.max.kbytes`.
+                RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION, RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC: if known already.
+                RD_KAFKA_RESP_ERR__FATAL: the producer has had a fatal error; `error` says which.
+                RD_KAFKA_RESP_ERR__STATE: a transactional producer outside a transaction.
+            TypeError, BufferError: an argument is of the wrong type.
+            RuntimeError: after `close`, or in a forked child.
+        Source: rd_kafka_produce(), rd_kafka_produceva(); KafkaAsyncProducer::send.
+        """
+        cdef int64_t deadline = -1
+        cdef bint block = self.auto
+        cdef rd_kafka_resp_err_t err
+        cdef Client client = self.client
+        if client is None:
+            self.get_client()
+        check_callback(callback)
+        if action is not None:
+            block = self.may_block(action)
+        if timeout is not None:
+            deadline = deadline_of(timeout)
+        if block and client.in_callback():
+            block = False
+        err = enqueue(client, record, callback, KP_CALLBACK, option, block, deadline)
+        if err:
+            raise KafkaException(enqueue_error(client, err, record))
+
+    cdef bint may_block(self, action) except -1:
+        member = ActionWhileQueueIsFull.member(action)
+        if member is NO_BLOCK:
+            return False
+        if member is not BLOCK:
+            raise TypeError(f"action must be an ActionWhileQueueIsFull or None, not {action!r}")
+        if not self.auto:
+            raise RuntimeError("KafkaAsyncProducer.send() with ActionWhileQueueIsFull.Block would wait forever with "
+                               "EventsPollingOption.Manual: call poll_events() to make room")
+        return True
+
+    def try_send(self, record, callback=None, option=NO_COPY):
+        """As `send`, but never blocks, and returns Kafka's errors instead of raising them.
+
+        Returns:
+            None: the record was enqueued; else the Error, and the callback will not run.
+        Raises:
+            TypeError, BufferError: an argument is of the wrong type.
+            RuntimeError: after `close`, or in a forked child.
+        Source: rd_kafka_produce(), rd_kafka_produceva(); the KafkaAsyncProducer::send that takes an error.
+        """
+        cdef rd_kafka_resp_err_t err
+        cdef Client client = self.get_client()
+        check_callback(callback)
+        try:
+            err = enqueue(client, record, callback, KP_CALLBACK, option, False, 0)
+        except KafkaException as exc:
+            return exc.error
+        if err:
+            return enqueue_error(client, err, record)
+        return None
+
+    def send_batch(self, topic, values, *, offsets=None, keys=None, key_offsets=None, partition=None, headers=None,
+                   timestamps=None, callback=None, option=NO_COPY, timeout=None):
+        """Enqueue many records in one call, without a Python object for each of them.
+
+        With Auto it blocks while the queue is full, without the GIL, up to `timeout`; with Manual, and in a delivery
+        callback of this producer, never. Records are enqueued in order: those that find no room are refused with
+        RD_KAFKA_RESP_ERR__QUEUE_FULL; send `values[batch.next_index:]` again. A record that can never be sent is
+        refused alone. The exporters are held until the batch is done and must not change before, unless `option` is
+        SendOption.ToCopyRecordValue.
+
+        Args:
+            topic: the topic's name.
+            values: a sequence of bytes-like objects, str or None; one buffer, with `offsets`; or an object with
+                `__arrow_c_array__` (an Arrow array of binary, string or fixed-size binary values, nulls included).
+            offsets: an int32 or int64 buffer of n + 1 places in `values`, as Arrow lays them out.
+            keys: as `values`, or one key for all, or None.
+            key_offsets: as `offsets`, for `keys`.
+            partition: an int for all, an int32 buffer of n (-1: the partitioner chooses), or None.
+            headers: of all records, as those of a ProducerRecord.
+            timestamps: milliseconds since the epoch: an int for all or an int64 buffer of n; None: now.
+            callback: callback(batch), once, after the last delivery report; never if `batch.accepted` is 0.
+            option: a SendOption.
+            timeout: seconds to wait for room in the queue (int, float or timedelta), None waits forever.
+        Returns:
+            A Batch, with the outcome of every record.
+        Raises:
+            KafkaException: RD_KAFKA_RESP_ERR__INVALID_ARG (a ValueError): the topic is empty or longer than 512 bytes.
+            TypeError, ValueError, BufferError: an argument is malformed; nothing was queued.
+            RuntimeError: after `close`, or in a forked child.
+        Source: rd_kafka_produce_batch().
+        """
+        cdef Client client = self.get_client()
+        cdef int64_t deadline = deadline_of(timeout)
+        cdef Batch batch
+        cdef bint copy
+        client.check_open()
+        topic = checked_topic(topic)
+        check_callback(callback)
+        copy = wants_copy(option)
+        batch = new_batch(topic, values, offsets, keys, key_offsets, callback)
+        send_batch(client, batch, partition, headers, timestamps, copy, self.auto and not client.in_callback(),
+                   deadline)
+        return batch
+
+    def poll_events(self, timeout=0):
+        """Dispatch the delivery reports that have come: run their callbacks. With EventsPollingOption.Manual only.
+
+        Blocks up to `timeout`, without the GIL.
+
+        Args:
+            timeout: seconds to wait for the first delivery report (int, float or timedelta), None waits forever.
+        Returns:
+            How many records were reported (int), with or without a callback.
+        Raises:
+            RuntimeError: with Auto, inside a callback of this producer, after `close`, or in a forked child.
+            Exception: what callbacks raised (several: as a BaseExceptionGroup).
+        Source: rd_kafka_queue_poll(); KafkaAsyncProducer::pollEvents.
+        """
+        cdef Client client = self.get_client()
+        cdef int64_t deadline = deadline_of(timeout)
+        cdef int64_t reported
+        cdef list raised = []
+        if self.auto:
+            raise RuntimeError("poll_events() is for EventsPollingOption.Manual: with Auto a background thread polls")
+        client.check_blocking("poll_events")
+        client.enter()
+        try:
+            while True:
+                reported = client.dispatch(kp_rounds(&client.dispatcher), remaining_ms(deadline, 100), raised)
+                if raised:
+                    break
+                PyErr_CheckSignals()
+                if reported or expired(deadline) or KP_READ(client.state) != OPEN:
+                    break
+        except:
+            report_all_unraisable(raised)
+            raise
+        finally:
+            client.leave()
+        raise_all(raised)
+        return reported

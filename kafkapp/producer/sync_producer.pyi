@@ -1,0 +1,20 @@
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, TypeAlias
+
+from kafkapp.config.properties import Properties
+from kafkapp.producer.batch import Batch
+from kafkapp.producer.options import SendOption
+from kafkapp.producer.producer import Producer
+from kafkapp.producer.record import ProducerRecord, RecordMetadata
+
+_Timeout: TypeAlias = int | float | timedelta | None
+_Headers: TypeAlias = Mapping[str, Any] | Sequence[Any] | None
+
+class KafkaSyncProducer(Producer):
+    def __init__(self, properties: Properties | Mapping[str, Any]) -> None: ...
+    def send(self, record: ProducerRecord, timeout: _Timeout = None) -> RecordMetadata: ...
+    def send_batch(self, topic: str, values: object, *, offsets: object = None, keys: object = None,
+                   key_offsets: object = None, partition: object = None, headers: _Headers = None,
+                   timestamps: object = None, callback: Callable[[Batch], object] | None = None,
+                   option: SendOption = SendOption.NoCopyRecordValue, timeout: _Timeout = None) -> Batch: ...
