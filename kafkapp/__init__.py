@@ -38,6 +38,11 @@ __all__ = [
     "librdkafka_version",
 ]
 
+# Not exported, but named kafkapp in tracebacks and pickles: classes that users meet, and what pickles call.
+from kafkapp.common.cluster_metadata import Node, PartitionInfo  # noqa: F401
+from kafkapp.common.errors import KafkaBufferError, KafkaTimeoutError, KafkaValueError, _restore_error  # noqa: F401
+from kafkapp.producer.record import _restore_metadata, _restore_record  # noqa: F401
+
 
 def __getattr__(name: str) -> str:
     if name == "__version__":

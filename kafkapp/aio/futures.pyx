@@ -11,6 +11,7 @@ cimport cython
 from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
 
 from kafkapp.common.callbacks cimport report_unraisable
+from kafkapp.common.public_names cimport export_as
 from kafkapp.producer.record cimport RecordMetadata
 
 cdef extern from "Python.h":
@@ -253,3 +254,6 @@ cdef class SendFuture(FutureTarget):
 
     def __reduce__(self):
         raise TypeError("a SendFuture cannot be pickled or copied: it belongs to an event loop")
+
+
+export_as(SendFuture, "kafkapp.aio.SendFuture")

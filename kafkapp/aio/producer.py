@@ -39,7 +39,8 @@ class KafkaProducer(ProducerBase):
     Source: rd_kafka_queue_io_event_enable().
     """
 
-    _closing: "asyncio.Future[BaseException | None] | None" = None
+    __module__ = "kafkapp.aio"
+    _closing: asyncio.Future[BaseException | None] | None = None
 
     def __init__(self, properties: Properties | Mapping[str, Any]) -> None:
         self._open(partial(LoopSide, properties))

@@ -4,6 +4,7 @@
 class Node:
     """A broker: `id`, `host`, `port`; host "-", port None if only the id is known. Source: Node of BrokerMetadata."""
 
+    __module__ = "kafkapp"
     __slots__ = ("id", "host", "port")
 
     def __init__(self, id: int, host: str = "-", port: "int | None" = None) -> None:
@@ -27,6 +28,7 @@ class Node:
 class PartitionInfo:
     """A partition: its `leader`, `replicas`, `in_sync_replicas` (Nodes). Source: PartitionInfo of BrokerMetadata."""
 
+    __module__ = "kafkapp"
     __slots__ = ("leader", "replicas", "in_sync_replicas")
 
     def __init__(self, leader: Node, replicas: "list[Node]", in_sync_replicas: "list[Node]") -> None:
@@ -49,6 +51,7 @@ class BrokerMetadata:
     `originating_node` the broker that answered.
     """
 
+    __module__ = "kafkapp"
     __slots__ = ("topic", "nodes", "partitions", "originating_node")
 
     def __init__(self, topic: str, nodes: "list[Node]", partitions: "dict[int, PartitionInfo]",

@@ -31,6 +31,7 @@ from kafkapp._librdkafka.rdkafka cimport (
     rd_kafka_resp_err_t,
     rd_kafka_t,
 )
+from kafkapp.common.public_names cimport export_as
 
 cdef enum:
     UNKNOWN_RETRIABLE = -1          # Error.retriable: neither true nor false
@@ -60,6 +61,8 @@ class ErrorCode(IntEnum):
 
     Source: rd_kafka_get_err_descs().
     """
+
+    __module__ = "kafkapp"
 
     @property
     def description(self):
@@ -210,13 +213,18 @@ cdef class Error:
         return f"Error({', '.join(parts)})"
 
     def __reduce__(self):
-        return restore_error, (self.value, self.text, self.is_fatal, self.is_retriable, self.transaction_requires_abort)
+        return _restore_error, (self.value, self.text, self.is_fatal, self.is_retriable,
+                                self.transaction_requires_abort)
 
 
-def restore_error(code, message, is_fatal, is_retriable, transaction_requires_abort):
+def _restore_error(code, message, is_fatal, is_retriable, transaction_requires_abort):
     """The `Error` that was pickled. Not for users."""
     return Error(code, message, is_fatal=is_fatal, is_retriable=is_retriable,
                  transaction_requires_abort=transaction_requires_abort)
+
+
+export_as(Error, "kafkapp.Error")
+_restore_error.__module__ = "kafkapp"       # pickles name it
 
 
 class KafkaException(Exception):
@@ -234,6 +242,8 @@ class KafkaException(Exception):
 
     Source: kafka::KafkaException.
     """
+
+    __module__ = "kafkapp"
 
     # The error is only in args[0]: pickling, copying and comparing args just work, and OSError, which takes two
     # arguments for an errno and its text, never sees two.
@@ -262,14 +272,17 @@ class KafkaException(Exception):
 
 class KafkaBufferError(KafkaException, BufferError):
     """RD_KAFKA_RESP_ERR__QUEUE_FULL."""
+    __module__ = "kafkapp"
 
 
 class KafkaTimeoutError(KafkaException, TimeoutError):
     """RD_KAFKA_RESP_ERR__TIMED_OUT, __MSG_TIMED_OUT, __TIMED_OUT_QUEUE or RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT."""
+    __module__ = "kafkapp"
 
 
 class KafkaValueError(KafkaException, ValueError):
     """RD_KAFKA_RESP_ERR__INVALID_ARG or RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE."""
+    __module__ = "kafkapp"
 
 
 cdef object class_for(int code):

@@ -22,11 +22,13 @@ class Timestamp:
     Source: rd_kafka_message_timestamp(); Timestamp.
     """
 
+    __module__ = "kafkapp"
     __slots__ = ("_ms", "_type")
 
     class Type(IntEnum):
         """Who set it: nobody, the producer or the broker. Source: rd_kafka_timestamp_type_t; Timestamp::Type."""
 
+        __module__ = "kafkapp"
         NotAvailable = 0
         CreateTime = 1
         LogAppendTime = 2

@@ -21,6 +21,7 @@ from kafkapp._librdkafka.rdkafka cimport (
     rd_kafka_headers_t)
 from kafkapp.common.buffers cimport kp_get_buffer, kp_release_buffer
 from kafkapp.common.errors cimport new_exception
+from kafkapp.common.public_names cimport export_as
 
 
 cdef extern from "format.h" nogil:
@@ -376,6 +377,11 @@ cdef class Header:
 
     def __reduce__(self):
         return Header, (self.key, own_copy(self.value))
+
+
+export_as(Key, "kafkapp.Key")
+export_as(Value, "kafkapp.Value")
+export_as(Header, "kafkapp.Header")
 
 
 cdef Py_ssize_t add_header(rd_kafka_headers_t *headers, object key, object value, Py_ssize_t before=0) except -1:

@@ -380,3 +380,6 @@ def librdkafka_features():
         return sorted(conf_value(conf, "builtin.features").split(","))
     finally:
         rd_kafka_conf_destroy(conf)
+
+
+librdkafka_version.__module__ = librdkafka_features.__module__ = "kafkapp"

@@ -66,12 +66,11 @@ class Properties(MutableMapping[str, "Any"]):
     Source: kafka::Properties.
     """
 
+    __module__ = "kafkapp"
     __slots__ = ("_values",)
 
-    _values: dict[str, str | Callable[..., object]]
-
     def __init__(self, source: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
-        self._values = {}
+        self._values: dict[str, str | Callable[..., object]] = {}
         if isinstance(source, Properties) or is_mapping(source):
             self._values = snapshot(source)
             return
@@ -146,6 +145,7 @@ class ProducerConfig(Properties):
     Source: kafka::clients::producer::ProducerConfig, kafka::clients::Config.
     """
 
+    __module__ = "kafkapp"
     __slots__ = ()
 
     BOOTSTRAP_SERVERS = "bootstrap.servers"

@@ -12,6 +12,7 @@ from kafkapp.client.dispatcher cimport kp_rounds
 from kafkapp.client.handle cimport OPEN
 from kafkapp.common.atomics cimport KP_READ
 from kafkapp.common.callbacks cimport check_callback, raise_all, report_all_unraisable
+from kafkapp.common.public_names cimport export_as
 from kafkapp.common.timeouts cimport deadline_of, expired, remaining_ms
 from kafkapp.producer.batch cimport Batch, new_batch, send_batch
 from kafkapp.producer.delivery cimport KP_CALLBACK
@@ -203,3 +204,6 @@ cdef class KafkaAsyncProducer(Producer):
             client.leave()
         raise_all(raised)
         return reported
+
+
+export_as(KafkaAsyncProducer, "kafkapp.KafkaAsyncProducer")

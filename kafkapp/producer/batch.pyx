@@ -20,6 +20,7 @@ from kafkapp.common.atomics cimport KP_READ, KP_SET
 from kafkapp.common.buffers cimport kp_release_buffer
 from kafkapp.common.callbacks cimport raise_all, report_all_unraisable, run_callback_1
 from kafkapp.common.numbers cimport checked_partition, checked_timestamp
+from kafkapp.common.public_names cimport export_as
 from kafkapp.common.timeouts cimport deadline_of, expired
 from kafkapp.common.views cimport new_headers
 from kafkapp.producer.columns cimport is_per_record, new_column, new_key_column, get_numbers
@@ -373,3 +374,6 @@ cdef int check_count(str what, int64_t count, int64_t wanted) except -1:
     if count != wanted:
         raise ValueError(f"{what}: {count} entries for {wanted} values")
     return 0
+
+
+export_as(Batch, "kafkapp.Batch")

@@ -29,6 +29,7 @@ class Option(IntEnum):
 class SendOption(Option):
     """What `send` does with a record's value. Source: KafkaProducer::SendOption."""
 
+    __module__ = "kafkapp"
     NoCopyRecordValue = 2
     """librdkafka reads the caller's memory, which is held until the delivery report."""
     ToCopyRecordValue = 1
@@ -38,6 +39,7 @@ class SendOption(Option):
 class EventsPollingOption(Option):
     """Who runs the callbacks of an asynchronous producer. Source: KafkaClient::EventsPollingOption."""
 
+    __module__ = "kafkapp"
     Manual = 2
     """The threads that call `poll_events`, `flush` or `close` run them."""
     Auto = 1
@@ -47,6 +49,7 @@ class EventsPollingOption(Option):
 class ActionWhileQueueIsFull(Option):
     """What `send` does while librdkafka's queue is full. Source: KafkaProducer::ActionWhileQueueIsFull."""
 
+    __module__ = "kafkapp"
     Block = 2
     """Wait for room."""
     NoBlock = 1

@@ -98,7 +98,7 @@ class RecordMetadata:
     def __eq__(self, other: object, /) -> bool: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
 
-def restore_record(
+def _restore_record(
     cls: type[ProducerRecord],
     topic: str,
     partition: int,
@@ -107,3 +107,4 @@ def restore_record(
     headers: _Headers,
     timestamp: int,
 ) -> ProducerRecord: ...
+def _restore_metadata(*fields: Any) -> RecordMetadata: ...

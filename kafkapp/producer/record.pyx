@@ -5,11 +5,12 @@ Knows views and librdkafka's numbers; knows no client.
 cimport cython
 from cpython.bytes cimport PyBytes_CheckExact
 from cpython.object cimport PyObject
-from cpython.unicode cimport PyUnicode_CheckExact, PyUnicode_FromObject
+from cpython.unicode cimport PyUnicode_CheckExact, PyUnicode_DATA, PyUnicode_FromObject, PyUnicode_GET_LENGTH
 from libc.string cimport memchr
 
 from kafkapp._librdkafka.rdkafka cimport RD_KAFKA_OFFSET_INVALID, RD_KAFKA_PARTITION_UA
 from kafkapp.common.numbers cimport checked_partition, checked_timestamp
+from kafkapp.common.public_names cimport export_as
 from kafkapp.common.views cimport View, check_view, new_header_list, own_copy, to_repr, to_text, type_name, utf8_name
 
 from enum import IntEnum
@@ -20,8 +21,6 @@ from kafkapp.common.views import Header, Key, NullKey, NullValue, Value  # no-cy
 
 cdef extern from "Python.h":
     bint PyUnicode_IS_ASCII(object text)
-    const void *PyUnicode_DATA(object text)
-    Py_ssize_t PyUnicode_GET_LENGTH(object text)
     Py_ssize_t PyVectorcall_NARGS(size_t nargsf)
     PyObject *PyTuple_GET_ITEM(PyObject *items, Py_ssize_t i)
     Py_ssize_t PyTuple_GET_SIZE(PyObject *items)
@@ -32,10 +31,8 @@ cdef extern from "Python.h":
 
 
 class PersistedStatus(IntEnum):
-    """Whether the broker has a record: Not, Possibly or Done.
-
-    Source: rd_kafka_msg_status_t; Producer::PersistedStatus.
-    """
+    """Whether a broker has a record: Not, Possibly, Done. Source: rd_kafka_msg_status_t; Producer::PersistedStatus."""
+    __module__ = "kafkapp"
     Not = 0
     Possibly = 1
     Done = 2
@@ -184,19 +181,19 @@ cdef class ProducerRecord:
         self._timestamp = checked_timestamp(timestamp)
 
     def __copy__(self):
-        cdef ProducerRecord copied = restore_record(type(self), *parts(snapshot(self), False))
+        cdef ProducerRecord copied = _restore_record(type(self), *parts(snapshot(self), False))
         copied.__setstate__((self._id, self.__getstate__()))
         return copied
 
     def __deepcopy__(self, memo):
         from copy import deepcopy
-        cdef ProducerRecord copied = restore_record(type(self), *parts(snapshot(self), True))
+        cdef ProducerRecord copied = _restore_record(type(self), *parts(snapshot(self), True))
         memo[id(self)] = copied         # its id or attributes may refer to the record
         copied.__setstate__(deepcopy((self._id, self.__getstate__()), memo))
         return copied
 
     def __reduce__(self):
-        return restore_record, (type(self), *parts(snapshot(self), True)), (self._id, self.__getstate__())
+        return _restore_record, (type(self), *parts(snapshot(self), True)), (self._id, self.__getstate__())
 
     def __setstate__(self, state):
         """Restore the id, and the attributes of a subclass."""
@@ -233,7 +230,7 @@ cdef class ProducerRecord:
 
 
 cdef tuple parts(ProducerRecord record, bint own):
-    """The arguments of restore_record() after the class. `own`: copies of key, value and headers."""
+    """The arguments of _restore_record() after the class. `own`: copies of key, value and headers."""
     key, value, headers = record._key, record._value, record._headers
     if own:
         key, value = own_copy(key), own_copy(value)
@@ -245,7 +242,7 @@ cdef tuple parts(ProducerRecord record, bint own):
     return record._topic, record._partition, key, value, headers, record._timestamp
 
 
-def restore_record(cls, topic, partition, key, value, headers, timestamp):
+def _restore_record(cls, topic, partition, key, value, headers, timestamp):
     """Recreate a copied or pickled record, without its id and attributes. Internal."""
     if not (isinstance(cls, type) and issubclass(cls, ProducerRecord)):
         raise TypeError("cls must be ProducerRecord or a subclass of it")
@@ -428,13 +425,11 @@ cdef tuple fields(RecordMetadata data):
             data._key_size, data._value_size, data._timestamp_type, data._status)
 
 
-def _restore_metadata(topic, record_id, partition, latency, offset, timestamp, key_size, value_size, timestamp_type,
-                      status):
+def _restore_metadata(*fields):
     """Recreate a copied or pickled RecordMetadata. Internal."""
-    data = new_metadata(topic, record_id)
-    data._partition, data._latency, data._offset, data._timestamp = partition, latency, offset, timestamp
-    data._key_size, data._value_size = key_size, value_size
-    data._timestamp_type, data._status = timestamp_type, status
+    cdef RecordMetadata data = RecordMetadata.__new__(RecordMetadata)
+    (data._topic, data._record_id, data._partition, data._latency, data._offset, data._timestamp,
+     data._key_size, data._value_size, data._timestamp_type, data._status) = fields
     return data
 
 
@@ -447,3 +442,8 @@ cdef RecordMetadata new_metadata(str topic, object record_id):
     data._timestamp = -1
     data._latency = -1
     return data
+
+
+export_as(ProducerRecord, "kafkapp.ProducerRecord")
+export_as(RecordMetadata, "kafkapp.RecordMetadata")
+_restore_record.__module__ = _restore_metadata.__module__ = "kafkapp"      # pickles name it

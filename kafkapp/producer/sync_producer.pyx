@@ -10,6 +10,7 @@ from kafkapp.client.client cimport DISPATCHES_EVENTS, Client
 from kafkapp.common.atomics cimport KP_READ
 from kafkapp.common.callbacks cimport check_callback
 from kafkapp.common.errors cimport new_exception
+from kafkapp.common.public_names cimport export_as
 from kafkapp.common.timeouts cimport deadline_of
 from kafkapp.producer.batch cimport Batch, new_batch, send_batch
 from kafkapp.producer.delivery cimport KP_WAITER, Waiter
@@ -115,3 +116,6 @@ cdef class KafkaSyncProducer(Producer):
             batch.note_outstanding(exc)
             raise
         return batch
+
+
+export_as(KafkaSyncProducer, "kafkapp.KafkaSyncProducer")

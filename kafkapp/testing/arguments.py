@@ -22,6 +22,7 @@ MAX_PARTITIONS = 10_000     # librdkafka aborts the process when there is no mem
 class ApiKey(IntEnum):
     """The requests of the Kafka protocol that the mock cluster answers, by their protocol number."""
 
+    __module__ = "kafkapp.testing"
     Produce = 0
     Fetch = 1
     ListOffsets = 2
@@ -51,6 +52,9 @@ class Request(NamedTuple):
     broker: int
     api: int
     timestamp: float
+
+
+Request.__module__ = "kafkapp.testing"      # mypy takes it for a field in the class
 
 
 def check_int(value: object, name: str, low: int, high: int) -> int:

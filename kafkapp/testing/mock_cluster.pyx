@@ -20,6 +20,7 @@ from kafkapp._librdkafka.rdkafka cimport (
     rd_kafka_destroy, rd_kafka_last_error, rd_kafka_mem_free, rd_kafka_new, rd_kafka_resp_err_t, rd_kafka_t,
     rd_kafka_version_str)
 from kafkapp.common.errors cimport new_exception
+from kafkapp.common.public_names cimport export_as
 
 cimport cython
 
@@ -444,3 +445,6 @@ cdef class MockCluster:
                 rd_kafka_mock_request_destroy(requests[i])
             if requests != NULL:
                 rd_kafka_mem_free(NULL, requests)
+
+
+export_as(MockCluster, "kafkapp.testing.MockCluster")

@@ -132,12 +132,12 @@ def test_what_cannot_be_copied_says_so():
         with pytest.raises(TypeError, match="value of header 'h'"):
             way(record)
     with pytest.raises(TypeError, match="cls must be"):
-        records.restore_record(dict, "t", -1, None, None, None, 0)
+        records._restore_record(dict, "t", -1, None, None, None, 0)
     for wrong, error in ((("t", -5, None, None, None, 0), ValueError), (("t", 0, 5, None, None, 0), TypeError),
                          ((b"t", 0, None, None, None, 0), TypeError), (("t", 0, None, None, 7, 0), TypeError),
                          (("t", 0, None, None, None, -1), ValueError)):
         with pytest.raises(error):
-            records.restore_record(ProducerRecord, *wrong)
+            records._restore_record(ProducerRecord, *wrong)
 
 
 def test_a_record_reaches_another_process():
