@@ -24,7 +24,7 @@ import node_client
 import progress
 import python_headers
 import sbom
-from library import CORE, MACOS, ORIGIN, package_of
+from library import MACOS
 from setuptools import build_meta
 from setuptools.command.bdist_wheel import bdist_wheel as setuptools_bdist_wheel
 from setuptools.command.build_ext import build_ext as setuptools_build_ext
@@ -152,7 +152,7 @@ class build_ext(setuptools_build_ext):
     """Builds the modules in parallel with librdkafka, and puts that beside them if we built it."""
 
     directives = None   # Cython's
-    core = ()           # the C files of the library that all modules share
+    own_flags = {}      # {source: the compiler's flags for it alone, beyond -O2}
     library = None      # the librdkafka that was linked
 
     def run(self):
@@ -184,8 +184,8 @@ class build_ext(setuptools_build_ext):
         debugging = any(word.startswith("-g") for word in build_tools.variable("CFLAGS"))
         return [*hardening.compile_flags(), "-pipe", "-Wno-error", *(["-g0"] if not debugging else [])]
 
-    def link_args(self, name, library):
-        flags = [flag.replace(ORIGIN, package_of(name)) for flag in library.ldflags] + hardening.link_flags()
+    def link_args(self, library):
+        flags = [*library.ldflags, *hardening.link_flags()]
         if library.licences and not MACOS:     # for a wheel: no names of its own
             flags += ["-Wl,-s", "-Wl,--build-id=none"]
         return flags
@@ -196,14 +196,14 @@ class build_ext(setuptools_build_ext):
             self.compiler.linker_so = [flag for flag in self.compiler.linker_so if not flag.startswith("-Wl,-rpath")]
         import compile_modules  # needs Cython, which a hook that builds nothing does not have
         cflags, future = self.building
-        self.made = compile_modules.Modules(self, self.directives).build(cflags, future)
+        compile_modules.Modules(self, self.directives).build(cflags, future)
         self.library = future.result()
 
     def place(self, folder):
-        """Replaces the files of an earlier build, which may have used another librdkafka."""
+        """Replaces the files of an earlier build, which may have had another librdkafka, or a file for each module."""
         folder.mkdir(parents=True, exist_ok=True)
-        for old in (*folder.glob("librdkafka*"), *folder.glob(f"{CORE}-*")):
+        for old in (*folder.glob("librdkafka*"), *folder.glob("libkafkapp*"), *folder.glob("*/*.so")):
             old.unlink()
         (folder / "librdkafka.txt").write_text(self.library.verdict())
-        for file in filter(None, (self.made, *self.library.files)):
+        for file in self.library.files:
             build_tools.replace(file, folder / file.name)

@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from pathlib import Path
 
@@ -19,8 +18,6 @@ from build_tools import BuildError, compiler, run, say, variable, words
 OLDEST = "2.0.2"    # the oldest supported librdkafka: Debian 12's
 MACOS = sys.platform == "darwin"
 SUFFIX, ORIGIN = (".dylib", "@loader_path") if MACOS else (".so", "$ORIGIN")
-# The library of csrc. Several Pythons may build in one folder: 3.11 and 3.13t, say.
-CORE = f"libkafkapp-{sysconfig.get_config_var('LDVERSION')}"
 
 # builtin.features that our build may lack: the missing library, and the Debian package that provides it.
 OPTIONAL = {
@@ -123,11 +120,6 @@ def check_links(cflags, ldflags):
             why = next((line for line in str(error).splitlines() if "error" in line or "cannot" in line), str(error))
             raise BuildError("pkg-config names an installed librdkafka, but nothing can be compiled and linked with it "
                              f"(Debian: apt-get install --reinstall librdkafka-dev): {why}") from error
-
-
-def package_of(module):
-    """The package's own folder, where librdkafka and the library of csrc are, as the loader of a module finds it."""
-    return ORIGIN + "/.." * (module.count(".") - 1)
 
 
 def rpath(folder):

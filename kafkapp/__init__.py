@@ -1,5 +1,9 @@
 """Kafka producers that send records without copying them: the design of the modern C++ Kafka API, over librdkafka."""
 
+from kafkapp import _modules
+
+_modules.install()     # before anything is imported that is found that way
+
 from kafkapp.common.cluster_metadata import BrokerMetadata
 from kafkapp.common.errors import Error, ErrorCode, KafkaException
 from kafkapp.common.timestamp import Timestamp

@@ -1,6 +1,6 @@
-"""PyInstaller hook: the modules that extension modules import, which PyInstaller cannot see.
+"""PyInstaller hook: what the compiled modules import, which PyInstaller cannot see.
 
-It finds librdkafka itself, as the library that they are linked with.
+They are all in kafkapp._modules; it finds that one itself, and librdkafka as the library that it is linked with.
 """
 from PyInstaller.utils.hooks import collect_submodules, copy_metadata
 
@@ -13,7 +13,7 @@ def is_library(name: str) -> bool:
 
 
 hiddenimports = collect_submodules("kafkapp", filter=is_library)
-# Modules of the standard library that perhaps only extension modules import.
+# Modules of the standard library that perhaps only compiled modules import.
 hiddenimports += ["_asyncio", "_thread", "_weakrefset", "asyncio", "atexit", "collections", "collections.abc", "copy",
                   "enum", "logging", "os", "re", "sys", "threading", "time", "warnings"]
 datas = copy_metadata("kafkapp")    # kafkapp.__version__

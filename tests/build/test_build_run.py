@@ -6,14 +6,12 @@ import select
 import shutil
 import subprocess
 import sys
-from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 
 import build_scripts
 import pytest
 import small_librdkafka
-from setuptools._distutils.unixccompiler import UnixCCompiler
 
 CSRC = build_scripts.FOLDER
 
@@ -107,27 +105,32 @@ sys.path.insert(0, sys.argv.pop(1))
 from kafkapp_build import build_ext
 from setuptools import Extension, setup
 
-def ext(name):
-    extension = Extension(f"kafkapp.{name}", [f"kafkapp/{name}.pyx"], include_dirs=["csrc"])
-    extension.level = "-O1"
-    return extension
-
 build_ext.directives = {"language_level": 3}
-build_ext.core = ["csrc/shared.c"]
-setup(name="kafkapp", version="0", packages=["kafkapp"], ext_modules=[ext("one"), ext("two")], cmdclass={"build_ext": build_ext})
+build_ext.own_flags = {"kafkapp/two.pyx": ["-DOWN=2"]}
+setup(name="kafkapp", version="0", packages=["kafkapp"], cmdclass={"build_ext": build_ext}, ext_modules=[
+    Extension("kafkapp.one", ["csrc/shared.c", "kafkapp/one.pyx", "kafkapp/two.pyx"], include_dirs=["csrc"], extra_compile_args=["-DOF_ALL"])])
 """
 PYX = """cdef extern from "shared.h":
     int counted()
 cdef extern from "librdkafka/rdkafka.h":
     int rd_kafka_version()
+cdef extern from *:
+    '''
+    #if !defined(OF_ALL)
+    #error
+    #elif !defined(OWN)
+    #define OWN 1
+    #endif
+    '''
+    int OWN
 def count():
-    return counted(), rd_kafka_version()
+    return counted(), rd_kafka_version(), OWN
 """
 
 
 @pytest.fixture
 def package(load, tmp_path, monkeypatch):
-    """Two modules that share a C file, and a compiler that keeps a list of what it compiled; gives what builds them."""
+    """Two modules and a C file, which are one shared object, and a compiler that keeps a list of what it compiled; gives what builds them."""
     builder = load("build_librdkafka")
     monkeypatch.setattr(load("patches"), "FOLDER", Path("no-patches"))
     for name in ("CC", "CFLAGS", "LDFLAGS", "CPPFLAGS"):
@@ -168,9 +171,14 @@ def test_each_c_file_is_compiled_once_and_its_state_is_there_once(package):
     done, compiled, tree = package()
     assert done.returncode == 0, done.stderr
     assert compiled == ["one.c", "shared.c", "two.c"]
-    code = "from kafkapp import one, two; print(one.count(), one.count(), two.count())"
+    code = """from importlib.machinery import ExtensionFileLoader, ModuleSpec
+from importlib.util import module_from_spec
+from kafkapp import one
+two = module_from_spec(ModuleSpec("kafkapp.two", ExtensionFileLoader("kafkapp.two", one.__file__), origin=one.__file__))
+two.__loader__.exec_module(two)
+print(one.count(), one.count(), two.count())"""
     told = imported(tree, code)
-    assert told.split(") ") == [f"(1, {0x020f01ff}", f"(2, {0x020f01ff}", f"(3, {0x020f01ff})\n"]
+    assert told.split(") ") == [f"(1, {0x020f01ff}, 1", f"(2, {0x020f01ff}, 1", f"(3, {0x020f01ff}, 2)\n"]
     assert package()[1] == []                                           # nothing to do
     assert package(CFLAGS="-DX")[1] == ["one.c", "shared.c", "two.c"]   # other flags, other objects
     (tree / "csrc" / "shared.h").write_text("int counted(void);\n#define MORE\n")
@@ -192,57 +200,23 @@ def test_a_build_that_fails_is_taken_up_where_it_failed(package):
     done, again, tree = package()
     assert done.returncode == 0 and "two.c" in again
     assert set(compiled) & set(again) <= {"two.c", *(name for name in compiled if compiled.count(name) > 1)} | {"one.c", "shared.c"}
-    assert imported(tree, "import kafkapp.two") == ""
+    assert imported(tree, "import kafkapp.one") == ""
 
 
-def run_of(modules, folder, monkeypatch):
-    """A run of the builder and the list of the linker's commands, whose outputs hold the command."""
-    monkeypatch.setattr(modules, "PROGRESS", SimpleNamespace(step=lambda what: None))
-    compiler = UnixCCompiler()
-    compiler.set_executables(linker_so="clang -bundle -undefined dynamic_lookup")
-    ran = []
-
-    def call(command):
-        ran.append(command)
-        Path(command[command.index("-o") + 1]).write_text(" ".join(command))
-
-    compiler.spawn = compiler.call = call     # older and newer setuptools
-    command = SimpleNamespace(compiler=compiler, core=(), build_temp=str(folder), force=False, debug=False, link_args=lambda name, library: [],
-                              get_ext_fullpath=lambda name: f"{folder}/placed/{name.replace('.', '/')}.so", get_libraries=lambda extension: [])
-    return modules.Modules(command, {}), ran
-
-
-def test_macos_links_the_shared_library_as_one_and_the_modules_as_bundles(load, tmp_path, monkeypatch):
-    """Python's own linker there has -bundle, which clang refuses beside -dynamiclib."""
-    modules = load("compile_modules")
-    monkeypatch.setattr(modules, "MACOS", True)
-    monkeypatch.setattr(modules, "SUFFIX", ".dylib")
-    run, ran = run_of(modules, tmp_path, monkeypatch)
-    library, compiled = Future(), Future()
-    library.set_result(SimpleNamespace(files=(), version="2.15.1", verdict=lambda: ""))
-    compiled.set_result(("shared.o", "key"))
-    run.core = run.pool.submit(run.link_core, [compiled], library)
-    run.link(SimpleNamespace(name="kafkapp.client.one", extra_link_args=[]), [compiled], library)
-    run.pool.shutdown()
-    shared, module = ran
-    assert "-dynamiclib" in shared and "-bundle" not in shared
-    assert "-bundle" in module and "-dynamiclib" not in module and run.core.result()[0] in module
-
-
-def test_modules_of_one_name_in_two_rooms_are_two_files(load, tmp_path, monkeypatch):
-    """They are linked side by side: into one file, either could be cut short, or be the other."""
-    run, ran = run_of(load("compile_modules"), tmp_path, monkeypatch)
-    run.core, library = None, Future()
-    library.set_result(SimpleNamespace(files=(), version="2.15.1", verdict=lambda: ""))
-    for _ in range(2):      # the second time, both are as they would be
-        for room in ("client", "producer"):
-            compiled = Future()
-            compiled.set_result((f"{room}.o", room))
-            run.link(SimpleNamespace(name=f"kafkapp.{room}.service", extra_link_args=[]), [compiled], library)
-    run.pool.shutdown()
-    assert len(ran) == 2
-    for room in ("client", "producer"):
-        assert f"{room}.o" in (tmp_path / "placed" / "kafkapp" / room / "service.so").read_text()
+def test_what_an_earlier_build_has_placed_goes(load, tmp_path, monkeypatch):
+    """One of another librdkafka, or one with a file for each module; not what belongs to another Python."""
+    backend = load("kafkapp_build")
+    stay = ["_modules.cpython-311-x86_64-linux-gnu.so", "_modules.cpython-313t-x86_64-linux-gnu.so", "client/handle.pyx", "__init__.py"]
+    go = ["librdkafka-1.so", "librdkafka-LICENSES.txt", "libkafkapp-3.11-0123.so", "client/handle.cpython-311-x86_64-linux-gnu.so",
+          "client/handle.cpython-313t-x86_64-linux-gnu.so"]
+    for name in (*stay, *go):
+        (tmp_path / "kafkapp" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "kafkapp" / name).touch()
+    new = tmp_path / "librdkafka-2.so"
+    new.write_text("new")
+    backend.build_ext.place(SimpleNamespace(library=SimpleNamespace(files=(new,), verdict=lambda: "verdict")), tmp_path / "kafkapp")
+    found = {str(file.relative_to(tmp_path / "kafkapp")) for file in (tmp_path / "kafkapp").rglob("*") if file.is_file()}
+    assert found == {*stay, "librdkafka-2.so", "librdkafka.txt"}
 
 
 # -- progress ----------------------------------------------------------------------------------------------------------

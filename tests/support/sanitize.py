@@ -196,8 +196,8 @@ def build_kafkapp(kind, prefix, cache):
     """The modules, in a copy of the tree that is built in place."""
     tree = cache / f"kafkapp-{kind}"
     for name in ("kafkapp", "csrc", "build_support", "tests"):
-        shutil.copytree(ROOT / name, tree / name, dirs_exist_ok=True, symlinks=True,
-                        ignore=shutil.ignore_patterns("*.so*", "__pycache__"))
+        shutil.rmtree(tree / name, ignore_errors=True)      # an earlier copy may have modules that are no more
+        shutil.copytree(ROOT / name, tree / name, symlinks=True, ignore=shutil.ignore_patterns("*.so*", "__pycache__"))
     for name in ("setup.py", "pyproject.toml", "README.md"):
         shutil.copy2(ROOT / name, tree / name)
     run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=tree, stdout=subprocess.DEVNULL,

@@ -24,7 +24,7 @@ RECORDS = "ProducerRecord('t', 1, b'k', bytearray(b'v'), 5, headers=[('h', b'x')
 TABLE = {
     "Batch": "producer().send_batch('t', [b'v'])",
     "OutcomeColumn": "producer().send_batch('t', [b'v']).offsets.obj",
-    "Floor": None,
+    "Finder": None, "Floor": None,
     "Client": None,
     "Column": "cutting.split_lines(b'a\\nb\\n', 0, True, b'\\n').columns()[0]",
     "Lines": "cutting.split_lines(bytearray(b'a\\nb\\nc\\n'), 0, True, b'\\n')",
@@ -81,11 +81,12 @@ ENDS = {
 def classes():
     """All of the package, by name: wherever they are."""
     found = {}
-    for module in pkgutil.walk_packages(kafkapp.__path__, "kafkapp."):
-        name = module.name.removeprefix("kafkapp.")
+    listed = {module.name for module in pkgutil.walk_packages(kafkapp.__path__, "kafkapp.")}
+    for module in sorted(listed | kafkapp._modules.NAMES):
+        name = module.removeprefix("kafkapp.")
         if name.split(".")[0] in PROGRAMS - {"bench"} or name.startswith("bench") and name != "bench.floor":
             continue
-        for thing in vars(importlib.import_module(module.name)).values():
+        for thing in vars(importlib.import_module(module)).values():
             if isinstance(thing, type) and thing.__module__.startswith("kafkapp") and not re.match(r"_|.*scope_struct|.*\._", thing.__name__):
                 assert found.setdefault(thing.__name__, thing) is thing, f"two classes are called {thing.__name__}"
     return found

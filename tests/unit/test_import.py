@@ -6,7 +6,7 @@ from helpers import run_python
 import kafkapp
 
 OTHERS = {"click", "rich", "numpy", "pyarrow", "pandas", "polars", "matplotlib"}
-SLOW = {"asyncio", "concurrent", "contextlib", "dataclasses", "datetime", "difflib", "inspect", "ipaddress", "logging", "random", "re",
+SLOW = {"asyncio", "concurrent", "contextlib", "dataclasses", "datetime", "difflib", "importlib", "inspect", "ipaddress", "logging", "random", "re",
         "socket", "subprocess", "threading", "traceback", "typing", "weakref"}
 
 

@@ -40,9 +40,9 @@ def files(path):
 
 @pytest.fixture(scope="module")
 def libraries(files):
-    """{name: ELFFile} of the extension modules and of librdkafka."""
+    """{name: ELFFile} of librdkafka and of the shared object that all modules are in."""
     found = {name: elffile.ELFFile(io.BytesIO(data)) for name, data in files.items() if data[:4] == b"\x7fELF"}
-    assert len(found) > 10
+    assert len(found) == 2 and sum(map(is_librdkafka, found)) == 1, [*found]
     return found
 
 
@@ -67,11 +67,6 @@ def is_librdkafka(name):
     return Path(name).name.startswith("librdkafka")
 
 
-def is_core(name):
-    """The library of csrc/, which all modules share."""
-    return Path(name).name.startswith("libkafkapp")
-
-
 def glibc(path):
     return "manylinux" in path.name or "-linux_" in path.name
 
@@ -94,9 +89,7 @@ def test_no_stack_can_be_run_and_no_memory_is_writable_and_executable(libraries)
 
 def test_stacks_are_guarded_and_calls_checked(libraries, path):
     undefined = {name: {symbol.name for symbol in symbols(elf)[1]} for name, elf in libraries.items()}
-    unguarded = [name for name, used in undefined.items() if "__stack_chk_fail" not in used]
-    assert not [name for name in unguarded if is_librdkafka(name)]
-    assert len(unguarded) < len(libraries) / 2, unguarded     # a small module may have no buffer to guard
+    assert [name for name, used in undefined.items() if "__stack_chk_fail" not in used] == []
     if glibc(path):
         assert FORTIFIED - {used for name in undefined if is_librdkafka(name) for used in undefined[name]} <= {
             "__strcpy_chk", "__fprintf_chk", "__read_chk"}
@@ -117,8 +110,7 @@ def test_functions_may_only_be_entered_where_they_begin(libraries):
 def test_only_what_is_ours_is_visible(libraries):
     for name, elf in libraries.items():
         seen = {symbol.name for symbol in symbols(elf)[0]}
-        ours = (r"rd_kafka_\w+|rd_ut_coverage_check" if is_librdkafka(name)
-                else r"kp_\w+" if is_core(name) else r"PyInit_\w+")
+        ours = r"rd_kafka_\w+|rd_ut_coverage_check" if is_librdkafka(name) else r"PyInit_\w+"
         assert [symbol for symbol in seen if not re.fullmatch(ours, symbol)] == [], name
         assert elf.get_section_by_name(".symtab") is None, f"{name}: not stripped"
         assert [section.name for section in elf.iter_sections() if section.name.startswith(".debug")] == [], name
@@ -132,30 +124,26 @@ def test_no_path_of_the_machine_that_built_it_is_inside(files):
             for found in [machine.search(data)] if found} == {}
 
 
-def test_one_librdkafka_of_a_name_of_its_own_serves_all_modules(libraries):
-    ours = [name for name in libraries if is_librdkafka(name)]
-    assert len(ours) == 1
-    (soname,) = [entry.soname for entry in dynamic(libraries[ours[0]], "DT_SONAME")]
-    assert soname == Path(ours[0]).name and soname != "librdkafka.so.1"
-    (core,) = [Path(name).name for name in libraries if is_core(name)]
+def test_librdkafka_has_a_name_of_its_own_and_stands_beside_the_modules(libraries):
+    librdkafka, modules = sorted(libraries, key=is_librdkafka, reverse=True)
+    assert Path(librdkafka).parent == Path(modules).parent
+    (soname,) = [entry.soname for entry in dynamic(libraries[librdkafka], "DT_SONAME")]
+    assert soname == Path(librdkafka).name and soname != "librdkafka.so.1"
+    assert soname in {entry.needed for entry in dynamic(libraries[modules], "DT_NEEDED")}
+    paths = [entry.runpath if entry.entry.d_tag == "DT_RUNPATH" else entry.rpath
+             for tag in ("DT_RPATH", "DT_RUNPATH") for entry in dynamic(libraries[modules], tag)]
+    assert paths == ["$ORIGIN"]
     for name, elf in libraries.items():
         needed = {entry.needed for entry in dynamic(elf, "DT_NEEDED")}
-        # A weak symbol alone asks for no library; it is found by way of libkafkapp.
-        if any(symbol.name.startswith("rd_") and symbol.entry.st_info.bind != "STB_WEAK" for symbol in symbols(elf)[1]):
-            assert soname in needed, name
-            paths = [entry.runpath if entry.entry.d_tag == "DT_RUNPATH" else entry.rpath
-                     for tag in ("DT_RPATH", "DT_RUNPATH") for entry in dynamic(elf, tag)]
-            assert paths and re.fullmatch(r"\$ORIGIN[./\w-]*", paths[0]), (name, paths)
-        assert [lib for lib in needed - {soname, core} if not SYSTEM.fullmatch(lib)] == [], name
+        assert [lib for lib in needed - {soname} if not SYSTEM.fullmatch(lib)] == [], name
 
 
-def test_csrc_is_inside_once(libraries):
-    (core,) = [name for name in libraries if is_core(name)]
-    defined = {symbol.name for symbol in symbols(libraries[core])[0]}
-    for name, elf in libraries.items():
-        used = {symbol.name for symbol in symbols(elf)[1]} & defined
-        assert not used or Path(core).name in {entry.needed for entry in dynamic(elf, "DT_NEEDED")}, name
-        assert name == core or not {symbol.name for symbol in symbols(elf)[0]} & defined, name
+def test_every_compiled_module_is_inside(files, libraries):
+    """They have a stub and no source."""
+    modules = next(elf for name, elf in libraries.items() if not is_librdkafka(name))
+    compiled = {Path(name).stem for name in files if name.endswith(".pyi") and name.removesuffix("i") not in files}
+    assert len(compiled) > 20
+    assert {symbol.name for symbol in symbols(modules)[0]} == {f"PyInit_{name}" for name in compiled}
 
 
 # -- what else is inside -----------------------------------------------------------------------------------------------
