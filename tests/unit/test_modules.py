@@ -70,7 +70,7 @@ def test_a_module_that_is_not_there():
 
 # Each runs in a Python of its own, with this before it.
 START = """
-import importlib, os, sys
+import importlib.machinery, os, sys
 
 def forget():
     for name in [name for name in sys.modules if name.partition(".")[0] == "kafkapp"]:
