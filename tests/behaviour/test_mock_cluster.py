@@ -212,15 +212,15 @@ def test_requests_are_tracked_where_librdkafka_can(cluster, topic):
 
 
 @pytest.mark.parametrize("call, code", [
-    (lambda cluster: cluster.broker_down(2), "BROKER_NOT_AVAILABLE"),
-    (lambda cluster: cluster.broker_up(2), "BROKER_NOT_AVAILABLE"),
-    (lambda cluster: cluster.set_rtt(2, 1), "BROKER_NOT_AVAILABLE"),
-    (lambda cluster: cluster.set_leader("t", 0, 2), "BROKER_NOT_AVAILABLE"),
-    (lambda cluster: cluster.set_leader("t", 9, 1), "UNKNOWN_TOPIC_OR_PART"),
+    (lambda cluster, topic: cluster.broker_down(2), "BROKER_NOT_AVAILABLE"),
+    (lambda cluster, topic: cluster.broker_up(2), "BROKER_NOT_AVAILABLE"),
+    (lambda cluster, topic: cluster.set_rtt(2, 1), "BROKER_NOT_AVAILABLE"),
+    (lambda cluster, topic: cluster.set_leader(topic, 0, 2), "BROKER_NOT_AVAILABLE"),
+    (lambda cluster, topic: cluster.set_leader(topic, 9, 1), "UNKNOWN_TOPIC_OR_PART"),
 ])
-def test_what_the_cluster_does_not_have_is_a_kafka_exception(broker, call, code):
+def test_what_the_cluster_does_not_have_is_a_kafka_exception(broker, topic, call, code):
     with pytest.raises(KafkaException) as caught:
-        call(broker)
+        call(broker, topic)
     assert caught.value.error.code == ErrorCode[f"RD_KAFKA_RESP_ERR_{code}"]
 
 
