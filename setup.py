@@ -16,8 +16,9 @@ DIRECTIVES = {
     "language_level": 3,
     "auto_pickle": False,
     "autotestdict": False,
+    "binding": False,       # methods are CPython's descriptors: they check `self`, which Cython's functions do not
     "embedsignature": True,
-    "embedsignature.format": "python",
+    "embedsignature.format": "clinic",
     "freethreading_compatible": True,       # csrc/atomics.h says what replaces the GIL
 }
 CFLAGS = ["-Wall", "-Wextra", "-fvisibility=hidden", "-fno-plt"]    # what a call of librdkafka costs

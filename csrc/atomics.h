@@ -13,6 +13,13 @@
 
 #include <Python.h>
 
+/* Whether there is a GIL, which guards what its holder touches: constant, so that the compiler drops the other way. */
+#ifdef Py_GIL_DISABLED
+#define KP_GIL 0
+#else
+#define KP_GIL 1
+#endif
+
 #ifdef Py_GIL_DISABLED
 #define KP_ADD(place, n) ((void)__atomic_fetch_add(&(place), (n), __ATOMIC_SEQ_CST))
 #else

@@ -47,4 +47,23 @@ static inline void kp_call(PyObject *callback, PyObject *first, PyObject *second
         Py_DECREF(result);
 }
 
+/* The same for a delivery report, the most frequent of them: the function of a method is called without its detour. */
+static inline void kp_call_report(PyObject *callback, PyObject *metadata, PyObject *error, PyObject *raised) {
+    PyObject *args[4] = {NULL, NULL, metadata, error}, *function = callback, *result;
+    size_t count = 2;
+    if (PyMethod_Check(callback)) {
+        function = PyMethod_GET_FUNCTION(callback);
+        args[1] = PyMethod_GET_SELF(callback);
+        count = 3;
+    }
+    if (PyFunction_Check(function))
+        result = PyVectorcall_Function(function)(function, args + 4 - count, count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    else
+        result = PyObject_Vectorcall(callback, args + 2, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    if (!result)
+        kp_keep_exception(callback, raised);
+    else
+        Py_DECREF(result);
+}
+
 #endif

@@ -75,32 +75,17 @@ kp_delivery *kp_delivery_grow(kp_deliveries *d) {
 kp_delivery *kp_delivery_new(kp_deliveries *d) {
     kp_delivery *delivery;
     POOL_LOCK(d);
-    delivery = d->free_states;
-    if (delivery) {
-        d->free_states = delivery->next;
-        d->states_free--;
-    } else {
-        delivery = kp_delivery_grow(d);
-    }
-    POOL_UNLOCK(d);
+    delivery = kp_delivery_pop(d);
     if (!delivery)
-        return NULL;
-    delivery->target = NULL;
-    delivery->record_id = NULL;
-    delivery->value = NULL;
-    delivery->kind = KP_CALLBACK;
-    delivery->holds_view = 0;
-    delivery->in_use = 1;
-    return delivery;
+        delivery = kp_delivery_grow(d);
+    POOL_UNLOCK(d);
+    return delivery ? kp_delivery_reset(delivery) : NULL;
 }
 
 /* Release a state to the pool. The caller must have taken over its references. */
 void kp_delivery_release(kp_deliveries *d, kp_delivery *delivery) {
     POOL_LOCK(d);
-    delivery->in_use = 0;
-    delivery->next = d->free_states;
-    d->free_states = delivery;
-    d->states_free++;
+    kp_delivery_push(d, delivery);
     POOL_UNLOCK(d);
 }
 

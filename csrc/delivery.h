@@ -240,6 +240,52 @@ void kp_deliveries_free(kp_deliveries *d);
 kp_delivery *kp_delivery_grow(kp_deliveries *d);
 kp_delivery *kp_delivery_new(kp_deliveries *d);
 void kp_delivery_release(kp_deliveries *d, kp_delivery *delivery);
+
+/* Their steps; the caller of push and pop must hold the pool's lock or the GIL. */
+static inline kp_delivery *kp_delivery_pop(kp_deliveries *d) {
+    kp_delivery *delivery = d->free_states;
+    if (delivery) {
+        d->free_states = delivery->next;
+        d->states_free--;
+    }
+    return delivery;
+}
+
+static inline void kp_delivery_push(kp_deliveries *d, kp_delivery *delivery) {
+    delivery->in_use = 0;
+    delivery->next = d->free_states;
+    d->free_states = delivery;
+    d->states_free++;
+}
+
+static inline kp_delivery *kp_delivery_reset(kp_delivery *delivery) {
+    delivery->target = NULL;
+    delivery->record_id = NULL;
+    delivery->value = NULL;
+    delivery->kind = KP_CALLBACK;
+    delivery->holds_view = 0;
+    delivery->in_use = 1;
+    return delivery;
+}
+
+/* The same as new and release, in line where the GIL is the pool's lock. */
+static inline kp_delivery *kp_delivery_take(kp_deliveries *d) {
+#ifndef Py_GIL_DISABLED
+    kp_delivery *delivery = kp_delivery_pop(d);
+    if (delivery)
+        return kp_delivery_reset(delivery);
+#endif
+    return kp_delivery_new(d);
+}
+
+static inline void kp_delivery_put(kp_deliveries *d, kp_delivery *delivery) {
+#ifdef Py_GIL_DISABLED
+    kp_delivery_release(d, delivery);
+#else
+    kp_delivery_push(d, delivery);
+#endif
+}
+
 int64_t kp_in_use(kp_deliveries *d);
 int kp_deliveries_visit(kp_deliveries *d, visitproc visit, void *arg);
 void kp_install_traverse(PyObject *owner, kp_deliveries *d);

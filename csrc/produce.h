@@ -6,6 +6,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The GIL is released for a record of which librdkafka copies at least so many bytes. Enqueueing a smaller one takes
+ * less time than passing the GIL on: the locks of librdkafka that it takes are held only briefly, and never by a thread
+ * that wants the GIL. */
+#define KP_RELEASE_GIL_BYTES ((size_t)16384)
+
 typedef struct {
     const void *value; /* NULL: null */
     size_t size;

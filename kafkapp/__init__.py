@@ -13,7 +13,8 @@ from kafkapp.config.properties import ProducerConfig, Properties
 from kafkapp.producer.async_producer import KafkaAsyncProducer
 from kafkapp.producer.batch import Batch
 from kafkapp.producer.options import ActionWhileQueueIsFull, EventsPollingOption, SendOption
-from kafkapp.producer.record import PersistedStatus, ProducerRecord, RecordMetadata
+from kafkapp.producer.record import ProducerRecord
+from kafkapp.producer.record_metadata import PersistedStatus, RecordMetadata
 from kafkapp.producer.sync_producer import KafkaSyncProducer
 
 __all__ = [
@@ -45,7 +46,8 @@ __all__ = [
 # Not exported, but named kafkapp in tracebacks and pickles: classes that users meet, and what pickles call.
 from kafkapp.common.cluster_metadata import Node, PartitionInfo  # noqa: F401
 from kafkapp.common.errors import KafkaBufferError, KafkaTimeoutError, KafkaValueError, _restore_error  # noqa: F401
-from kafkapp.producer.record import _restore_metadata, _restore_record  # noqa: F401
+from kafkapp.producer.record import _restore_record  # noqa: F401
+from kafkapp.producer.record_metadata import _restore_metadata  # noqa: F401
 
 
 def __getattr__(name: str) -> str:

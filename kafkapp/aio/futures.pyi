@@ -4,7 +4,7 @@ from contextvars import Context
 from typing import Any, NoReturn, final
 
 from kafkapp.common.errors import KafkaException
-from kafkapp.producer.record import RecordMetadata
+from kafkapp.producer.record_metadata import RecordMetadata
 
 @final
 class CompletedFutures:

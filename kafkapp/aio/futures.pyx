@@ -12,7 +12,7 @@ from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyConte
 
 from kafkapp.common.callbacks cimport report_unraisable
 from kafkapp.common.public_names cimport export_as
-from kafkapp.producer.record cimport RecordMetadata
+from kafkapp.producer.record_metadata cimport RecordMetadata
 
 cdef extern from "Python.h":
     void PyObject_GC_UnTrack(object thing)

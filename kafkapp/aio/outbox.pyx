@@ -4,10 +4,11 @@ Knows clients and futures; of the loop only whether it runs in this thread. Neve
 """
 from collections import deque
 
+import kafkapp.producer.options      # defaults by their full names: inspect.signature() reads them from the docstring
 from kafkapp.common.errors import KafkaException
-from kafkapp.producer.options import SendOption
 
 cimport cython
+from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t
 
 from kafkapp._librdkafka.rdkafka cimport (
@@ -22,8 +23,7 @@ from kafkapp.common.errors cimport new_error
 from kafkapp.producer.delivery cimport KP_FUTURE
 from kafkapp.producer.record cimport ProducerRecord
 from kafkapp.producer.send cimport enqueue, enqueue_error, never_fits_error, queued_copy, wants_copy
-
-cdef object NO_COPY = SendOption.NoCopyRecordValue
+from kafkapp.producer.straight_send cimport enqueue_straight
 
 
 @cython.final
@@ -55,6 +55,8 @@ cdef class Outbox:
     cdef bint try_enqueue(self, ProducerRecord record, SendFuture future, object option) except -1:
         """Returns False when the queue is full. Any other refusal completes the future with its error."""
         cdef rd_kafka_resp_err_t err
+        if enqueue_straight(self.client, <PyObject *>record, <PyObject *>future, KP_FUTURE, <PyObject *>option):
+            return True
         try:
             err = enqueue(self.client, record, future, KP_FUTURE, option, False, 0)
         except KafkaException as exc:
@@ -125,7 +127,7 @@ cdef class ProducerBase:
                                f"super().__init__() first")
         return self.side
 
-    def send(self, record, option=NO_COPY):
+    def send(self, record, option=kafkapp.producer.options.SendOption.NoCopyRecordValue):
         """Send a record.
 
         Never blocks. While librdkafka's queue is full records wait here, in order, without a limit: awaiting their

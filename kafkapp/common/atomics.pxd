@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t
 
 
 cdef extern from "atomics.h" nogil:
+    const bint KP_GIL
     void KP_ADD(int64_t place, int64_t n)
     int64_t KP_READ(int64_t place)
     void KP_SET(int64_t place, int64_t value)

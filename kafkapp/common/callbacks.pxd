@@ -3,6 +3,7 @@
 
 cdef extern from "callbacks.h":
     void kp_report_exception(object exc)
+    void kp_call_report(object callback, object metadata, object error, object raised)
     void kp_call(object callback, object first, object second, object third, size_t count, object raised)
 
 

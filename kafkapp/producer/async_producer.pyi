@@ -9,7 +9,8 @@ from kafkapp.config.properties import Properties
 from kafkapp.producer.batch import Batch
 from kafkapp.producer.options import ActionWhileQueueIsFull, EventsPollingOption, SendOption
 from kafkapp.producer.producer import Producer
-from kafkapp.producer.record import ProducerRecord, RecordMetadata
+from kafkapp.producer.record import ProducerRecord
+from kafkapp.producer.record_metadata import RecordMetadata
 
 _Timeout: TypeAlias = int | float | timedelta | None
 _Headers: TypeAlias = Mapping[str, Any] | Sequence[Any] | None

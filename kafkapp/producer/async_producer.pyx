@@ -1,16 +1,18 @@
 """KafkaAsyncProducer: sends records without waiting; callbacks get their outcomes."""
+import kafkapp.producer.options      # defaults by their full names: inspect.signature() reads them from the docstring
 from kafkapp.common.errors import KafkaException
 from kafkapp.config import defaults
-from kafkapp.producer.options import ActionWhileQueueIsFull, EventsPollingOption, SendOption
+from kafkapp.producer.options import ActionWhileQueueIsFull, EventsPollingOption
 
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t
 
 from kafkapp._librdkafka.rdkafka cimport rd_kafka_resp_err_t
 from kafkapp.client.client cimport DISPATCHES_ALL, KEEPS_EVENTS, Client
 from kafkapp.client.dispatcher cimport kp_rounds
 from kafkapp.client.handle cimport OPEN
-from kafkapp.common.atomics cimport KP_READ
+from kafkapp.common.atomics cimport KP_GIL, KP_READ
 from kafkapp.common.callbacks cimport check_callback, raise_all, report_all_unraisable
 from kafkapp.common.public_names cimport export_as
 from kafkapp.common.timeouts cimport deadline_of, expired, remaining_ms
@@ -19,10 +21,10 @@ from kafkapp.producer.delivery cimport KP_CALLBACK
 from kafkapp.producer.producer cimport Producer
 from kafkapp.producer.record cimport checked_topic
 from kafkapp.producer.send cimport enqueue, enqueue_error, wants_copy
+from kafkapp.producer.straight_send cimport enqueue_straight
 
 cdef object BLOCK = ActionWhileQueueIsFull.Block
 cdef object NO_BLOCK = ActionWhileQueueIsFull.NoBlock
-cdef object NO_COPY = SendOption.NoCopyRecordValue
 
 
 cdef class KafkaAsyncProducer(Producer):
@@ -47,7 +49,8 @@ cdef class KafkaAsyncProducer(Producer):
         self.auto = polling is EventsPollingOption.Auto
         self.open_client(properties, DISPATCHES_ALL if self.auto else KEEPS_EVENTS, defaults.PRODUCER)
 
-    def send(self, record, callback=None, option=NO_COPY, *, action=None, timeout=None):
+    def send(self, record, callback=None, option=kafkapp.producer.options.SendOption.NoCopyRecordValue, *,
+             action=None, timeout=None):
         """Enqueue a record.
 
         With Auto it blocks while the queue is full, without the GIL; with Manual, and in a delivery callback of this
@@ -80,13 +83,13 @@ cdef class KafkaAsyncProducer(Producer):
         cdef Client client = self.client
         if client is None:
             self.get_client()
-        check_callback(callback)
         if action is not None:
             block = self.may_block(action)
         if timeout is not None:
             deadline = deadline_of(timeout)
-        if block and client.in_callback():
-            block = False
+        if enqueue_straight(client, <PyObject *>record, <PyObject *>callback, KP_CALLBACK, <PyObject *>option):
+            return
+        check_callback(callback)
         err = enqueue(client, record, callback, KP_CALLBACK, option, block, deadline)
         if err:
             raise KafkaException(enqueue_error(client, err, record))
@@ -102,7 +105,7 @@ cdef class KafkaAsyncProducer(Producer):
                                "EventsPollingOption.Manual: call poll_events() to make room")
         return True
 
-    def try_send(self, record, callback=None, option=NO_COPY):
+    def try_send(self, record, callback=None, option=kafkapp.producer.options.SendOption.NoCopyRecordValue):
         """As `send`, but never blocks, and returns Kafka's errors instead of raising them.
 
         Returns:
@@ -114,6 +117,8 @@ cdef class KafkaAsyncProducer(Producer):
         """
         cdef rd_kafka_resp_err_t err
         cdef Client client = self.get_client()
+        if enqueue_straight(client, <PyObject *>record, <PyObject *>callback, KP_CALLBACK, <PyObject *>option):
+            return None
         check_callback(callback)
         try:
             err = enqueue(client, record, callback, KP_CALLBACK, option, False, 0)
@@ -124,7 +129,8 @@ cdef class KafkaAsyncProducer(Producer):
         return None
 
     def send_batch(self, topic, values, *, offsets=None, keys=None, key_offsets=None, partition=None, headers=None,
-                   timestamps=None, callback=None, option=NO_COPY, timeout=None):
+                   timestamps=None, callback=None, option=kafkapp.producer.options.SendOption.NoCopyRecordValue,
+                   timeout=None):
         """Enqueue many records in one call, without a Python object for each of them.
 
         With Auto it blocks while the queue is full, without the GIL, up to `timeout`; with Manual, and in a delivery
@@ -207,3 +213,54 @@ cdef class KafkaAsyncProducer(Producer):
 
 
 export_as(KafkaAsyncProducer, "kafkapp.KafkaAsyncProducer")
+
+
+# -- the straight path of send() ----------------------------------------------------------------
+
+cdef extern from *:
+    """
+    typedef PyObject *(*kp_method)(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names);
+
+    /* Have `function` called in place of a method. Returns the method's own function, or NULL with an exception. */
+    static kp_method kp_put_before(PyObject *method, kp_method function) {
+        PyMethodDef *definition;
+        kp_method own;
+        if (!Py_IS_TYPE(method, &PyMethodDescr_Type) ||
+            ((PyMethodDescrObject *)method)->d_method->ml_flags != (METH_FASTCALL | METH_KEYWORDS)) {
+            PyErr_SetString(PyExc_SystemError, "kafkapp: Cython has made a method of another kind than METH_FASTCALL");
+            return NULL;
+        }
+        definition = ((PyMethodDescrObject *)method)->d_method;
+        own = (kp_method)(void (*)(void))definition->ml_meth;
+        definition->ml_meth = (PyCFunction)(void (*)(void))function;
+        return own;
+    }
+    """
+    ctypedef object (*kp_method)(PyObject *self, PyObject **args, Py_ssize_t count, PyObject *names)
+    kp_method kp_put_before(object method, kp_method function) except NULL
+    PyObject *NONE "Py_None"
+    PyObject *PyTuple_GET_ITEM(PyObject *items, Py_ssize_t i)
+    Py_ssize_t PyTuple_GET_SIZE(PyObject *items)
+
+
+cdef object straight_send(PyObject *self, PyObject **args, Py_ssize_t count, PyObject *names):
+    """send(record), send(record, callback) and send(record, callback, option) without Cython's parsing of arguments."""
+    cdef PyObject *client = <PyObject *>(<KafkaAsyncProducer>self).client
+    cdef Py_ssize_t given = count
+    if names != NULL and count == 1 and PyTuple_GET_SIZE(names) == 1 and (
+            PyTuple_GET_ITEM(names, 0) == <PyObject *>CALLBACK):
+        given = 2           # its value comes behind the positional arguments
+    elif names != NULL:
+        given = 0
+    if 1 <= given <= 3 and client != NONE and enqueue_straight(
+            <Client>client, args[0], args[1] if given > 1 else NONE, KP_CALLBACK,
+            args[2] if given > 2 else <PyObject *>NO_COPY):
+        return None
+    return general_send(self, args, count, names)
+
+
+cdef object CALLBACK = "callback"       # interned, as names of arguments are
+cdef object NO_COPY = kafkapp.producer.options.SendOption.NoCopyRecordValue
+cdef kp_method general_send
+if KP_GIL:
+    general_send = kp_put_before(KafkaAsyncProducer.__dict__["send"], straight_send)

@@ -6,7 +6,7 @@ from libc.stdint cimport int8_t, int32_t, int64_t, uint32_t
 
 from kafkapp._librdkafka.rdkafka cimport rd_kafka_message_t, rd_kafka_resp_err_t
 from kafkapp.client.dispatcher cimport kp_dispatcher
-from kafkapp.producer.record cimport RecordMetadata
+from kafkapp.producer.record_metadata cimport RecordMetadata
 
 
 cdef extern from "delivery.h" nogil:
@@ -86,7 +86,8 @@ cdef extern from "delivery.h" nogil:
     void kp_deliveries_attach(kp_deliveries *d, kp_dispatcher *dispatcher)
     void kp_deliveries_free(kp_deliveries *d)
     kp_delivery *kp_delivery_new(kp_deliveries *d)
-    void kp_delivery_release(kp_deliveries *d, kp_delivery *delivery)
+    kp_delivery *kp_delivery_take(kp_deliveries *d)
+    void kp_delivery_put(kp_deliveries *d, kp_delivery *delivery)
     void kp_install_traverse(PyObject *owner, kp_deliveries *d)
     int64_t kp_in_use(kp_deliveries *d)
     ctypedef struct kp_cursor:

@@ -15,12 +15,12 @@ from kafkapp._librdkafka.rdkafka cimport (
     rd_kafka_message_t,
 )
 from kafkapp.client.handle cimport Topic
-from kafkapp.common.atomics cimport KP_ADD, KP_SET
+from kafkapp.common.atomics cimport KP_ADD, KP_GIL, KP_SET
 from kafkapp.common.buffers cimport kp_release_buffer
-from kafkapp.common.callbacks cimport kp_call, report_unraisable
+from kafkapp.common.callbacks cimport kp_call_report, report_unraisable
 from kafkapp.common.errors cimport new_error, new_fatal_error
 from kafkapp.common.forks cimport fork_count
-from kafkapp.producer.record cimport new_metadata
+from kafkapp.producer.record_metadata cimport new_metadata
 
 
 cdef extern from *:
@@ -40,6 +40,9 @@ cdef extern from "time.h" nogil:
         long tv_sec
         long tv_nsec
     int nanosleep(const timespec *pause, timespec *left)
+
+cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(PyObject *thing)
 
 cdef enum:
     MEMORY_ATTEMPTS = 100       # to complete a record without memory, 10 ms apart
@@ -81,7 +84,7 @@ cdef int release_delivery(kp_deliveries *d, kp_delivery *delivery) except -1:
         view = delivery.view
     else:
         value = delivery.value
-    kp_delivery_release(d, delivery)
+    kp_delivery_put(d, delivery)
     if view is not NULL:
         drop_view(d, view)
     Py_XDECREF(value)
@@ -132,6 +135,24 @@ cdef inline int complete_one(kp_deliveries *d, const kp_report *report, list rai
     return 0
 
 
+cdef inline bint is_plain_success(kp_deliveries *d, const kp_report *report) noexcept:
+    """Whether a record was delivered and has a callback that is to be called: most have."""
+    cdef kp_delivery *delivery = report.delivery
+    return (delivery is not NULL and delivery.kind == KP_CALLBACK and delivery.target is not NULL and not report.err
+            and report.topic is not NULL and not d.only_errors)
+
+
+cdef inline int complete_success(kp_deliveries *d, const kp_report *report, RecordMetadata metadata,
+                                 list raised) except -1:
+    """As complete_one(), for such a record."""
+    cdef kp_epoch *epoch = kp_epoch_at(d, report.delivery.epoch)
+    cdef object callback = take_target(d, report.delivery, metadata)
+    fill(metadata, report)
+    kp_call_report(callback, metadata, None, raised)
+    kp_reported(epoch, 1)
+    return 0
+
+
 cdef object report_error(kp_deliveries *d, const kp_report *report):
     if report.message is NULL:
         return new_error(report.err)        # the client may be destroyed
@@ -156,7 +177,7 @@ cdef inline object take_target(kp_deliveries *d, kp_delivery *delivery, RecordMe
         view = delivery.view
     else:
         value = delivery.value
-    kp_delivery_release(d, delivery)
+    kp_delivery_put(d, delivery)
     # The buffer is released before the callback runs, which may resize its exporter or send it again.
     if view is not NULL:
         drop_view(d, view)
@@ -188,7 +209,7 @@ cdef inline int complete_target(object target, int kind, RecordMetadata metadata
         (<FutureTarget>target).resolve(metadata, error)
     else:
         # What it raises goes to `raised`: all callbacks run, whatever one of them raises.
-        kp_call(target, metadata, error, None, 2, raised)
+        kp_call_report(target, metadata, error, raised)
     return 0
 
 
@@ -218,10 +239,22 @@ cdef int complete_reports(kp_deliveries *d, list raised) except -1:
     cdef const int *forks = fork_count()
     cdef int before = forks[0]
     cdef timespec pause
+    cdef const kp_report *report
+    cdef RecordMetadata metadata = None     # serves again if its callback has not kept it
     while i < d.report_count:
         try:
             while i < d.report_count:
-                complete_one(d, &d.reports[i], raised)
+                report = &d.reports[i]
+                if not is_plain_success(d, report):
+                    complete_one(d, report, raised)
+                else:
+                    if metadata is None or not KP_GIL or Py_REFCNT(<PyObject *>metadata) != 1:
+                        metadata = new_metadata((<Topic>report.topic).name, None)
+                    elif metadata._topic is not (<Topic>report.topic).name:
+                        metadata._topic = (<Topic>report.topic).name
+                    complete_success(d, report, metadata, raised)
+                    if metadata._record_id is not None:
+                        metadata = None
                 if forks[0] != before:
                     return 0
                 i += 1

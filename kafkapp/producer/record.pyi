@@ -1,17 +1,11 @@
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from enum import IntEnum
-from typing import Any, Self, SupportsIndex, TypeAlias, final
+from typing import Any, Self, SupportsIndex, TypeAlias
 
 from typing_extensions import disjoint_base
 
-from kafkapp.common.timestamp import Timestamp as Timestamp
-from kafkapp.common.views import Header as Header
-from kafkapp.common.views import Key as Key
-from kafkapp.common.views import NullKey as NullKey
-from kafkapp.common.views import NullValue as NullValue
-from kafkapp.common.views import Value as Value
+from kafkapp.common.views import Header, Key, Value
 
 if sys.version_info >= (3, 12):
     from collections.abc import Buffer as _Buffer
@@ -23,11 +17,6 @@ _Pair: TypeAlias = tuple[str, _Buffer | Key | Value | None]
 _Headers: TypeAlias = Sequence[Header | _Pair] | dict[str, Any] | None
 
 __pyx_capi__: dict[str, Any]
-
-class PersistedStatus(IntEnum):
-    Not = 0
-    Possibly = 1
-    Done = 2
 
 @disjoint_base
 class ProducerRecord:
@@ -73,31 +62,6 @@ class ProducerRecord:
     def __reduce__(self) -> tuple[Any, ...]: ...
     def __setstate__(self, state: object) -> None: ...
 
-@final
-class RecordMetadata:
-    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
-    @property
-    def topic(self) -> str: ...
-    @property
-    def partition(self) -> int: ...
-    @property
-    def offset(self) -> int | None: ...
-    @property
-    def record_id(self) -> Any: ...
-    @property
-    def key_size(self) -> int: ...
-    @property
-    def value_size(self) -> int: ...
-    @property
-    def timestamp(self) -> Timestamp | None: ...
-    @property
-    def persisted_status(self) -> PersistedStatus: ...
-    @property
-    def latency(self) -> float | None: ...
-    def __hash__(self) -> int: ...
-    def __eq__(self, other: object, /) -> bool: ...
-    def __reduce__(self) -> tuple[Any, ...]: ...
-
 def _restore_record(
     cls: type[ProducerRecord],
     topic: str,
@@ -107,4 +71,3 @@ def _restore_record(
     headers: _Headers,
     timestamp: int,
 ) -> ProducerRecord: ...
-def _restore_metadata(*fields: Any) -> RecordMetadata: ...

@@ -1,22 +1,17 @@
-"""Records: ProducerRecord, what a user sends, and RecordMetadata, what its delivery report says.
-
-Knows views and librdkafka's numbers; knows no client.
-"""
+"""Records: ProducerRecord, what a user sends. Knows views and librdkafka's numbers; knows no client."""
 cimport cython
 from cpython.bytes cimport PyBytes_CheckExact
 from cpython.object cimport PyObject
-from cpython.unicode cimport PyUnicode_CheckExact, PyUnicode_DATA, PyUnicode_FromObject, PyUnicode_GET_LENGTH
-from libc.string cimport memchr
+from cpython.unicode cimport PyUnicode_CheckExact, PyUnicode_FromObject
 
-from kafkapp._librdkafka.rdkafka cimport RD_KAFKA_OFFSET_INVALID, RD_KAFKA_PARTITION_UA
+from kafkapp._librdkafka.rdkafka cimport RD_KAFKA_PARTITION_UA
+from kafkapp.common.atomics cimport KP_GIL
 from kafkapp.common.numbers cimport checked_partition, checked_timestamp
 from kafkapp.common.public_names cimport export_as
 from kafkapp.common.views cimport View, check_view, new_header_list, own_copy, to_repr, to_text, type_name, utf8_name
+from kafkapp.producer.record_metadata cimport id_text
 
-from enum import IntEnum
-
-from kafkapp.common.timestamp import Timestamp
-from kafkapp.common.views import Header, Key, NullKey, NullValue, Value  # no-cython-lint: re-exported
+from kafkapp.common.views import Header
 
 
 cdef extern from "Python.h":
@@ -29,22 +24,8 @@ cdef extern from "Python.h":
     int Py_ReprEnter(object thing) except -1
     void Py_ReprLeave(object thing)
 
-
-class PersistedStatus(IntEnum):
-    """Whether a broker has a record: Not, Possibly, Done. Source: rd_kafka_msg_status_t; Producer::PersistedStatus."""
-    __module__ = "kafkapp"
-    Not = 0
-    Possibly = 1
-    Done = 2
-
-
-cdef tuple STATUSES = tuple(PersistedStatus)
-cdef tuple STATUS_NAMES = ("NotPersisted", "PossiblyPersisted", "Persisted")
-
-
-cdef str id_text(object record_id):
-    """str() of an id; repr() of bytes, whose str() is an error under python -bb."""
-    return repr(record_id) if isinstance(record_id, (bytes, bytearray)) else str(record_id)
+cdef extern from "plain_arguments.h":
+    bint kp_plain_partition(PyObject *number, int32_t *partition)
 
 
 cdef inline int check_data(object data, str what) except -1:
@@ -261,13 +242,19 @@ cdef ProducerRecord snapshot(ProducerRecord record):
     return copy
 
 
+cdef str last_topic = ""        # the one that fill() has checked last: most programs use the same one again
+
+
 cdef inline int fill(ProducerRecord record, object topic, object partition, object key, object value) except -1:
-    if (PyUnicode_CheckExact(topic) and PyUnicode_IS_ASCII(topic)
-            and memchr(PyUnicode_DATA(topic), 0, PyUnicode_GET_LENGTH(topic)) == NULL):
+    global last_topic
+    if KP_GIL and topic is last_topic:
         record._topic = <str>topic
     else:
         record._topic = checked_topic(topic)
-    record._partition = RD_KAFKA_PARTITION_UA if partition is None else checked_partition(partition)
+        if KP_GIL:
+            last_topic = record._topic
+    if not kp_plain_partition(<PyObject *>partition, &record._partition):
+        record._partition = checked_partition(partition)
     check_data(key, "key")
     record._key = key
     check_data(value, "value")
@@ -340,110 +327,5 @@ cdef object make_by_init(PyObject **args, Py_ssize_t count, PyObject *kwnames):
 
 
 (<PyTypeObject *>ProducerRecord).tp_vectorcall = <void *>make_record
-
-
-@cython.final
-@cython.freelist(256)
-@cython.trashcan(True)
-cdef class RecordMetadata:
-    """The outcome of a record, as its delivery report says. Immutable.
-
-    Source: rd_kafka_message_t; Producer::RecordMetadata.
-    """
-    def __init__(self, *args, **kwargs):
-        raise TypeError("a RecordMetadata cannot be created directly: delivery callbacks and send() give them")
-
-    @property
-    def topic(self):
-        """The topic's name."""
-        return self._topic
-
-    @property
-    def partition(self):
-        """The partition; -1 if none was chosen."""
-        return self._partition
-
-    @property
-    def offset(self):
-        """The offset, or `None` if unknown: a failure, `acks=0`, or a duplicate that the broker already had."""
-        return None if self._offset == RD_KAFKA_OFFSET_INVALID else self._offset
-
-    @property
-    def record_id(self):
-        """The `id` of the record."""
-        return self._record_id
-
-    @property
-    def key_size(self):
-        """The key's size in bytes."""
-        return self._key_size
-
-    @property
-    def value_size(self):
-        """The value's size in bytes."""
-        return self._value_size
-
-    @property
-    def timestamp(self):
-        """The record's `Timestamp`, or `None` if unknown."""
-        return None if self._timestamp < 0 else Timestamp(self._timestamp, self._timestamp_type)
-
-    @property
-    def persisted_status(self):
-        """Whether the broker has the record: a `PersistedStatus`."""
-        return STATUSES[self._status]
-
-    @property
-    def latency(self):
-        """Seconds from the send to the delivery report (float), exact to 0.2 ms, or `None` if unknown."""
-        return None if self._latency < 0 else self._latency / 1e6
-
-    def __eq__(self, other):
-        if not isinstance(other, RecordMetadata):
-            return NotImplemented
-        return fields(self) == fields(other)
-
-    def __hash__(self):
-        return hash((self._topic, self._partition, self._offset))
-
-    def __str__(self):
-        partition = "NA" if self._partition == RD_KAFKA_PARTITION_UA else self._partition
-        offset = "NA" if self._offset == RD_KAFKA_OFFSET_INVALID else self._offset
-        number = "" if self._record_id is None else f":id[{id_text(self._record_id)}]"
-        moment = "" if self._timestamp < 0 else f",{self.timestamp}"
-        return f"{self._topic}-{partition}@{offset}{number}{moment},{STATUS_NAMES[self._status]}"
-
-    def __repr__(self):
-        return f"<RecordMetadata {self}>"
-
-    def __reduce__(self):
-        return _restore_metadata, fields(self)
-
-
-cdef tuple fields(RecordMetadata data):
-    return (data._topic, data._record_id, data._partition, data._latency, data._offset, data._timestamp,
-            data._key_size, data._value_size, data._timestamp_type, data._status)
-
-
-def _restore_metadata(*fields):
-    """Recreate a copied or pickled RecordMetadata. Internal."""
-    cdef RecordMetadata data = RecordMetadata.__new__(RecordMetadata)
-    (data._topic, data._record_id, data._partition, data._latency, data._offset, data._timestamp,
-     data._key_size, data._value_size, data._timestamp_type, data._status) = fields
-    return data
-
-
-cdef RecordMetadata new_metadata(str topic, object record_id):
-    cdef RecordMetadata data = RecordMetadata.__new__(RecordMetadata)
-    data._topic = topic
-    data._record_id = record_id
-    data._partition = RD_KAFKA_PARTITION_UA
-    data._offset = RD_KAFKA_OFFSET_INVALID
-    data._timestamp = -1
-    data._latency = -1
-    return data
-
-
 export_as(ProducerRecord, "kafkapp.ProducerRecord")
-export_as(RecordMetadata, "kafkapp.RecordMetadata")
-_restore_record.__module__ = _restore_metadata.__module__ = "kafkapp"      # pickles name it
+_restore_record.__module__ = "kafkapp"      # pickles name it

@@ -56,6 +56,8 @@ cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
 
 cdef extern from "produce.h" nogil:
+    const size_t KP_RELEASE_GIL_BYTES
+
     ctypedef struct kp_record:
         const void *value
         size_t size
@@ -67,12 +69,6 @@ cdef extern from "produce.h" nogil:
         int flags
 
     rd_kafka_resp_err_t kp_produce(rd_kafka_t *rk, rd_kafka_topic_t *rkt, const kp_record *record, void *opaque)
-
-cdef enum:
-    # The GIL is released for a record of which librdkafka copies at least so many bytes. Enqueueing a smaller one takes
-    # less time than passing the GIL on: the locks of librdkafka that it takes are held only briefly, and never by a
-    # thread that wants the GIL.
-    RELEASE_GIL_BYTES = 16384
 
 cdef double WARNING_WAIT_SECONDS = 0.5      # limit of how long creating a producer waits for logging handlers
 cdef object warning = _local()      # `here`: this thread is inside log_size_warning()
@@ -212,7 +208,7 @@ cdef inline rd_kafka_resp_err_t produce(Outgoing *out, rd_kafka_t *rk) noexcept:
     """Enqueue. When this returns 0, all is librdkafka's, and the delivery report may already be here."""
     cdef rd_kafka_topic_t *rkt = <rd_kafka_topic_t *>(<Topic>out.topic).rkt
     cdef rd_kafka_resp_err_t err
-    if out.record.key_size + (out.record.size if out.record.flags else 0) >= RELEASE_GIL_BYTES:
+    if out.record.key_size + (out.record.size if out.record.flags else 0) >= KP_RELEASE_GIL_BYTES:
         with nogil:
             err = kp_produce(rk, rkt, &out.record, out.opaque)
     else:
@@ -282,7 +278,7 @@ cdef inline rd_kafka_resp_err_t enqueue_pinned(Outgoing *out, Client client, obj
                 # Not even an empty queue has room for this value: waiting would never end.
                 raise KafkaException(too_large_error(client, out.record.key_size, out.record.size,
                                                      kp_headers_size(out.record.headers)))
-            if err != RD_KAFKA_RESP_ERR__QUEUE_FULL or not block or expired(deadline):
+            if err != RD_KAFKA_RESP_ERR__QUEUE_FULL or not block or expired(deadline) or client.in_callback():
                 return err
             wait_for_room(out, client, seen, deadline)
     finally:

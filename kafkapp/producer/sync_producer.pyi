@@ -6,7 +6,8 @@ from kafkapp.config.properties import Properties
 from kafkapp.producer.batch import Batch
 from kafkapp.producer.options import SendOption
 from kafkapp.producer.producer import Producer
-from kafkapp.producer.record import ProducerRecord, RecordMetadata
+from kafkapp.producer.record import ProducerRecord
+from kafkapp.producer.record_metadata import RecordMetadata
 
 _Timeout: TypeAlias = int | float | timedelta | None
 _Headers: TypeAlias = Mapping[str, Any] | Sequence[Any] | None

@@ -1,8 +1,10 @@
 """KafkaSyncProducer: sends a record, or many, and waits for their outcomes."""
+import kafkapp.producer.options      # defaults by their full names: inspect.signature() reads them from the docstring
 from kafkapp.common.errors import KafkaException
 from kafkapp.config import defaults
 from kafkapp.producer.options import SendOption
 
+from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t
 
 from kafkapp._librdkafka.rdkafka cimport RD_KAFKA_RESP_ERR__TIMED_OUT, rd_kafka_resp_err_t
@@ -17,6 +19,8 @@ from kafkapp.producer.delivery cimport KP_WAITER, Waiter
 from kafkapp.producer.producer cimport Producer
 from kafkapp.producer.record cimport ProducerRecord, checked_topic
 from kafkapp.producer.send cimport enqueue, enqueue_error, wants_copy
+from kafkapp.producer.straight_send cimport enqueue_straight
+
 
 cdef object NO_COPY = SendOption.NoCopyRecordValue
 
@@ -67,9 +71,10 @@ cdef class KafkaSyncProducer(Producer):
         cdef Waiter waiter = Waiter.__new__(Waiter)
         cdef rd_kafka_resp_err_t err
         client.check_blocking("send")
-        err = enqueue(client, record, waiter, KP_WAITER, NO_COPY, True, deadline)
-        if err:
-            raise KafkaException(enqueue_error(client, err, record))
+        if not enqueue_straight(client, <PyObject *>record, <PyObject *>waiter, KP_WAITER, <PyObject *>NO_COPY):
+            err = enqueue(client, record, waiter, KP_WAITER, NO_COPY, True, deadline)
+            if err:
+                raise KafkaException(enqueue_error(client, err, record))
         try:
             if not client.wait_for(&waiter.done, deadline, None):
                 raise new_exception(RD_KAFKA_RESP_ERR__TIMED_OUT,
@@ -87,7 +92,8 @@ cdef class KafkaSyncProducer(Producer):
         return waiter.metadata
 
     def send_batch(self, topic, values, *, offsets=None, keys=None, key_offsets=None, partition=None, headers=None,
-                   timestamps=None, callback=None, option=NO_COPY, timeout=None):
+                   timestamps=None, callback=None, option=kafkapp.producer.options.SendOption.NoCopyRecordValue,
+                   timeout=None):
         """Send many records in one call and wait until each is reported.
 
         Blocks, without the GIL. The arguments are those of KafkaAsyncProducer.send_batch.

@@ -27,6 +27,7 @@ from kafkapp import (
 )
 from kafkapp.common.cluster_metadata import Node, PartitionInfo
 from kafkapp.producer import record as records
+from kafkapp.producer.record_metadata import _restore_metadata
 
 DEEP = {"deepcopy": copy.deepcopy, **{f"pickle {protocol}": (lambda one, p=protocol: pickle.loads(pickle.dumps(one, p)))
                                       for protocol in range(pickle.HIGHEST_PROTOCOL + 1)}}
@@ -149,7 +150,7 @@ def test_a_record_reaches_another_process():
 OTHERS = {
     "Key": (Key(b"k"), Key()), "Value": (Value("text"), Value(Text("text")), Value(b"")), "Header": (Header("h", b"x"), Header(Text("h"), None)),
     "Timestamp": (Timestamp(1), Timestamp(5, Timestamp.Type.LogAppendTime)), "Error": (Error(-184), Error(5, "more", is_fatal=True)),
-    "metadata": (records._restore_metadata("t", ("id", 1), 2, 3, 4, 5, 6, 7, 1, 2),),
+    "metadata": (_restore_metadata("t", ("id", 1), 2, 3, 4, 5, 6, 7, 1, 2),),
     "Properties": (Properties({"acks": "all", "sasl.password": "secret"}), ProducerConfig({"error_cb": print})),
     "enums": (SendOption.NoCopyRecordValue, EventsPollingOption.Manual, ActionWhileQueueIsFull.Block, PersistedStatus.Possibly,
               Timestamp.Type.CreateTime, ErrorCode(-184), ErrorCode(12345)),

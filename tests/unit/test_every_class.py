@@ -41,7 +41,7 @@ TABLE = {
     "Producer": None,
     "KafkaAsyncProducer": PRODUCER.format("KafkaAsyncProducer"), "KafkaSyncProducer": PRODUCER.format("KafkaSyncProducer"),
     "ProducerRecord": RECORDS,
-    "RecordMetadata": "records._restore_metadata('t', 1, 2, 3, 4, 5, 6, 7, 1, 2)",
+    "RecordMetadata": "importlib.import_module('kafkapp')._restore_metadata('t', 1, 2, 3, 4, 5, 6, 7, 1, 2)",
     "PersistedStatus": "PersistedStatus.Done",
     "BlockingCall": None, "BlockingMetadataCall": None, "BlockingOffsetsCall": None, "BlockingPurgeCall": None, "BlockingTransactionCall": None,
     "Transaction": "producer().transaction()",
@@ -222,6 +222,15 @@ ROWS = {
                 attempt(lambda: thing.close(0))
             del thing
             gc.collect()""",
+    "its methods called with another object": """
+        for name, method in vars(CLASS).items():
+            if callable(method) and not isinstance(method, (type, classmethod, staticmethod)):
+                for other in (5, object(), bytearray(400), ProducerRecord):
+                    for args in ((), (None,), ("t", None), (ProducerRecord("t"),)):
+                        try:
+                            method(other, *args)
+                        except Exception:       # of a class that is written in Python: any
+                            pass""",
     "initialised twice": """
         thing = make()
         for args in ((), (QUIET,), (b"x",), ("t",), (1,), (-184, "more"), ("h", b"x")):
@@ -304,7 +313,7 @@ ROWS = {
 }
 
 
-BARE = ["made by __new__", "a subclass without super().__init__()"]
+BARE = ["made by __new__", "a subclass without super().__init__()", "its methods called with another object"]
 LAST = [row for row in ROWS if "at exit" in row]
 
 

@@ -10,7 +10,7 @@ import asyncio, gc, sys, threading, warnings
 warnings.simplefilter("ignore")
 from kafkapp import *
 from kafkapp.aio import KafkaProducer
-from kafkapp.producer.record import _restore_metadata
+from kafkapp.producer.record_metadata import _restore_metadata
 
 COUNT = int(sys.argv[1])
 NOWHERE = {"bootstrap.servers": "127.0.0.1:1", "error_cb": lambda error: None, "log_cb": lambda *log: None}

@@ -31,7 +31,7 @@ from kafkapp import (
     librdkafka_version,
 )
 from kafkapp.common.cluster_metadata import Node, PartitionInfo
-from kafkapp.producer.record import _restore_metadata
+from kafkapp.producer.record_metadata import _restore_metadata
 
 MODULES = {module.__name__: module for module in (kafkapp, kafkapp.aio, kafkapp.testing)}
 PUBLIC = {f"{name}.{attribute}": getattr(module, attribute) for name, module in MODULES.items() for attribute in module.__all__}

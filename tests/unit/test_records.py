@@ -15,8 +15,7 @@ from enum import IntEnum
 import numpy
 import pytest
 
-from kafkapp.producer import record as records
-from kafkapp.producer.record import Header, Key, PersistedStatus, ProducerRecord, RecordMetadata, Timestamp, Value
+from kafkapp import Header, Key, PersistedStatus, ProducerRecord, RecordMetadata, Timestamp, Value, _restore_metadata
 
 
 class Index:
@@ -37,7 +36,7 @@ class Text(str):
 
 
 def metadata(record_id=None, partition=0, latency=1500, offset=0, timestamp=1234, kind=1, status=2):
-    return records._restore_metadata("t", record_id, partition, latency, offset, timestamp, 3, 4, kind, status)
+    return _restore_metadata("t", record_id, partition, latency, offset, timestamp, 3, 4, kind, status)
 
 
 def test_u1_u2_records_print_as_in_cpp():

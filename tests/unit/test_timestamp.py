@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from kafkapp.producer.record import Timestamp
+from kafkapp import Timestamp
 
 
 def test_u6_timestamps(monkeypatch):

@@ -15,7 +15,7 @@ import pytest
 from helpers import exported
 
 from kafkapp.common import views
-from kafkapp.producer.record import Header, Key, NullKey, NullValue, ProducerRecord, Value
+from kafkapp import Header, Key, NullKey, NullValue, ProducerRecord, Value
 
 
 class Text(str):
