@@ -73,7 +73,7 @@ def verdict_table(verdicts: list[Any]) -> Any:
     table = Table(box=box.SIMPLE, show_header=False)
     for verdict in verdicts:
         beyond = f"beyond it {verdict.target.beyond:g}" if verdict.target.beyond is not None else ""
-        table.add_row(verdict.target.name, verdict.target.text, spread(verdict.figures), verdict.target.bound(), beyond,
+        table.add_row(verdict.target.text, spread(verdict.figures), verdict.target.bound(), beyond,
                       Text(verdict.word, "red" if verdict.word == "MISSED" else ""))
     return table
 
@@ -95,7 +95,7 @@ def one_json(result: Result, real: bool) -> dict[str, Any]:
             "batch": case.batch, "settings": case.settings, "bytes_copied": predicted_copy(case),
             "left_out": result.left_out.get(case.label), "failure": result.failures.get(case.label),
             "rounds": [{"delivered": outcome.raw["delivered"], **outcome.figures()} for outcome in outcomes]})
-    targets = [{"name": verdict.target.name, "text": verdict.target.text, "bound": verdict.target.bound(),
+    targets = [{"text": verdict.target.text, "bound": verdict.target.bound(),
                 "beyond": verdict.target.beyond, "median": verdict.median, "rounds": verdict.figures,
                 "verdict": verdict.word} for verdict in result.verdicts(real)]
     return {"name": result.scenario.name, "text": result.scenario.text, "cases": cases, "targets": targets}

@@ -20,7 +20,6 @@ class Target:
     `measure` raises KeyError when a case that it needs was left out. `real`: judged with a real broker only.
     """
 
-    name: str
     text: str
     measure: Callable[[Round], float]
     at_least: float | None = None

@@ -1,7 +1,7 @@
 """Scenarios of `kafkapp bench`: a table, no code that runs anything.
 
-The names P1, P2... are those of the project's performance targets. By default values have 100 bytes, all
-records go to partition 0 of a new topic, acks=all, linger.ms=5, and the queue of a client holds a whole case.
+By default values have 100 bytes, all records go to partition 0 of a new topic, acks=all, linger.ms=5, and the queue of a
+client holds a whole case.
 """
 from __future__ import annotations
 
@@ -43,26 +43,26 @@ CALLBACK = Scenario(
     "callback", "send(record, callback), Auto",
     (ours("send", 500_000), c_program(500_000), confluent("send", 500_000), confluent("tuned", 500_000, TUNED),
      pure("aiokafka", 50_000, "aiokafka", "aiokafka"), pure("kafka-python", 20_000, "kafka", "kafka-python")),
-    (Target("P1", "rate against confluent-kafka as documented", rates(OURS, CONFLUENT), at_least=3.0, beyond=3.5),
-     Target("", "rate against confluent-kafka tuned (positional, poll once in 1000)", rates(OURS, TUNED)),
-     Target("P2", "rate against the C loop", rates(OURS, C), at_least=0.50, beyond=0.60),
-     Target("", "CPU against the C loop", cpus(OURS, C)),
-     Target("P13", "CPU against confluent-kafka as documented", cpus(OURS, CONFLUENT), at_most=0.40, beyond=0.33, real=True)))
+    (Target("rate against confluent-kafka as documented", rates(OURS, CONFLUENT), at_least=3.0, beyond=3.5),
+     Target("rate against confluent-kafka tuned (positional, poll once in 1000)", rates(OURS, TUNED)),
+     Target("rate against the C loop", rates(OURS, C), at_least=0.50, beyond=0.60),
+     Target("CPU against the C loop", cpus(OURS, C)),
+     Target("CPU against confluent-kafka as documented", cpus(OURS, CONFLUENT), at_most=0.40, beyond=0.33, real=True)))
 
 NO_CALLBACK = Scenario(
     "no-callback", "send(record) without callback, no copy",
     (ours("send", 500_000, callback=False), ours("send", 500_000, "kafkapp, copy", callback=False, copy=True),
      c_program(500_000), confluent("send", 500_000, callback=False), confluent("tuned", 500_000, TUNED, callback=False)),
-    (Target("P3", "rate against confluent-kafka as documented", rates(OURS, CONFLUENT), at_least=2.25, beyond=2.5),
-     Target("", "rate against confluent-kafka tuned", rates(OURS, TUNED)),
-     Target("", "rate against the C loop", rates(OURS, C)), Target("", "CPU against the C loop", cpus(OURS, C))))
+    (Target("rate against confluent-kafka as documented", rates(OURS, CONFLUENT), at_least=2.25, beyond=2.5),
+     Target("rate against confluent-kafka tuned", rates(OURS, TUNED)),
+     Target("rate against the C loop", rates(OURS, C)), Target("CPU against the C loop", cpus(OURS, C))))
 
 BATCH = Scenario(
     "batch", "send_batch, 1000 records a call, one report for the batch, no copy",
     (ours("list", 1_000_000, "kafkapp, list", batch=1000), c_program(1_000_000),
      ours("columns", 1_000_000, "kafkapp, buffer and offsets", batch=1000), c_program(1_000_000, BATCH_C, batch=1000)),
-    (Target("P4", "list against the C loop", rates("kafkapp, list", C), at_least=1.25),
-     Target("P5", "buffer and offsets against C's batches", rates("kafkapp, buffer and offsets", BATCH_C),
+    (Target("list against the C loop", rates("kafkapp, list", C), at_least=1.25),
+     Target("buffer and offsets against C's batches", rates("kafkapp, buffer and offsets", BATCH_C),
             at_least=1.05, beyond=1.2)))
 
 PATHS = Scenario(
@@ -95,8 +95,8 @@ COPY = Scenario(
     (*[case for size in SIZES for case in ways(size)],
      *[case for size in (10_000, 100_000, 1_000_000) for case in ways(size, client=c_program, name="C, ")]),
     tuple(target for size in ("10 kB", "100 kB", "1 MB") for target in (
-        Target("P6", f"CPU of no copy against copy, {size}", cpus(f"no copy {size}", f"copy {size}"), at_most=0.55),
-        Target("", f"the same in C, {size}", cpus(f"C, no copy {size}", f"C, copy {size}")))),
+        Target(f"CPU of no copy against copy, {size}", cpus(f"no copy {size}", f"copy {size}"), at_most=0.55),
+        Target(f"the same in C, {size}", cpus(f"C, no copy {size}", f"C, copy {size}")))),
     COPY_SHOWS)
 
 COPY_ALL = Scenario(
@@ -110,22 +110,22 @@ STALL = Scenario(
                  settings={"message.max.bytes": 1_000_000_000})
           for client, label, copy in ((ours, "kafkapp, no copy", False), (ours, "kafkapp, copy", True),
                                       (confluent, CONFLUENT, True))),
-    (Target("P7", "longest stall, no copy, ms", lambda outcomes: outcomes["kafkapp, no copy"].stall_ms, at_most=1.0),
-     Target("P7", "longest stall, copy, ms", lambda outcomes: outcomes["kafkapp, copy"].stall_ms, at_most=1.0),
-     Target("", "longest stall, confluent-kafka, ms", lambda outcomes: outcomes[CONFLUENT].stall_ms)),
+    (Target("longest stall, no copy, ms", lambda outcomes: outcomes["kafkapp, no copy"].stall_ms, at_most=1.0),
+     Target("longest stall, copy, ms", lambda outcomes: outcomes["kafkapp, copy"].stall_ms, at_most=1.0),
+     Target("longest stall, confluent-kafka, ms", lambda outcomes: outcomes[CONFLUENT].stall_ms)),
     ("stall_ms", "call_ms"))
 
 REPORTS = Scenario(
     "reports", "delivery reports dispatched while another Python thread computes",
     (ours("reports", 200_000), confluent("reports", 20_000)),
-    (Target("P8", "a report, µs", lambda outcomes: outcomes[OURS].report_us, at_most=0.7),
-     Target("", "a report, confluent-kafka, µs", lambda outcomes: outcomes[CONFLUENT].report_us)),
+    (Target("a report, µs", lambda outcomes: outcomes[OURS].report_us, at_most=0.7),
+     Target("a report, confluent-kafka, µs", lambda outcomes: outcomes[CONFLUENT].report_us)),
     ("report_us",))
 
 SYNC = Scenario(
     "sync", "one synchronous send after the other, linger.ms=0",
     (ours("sync", 3000), c_program(3000, path="sync"), confluent("sync", 3000, "confluent-kafka, produce and flush")),
-    (Target("P9", "median latency against confluent-kafka",
+    (Target("median latency against confluent-kafka",
             lambda outcomes: outcomes[OURS].p50_us / outcomes["confluent-kafka, produce and flush"].p50_us,
             at_most=1.0, beyond=0.8),), ("p50_us", "p99_us"))
 
@@ -136,18 +136,18 @@ ASYNCIO = Scenario(
      pure("aiokafka", 50_000, "aiokafka", "aiokafka"),
      Case("kafkapp, one by one", "asynchronous", "kafkapp-lone", 1000, needs=("kafkapp.aio",)),
      pure("aiokafka-lone", 1000, "aiokafka", "aiokafka, one by one")),
-    (Target("P10", "rate against the better of the two", lambda outcomes: outcomes[OURS].rate / max(
+    (Target("rate against the better of the two", lambda outcomes: outcomes[OURS].rate / max(
         outcomes["confluent-kafka AIOProducer"].rate, outcomes["aiokafka"].rate), at_least=4, beyond=5),
-     Target("P10", "one lone await, ms", lambda outcomes: outcomes["kafkapp, one by one"].p50_us / 1e3, at_most=0.3)),
+     Target("one lone await, ms", lambda outcomes: outcomes["kafkapp, one by one"].p50_us / 1e3, at_most=0.3)),
     ("rate", "cpu_us", "p50_us", "p99_us"))
 
 MEMORY = Scenario(
     "memory", "memory of a record in flight, with no broker there",
     (ours("hold", 300_000, online=False), c_program(300_000, path="hold", online=False),
      c_program(300_000, "C, copy", path="hold", online=False, copy=True), confluent("hold", 300_000, online=False)),
-    (Target("P11", "bytes a record beyond the C program", lambda outcomes: outcomes[OURS].held_bytes
+    (Target("bytes a record beyond the C program", lambda outcomes: outcomes[OURS].held_bytes
             - outcomes[C].held_bytes, at_most=64, beyond=48),
-     Target("", "the same of confluent-kafka, which copies", lambda outcomes: outcomes[CONFLUENT].held_bytes
+     Target("the same of confluent-kafka, which copies", lambda outcomes: outcomes[CONFLUENT].held_bytes
             - outcomes["C, copy"].held_bytes)), ("held_bytes",))
 
 IMPORT = Scenario(
@@ -156,9 +156,9 @@ IMPORT = Scenario(
      Case("nothing", "programs", "start-up", 10, online=False),
      Case("import confluent_kafka", "programs", "start-up", 10, needs=("confluent_kafka",), online=False,
           options={"module": "confluent_kafka"})),
-    (Target("P12", "import kafkapp, ms", lambda outcomes: (outcomes["import kafkapp"].p50_us - outcomes["nothing"].p50_us)
+    (Target("import kafkapp, ms", lambda outcomes: (outcomes["import kafkapp"].p50_us - outcomes["nothing"].p50_us)
             / 1e3, at_most=20, beyond=10),
-     Target("", "the same in CPU, ms", lambda outcomes: (outcomes["import kafkapp"].cpu_us - outcomes["nothing"].cpu_us) / 1e3)),
+     Target("the same in CPU, ms", lambda outcomes: (outcomes["import kafkapp"].cpu_us - outcomes["nothing"].cpu_us) / 1e3)),
     ("p50_us", "cpu_us"))
 
 
@@ -172,7 +172,7 @@ TOPICS = Scenario(
     tuple(client(path="send", records=200_000, label=f"{name}, {topics} topic{'s' if topics > 1 else ''}", topics=topics,
                  options={"turn": True})
           for client, name in ((ours, OURS), (c_program, C)) for topics in (1, 100, 1000)),
-    (Target("P16", "CPU at 1000 topics against what C's growth explains", topic_growth, at_most=1.2),))
+    (Target("CPU at 1000 topics against what C's growth explains", topic_growth, at_most=1.2),))
 
 PARTITIONS = Scenario(
     "partitions", "the records go round robin to 1 and to 4 partitions",
@@ -184,20 +184,20 @@ FLAT = Scenario(
     "flat", "cost of a record, ten times the records",
     (ours("send", 300_000, "kafkapp, few"), ours("send", 3_000_000, "kafkapp, many"),
      c_program(300_000, "C, few"), c_program(3_000_000, "C, many")),
-    (Target("P16", "CPU of many against few", cpus("kafkapp, many", "kafkapp, few"), at_most=1.1),
-     Target("", "the same in C", cpus("C, many", "C, few"))))
+    (Target("CPU of many against few", cpus("kafkapp, many", "kafkapp, few"), at_most=1.1),
+     Target("the same in C", cpus("C, many", "C, few"))))
 
 FLAT_LONG = Scenario(
     "flat-long", "cost of a record, 10^5 to 10^7 records",
     tuple(client(path="send", records=10 ** power, label=f"{name}, 10^{power}")
           for client, name in ((ours, OURS), (c_program, C)) for power in (5, 6, 7)),
-    (Target("P16", "CPU of 10^7 against 10^6", cpus("kafkapp, 10^7", "kafkapp, 10^6"), at_most=1.1),), default=False)
+    (Target("CPU of 10^7 against 10^6", cpus("kafkapp, 10^7", "kafkapp, 10^6"), at_most=1.1),), default=False)
 
 # With librdkafka's default queue: how far a deeper one fills depends on the machine, and its memory is never returned.
 STEADY = Scenario(
     "steady", "does the process grow over 20 M records?",
     (ours("steady", 20_000_000, settings={"queue.buffering.max.messages": 100_000}),),
-    (Target("", "growth of its memory, bytes a record", lambda outcomes: outcomes[OURS].growth_bytes, at_most=0.1),),
+    (Target("growth of its memory, bytes a record", lambda outcomes: outcomes[OURS].growth_bytes, at_most=0.1),),
     ("growth_bytes", "rate"), default=False)
 
 # Nothing is sent out: on a machine of two cores the broker and librdkafka's threads would compete with the senders.
@@ -206,9 +206,9 @@ THREADS = Scenario(
     tuple(ours("threads", 400_000, label, online=False, options={"threads": count, "producers": producers})
           for label, count, producers in (("1 thread", 1, 1), ("2 threads, a producer each", 2, 2),
                                           ("2 threads, one producer", 2, 1))),
-    (Target("", "rate of 2 threads with a producer each against 1", rates("2 threads, a producer each", "1 thread")),
-     Target("", "rate of 2 threads with one producer against 1", rates("2 threads, one producer", "1 thread")),
-     Target("", "CPU of the same", cpus("2 threads, one producer", "1 thread"))),
+    (Target("rate of 2 threads with a producer each against 1", rates("2 threads, a producer each", "1 thread")),
+     Target("rate of 2 threads with one producer against 1", rates("2 threads, one producer", "1 thread")),
+     Target("CPU of the same", cpus("2 threads, one producer", "1 thread"))),
     ("rate", "wall_us", "cpu_us"), default=False)
 
 FILE = Scenario(
@@ -216,15 +216,15 @@ FILE = Scenario(
     (Case("kafkapp produce", "programs", "kafkapp-produce", 2_000_000, size=65, needs=(*KAFKAPP, "kafkapp.cli.main"),
           options={"file": "lines"}),
      Case("kcat -P -l", "programs", "kcat", 2_000_000, size=65, needs=("bin:kcat",), options={"file": "lines"})),
-    (Target("P15", "wall time against kcat", lambda outcomes: outcomes["kafkapp produce"].seconds
+    (Target("wall time against kcat", lambda outcomes: outcomes["kafkapp produce"].seconds
             / outcomes["kcat -P -l"].seconds, at_most=0.9, beyond=0.7),
-     Target("P15", "CPU against kcat", cpus("kafkapp produce", "kcat -P -l"), at_most=0.9, beyond=0.7)),
+     Target("CPU against kcat", cpus("kafkapp produce", "kcat -P -l"), at_most=0.9, beyond=0.7)),
     ("seconds", "cpu_seconds"))
 
 JAVA = Scenario(
     "java", "the official Java producer; needs -b, and KAFKA_HOME",
     (ours("send", 500_000), Case("Java", "programs", "java", 1_000_000, needs=("bin:java", "env:KAFKA_HOME"))),
-    (Target("P14", "rate against the Java producer", rates(OURS, "Java"), at_least=2.5, beyond=3, real=True),),
+    (Target("rate against the Java producer", rates(OURS, "Java"), at_least=2.5, beyond=3, real=True),),
     ("rate", "cpu_us"), default=False)
 
 ALL = {scenario.name: scenario for scenario in (

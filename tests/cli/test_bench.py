@@ -62,7 +62,7 @@ def test_case_that_loses_records_is_refused(cluster, lossy):
     good = Case("good", "c_program", "send", 100)
     lose_ten()
     result = run_scenario(Scenario("control", "", (lossy, good), (
-        Target("T", "", lambda outcomes: outcomes["good"].rate / outcomes["lossy"].rate, at_least=1),)),
+        Target("", lambda outcomes: outcomes["good"].rate / outcomes["lossy"].rate, at_least=1),)),
         2, cluster.bootstrap_servers)
     assert len(result.outcomes("good")) == 2 and not result.outcomes("lossy")
     [target] = one_json(result, real=False)["targets"]
@@ -111,7 +111,7 @@ def test_target_is_judged_by_the_median_of_its_rounds():
     def outcome(seconds):
         return Outcome({"records": 100, "seconds": seconds})
 
-    target = Target("T", "", lambda outcomes: outcomes["a"].rate / outcomes["b"].rate, at_least=2.0)
+    target = Target("", lambda outcomes: outcomes["a"].rate / outcomes["b"].rate, at_least=2.0)
     rounds = [{"a": outcome(1.0), "b": outcome(ratio)} for ratio in (1.0, 3.0, 2.5)]
     verdict = Result(Scenario("s", "", ()), rounds).verdict(target)
     assert verdict.figures == [1.0, 3.0, 2.5] and verdict.median == 2.5 and verdict.word == "holds"
@@ -158,14 +158,12 @@ def test_scenario_gives_json_in_which_all_is_delivered(servers, name):
     for case in measured:
         assert case["failure"] is None and len(case["rounds"]) == 1
         assert case["rounds"][0]["delivered"] == case["records"]
-    assert {target["name"] for target in scenario["targets"]} >= {
-        "callback": {"P1", "P2"}, "no-callback": {"P3"}, "batch": {"P4", "P5"}, "sync": {"P9"}, "memory": {"P11"},
-        "reports": {"P8"}, "topics": {"P16"}, "file": {"P15"}, "steady": {""}, "threads": {""}}[name]
+    assert scenario["targets"] and all(target["text"] for target in scenario["targets"])
 
 
 def test_table_says_what_was_measured_on(servers):
     out = bench("import", "--rounds", "1", "--scale", "0.1")
-    assert "librdkafka" in out and "nothing" in out and "mock cluster in its own process" in out and "P12" in out
+    assert "librdkafka" in out and "nothing" in out and "mock cluster in its own process" in out and "import kafkapp, ms" in out
 
 
 def test_plot_is_drawn(servers, tmp_path):
