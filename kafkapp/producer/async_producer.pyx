@@ -219,7 +219,7 @@ export_as(KafkaAsyncProducer, "kafkapp.KafkaAsyncProducer")
 
 cdef extern from *:
     """
-    typedef PyObject *(*kp_method)(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names);
+    typedef PyObject *(*kp_method)(PyObject *self, PyObject **args, Py_ssize_t count, PyObject *names);
 
     /* Have `function` called in place of a method. Returns the method's own function, or NULL with an exception. */
     static kp_method kp_put_before(PyObject *method, kp_method function) {

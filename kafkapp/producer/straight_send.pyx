@@ -39,7 +39,7 @@ cdef extern from "produce.h":
     const size_t KP_RELEASE_GIL_BYTES
 
 cdef extern from "librdkafka/rdkafka.h":
-    int rd_kafka_produce(rd_kafka_topic_t *rkt, int partition, int flags, const void *value, size_t size,
+    int rd_kafka_produce(rd_kafka_topic_t *rkt, int partition, int flags, void *value, size_t size,
                          const void *key, size_t key_size, void *opaque)
 
 cdef object NO_COPY = SendOption.NoCopyRecordValue
@@ -107,7 +107,7 @@ cdef bint enqueue_straight(Client client, PyObject *record, PyObject *target, in
         if holds_value:
             delivery.value = new_reference(out.value_owner)
     if rd_kafka_produce(<rd_kafka_topic_t *>(<Topic>out.topic).rkt, (<ProducerRecord>record)._partition, out.flags,
-                        out.value, out.size, out.key, out.key_size, opaque):
+                        <void *>out.value, out.size, out.key, out.key_size, opaque):
         if delivery != NULL:
             give_up(d, delivery)
         kp_record_abandon(epoch)
