@@ -1,4 +1,8 @@
 """The producer for asyncio."""
+from kafkapp import _modules
+
+_modules.install()     # again: sys.meta_path may have been put back since kafkapp was imported
+
 from kafkapp.aio.producer import KafkaProducer, SendFuture
 
 __all__ = ["KafkaProducer", "SendFuture"]

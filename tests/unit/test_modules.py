@@ -105,6 +105,32 @@ def test_a_second_import_is_as_the_first():
     """)
 
 
+LATER = ["kafkapp.aio", "kafkapp.testing", "kafkapp.cli.main", "kafkapp.bench.floor"]     # import kafkapp does not import them
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_what_is_imported_later_is_found_where_the_finder_is_gone(name):
+    """As in a program whose first import of kafkapp is in a test that puts sys.meta_path back."""
+    run("""
+    before, name = [*sys.meta_path], sys.argv[1]
+    import kafkapp
+    assert name not in sys.modules
+    sys.meta_path[:] = before
+    importlib.import_module(name)
+    assert len(finders()) == 1
+    """, name)
+
+
+def test_all_that_is_imported_later_is_known():
+    run("""
+    import kafkapp
+    later = kafkapp._modules.NAMES - {*sys.modules}
+    for name in sys.argv[1:]:
+        imports(name)
+    assert later and later <= {*sys.modules}, later - {*sys.modules}
+    """, *LATER)
+
+
 def test_of_two_kafkapps_each_has_its_own_file(tmp_path):
     for place in ("one", "two"):
         shutil.copytree(PACKAGE, tmp_path / place / "kafkapp", ignore=shutil.ignore_patterns("__pycache__"))
