@@ -121,3 +121,12 @@ def test_the_documents_state_the_versions_of_the_table(load):
         name = {"openssl": "OpenSSL"}.get(part.name, part.name)
         assert f"{name} {part.version}" in newest.replace("\n ", ""), part.name
     assert f"librdkafka {table.LIBRDKAFKA.version}" in (ROOT / "README.md").read_text()
+
+
+def test_a_wheels_librdkafka_is_optimised_as_one_program_by_gcc_alone(load, tmp_path):
+    builder = load("build_librdkafka")
+    for name, said in (("gcc", "gcc (Debian 12.2.0) 12.2.0"), ("clang", "Debian clang version 14.0.6")):
+        (tmp_path / name).write_text(f"#!/bin/sh\necho '{said}'\n")
+        (tmp_path / name).chmod(0o755)
+    assert builder.whole_program([str(tmp_path / "clang")], 2) == []
+    assert builder.whole_program([str(tmp_path / "gcc")], 2) == ([] if builder.MACOS else ["-flto=2"])
