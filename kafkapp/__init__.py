@@ -1,6 +1,8 @@
 """Kafka producers that send records without copying them: the design of the modern C++ Kafka API, over librdkafka."""
 
-from kafkapp import _modules
+# producer: by this attribute signatures name defaults, and Python sets it only when it loads that package. An import of
+# kafkapp that failed has left that in sys.modules.
+from kafkapp import _modules, producer  # noqa: F401
 
 _modules.install()     # before anything is imported that is found that way
 

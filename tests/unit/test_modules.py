@@ -105,6 +105,42 @@ def test_a_second_import_is_as_the_first():
     """)
 
 
+@pytest.mark.parametrize("what_is_left", ["what it imported", "nothing"])
+def test_an_import_that_failed_can_be_repeated(what_is_left):
+    """As after Ctrl-C, in a notebook, say. Each module of those that `import kafkapp` imports is the one that is missing once."""
+    assert int(run("""
+    tried = 0
+    for name in sys.argv[2:]:
+        child = os.fork()
+        if child:
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            assert status in (0, 77), (name, status)
+            tried += status == 0
+            continue
+        sys.modules[name] = None
+        try:
+            import kafkapp
+            os._exit(77)            # it is not among them
+        except ImportError:
+            pass
+        del sys.modules[name]
+        if sys.argv[1] == "nothing":
+            forget()
+        import inspect
+        import kafkapp
+        for cls in (kafkapp.KafkaAsyncProducer, kafkapp.KafkaSyncProducer, importlib.import_module("kafkapp.aio").KafkaProducer):
+            inspect.signature(cls.send)
+        producer, record = kafkapp.KafkaAsyncProducer({"bootstrap.servers": "127.0.0.1:1", "linger.ms": 60000}), kafkapp.ProducerRecord("t")
+        for _ in range(2):
+            producer.send(record)
+            producer.send(record, callback=lambda metadata, error: None)
+        assert len(producer) == 4
+        producer.close(0)
+        os._exit(0)
+    print(tried)
+    """, what_is_left, *sorted(_modules.NAMES))) > 20
+
+
 LATER = ["kafkapp.aio", "kafkapp.testing", "kafkapp.cli.main", "kafkapp.bench.floor"]     # import kafkapp does not import them
 
 
