@@ -237,7 +237,8 @@ cdef class SendFuture(FutureTarget):
                 raise RuntimeError("await was not used with the future")
         return self.result()
 
-    __iter__ = __await__
+    def __iter__(self):             # `yield from`, in generators that are coroutines; an alias would fill no slot
+        return self.__await__()
 
     def __del__(self):
         if self.unseen:

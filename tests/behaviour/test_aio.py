@@ -3,6 +3,7 @@ import asyncio
 import contextvars
 import gc
 import time
+import types
 
 import pytest
 from helpers import NOWHERE, consume, properties, run_in_loop
@@ -252,6 +253,24 @@ def test_the_future_goes_where_asyncios_own_go(broker, topic):
 
     async def wait(future):
         return await future
+
+    run_in_loop(go())
+
+
+def test_generators_that_are_coroutines_yield_from_it(broker, topic):
+    """As from asyncio's own: by __iter__, not by __await__."""
+    @types.coroutine
+    def wait(future):
+        return (yield from future)
+
+    async def go():
+        async with KafkaProducer(properties(broker)) as producer:
+            assert (await wait(producer.send(ProducerRecord(topic, 0, None, b"v")))).offset == 0
+            future = producer.send(ProducerRecord(topic, 0, None, b"v"))
+            await producer.flush()
+            with pytest.raises(StopIteration) as stopped:
+                next(iter(future))              # done: it waits for nothing
+            assert stopped.value.value is future.result()
 
     run_in_loop(go())
 
