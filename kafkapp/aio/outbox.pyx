@@ -55,10 +55,12 @@ cdef class Outbox:
     cdef bint try_enqueue(self, ProducerRecord record, SendFuture future, object option) except -1:
         """Returns False when the queue is full. Any other refusal completes the future with its error."""
         cdef rd_kafka_resp_err_t err
-        if enqueue_straight(self.client, <PyObject *>record, <PyObject *>future, KP_FUTURE, <PyObject *>option):
+        cdef int straight = enqueue_straight(self.client, <PyObject *>record, <PyObject *>future, KP_FUTURE,
+                                             <PyObject *>option)
+        if not straight:
             return True
         try:
-            err = enqueue(self.client, record, future, KP_FUTURE, option, False, 0)
+            err = enqueue(self.client, record, future, KP_FUTURE, option, False, 0, straight)
         except KafkaException as exc:
             future.resolve(None, exc.error)
             return True

@@ -79,7 +79,7 @@ cdef class KafkaAsyncProducer(Producer):
         """
         cdef int64_t deadline = -1
         cdef bint block = self.auto
-        cdef rd_kafka_resp_err_t err
+        cdef int straight
         cdef Client client = self.client
         if client is None:
             self.get_client()
@@ -87,12 +87,9 @@ cdef class KafkaAsyncProducer(Producer):
             block = self.may_block(action)
         if timeout is not None:
             deadline = deadline_of(timeout)
-        if enqueue_straight(client, <PyObject *>record, <PyObject *>callback, KP_CALLBACK, <PyObject *>option):
-            return
-        check_callback(callback)
-        err = enqueue(client, record, callback, KP_CALLBACK, option, block, deadline)
-        if err:
-            raise KafkaException(enqueue_error(client, err, record))
+        straight = enqueue_straight(client, <PyObject *>record, <PyObject *>callback, KP_CALLBACK, <PyObject *>option)
+        if straight:
+            finish_send(client, record, callback, option, block, deadline, straight)
 
     cdef bint may_block(self, action) except -1:
         member = ActionWhileQueueIsFull.member(action)
@@ -116,12 +113,14 @@ cdef class KafkaAsyncProducer(Producer):
         Source: rd_kafka_produce(), rd_kafka_produceva(); the KafkaAsyncProducer::send that takes an error.
         """
         cdef rd_kafka_resp_err_t err
+        cdef int straight
         cdef Client client = self.get_client()
-        if enqueue_straight(client, <PyObject *>record, <PyObject *>callback, KP_CALLBACK, <PyObject *>option):
+        straight = enqueue_straight(client, <PyObject *>record, <PyObject *>callback, KP_CALLBACK, <PyObject *>option)
+        if not straight:
             return None
         check_callback(callback)
         try:
-            err = enqueue(client, record, callback, KP_CALLBACK, option, False, 0)
+            err = enqueue(client, record, callback, KP_CALLBACK, option, False, 0, straight)
         except KafkaException as exc:
             return exc.error
         if err:
@@ -252,11 +251,26 @@ cdef object straight_send(PyObject *self, PyObject **args, Py_ssize_t count, PyO
         given = 2           # its value comes behind the positional arguments
     elif names != NULL:
         given = 0
-    if 1 <= given <= 3 and client != NONE and enqueue_straight(
-            <Client>client, args[0], args[1] if given > 1 else NONE, KP_CALLBACK,
-            args[2] if given > 2 else <PyObject *>NO_COPY):
-        return None
-    return general_send(self, args, count, names)
+    if not 1 <= given <= 3 or client == NONE:
+        return general_send(self, args, count, names)
+    cdef PyObject *callback = args[1] if given > 1 else NONE
+    cdef PyObject *option = args[2] if given > 2 else <PyObject *>NO_COPY
+    cdef int straight = enqueue_straight(<Client>client, args[0], callback, KP_CALLBACK, option)
+    if straight:
+        finish_send(<Client>client, <object>args[0], <object>callback, <object>option, (<KafkaAsyncProducer>self).auto,
+                    -1, straight)
+    return None
+
+
+cdef int finish_send(Client client, object record, object callback, object option, bint block, int64_t deadline,
+                     int straight) except -1:
+    """Send what enqueue_straight() has not sent, or raise."""
+    cdef rd_kafka_resp_err_t err
+    check_callback(callback)
+    err = enqueue(client, record, callback, KP_CALLBACK, option, block, deadline, straight)
+    if err:
+        raise KafkaException(enqueue_error(client, err, record))
+    return 0
 
 
 cdef object CALLBACK = "callback"       # interned, as names of arguments are

@@ -13,9 +13,9 @@ cdef extern from "produce.h" nogil:
 
 # Enqueue a record. Returns librdkafka's error code; raises for what is refused earlier, also for what is no record.
 # `target` gets the delivery report, as `kind` (KP_CALLBACK...) says; None: nothing does. `block`: wait while the queue
-# is full, until `deadline`.
+# is full, until `deadline`. `straight`: what enqueue_straight() has returned for the record.
 cdef rd_kafka_resp_err_t enqueue(Client client, object record, object target, int kind, object option, bint block,
-                                 int64_t deadline) except? RD_KAFKA_RESP_ERR__FATAL
+                                 int64_t deadline, int straight) except? RD_KAFKA_RESP_ERR__FATAL
 
 # The Error of a record that librdkafka refused.
 cdef object enqueue_error(Client client, rd_kafka_resp_err_t err, ProducerRecord record)

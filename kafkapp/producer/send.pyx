@@ -50,6 +50,7 @@ from kafkapp.producer.delivery cimport (
 )
 from kafkapp.producer.record cimport ProducerRecord, snapshot
 from kafkapp.producer.service cimport deliveries_of, leave_sender, service_of
+from kafkapp.producer.straight_send cimport NOT_STRAIGHT
 
 
 cdef extern from "Python.h":
@@ -96,6 +97,7 @@ cdef struct Outgoing:
     kp_epoch *epoch         # counts the record; NULL: it is not counted
     kp_delivery *delivery   # owned until the record is accepted; NULL: a plain record, which has no state
     void *opaque            # of the message: the delivery, or the epoch of a plain record
+    int refusal             # librdkafka's on the straight path, or 0: interceptors have seen that attempt
 
 
 cdef inline PyObject *new_reference(PyObject *thing) noexcept:
@@ -208,6 +210,8 @@ cdef inline rd_kafka_resp_err_t produce(Outgoing *out, rd_kafka_t *rk) noexcept:
     """Enqueue. When this returns 0, all is librdkafka's, and the delivery report may already be here."""
     cdef rd_kafka_topic_t *rkt = <rd_kafka_topic_t *>(<Topic>out.topic).rkt
     cdef rd_kafka_resp_err_t err
+    if out.refusal:
+        return <rd_kafka_resp_err_t>out.refusal
     if out.record.key_size + (out.record.size if out.record.flags else 0) >= KP_RELEASE_GIL_BYTES:
         with nogil:
             err = kp_produce(rk, rkt, &out.record, out.opaque)
@@ -304,7 +308,7 @@ cdef bint wants_copy(object option) except -1:
 # -- one record ---------------------------------------------------------------------------------
 
 cdef rd_kafka_resp_err_t enqueue(Client client, object record, object target, int kind, object option, bint block,
-                                 int64_t deadline) except? RD_KAFKA_RESP_ERR__FATAL:
+                                 int64_t deadline, int straight) except? RD_KAFKA_RESP_ERR__FATAL:
     cdef Outgoing out
     cdef bint copy
     if not isinstance(record, ProducerRecord):
@@ -314,6 +318,7 @@ cdef rd_kafka_resp_err_t enqueue(Client client, object record, object target, in
     unpack(&out, <ProducerRecord>record, client, target is not None)
     try:
         out.record.flags = RD_KAFKA_MSG_F_COPY if copy else 0
+        out.refusal = 0 if straight in (NOT_STRAIGHT, RD_KAFKA_RESP_ERR__QUEUE_FULL) else straight
         pin(&out, client)
         return enqueue_pinned(&out, client, target, kind, block, deadline)
     finally:

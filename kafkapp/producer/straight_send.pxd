@@ -5,6 +5,9 @@ from cpython.ref cimport PyObject
 from kafkapp.client.client cimport Client
 
 
-# As enqueue() of kafkapp.producer.send, which is to be called where this returns False: then nothing has happened, and
-# that one does it or raises.
-cdef bint enqueue_straight(Client client, PyObject *record, PyObject *target, int kind, PyObject *option) noexcept
+cdef enum:
+    NOT_STRAIGHT = 1000000  # no code of librdkafka's: nothing has happened, the record is for the send path
+
+# As enqueue() of kafkapp.producer.send, which is to be called if this does not return 0: with librdkafka's refusal, or
+# NOT_STRAIGHT, as its last argument. It waits for room or raises.
+cdef int enqueue_straight(Client client, PyObject *record, PyObject *target, int kind, PyObject *option) noexcept

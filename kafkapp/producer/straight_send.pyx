@@ -7,7 +7,13 @@ from kafkapp.producer.options import SendOption
 
 from cpython.ref cimport PyObject, Py_DECREF, Py_INCREF
 
-from kafkapp._librdkafka.rdkafka cimport RD_KAFKA_MSG_F_COPY, rd_kafka_topic_t
+from kafkapp._librdkafka.rdkafka cimport (
+    RD_KAFKA_MSG_F_COPY,
+    RD_KAFKA_RESP_ERR_NO_ERROR,
+    rd_kafka_last_error,
+    rd_kafka_resp_err_t,
+    rd_kafka_topic_t,
+)
 from kafkapp.client.handle cimport OPEN, Topic
 from kafkapp.common.atomics cimport KP_GIL, KP_READ
 from kafkapp.common.forks cimport fork_count
@@ -83,20 +89,21 @@ cdef inline bint unpack(Straight *out, Client client, PyObject *record, PyObject
     return out.key_size + (out.size if out.flags else 0) < KP_RELEASE_GIL_BYTES
 
 
-cdef bint enqueue_straight(Client client, PyObject *record, PyObject *target, int kind, PyObject *option) noexcept:
+cdef int enqueue_straight(Client client, PyObject *record, PyObject *target, int kind, PyObject *option) noexcept:
     cdef Straight out
     if not KP_GIL or not unpack(&out, client, record, target, kind, option):
-        return False
+        return NOT_STRAIGHT
     cdef kp_deliveries *d = deliveries_of(client)
     cdef kp_epoch *epoch = kp_record_begin(d)
     cdef kp_delivery *delivery = NULL
     cdef void *opaque = KP_PLAIN(epoch)
+    cdef rd_kafka_resp_err_t refusal
     cdef bint holds_value = out.size and not out.flags
     if holds_value or target != NONE:
         opaque = delivery = kp_delivery_take(d)
         if delivery == NULL:
             kp_record_abandon(epoch)
-            return False
+            return NOT_STRAIGHT
         delivery.epoch = epoch.index
         delivery.topic = (<Topic>out.topic).index
         if target != NONE:
@@ -106,13 +113,14 @@ cdef bint enqueue_straight(Client client, PyObject *record, PyObject *target, in
                 delivery.record_id = new_reference(<PyObject *>(<ProducerRecord>record)._id)
         if holds_value:
             delivery.value = new_reference(out.value_owner)
-    if rd_kafka_produce(<rd_kafka_topic_t *>(<Topic>out.topic).rkt, (<ProducerRecord>record)._partition, out.flags,
-                        <void *>out.value, out.size, out.key, out.key_size, opaque):
-        if delivery != NULL:
-            give_up(d, delivery)
-        kp_record_abandon(epoch)
-        return False
-    return True
+    if not rd_kafka_produce(<rd_kafka_topic_t *>(<Topic>out.topic).rkt, (<ProducerRecord>record)._partition, out.flags,
+                            <void *>out.value, out.size, out.key, out.key_size, opaque):
+        return RD_KAFKA_RESP_ERR_NO_ERROR
+    refusal = rd_kafka_last_error()
+    if delivery != NULL:
+        give_up(d, delivery)
+    kp_record_abandon(epoch)
+    return refusal
 
 
 cdef inline PyObject *known_topic(Client client, PyObject *name) noexcept:

@@ -70,9 +70,11 @@ cdef class KafkaSyncProducer(Producer):
         cdef int64_t deadline = deadline_of(timeout)
         cdef Waiter waiter = Waiter.__new__(Waiter)
         cdef rd_kafka_resp_err_t err
+        cdef int straight
         client.check_blocking("send")
-        if not enqueue_straight(client, <PyObject *>record, <PyObject *>waiter, KP_WAITER, <PyObject *>NO_COPY):
-            err = enqueue(client, record, waiter, KP_WAITER, NO_COPY, True, deadline)
+        straight = enqueue_straight(client, <PyObject *>record, <PyObject *>waiter, KP_WAITER, <PyObject *>NO_COPY)
+        if straight:
+            err = enqueue(client, record, waiter, KP_WAITER, NO_COPY, True, deadline, straight)
             if err:
                 raise KafkaException(enqueue_error(client, err, record))
         try:

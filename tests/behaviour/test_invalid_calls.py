@@ -278,7 +278,7 @@ producer.close(0)
 
 
 TRANSACTIONS = {
-    "123": ({}, lambda it: it.init_transactions(1), ErrorCode.RD_KAFKA_RESP_ERR__NOT_CONFIGURED),
+    "123": ({}, lambda it: it.init_transactions(30), ErrorCode.RD_KAFKA_RESP_ERR__NOT_CONFIGURED),
     "123-begin": ({}, lambda it: it.begin_transaction(), ErrorCode.RD_KAFKA_RESP_ERR__NOT_CONFIGURED),
     "124": ({"transactional.id": "x"}, lambda it: it.begin_transaction(), ErrorCode.RD_KAFKA_RESP_ERR__STATE),
     "125": ({"transactional.id": "x"}, lambda it: it.send(ProducerRecord("t", value=b"v")), ErrorCode.RD_KAFKA_RESP_ERR__STATE),

@@ -1,9 +1,10 @@
 """The straight path of send(): what it sends arrives as the send path sends it, and what it refuses takes that path."""
 import functools
 import itertools
+import sys
 
 import pytest
-from helpers import HELD, NOWHERE, properties
+from helpers import HELD, NOWHERE, ROOT, properties, run_python, shared_library
 
 from kafkapp import ErrorCode, EventsPollingOption, KafkaAsyncProducer, KafkaException, Key, ProducerRecord, SendOption, Value
 
@@ -120,3 +121,41 @@ def test_many_topics_in_turn(broker, topic):
         producer.flush(30)
     assert sorted((metadata.record_id, metadata.topic) for metadata, _ in owner.reports) == [
         (number, names[number % 5]) for number in range(50)]
+
+
+COUNTED = """
+import ctypes, sys
+from kafkapp import *
+with open("/proc/self/maps") as maps:
+    librdkafka = next(line.split()[-1] for line in maps if "librdkafka" in line)
+ctypes.CDLL(librdkafka, ctypes.RTLD_GLOBAL)         # the interceptors call it
+interceptors = ctypes.CDLL(sys.argv[1])
+servers, topic = sys.argv[2:]
+class Derived(ProducerRecord):
+    pass
+properties = {"bootstrap.servers": servers, "plugin.library.paths": sys.argv[1]}
+def counts():
+    return interceptors.counted_sends(), interceptors.counted_acknowledgements()
+for producer in KafkaAsyncProducer(properties), KafkaSyncProducer(properties):
+    producer.fetch_broker_metadata(topic)
+    producer.send(ProducerRecord(topic, 0, value=b"v"))
+    producer.flush()
+    for send in producer.send, getattr(producer, "try_send", producer.send):
+        for cls in ProducerRecord, Derived:
+            before = counts()
+            try:
+                error = send(cls(topic, 77, value=b"v"))
+            except KafkaException as exc:
+                error = exc.error
+            print(error.code.name, *[after - former for former, after in zip(before, counts())])
+    producer.close()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/maps")
+def test_a_refused_record_is_tried_once(broker, topic, tmp_path, monkeypatch):
+    """Interceptors see each attempt, and count or trace it."""
+    monkeypatch.setenv("KAFKAPP_ALLOW_CODE_LOADING", "1")
+    library = shared_library(ROOT / "tests" / "native" / "interceptors.c", tmp_path / "interceptors.so")
+    told = run_python(COUNTED, str(library), broker.bootstrap_servers, topic).splitlines()
+    assert told == ["RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION 1 1"] * 8

@@ -15,6 +15,8 @@ import pytest
 
 import kafkapp
 
+pytestmark = pytest.mark.timeout(600)    # what the tools take on a busy machine, mypy most of all
+
 ROOT = Path(__file__).resolve().parents[2]
 INSTALLED = Path(kafkapp.__file__).parent
 MOST_LINES = 450
@@ -156,7 +158,7 @@ def run(*command, path=None):
     """Run a tool of this Python's environment; its output must be empty of complaints."""
     scripts = os.pathsep.join([str(Path(sys.executable).parent), sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
     environment = {**os.environ, "PATH": scripts} | ({"PYTHONPATH": str(path)} if path else {})
-    process = subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True, timeout=110)
+    process = subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True, timeout=500)
     assert process.returncode == 0, process.stdout + process.stderr
 
 
