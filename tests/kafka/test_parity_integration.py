@@ -164,9 +164,14 @@ deadline = time.monotonic() + 10
 def started():      # until it names itself a thread has the name of the one that started it: rdk:main
     names = threads()
     return len(names) == wanted and names.count("rdk:main") == 1
-while not started() and time.monotonic() < deadline:
+def settled():      # the thread of an address ends once the broker there has said its name and has a thread of its own
+    names = threads()
+    time.sleep(0.3)
+    return started() and threads() == names
+while not settled() and time.monotonic() < deadline:
     time.sleep(0.05)
-print(len(threads()), threads().count("rdk:main"))
+names = threads()
+print(len(names), names.count("rdk:main"))
 producer.close()
 del producer
 deadline = time.monotonic() + 10
