@@ -160,17 +160,19 @@ servers, kind, wanted = sys.argv[1], sys.argv[2], int(sys.argv[3])
 before = threading.active_count()
 assert threads() == []
 producer = getattr(kafkapp, kind)({"bootstrap.servers": servers})
-deadline = time.monotonic() + 10
-def started():      # until it names itself a thread has the name of the one that started it: rdk:main
-    names = threads()
-    return len(names) == wanted and names.count("rdk:main") == 1
-def settled():      # the thread of an address ends once the broker there has said its name and has a thread of its own
-    names = threads()
+try:
+    producer.fetch_broker_metadata("no-such-topic", 10)     # each broker has said its name by then
+except kafkapp.KafkaException:
+    pass
+def settled():      # the thread of an address that was asked first ends once the broker there has one of its own
     time.sleep(0.3)
-    return started() and threads() == names
-while not settled() and time.monotonic() < deadline:
+    return threads() == names
+deadline = time.monotonic() + 20
+while True:         # until it names itself a thread has the name of the one that started it: rdk:main
+    names = threads()
+    if time.monotonic() > deadline or len(names) == wanted and names.count("rdk:main") == 1 and settled():
+        break
     time.sleep(0.05)
-names = threads()
 print(len(names), names.count("rdk:main"))
 producer.close()
 del producer
