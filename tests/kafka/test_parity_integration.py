@@ -164,13 +164,13 @@ try:
     producer.fetch_broker_metadata("no-such-topic", 10)     # each broker has said its name by then
 except kafkapp.KafkaException:
     pass
-def settled():      # the thread of an address that was asked first ends once the broker there has one of its own
+def steady():      # the thread of an address that was asked first ends once the broker there has one of its own
     time.sleep(0.3)
     return threads() == names
 deadline = time.monotonic() + 20
 while True:         # until it names itself a thread has the name of the one that started it: rdk:main
     names = threads()
-    if time.monotonic() > deadline or len(names) == wanted and names.count("rdk:main") == 1 and settled():
+    if time.monotonic() > deadline or len(names) == wanted and names.count("rdk:main") == 1 and steady():
         break
     time.sleep(0.05)
 print(len(names), names.count("rdk:main"))
