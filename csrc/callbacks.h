@@ -36,15 +36,20 @@ static inline void kp_report_exception(PyObject *exc) {
     PyErr_WriteUnraisable(NULL);
 }
 
+/* A callback has returned its result, or NULL: it has raised. */
+static inline void kp_called(PyObject *callback, PyObject *result, PyObject *raised) {
+    if (!result)
+        kp_keep_exception(callback, raised);
+    else
+        Py_DECREF(result);
+}
+
 /* Call a user's callback. No tuple is created; the array has room for a bound method's self. */
 static inline void kp_call(PyObject *callback, PyObject *first, PyObject *second, PyObject *third, size_t count,
                            PyObject *raised) {
     PyObject *args[4] = {NULL, first, second, third};
     PyObject *result = PyObject_Vectorcall(callback, args + 1, count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-    if (!result)
-        kp_keep_exception(callback, raised);
-    else
-        Py_DECREF(result);
+    kp_called(callback, result, raised);
 }
 
 /* The same for a delivery report, the most frequent of them: the function of a method is called without its detour. */
@@ -60,10 +65,7 @@ static inline void kp_call_report(PyObject *callback, PyObject *metadata, PyObje
         result = PyVectorcall_Function(function)(function, args + 4 - count, count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     else
         result = PyObject_Vectorcall(callback, args + 2, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-    if (!result)
-        kp_keep_exception(callback, raised);
-    else
-        Py_DECREF(result);
+    kp_called(callback, result, raised);
 }
 
 #endif

@@ -11,7 +11,7 @@ from kafkapp.common.views import Header
 from kafkapp.producer.options import SendOption
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
-from cpython.ref cimport PyObject, Py_INCREF, Py_XDECREF
+from cpython.ref cimport PyObject, Py_XDECREF
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
@@ -54,6 +54,7 @@ from kafkapp.producer.straight_send cimport NOT_STRAIGHT
 
 
 cdef extern from "Python.h":
+    PyObject *new_reference "Py_NewRef"(PyObject *thing)
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
 
 cdef extern from "produce.h" nogil:
@@ -98,11 +99,6 @@ cdef struct Outgoing:
     kp_delivery *delivery   # owned until the record is accepted; NULL: a plain record, which has no state
     void *opaque            # of the message: the delivery, or the epoch of a plain record
     int refusal             # librdkafka's on the straight path, or 0: interceptors have seen that attempt
-
-
-cdef inline PyObject *new_reference(PyObject *thing) noexcept:
-    Py_INCREF(<object>thing)
-    return thing
 
 
 cdef inline void unpack(Outgoing *out, ProducerRecord record, Client client, bint with_id) noexcept:

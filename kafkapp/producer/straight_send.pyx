@@ -5,12 +5,13 @@ or close the client, meanwhile. So nothing is counted as in use, and there is no
 """
 from kafkapp.producer.options import SendOption
 
-from cpython.ref cimport PyObject, Py_DECREF, Py_INCREF
+from cpython.ref cimport PyObject
 
 from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_MSG_F_COPY,
     RD_KAFKA_RESP_ERR_NO_ERROR,
     rd_kafka_last_error,
+    rd_kafka_produce,
     rd_kafka_resp_err_t,
     rd_kafka_topic_t,
 )
@@ -22,11 +23,11 @@ from kafkapp.producer.delivery cimport (
     KP_PLAIN,
     kp_deliveries,
     kp_delivery,
-    kp_delivery_put,
     kp_delivery_take,
     kp_epoch,
     kp_record_abandon,
     kp_record_begin,
+    release_delivery,
 )
 from kafkapp.producer.record cimport ProducerRecord
 from kafkapp.producer.service cimport deliveries_of
@@ -38,15 +39,12 @@ cdef extern from "plain_arguments.h":
 
 cdef extern from "Python.h":
     PyObject *NONE "Py_None"
+    PyObject *new_reference "Py_NewRef"(PyObject *thing)
     PyObject *type_of "(PyObject *)Py_TYPE"(PyObject *thing)
     PyObject *PyDict_GetItem(object mapping, PyObject *key)
 
 cdef extern from "produce.h":
     const size_t KP_RELEASE_GIL_BYTES
-
-cdef extern from "librdkafka/rdkafka.h":
-    int rd_kafka_produce(rd_kafka_topic_t *rkt, int partition, int flags, void *value, size_t size,
-                         const void *key, size_t key_size, void *opaque)
 
 cdef object NO_COPY = SendOption.NoCopyRecordValue
 cdef object TO_COPY = SendOption.ToCopyRecordValue
@@ -118,7 +116,7 @@ cdef int enqueue_straight(Client client, PyObject *record, PyObject *target, int
         return RD_KAFKA_RESP_ERR_NO_ERROR
     refusal = rd_kafka_last_error()
     if delivery != NULL:
-        give_up(d, delivery)
+        release_delivery(d, delivery)     # frees nothing: the caller's arguments have what it holds too
     kp_record_abandon(epoch)
     return refusal
 
@@ -131,19 +129,3 @@ cdef inline PyObject *known_topic(Client client, PyObject *name) noexcept:
         if topic != NULL:
             client.last_topic = topic
     return topic
-
-
-cdef inline PyObject *new_reference(PyObject *thing) noexcept:
-    Py_INCREF(<object>thing)
-    return thing
-
-
-cdef void give_up(kp_deliveries *d, kp_delivery *delivery) noexcept:
-    """Undo the state of a refused record. The caller's arguments have what it holds too: nothing is freed here."""
-    if delivery.target != NULL:
-        Py_DECREF(<object>delivery.target)
-    if delivery.record_id != NULL:
-        Py_DECREF(<object>delivery.record_id)
-    if delivery.value != NULL:
-        Py_DECREF(<object>delivery.value)
-    kp_delivery_put(d, delivery)
