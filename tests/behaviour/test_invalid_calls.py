@@ -10,6 +10,7 @@ import time
 from datetime import timedelta
 
 import pytest
+from helpers import held_for_records
 
 from kafkapp import (
     ActionWhileQueueIsFull,
@@ -22,11 +23,6 @@ from kafkapp import (
 )
 
 NOWHERE = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0, "linger.ms": 60000}
-
-
-def holds_nothing(producer):
-    """Nothing is held for records in flight: states, buffers, and whatever else is counted but the topics."""
-    return not any(n for what, n in producer._ledger().items() if what != "topics")
 
 
 def new_producer(kind, properties=NOWHERE):
@@ -73,7 +69,7 @@ def test_send(number):
                 for word in text.split("|"):
                     assert word in str(caught.value), str(caught.value)
                 del caught
-        assert holds_nothing(producer) and len(producer) == 0
+        assert not held_for_records(producer) and len(producer) == 0
     held.append(1)
 
 
@@ -96,7 +92,7 @@ def test_102_a_callback_of_the_wrong_arity():
     producer.purge()
     with pytest.raises(TypeError, match="takes 1 positional argument but 2 were given"):
         producer.poll_events(10)
-    assert holds_nothing(producer)
+    assert not held_for_records(producer)
     producer.close(0)
 
 
@@ -104,7 +100,7 @@ def test_104_no_callback():
     with KafkaAsyncProducer(NOWHERE, EventsPollingOption.Manual) as producer:
         producer.send(ProducerRecord("t", value=bytearray(b"v")), None)
         producer.purge()
-        assert producer.poll_events(10) == 1 and holds_nothing(producer)
+        assert producer.poll_events(10) == 1 and not held_for_records(producer)
         producer.close(0)
 
 
@@ -135,7 +131,7 @@ def test_timeout(producer, number, wait):
         WAITS[wait](producer, timeout)
     for word in text.split("|"):
         assert word in str(caught.value)
-    assert holds_nothing(producer) and "closed" not in repr(producer)
+    assert not held_for_records(producer) and "closed" not in repr(producer)
 
 
 @pytest.mark.parametrize("timeout", [None, float("inf"), 1e300, 10**18, timedelta.max, 0, 0.0001, timedelta(0)],
@@ -172,7 +168,7 @@ def test_after_close(kind, number):
     with pytest.raises(RuntimeError, match="with Auto|closed"):
         (CLOSED | CLOSED_ASYNC)[number](producer)
     producer.close(0)
-    assert len(producer) == 0 and holds_nothing(producer) and producer.get_property("linger.ms") == "60000"
+    assert len(producer) == 0 and not held_for_records(producer) and producer.get_property("linger.ms") == "60000"
 
 
 def test_110_sends_while_another_thread_closes():
@@ -199,7 +195,7 @@ def test_110_sends_while_another_thread_closes():
         for thread in threads:
             thread.join(20)
             assert not thread.is_alive()
-        assert sum(accepted) == len(reported) and holds_nothing(producer)
+        assert sum(accepted) == len(reported) and not held_for_records(producer)
         del push, threads
 
 
@@ -295,7 +291,7 @@ def test_transaction(kind, number):
         pytest.skip("no transactions yet")
     with pytest.raises(KafkaException) as caught:
         call(producer)
-    assert caught.value.error.code == code and holds_nothing(producer)
+    assert caught.value.error.code == code and not held_for_records(producer)
     producer.close(0)
 
 

@@ -13,6 +13,7 @@ import tempfile
 
 import numpy
 import pytest
+from helpers import held_for_records
 
 from kafkapp import (
     ErrorCode,
@@ -64,11 +65,6 @@ def sender(request, broker):
         yield producer, getattr(producer, request.param)
 
 
-def holds_nothing(producer):
-    """Nothing is held for records in flight: states, buffers, and whatever else is counted but the topics."""
-    return not any(n for what, n in producer._ledger().items() if what != "topics")
-
-
 def refused(send, record, callback):
     """What the call raised, or, where it returns its errors, what it returned."""
     try:
@@ -104,7 +100,7 @@ def check_refusal(sender, make_record, kind, text):
             assert word in str(error), str(error)
     producer.flush(10)
     assert len(producer) == 0 and not calls
-    assert holds_nothing(producer)
+    assert not held_for_records(producer)
     del record, error
     assert sys.getrefcount(callback) == count
 
@@ -204,7 +200,7 @@ def test_field_that_will_do(sender, topic, number):
     producer.flush(10)
     metadata, error = outcomes[0] if outcomes else (answer, None)
     assert error is None and metadata.offset is not None and (name != "partition" or metadata.partition == int(what.__index__()))
-    assert holds_nothing(producer)
+    assert not held_for_records(producer)
 
 
 @pytest.mark.parametrize("number", [n for n in FIELDS if n[:2] in ("84", "85", "87", "88", "89", "90")])

@@ -4,7 +4,7 @@ import itertools
 import sys
 
 import pytest
-from helpers import HELD, NOWHERE, ROOT, properties, run_python, shared_library
+from helpers import HELD, NOWHERE, ROOT, held_for_records, properties, run_python, shared_library
 
 from kafkapp import ErrorCode, EventsPollingOption, KafkaAsyncProducer, KafkaException, Key, ProducerRecord, SendOption, Value
 
@@ -37,10 +37,6 @@ def said(metadata, error):
     return (metadata.topic, metadata.offset, metadata.record_id, metadata.key_size, metadata.value_size, metadata.persisted_status, error)
 
 
-def held(producer):
-    return {name: count for name, count in producer._ledger().items() if count and name != "topics"}
-
-
 @pytest.mark.parametrize("how", CALLBACKS)
 def test_both_paths_send_the_same(broker, topic, how):
     cases = list(enumerate(itertools.product(DATA, DATA, OPTIONS)))
@@ -54,7 +50,7 @@ def test_both_paths_send_the_same(broker, topic, how):
                 else:
                     producer.send(record, CALLBACKS[how](owner), *option)
         producer.flush(30)
-        assert not held(producer)
+        assert not held_for_records(producer)
     straight, general = ([said(*report) for report in owner.reports] for owner in owners)
     assert straight == general
     assert [offset for _, offset, *_ in straight] == ([] if how == "none" else list(range(len(cases))))
@@ -104,12 +100,12 @@ def test_a_record_that_librdkafka_refuses_leaves_nothing(broker, topic):
         with pytest.raises(KafkaException) as caught:
             producer.send(ProducerRecord(topic, 77, b"k", b"v", object()), print)
         assert caught.value.error.code == ErrorCode.RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION
-        assert not held(producer)
+        assert not held_for_records(producer)
         refused = [producer.try_send(ProducerRecord(topic, 0, b"k", b"v", object()), lambda *report: None) for _ in range(3)]
         assert [error and error.code for error in refused] == [None, None, ErrorCode.RD_KAFKA_RESP_ERR__QUEUE_FULL]
-        assert held(producer) == {"states": 2, "outstanding": 2}
+        assert held_for_records(producer) == {"states": 2, "outstanding": 2}
         producer.flush(30)
-        assert not held(producer)
+        assert not held_for_records(producer)
 
 
 def test_many_topics_in_turn(broker, topic):

@@ -42,6 +42,11 @@ def exported(module, name, result, *arguments):
     return ctypes.PYFUNCTYPE(result, *arguments)(pointer_of(capsule, name_of(capsule)))
 
 
+def held_for_records(producer):
+    """What a producer holds for records in flight, by name; neither its topics nor events of the client, which come when they come."""
+    return {name: count for name, count in producer._ledger().items() if count and name not in ("topics", "kept")}
+
+
 class Reports:
     """A delivery callback that keeps what it was given and the thread it ran on."""
 
