@@ -75,6 +75,7 @@ struct kp_batch {
     PyObject *owner;
     kp_batch *next;     /* in the list of finished batches */
     int64_t count;
+    int64_t next_index; /* all items before it are enqueued or refused */
     int64_t remaining;  /* items neither reported nor refused yet, and one for the sender while it sends */
     int64_t *offsets;   /* one allocation with the other two columns */
     int32_t *errors;

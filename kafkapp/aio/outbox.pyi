@@ -6,11 +6,15 @@ from typing_extensions import disjoint_base
 from kafkapp.aio.futures import CompletedFutures, SendFuture
 from kafkapp.aio.loop_client import LoopClient
 from kafkapp.aio.loop_side import LoopSide
+from kafkapp.producer.batch import Batch
 from kafkapp.producer.options import SendOption
 from kafkapp.producer.record import ProducerRecord
 
 @final
 class WaitingRecord: ...
+
+@final
+class WaitingBatch: ...
 
 @final
 class Outbox:
@@ -23,6 +27,10 @@ class Outbox:
     def waited(self) -> int: ...
     @property
     def left(self) -> int: ...
+    def send_batch(self, topic: str, values: object, offsets: object, keys: object, key_offsets: object,
+                   partition: object, headers: object, timestamps: object, option: SendOption, block: bool,
+                   done: Callable[[Batch], object]) -> WaitingBatch | None: ...
+    def expire(self, entry: WaitingBatch) -> None: ...
     def enqueue_waiting(self) -> None: ...
     def fail_waiting(self) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Outbox: enqueues records and returns their futures; the records that find no room wait here, in order. And `send`.
+"""Outbox: enqueues records and batches; those that find no room wait here, in order. And `send`.
 
 Knows clients and futures; of the loop only whether it runs in this thread. Never blocks.
 """
@@ -20,8 +20,9 @@ from kafkapp.aio.futures cimport CompletedFutures, SendFuture
 from kafkapp.aio.loop_client cimport LoopClient
 from kafkapp.client.client cimport Client
 from kafkapp.common.errors cimport new_error
+from kafkapp.producer.batch cimport BatchSend, new_batch, new_batch_send
 from kafkapp.producer.delivery cimport KP_FUTURE
-from kafkapp.producer.record cimport ProducerRecord
+from kafkapp.producer.record cimport ProducerRecord, checked_topic
 from kafkapp.producer.send cimport enqueue, enqueue_error, never_fits_error, queued_copy, wants_copy
 from kafkapp.producer.straight_send cimport enqueue_straight
 
@@ -35,13 +36,37 @@ cdef class WaitingRecord:
 
 
 @cython.final
+cdef class WaitingBatch:
+    """A batch whose first records, or none, have found room."""
+    cdef BatchSend sending      # None: no more of it is to be enqueued
+    cdef object done            # done(batch), when the last record has its delivery report or all are refused
+
+    cdef int64_t count(self) noexcept:
+        return 0 if self.sending is None else len(self.sending.batch) - self.sending.batch.next_index
+
+    cdef int end(self, rd_kafka_resp_err_t err) except -1:
+        cdef BatchSend sending = self.sending
+        self.sending = None
+        sending.end(err)
+        if not sending.batch.accepted:
+            self.done(sending.batch)        # there will be no report
+        return 0
+
+    cdef int fail(self, rd_kafka_resp_err_t err) except -1:
+        """Refuse what is not enqueued yet."""
+        if self.sending is not None and self.sending.resume():
+            self.end(err)
+        return 0
+
+
+@cython.final
 cdef class Outbox:
     """The way of one producer's records into librdkafka's queue. To be used in the thread of its loop."""
     cdef Client client
     cdef readonly CompletedFutures completed    # they outlive a producer that is garbage-collected
     cdef public bint closed                     # no record is accepted
-    cdef object waiting                         # deque of WaitingRecord
-    cdef readonly int64_t waited                # how many records have ever been put into `waiting`
+    cdef object waiting                         # deque of WaitingRecord and WaitingBatch
+    cdef readonly int64_t waited                # how many of them have ever been put into `waiting`
     cdef readonly int64_t left                  # how many have left it
 
     def __cinit__(self, LoopClient client not None):
@@ -50,7 +75,11 @@ cdef class Outbox:
         self.waiting = deque()
 
     def __len__(self):
-        return self.waited - self.left
+        cdef int64_t count = self.waited - self.left
+        for entry in self.waiting:
+            if isinstance(entry, WaitingBatch):
+                count += (<WaitingBatch>entry).count() - 1
+        return count
 
     cdef bint try_enqueue(self, ProducerRecord record, SendFuture future, object option) except -1:
         """Returns False when the queue is full. Any other refusal completes the future with its error."""
@@ -81,30 +110,85 @@ cdef class Outbox:
             return 0
         waiting.future = future
         waiting.option = option
-        self.waiting.append(waiting)
+        return self.wait(waiting)
+
+    cdef int wait(self, entry) except -1:
+        self.waiting.append(entry)
         self.waited += 1
         return 0
 
+    def send_batch(self, str topic, values, offsets, keys, key_offsets, partition, headers, timestamps, option,
+                   bint block, done):
+        """Enqueue what there is room for; if `block`, the rest waits. done(batch) is called once.
+
+        Returns:
+            What to expire() when the rest shall wait no longer; None: nothing waits.
+        """
+        cdef WaitingBatch entry = WaitingBatch.__new__(WaitingBatch)
+        cdef bint copy
+        self.client.check_open()
+        topic = checked_topic(topic)
+        copy = wants_copy(option)
+        batch = new_batch(topic, values, offsets, keys, key_offsets, done)
+        entry.done = done
+        entry.sending = new_batch_send(self.client, batch, partition, headers, timestamps, copy)
+        entry.sending.begin()
+        if self.enqueue_items(entry, block):
+            return None
+        try:
+            self.wait(entry)
+        except:
+            entry.fail(RD_KAFKA_RESP_ERR__QUEUE_FULL)
+            raise
+        return entry
+
+    cdef bint enqueue_items(self, WaitingBatch entry, bint block) except -1:
+        """Enqueue what there is room for. Returns False when the rest has to wait."""
+        cdef bint complete = False
+        if not block or not self.waiting or self.waiting[0] is entry:       # else others come first
+            complete = entry.sending.enqueue()
+        if complete or not block:
+            entry.end(RD_KAFKA_RESP_ERR__QUEUE_FULL)
+            return True
+        entry.sending.pause()
+        return False
+
+    def expire(self, WaitingBatch entry not None):
+        """Refuse what has found no room."""
+        entry.fail(RD_KAFKA_RESP_ERR__QUEUE_FULL)
+
     def enqueue_waiting(self):
-        """Enqueue the waiting records for which there is room now, in order."""
-        cdef WaitingRecord first
+        """Enqueue what waits and finds room now, in order."""
         while self.waiting:
             first = self.waiting[0]
-            try:
-                if not self.try_enqueue(first.record, first.future, first.option):
-                    return
-            except Exception as exc:
-                first.future.resolve(None, exc)     # a buffer released meanwhile: that is no fault of the next records
+            if not (self.enqueue_batch(first) if isinstance(first, WaitingBatch) else self.enqueue_record(first)):
+                return
             self.waiting.popleft()
             self.left += 1
 
+    cdef bint enqueue_record(self, WaitingRecord first) except -1:
+        """Returns False when there is no room."""
+        try:
+            return self.try_enqueue(first.record, first.future, first.option)
+        except Exception as exc:
+            first.future.resolve(None, exc)     # a buffer released meanwhile: that is no fault of the next records
+            return True
+
+    cdef bint enqueue_batch(self, WaitingBatch first) except -1:
+        """Returns False when the rest finds no room."""
+        if first.sending is None or not first.sending.resume():
+            return True
+        return self.enqueue_items(first, True)
+
     def fail_waiting(self):
-        """Fail the waiting records, which never were in librdkafka's queue."""
-        cdef WaitingRecord record
+        """Fail what waits, which never was in librdkafka's queue."""
         while self.waiting:
-            record = self.waiting.popleft()
+            first = self.waiting.popleft()
             self.left += 1
-            record.future.resolve(None, new_error(RD_KAFKA_RESP_ERR__PURGE_QUEUE))
+            if isinstance(first, WaitingBatch):
+                (<WaitingBatch>first).fail(RD_KAFKA_RESP_ERR__PURGE_QUEUE)
+            else:
+                (<WaitingRecord>first).future.resolve(None, new_error(RD_KAFKA_RESP_ERR__PURGE_QUEUE))
 
 
 cdef class ProducerBase:

@@ -4,7 +4,7 @@ What blocks in librdkafka runs in a thread of its own: ending lingering (flush, 
 request (fetch_broker_metadata). `send` is ProducerBase's, in aio/outbox.pyx; all else is LoopSide's.
 """
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -21,10 +21,12 @@ from kafkapp.common.timeouts import seconds_of
 from kafkapp.config.properties import Properties
 from kafkapp.producer.async_producer import KafkaAsyncProducer
 from kafkapp.producer.batch import Batch
+from kafkapp.producer.options import ActionWhileQueueIsFull, SendOption
 
 __all__ = ["KafkaProducer", "SendFuture"]
 
 Timeout = int | float | timedelta | None
+Headers = Mapping[str, Any] | Sequence[Any] | None
 PURGE_SECONDS = 1  # for the reports of purged records; destroying the client waits for later ones
 
 
@@ -54,23 +56,43 @@ class KafkaProducer(ProducerBase):
     def _producer(self) -> KafkaAsyncProducer:
         return self._loop_side.producer
 
-    def send_batch(self, topic: str, values: object, **arguments: Any) -> "asyncio.Future[Batch]":
-        """Enqueue many records in one call; the arguments are those of KafkaAsyncProducer.send_batch except `callback`.
+    def send_batch(self, topic: str, values: object, *, offsets: object = None, keys: object = None,
+                   key_offsets: object = None, partition: object = None, headers: Headers = None,
+                   timestamps: object = None, option: SendOption = SendOption.NoCopyRecordValue,
+                   action: ActionWhileQueueIsFull | None = None, timeout: Timeout = None) -> "asyncio.Future[Batch]":
+        """Enqueue many records in one call; the arguments are those of KafkaAsyncProducer.send_batch but `callback`.
 
-        Never blocks: records that find no room are refused with RD_KAFKA_RESP_ERR__QUEUE_FULL, see `Batch.next_index`.
+        Never blocks. Records that find no room in librdkafka's queue wait, in order, and so does what is sent after
+        them. Cancelling the future stops no record, as with `send`: all that was given is sent, and `flush` and `close`
+        wait for it; `timeout` is what ends the wait for room, and `purge`. The exporters must not change before the
+        future is done, unless `option` is SendOption.ToCopyRecordValue and `action` NoBlock.
 
+        Args:
+            action: an ActionWhileQueueIsFull. None or Block: wait for room. NoBlock: refuse what finds none with
+                RD_KAFKA_RESP_ERR__QUEUE_FULL, see `Batch.next_index`.
+            timeout: seconds to wait for room (int, float or timedelta), None waits forever. What has found none then
+                is refused with RD_KAFKA_RESP_ERR__QUEUE_FULL.
         Returns:
             An asyncio.Future of the Batch, done when the Batch is.
         Raises:
+            TypeError: `action` is no ActionWhileQueueIsFull.
             Exception: as KafkaAsyncProducer.send_batch.
         Source: rd_kafka_produce_batch().
         """
         side = self._loop_side
-        future: asyncio.Future[Batch] = side.bind(self).create_future()
+        loop = side.bind(self)
+        future: asyncio.Future[Batch] = loop.create_future()
+        seconds = seconds_of(timeout)
+        member = ActionWhileQueueIsFull.Block if action is None else ActionWhileQueueIsFull.member(action)
+        if member is None:
+            raise TypeError(f"action must be an ActionWhileQueueIsFull or None, not {action!r}")
         side.enqueue_waiting()  # they come first
-        batch = self._producer.send_batch(topic, values, callback=partial(_batch_done, future), **arguments)
-        if batch.done and not batch.accepted:
-            future.set_result(batch)
+        waiting = side.outbox.send_batch(topic, values, offsets, keys, key_offsets, partition, headers, timestamps,
+                                         option, member is ActionWhileQueueIsFull.Block and seconds != 0,
+                                         partial(_batch_done, future))
+        if waiting is not None and seconds is not None:
+            timer = loop.call_later(seconds, side.outbox.expire, waiting)
+            future.add_done_callback(partial(_end_timer, timer))
         return future
 
     async def flush(self, timeout: Timeout = None) -> None:
@@ -207,6 +229,11 @@ class KafkaProducer(ProducerBase):
 def _batch_done(future: "asyncio.Future[Batch]", batch: Batch) -> None:
     with suppress(RuntimeError):  # the loop is closed
         future.get_loop().call_soon_threadsafe(threads.set_result, future, batch)
+
+
+def _end_timer(timer: asyncio.TimerHandle, future: "asyncio.Future[Batch]") -> None:
+    if not future.cancelled():  # then the batch goes on, and so does its time
+        timer.cancel()
 
 
 def deadline_of(loop: asyncio.AbstractEventLoop, timeout: Timeout) -> float | None:

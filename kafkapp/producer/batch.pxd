@@ -3,7 +3,7 @@
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
-from kafkapp._librdkafka.rdkafka cimport rd_kafka_headers_t, rd_kafka_t, rd_kafka_topic_t
+from kafkapp._librdkafka.rdkafka cimport rd_kafka_headers_t, rd_kafka_resp_err_t, rd_kafka_t, rd_kafka_topic_t
 from kafkapp.client.client cimport Client
 from kafkapp.producer.columns cimport Column, kp_column
 from kafkapp.producer.delivery cimport BatchTarget, kp_batch, kp_deliveries
@@ -37,7 +37,6 @@ cdef class Batch(BatchTarget):
     cdef object callback            # None once it has been called
     cdef Column values, keys        # hold the exporters' buffers until the batch is done
     cdef readonly int64_t accepted
-    cdef readonly int64_t next_index
     cdef int reported               # `done`: every accepted record has its delivery report
     cdef int callback_done          # and the callback, if any, has returned
     cdef object __weakref__
@@ -47,8 +46,33 @@ cdef class Batch(BatchTarget):
     cdef bint has_failures(self) noexcept
 
 
+@cython.final
+cdef class BatchSend:
+    cdef Client client
+    cdef Batch batch
+    cdef kp_records records
+    cdef Py_buffer partitions, timestamps   # held until all are enqueued
+    cdef rd_kafka_topic_t *rkt
+    cdef bint copy
+
+    cdef int release(self) except -1
+    cdef int set_partitions(self, partition) except -1
+    cdef int set_timestamps(self, timestamps) except -1
+
+    # begin(), enqueue() until there is no room or nothing left, end(). The sender is counted in between: close() waits
+    # for it. It may pause() and resume(), which returns False when close() has begun: that completes the batch.
+    cdef int begin(self) except -1
+    cdef bint enqueue(self) except -1
+    cdef int pause(self) except -1
+    cdef bint resume(self) except -1
+    cdef int end(self, rd_kafka_resp_err_t err) except -1
+
+
 # A batch of checked columns, to be sent; nothing is enqueued yet. `topic`: a checked name.
 cdef Batch new_batch(str topic, values, offsets, keys, key_offsets, callback)
+
+# How it is to be sent: checks the rest of the arguments.
+cdef BatchSend new_batch_send(Client client, Batch batch, partition, headers, timestamps, bint copy)
 
 # Check the rest of the arguments, enqueue the records, wait for room if `block`.
 cdef int send_batch(Client client, Batch batch, partition, headers, timestamps, bint copy, bint block,

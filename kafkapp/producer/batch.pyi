@@ -28,6 +28,9 @@ class Batch(BatchTarget):
     def wait(self, timeout: int | float | timedelta | None = None) -> bool: ...
 
 @final
+class BatchSend: ...
+
+@final
 class OutcomeColumn:
     if sys.version_info >= (3, 12):
         def __buffer__(self, flags: int, /) -> memoryview: ...

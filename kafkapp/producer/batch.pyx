@@ -5,7 +5,6 @@ Knows columns and clients; the producers offer it as `send_batch`.
 cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.ref cimport PyObject, Py_DECREF
-from libc.string cimport memset
 
 from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_MSG_F_COPY,
@@ -37,13 +36,6 @@ from kafkapp.producer.delivery cimport (
 )
 from kafkapp.producer.send cimport kp_headers_size, too_large_error
 from kafkapp.producer.service cimport deliveries_of, leave_sender, wait_in_send_batch
-
-
-cdef struct Outgoing:
-    # The arguments of one send_batch(), as librdkafka takes them: released when all are enqueued.
-    kp_records records
-    Py_buffer partitions
-    Py_buffer timestamps
 
 
 cdef kp_batch EMPTY_BATCH       # that of a Batch which send_batch() has not filled in
@@ -100,6 +92,10 @@ cdef class Batch(BatchTarget):
         outcomes.itemsize = itemsize
         outcomes.shape = self.batch.count
         return memoryview(outcomes)
+
+    @property
+    def next_index(self):
+        return self.batch.next_index
 
     @property
     def done(self):
@@ -241,101 +237,25 @@ cdef Batch new_batch(str topic, values, offsets, keys, key_offsets, callback):
 
 cdef int send_batch(Client client, Batch batch, partition, headers, timestamps, bint copy, bint block,
                     int64_t deadline) except -1:
-    cdef Outgoing out
-    cdef PyObject *topic
-    memset(&out, 0, sizeof(Outgoing))       # empty, so that it can be released
+    cdef BatchSend sending = new_batch_send(client, batch, partition, headers, timestamps, copy)
+    sending.begin()
     try:
-        # A malformed argument raises before anything is enqueued.
-        set_partitions(&out, partition, batch.batch.count)
-        set_timestamps(&out, timestamps, batch.batch.count)
-        out.records.headers = new_headers(headers)
-        out.records.flags = RD_KAFKA_MSG_F_COPY if copy else 0
-        out.records.values, out.records.keys = batch.values.c, batch.keys.c
-        batch.batch.headers_size = kp_headers_size(out.records.headers)
-        client.check_open()
-        topic = client.topic(batch.topic)
-        batch.client = client
-        begin_sending(client, batch)
-        try:
-            enqueue_items(client, batch, <rd_kafka_topic_t *>(<Topic>topic).rkt, &out.records, block, deadline)
-        except KeyboardInterrupt as exc:
-            batch.note_outstanding(exc)
-            raise
-        finally:
-            end_sending(client, batch)
-    finally:
-        if out.records.headers is not NULL:
-            rd_kafka_headers_destroy(out.records.headers)
-        kp_release_buffer(&out.partitions)
-        kp_release_buffer(&out.timestamps)
-    if copy:
-        batch.values.release()
-        batch.keys.release()
-    return 0
-
-
-cdef int set_partitions(Outgoing *out, partition, int64_t count) except -1:
-    cdef int64_t i
-    if not is_per_record(partition):
-        out.records.partition = checked_partition(partition)
-        return 0
-    out.records.partition = RD_KAFKA_PARTITION_UA
-    get_numbers(&out.partitions, partition, "partition", 4)
-    out.records.partitions = out.partitions.buf
-    check_count("partition", out.partitions.len // 4, count)
-    for i in range(count):
-        if kp_int32_at(out.records.partitions, i) < RD_KAFKA_PARTITION_UA:
-            raise ValueError(f"partition[{i}] must be from 0 to 2**31 - 1, or -1 for the partitioner, "
-                             f"not {kp_int32_at(out.records.partitions, i)}")
-    return 0
-
-
-cdef int set_timestamps(Outgoing *out, timestamps, int64_t count) except -1:
-    cdef int64_t i
-    if not is_per_record(timestamps):
-        out.records.timestamp = checked_timestamp(timestamps)
-        return 0
-    get_numbers(&out.timestamps, timestamps, "timestamps", 8)
-    out.records.timestamps = out.timestamps.buf
-    check_count("timestamps", out.timestamps.len // 8, count)
-    for i in range(count):
-        if kp_int64_at(out.records.timestamps, i) <= 0:
-            raise ValueError(f"timestamps[{i}] must be more than 0 milliseconds, "
-                             f"not {kp_int64_at(out.records.timestamps, i)}")
-    return 0
-
-
-cdef int begin_sending(Client client, Batch batch) except -1:
-    """Count this sender, and the batch as one record, so that flush() and close() wait for its callback. Then check
-    that the producer is open."""
-    cdef kp_deliveries *d = deliveries_of(client)
-    kp_enter(d)
-    kp_batch_begin(d, batch.batch)
-    try:
-        client.check_open()
-        if not kp_slot_acquire(d, batch.batch, <PyObject *>batch):
-            raise MemoryError()
-    except:
-        kp_batch_abandon(d, batch.batch)
-        leave_sender(client)
+        enqueue_all(sending, block, deadline)
+    except KeyboardInterrupt as exc:
+        batch.note_outstanding(exc)
         raise
-    batch.reported = batch.callback_done = False
+    finally:
+        sending.end(RD_KAFKA_RESP_ERR__QUEUE_FULL)
     return 0
 
 
-cdef int enqueue_items(Client client, Batch batch, rd_kafka_topic_t *rkt, const kp_records *records, bint block,
-                       int64_t deadline) except -1:
-    """Enqueue what there is room for. Each accepted record is librdkafka's until its delivery report."""
-    cdef kp_deliveries *d = deliveries_of(client)
-    cdef kp_batch *outcomes = batch.batch
-    cdef rd_kafka_t *rk = client.rk
-    cdef int64_t index = 0, accepted = 0, seen
+cdef int enqueue_all(BatchSend sending, bint block, int64_t deadline) except -1:
+    """Enqueue all records, or what there is room for."""
+    cdef Client client = sending.client
+    cdef int64_t seen
     while True:
         seen = kp_rounds(&client.dispatcher)
-        with nogil:
-            index = kp_batch_send(rk, rkt, d, outcomes, records, index, &accepted)
-        batch.accepted, batch.next_index = accepted, index
-        if index == outcomes.count or not block or expired(deadline):
+        if sending.enqueue() or not block or expired(deadline):
             return 0
         if KP_READ(client.state) == OPEN:
             wait_in_send_batch(client, seen, deadline)
@@ -343,19 +263,125 @@ cdef int enqueue_items(Client client, Batch batch, rd_kafka_topic_t *rkt, const 
             return 0        # close() has begun: enqueue nothing after its purge
 
 
-cdef int end_sending(Client client, Batch batch) except -1:
-    """Also when interrupted: what is enqueued will be reported, the rest is refused."""
-    cdef kp_deliveries *d = deliveries_of(client)
-    cdef int64_t i
-    for i in range(batch.next_index, batch.batch.count):
-        batch.batch.errors[i] = RD_KAFKA_RESP_ERR__QUEUE_FULL
-    if kp_batch_sent(batch.batch, batch.batch.count - batch.accepted):
-        if batch.accepted:
-            kp_finish(d, batch.batch)       # its last report has come already
-        else:
-            end_refused(d, batch)
-    leave_sender(client)                   # else the last report completes it
-    return 0
+cdef BatchSend new_batch_send(Client client, Batch batch, partition, headers, timestamps, bint copy):
+    cdef BatchSend sending = BatchSend.__new__(BatchSend)
+    sending.client, sending.batch, sending.copy = client, batch, copy
+    sending.set_partitions(partition)
+    sending.set_timestamps(timestamps)
+    sending.records.headers = new_headers(headers)
+    sending.records.flags = RD_KAFKA_MSG_F_COPY if copy else 0
+    sending.records.values, sending.records.keys = batch.values.c, batch.keys.c
+    batch.batch.headers_size = kp_headers_size(sending.records.headers)
+    client.check_open()
+    sending.rkt = <rd_kafka_topic_t *>(<Topic>client.topic(batch.topic)).rkt
+    batch.client = client
+    return sending
+
+
+@cython.final
+@cython.no_gc_clear     # its buffers are released, not dropped; its references are set once: see Column
+cdef class BatchSend:
+    """One send_batch() until each record is enqueued or refused: its arguments, as librdkafka takes them."""
+
+    def __dealloc__(self):
+        self.release()
+
+    cdef int release(self) except -1:
+        if self.records.headers is not NULL:
+            rd_kafka_headers_destroy(self.records.headers)
+            self.records.headers = NULL
+        kp_release_buffer(&self.partitions)
+        kp_release_buffer(&self.timestamps)
+        return 0
+
+    cdef int set_partitions(self, partition) except -1:
+        cdef int64_t i, count = self.batch.batch.count
+        if not is_per_record(partition):
+            self.records.partition = checked_partition(partition)
+            return 0
+        self.records.partition = RD_KAFKA_PARTITION_UA
+        get_numbers(&self.partitions, partition, "partition", 4)
+        self.records.partitions = self.partitions.buf
+        check_count("partition", self.partitions.len // 4, count)
+        for i in range(count):
+            if kp_int32_at(self.records.partitions, i) < RD_KAFKA_PARTITION_UA:
+                raise ValueError(f"partition[{i}] must be from 0 to 2**31 - 1, or -1 for the partitioner, "
+                                 f"not {kp_int32_at(self.records.partitions, i)}")
+        return 0
+
+    cdef int set_timestamps(self, timestamps) except -1:
+        cdef int64_t i, count = self.batch.batch.count
+        if not is_per_record(timestamps):
+            self.records.timestamp = checked_timestamp(timestamps)
+            return 0
+        get_numbers(&self.timestamps, timestamps, "timestamps", 8)
+        self.records.timestamps = self.timestamps.buf
+        check_count("timestamps", self.timestamps.len // 8, count)
+        for i in range(count):
+            if kp_int64_at(self.records.timestamps, i) <= 0:
+                raise ValueError(f"timestamps[{i}] must be more than 0 milliseconds, "
+                                 f"not {kp_int64_at(self.records.timestamps, i)}")
+        return 0
+
+    cdef int begin(self) except -1:
+        """Count this sender, and the batch as one record, so that flush() and close() wait for its callback. Then check
+        that the producer is open."""
+        cdef kp_deliveries *d = deliveries_of(self.client)
+        cdef Batch batch = self.batch
+        kp_enter(d)
+        kp_batch_begin(d, batch.batch)
+        try:
+            self.client.check_open()
+            if not kp_slot_acquire(d, batch.batch, <PyObject *>batch):
+                raise MemoryError()
+        except:
+            kp_batch_abandon(d, batch.batch)
+            leave_sender(self.client)
+            raise
+        batch.reported = batch.callback_done = False
+        return 0
+
+    cdef int pause(self) except -1:
+        return leave_sender(self.client)
+
+    cdef bint resume(self) except -1:
+        kp_enter(deliveries_of(self.client))
+        if KP_READ(self.client.state) == OPEN and not self.client.foreign():
+            return True
+        leave_sender(self.client)
+        return False
+
+    cdef bint enqueue(self) except -1:
+        """Enqueue what there is room for, from next_index on. Returns whether each record is enqueued or refused. An
+        accepted record is librdkafka's until its delivery report."""
+        cdef kp_deliveries *d = deliveries_of(self.client)
+        cdef kp_batch *outcomes = self.batch.batch
+        cdef rd_kafka_t *rk = self.client.rk
+        cdef int64_t accepted = self.batch.accepted
+        with nogil:
+            outcomes.next_index = kp_batch_send(rk, self.rkt, d, outcomes, &self.records, outcomes.next_index,
+                                                &accepted)
+        self.batch.accepted = accepted
+        return outcomes.next_index == outcomes.count
+
+    cdef int end(self, rd_kafka_resp_err_t err) except -1:
+        """Also when interrupted: what is enqueued will be reported, the rest is refused with `err`."""
+        cdef kp_deliveries *d = deliveries_of(self.client)
+        cdef Batch batch = self.batch
+        cdef int64_t i
+        for i in range(batch.batch.next_index, batch.batch.count):
+            batch.batch.errors[i] = err
+        self.release()
+        if kp_batch_sent(batch.batch, batch.batch.count - batch.accepted):
+            if batch.accepted:
+                kp_finish(d, batch.batch)       # its last report has come already
+            else:
+                end_refused(d, batch)
+        leave_sender(self.client)               # else the last report completes it
+        if self.copy:
+            batch.values.release()
+            batch.keys.release()
+        return 0
 
 
 cdef int end_refused(kp_deliveries *d, Batch batch) except -1:

@@ -41,6 +41,7 @@ cdef extern from "delivery.h" nogil:
     ctypedef struct kp_batch:
         PyObject *owner
         int64_t count
+        int64_t next_index
         int64_t remaining
         int64_t *offsets
         int32_t *errors

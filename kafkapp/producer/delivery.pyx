@@ -12,6 +12,7 @@ from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_PARTITION_UA,
     RD_KAFKA_RESP_ERR__IN_PROGRESS,
     RD_KAFKA_RESP_ERR__PURGE_INFLIGHT,
+    RD_KAFKA_RESP_ERR__PURGE_QUEUE,
     rd_kafka_message_t,
 )
 from kafkapp.client.handle cimport Topic
@@ -291,10 +292,12 @@ cdef int complete_without_reports(kp_deliveries *d, list topics, list holds, lis
         batch = kp_slot_in_use(d, &slot)
         if batch is NULL:
             break
-        for i in range(batch.count):
+        for i in range(batch.next_index):
             if batch.errors[i] == RD_KAFKA_RESP_ERR__IN_PROGRESS:
                 batch.errors[i] = RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
                 kp_reported(batch.epoch, 1)
+        for i in range(batch.next_index, batch.count):      # its send_batch() still waited for room
+            batch.errors[i] = RD_KAFKA_RESP_ERR__PURGE_QUEUE
         target = <BatchTarget>batch.owner
         target.complete(d, holds, raised)
     cursor.block, cursor.slot = NULL, 0
