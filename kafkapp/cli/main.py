@@ -110,9 +110,11 @@ def show_logs(wanted: bool) -> None:
 
 @group.command(epilog=SECRETS)
 @click.argument("files", metavar="[FILE]...", nargs=-1, callback=parse_paths)
-@click.option("-t", "--topic", callback=parse_text, help="Where to. Default: a topic named after the file.")
+@click.option("-t", "--topic", callback=parse_text, help="Where to. Default with --embedded: a topic named after the file.")
 @click.option("-b", "--bootstrap-servers", metavar="HOST:PORT,...", callback=parse_text,
-              help="Brokers to ask first. Without any, an embedded cluster is started, for a try.")
+              help="Brokers to ask first. Default: the environment's KAFKA_BOOTSTRAP_SERVERS.")
+@click.option("--embedded", is_flag=True,
+              help="For a try: send to an embedded cluster, whose records are gone when the command ends.")
 @click.option("-X", "--property", "pairs", metavar="KEY=VALUE", multiple=True, callback=parse_pairs,
               help="A property of librdkafka; may be repeated.")
 @click.option("-F", "--properties-file", "filed", metavar="FILE", multiple=True, callback=parse_files,
@@ -132,9 +134,9 @@ def show_logs(wanted: bool) -> None:
               callback=parse_timeout, help="How long to look for a broker.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("-v", "--verbose", is_flag=True, help="Show what librdkafka logs.")
-def produce(files: tuple[str, ...], topic: str | None, bootstrap_servers: str | None, pairs: dict[str, str],
-            filed: dict[str, str], sync: bool, manual: bool, copy: bool, key_delimiter: bytes | None,
-            delimiter: bytes, headers: list[tuple[str, bytes]], partition: int | None, null_empty: bool,
+def produce(files: tuple[str, ...], topic: str | None, bootstrap_servers: str | None, embedded: bool,
+            pairs: dict[str, str], filed: dict[str, str], sync: bool, manual: bool, copy: bool,
+            key_delimiter: bytes | None, delimiter: bytes, headers: list[tuple[str, bytes]], partition: int | None, null_empty: bool,
             timeout: float, as_json: bool, verbose: bool) -> int:
     r"""Send each line of the FILEs as a record, without a copy: they are memory-mapped.
 
@@ -146,7 +148,7 @@ def produce(files: tuple[str, ...], topic: str | None, bootstrap_servers: str | 
     properties = merged(filed, pairs, bootstrap_servers)
     show_logs(verbose or "debug" in properties)
     return Run(ProduceOptions(
-        paths=files or (STDIN,), topic=topic, properties=properties,
+        paths=files or (STDIN,), topic=topic, properties=properties, embedded=embedded,
         mode="sync" if sync else "manual" if manual else "async",
         option=SendOption.ToCopyRecordValue if copy else SendOption.NoCopyRecordValue,
         delimiter=delimiter, key_delimiter=key_delimiter, headers=headers, partition=partition,

@@ -26,6 +26,7 @@ from kafkapp.config.redaction import redact
 INTERRUPTED_CLOSE_SECONDS = 1.0  # for the records in flight after Ctrl-C
 PROMPT = "Type message value and hit enter to produce message. (empty line to quit)"
 SERVERS = (ProducerConfig.BOOTSTRAP_SERVERS, "metadata.broker.list", "test.mock.num.brokers")
+ENVIRONMENT = "KAFKA_BOOTSTRAP_SERVERS"
 UNREACHABLE = frozenset((
     ErrorCode.RD_KAFKA_RESP_ERR__TRANSPORT, ErrorCode.RD_KAFKA_RESP_ERR__TIMED_OUT,
     ErrorCode.RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, ErrorCode.RD_KAFKA_RESP_ERR__RESOLVE,
@@ -45,6 +46,7 @@ class ProduceOptions:
     paths: tuple[str, ...]
     topic: str | None
     properties: dict[str, Any]
+    embedded: bool
     mode: str
     option: SendOption
     delimiter: bytes
@@ -63,7 +65,6 @@ class Run:
     request: ProduceOptions
     tally: Tally = field(default_factory=Tally)
     interrupts: Interrupts = field(default_factory=Interrupts)
-    embedded: bool = False
     end_reason: str = ""  # why the run ended early, except for Ctrl-C
     status: int = 0  # exit status for that reason
     client_error: Error | None = None  # the last one other than RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN
@@ -74,8 +75,8 @@ class Run:
         with self.interrupts.watched(), ExitStack() as stack:
             self._find_servers(stack)
             mode = self._open_mode()
-            if self.embedded:  # after the producer is created: an invalid property prints one line only
-                note("no --bootstrap-servers: using an embedded cluster at "
+            if self.request.embedded:  # after the producer is created: an invalid property prints one line only
+                note("using an embedded cluster at "
                      f"{self.request.properties[ProducerConfig.BOOTSTRAP_SERVERS]}; "
                      "its records are gone when this command ends")
             stack.callback(mode.close, 0)  # closes it if an exception is raised before the close below
@@ -105,12 +106,22 @@ class Run:
 
     def _find_servers(self, stack: ExitStack) -> None:
         properties = self.request.properties
-        if any(name in properties for name in SERVERS):
+        given = next((name for name in SERVERS if name in properties), None)
+        if self.request.embedded:
+            if given is not None:
+                raise Misuse(f"--embedded and brokers ({given}) exclude each other")
+            from kafkapp.testing import MockCluster
+            cluster = stack.enter_context(MockCluster(1))
+            properties[ProducerConfig.BOOTSTRAP_SERVERS] = cluster.bootstrap_servers
             return
-        from kafkapp.testing import MockCluster
-        cluster = stack.enter_context(MockCluster(1))
-        properties[ProducerConfig.BOOTSTRAP_SERVERS] = cluster.bootstrap_servers
-        self.embedded = True
+        if given is None:
+            servers = os.environ.get(ENVIRONMENT)
+            if not servers:
+                raise Misuse(f"no brokers: name them by -b HOST:PORT or in the environment's {ENVIRONMENT}; "
+                             "--embedded sends to an embedded cluster, for a try")
+            properties[ProducerConfig.BOOTSTRAP_SERVERS] = servers
+        if self.request.topic is None:
+            raise Misuse("no topic: name it by -t")  # a topic named by accident would be created in earnest
 
     def _open_mode(self) -> Mode:
         properties = {"error_cb": self._on_client_error, **self.request.properties}
@@ -219,7 +230,7 @@ class Run:
         if self.request.as_json:
             say(json.dumps({
                 **self.tally.as_dict(), "interrupted": bool(signal), "error": self.end_reason or None,
-                "embedded": self.embedded}))
+                "embedded": self.request.embedded}))
         else:
             say(self.tally.as_text())
             if failures := self.tally.failures_text():

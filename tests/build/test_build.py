@@ -49,7 +49,7 @@ def test_the_version_stands_once():
 def test_the_quick_start_is_two_commands_that_ci_runs_to_the_letter():
     commands = re.findall(r"^    (python3 -m venv .*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert commands == [
-        "python3 -m venv .venv && .venv/bin/pip install '.[cli]' && .venv/bin/kafkapp produce README.md",
+        "python3 -m venv .venv && .venv/bin/pip install '.[cli]' && .venv/bin/kafkapp produce --embedded README.md",
         "python3 -m venv .venv && .venv/bin/pip install '.[test]' && .venv/bin/pytest",
     ]
     script = (ROOT / ".ci" / "run").read_text()

@@ -89,7 +89,7 @@ def test_nobody_reads_standard_output(command):
 @pytest.mark.parametrize("how", [{"closed": (2,)}, {"gone": (2,)}, {"full": (2,)}], ids=lambda how: next(iter(how)))
 def test_standard_error_takes_nothing(servers, file, how):
     assert ended(["produce", "-b", servers, "-t", "t", file], **how)[0] == 0       # it has nothing to say there
-    assert ended(["produce", "-b", servers, file], **how)[0] == (141 if "gone" in how else 2)   # which topic, it says
+    assert ended(["produce", "--embedded", file], **how)[0] == (141 if "gone" in how else 2)   # where to, it says
     for arguments in (["unknown"], ["produce", "-t", "", file], ["produce", "missing"]):
         assert ended(arguments, **how)[0] in (2, 141)
 
@@ -143,8 +143,8 @@ def test_what_may_be_no_utf8(servers, tmp_path):
     with open(path, "wb") as lines:
         lines.write(b"one;two\xff")
     assert ended(["produce", "-b", servers, "-t", "t", "-K", ";", "-H", b"h=" + NO_TEXT, path]) == (0, [])
-    status, lines = ended(["produce", "-b", servers, path])        # it says what becomes of the name
-    assert (status, len(lines)) == (0, 1) and "goes to topic linesa_" in lines[0]
+    status, lines = ended(["produce", "--embedded", path])        # it says what becomes of the name
+    assert (status, len(lines)) == (0, 2) and "goes to topic linesa_" in lines[1]
 
 
 def test_what_is_no_file(servers, tmp_path):

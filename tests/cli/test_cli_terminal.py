@@ -70,7 +70,7 @@ def test_ctrl_c_ends_a_session(servers, topic):
 
 
 def test_a_session_with_an_embedded_cluster_and_no_topic():
-    with Terminal("produce") as terminal:
+    with Terminal("produce", "--embedded") as terminal:
         terminal.expect("using an embedded cluster at ")
         terminal.expect("standard input goes to topic stdin")
         terminal.expect(PROMPT)

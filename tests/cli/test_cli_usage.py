@@ -45,11 +45,39 @@ def unused_port():
 
 
 def test_the_first_command_of_a_newcomer(file):
-    result = run("produce", file)
+    result = run("produce", "--embedded", file)
     assert result.returncode == 0
     assert result.stdout.startswith("2 delivered, 0 failed: 6 bytes in ")
-    assert re.search(r"no --bootstrap-servers: using an embedded cluster at 127\.0\.0\.1:\d+", result.stderr)
+    assert re.search(r"^using an embedded cluster at 127\.0\.0\.1:\d+; its records are gone", result.stderr)
     assert f"no --topic: {file} goes to topic lines.txt\n" in result.stderr
+
+
+def test_an_embedded_cluster_is_never_used_by_accident(file, monkeypatch):
+    for variable in None, "":
+        monkeypatch.delenv("KAFKA_BOOTSTRAP_SERVERS", raising=False)
+        if variable is not None:
+            monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", variable)
+        for arguments in (), ("-t", "t"):
+            line = refusal("produce", *arguments, file)
+            assert all(word in line for word in ("-b ", "KAFKA_BOOTSTRAP_SERVERS", "--embedded"))
+    assert "exclude" in refusal("produce", "--embedded", "-b", "127.0.0.1:1", file)
+
+
+def test_brokers_of_the_environment(servers, file, monkeypatch):
+    topic = new_topic()
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", servers)
+    assert "no topic: name it by -t" in refusal("produce", file)
+    assert run("produce", "-t", topic, file).returncode == 0
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", f"127.0.0.1:{unused_port()}")
+    for given in ("-b", servers), ("-X", f"bootstrap.servers={servers}"):
+        assert run("produce", *given, "-t", topic, file).returncode == 0      # these go above it
+    assert len(read_messages(servers, topic)) == 6
+    assert run("produce", "--embedded", file).returncode == 0
+
+
+def test_real_brokers_need_a_topic(servers, file):
+    """One named after the file, by accident, would be created in earnest."""
+    assert "no topic: name it by -t" in refusal("produce", "-b", servers, file)
 
 
 def test_mock_cluster_is_for_other_programs_until_ctrl_c():
@@ -143,10 +171,10 @@ def test_servers_that_are_set_and_empty_are_no_embedded_cluster(tmp_path, file, 
     settings = tmp_path / "client.properties"
     settings.write_text(f"{name}=\nacks=all\n")
     for arguments in (("-X", f"{name}="), ("-F", settings), ("-X", f"{name}= "), ("-X", f"{name}=,")):
-        line = refusal("produce", *arguments, file)
+        line = refusal("produce", "-t", "t", *arguments, file)
         assert f"{name} is empty" in line
     for name in ("test.mock.num.brokers", "transactional.id", "ssl.ca.location", "security.protocol"):
-        assert f"{name} is empty" in refusal("produce", "-b", "127.0.0.1:1", "-X", f"{name}=", file)
+        assert f"{name} is empty" in refusal("produce", "-b", "127.0.0.1:1", "-t", "t", "-X", f"{name}=", file)
 
 
 
@@ -158,17 +186,17 @@ def test_nothing_is_sent_when_one_file_is_missing(servers, file):
 
 
 def test_unknown_and_wrong_properties(servers, file):
-    assert "lingre.ms" in refusal("produce", "-X", "lingre.ms=5", file)
-    assert "lingre.ms" in refusal("produce", "-b", servers, "-X", "lingre.ms=5", file)
-    assert "retries" in refusal("produce", "-b", servers, "-X", "retries=often", file)
-    assert "acks" in refusal("produce", "-b", servers, "-X", "enable.idempotence=true", "-X", "acks=0", file)
+    assert "lingre.ms" in refusal("produce", "--embedded", "-X", "lingre.ms=5", file)
+    assert "lingre.ms" in refusal("produce", "-b", servers, "-t", "t", "-X", "lingre.ms=5", file)
+    assert "retries" in refusal("produce", "-b", servers, "-t", "t", "-X", "retries=often", file)
+    assert "acks" in refusal("produce", "-b", servers, "-t", "t", "-X", "enable.idempotence=true", "-X", "acks=0", file)
 
 
 @pytest.mark.parametrize("mode", [(), ("--manual",), ("--sync",)], ids=["async", "manual", "sync"])
 def test_an_unreachable_broker(file, mode):
     server = f"127.0.0.1:{unused_port()}"
     begin = time.monotonic()
-    line = refusal("produce", *mode, "-b", server, "--timeout", "0.5", file)
+    line = refusal("produce", *mode, "-b", server, "-t", "t", "--timeout", "0.5", file)
     assert time.monotonic() - begin < 5
     assert f"no broker reachable at {server} within 0.5 s" in line
 

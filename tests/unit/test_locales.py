@@ -102,7 +102,7 @@ def test_the_command(place, tmp_path):
     name, environment = place
     code = "import locale, sys, runpy; locale.setlocale(locale.LC_ALL, sys.argv.pop(1)); runpy.run_module('kafkapp', run_name='__main__')"
     (tmp_path / "lines").write_bytes(b"a\n")
-    done = subprocess.run([sys.executable, "-c", code, name, "produce", "-X", "linger.ms=0.5", "--timeout", "9.5", "--json", str(tmp_path / "lines")],
+    done = subprocess.run([sys.executable, "-c", code, name, "produce", "--embedded", "-X", "linger.ms=0.5", "--timeout", "9.5", "--json", str(tmp_path / "lines")],
                           env=environment, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0 and '"delivered": 1' in done.stdout, done.stderr
 
