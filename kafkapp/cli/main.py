@@ -110,7 +110,8 @@ def show_logs(wanted: bool) -> None:
 
 @group.command(epilog=SECRETS)
 @click.argument("files", metavar="[FILE]...", nargs=-1, callback=parse_paths)
-@click.option("-t", "--topic", callback=parse_text, help="Where to. Default with --embedded: a topic named after the file.")
+@click.option("-t", "--topic", callback=parse_text,
+              help="Where to. Default with --embedded: a topic named after the file.")
 @click.option("-b", "--bootstrap-servers", metavar="HOST:PORT,...", callback=parse_text,
               help="Brokers to ask first. Default: the environment's KAFKA_BOOTSTRAP_SERVERS.")
 @click.option("--embedded", is_flag=True,
@@ -136,7 +137,8 @@ def show_logs(wanted: bool) -> None:
 @click.option("-v", "--verbose", is_flag=True, help="Show what librdkafka logs.")
 def produce(files: tuple[str, ...], topic: str | None, bootstrap_servers: str | None, embedded: bool,
             pairs: dict[str, str], filed: dict[str, str], sync: bool, manual: bool, copy: bool,
-            key_delimiter: bytes | None, delimiter: bytes, headers: list[tuple[str, bytes]], partition: int | None, null_empty: bool,
+            key_delimiter: bytes | None, delimiter: bytes, headers: list[tuple[str, bytes]],
+            partition: int | None, null_empty: bool,
             timeout: float, as_json: bool, verbose: bool) -> int:
     r"""Send each line of the FILEs as a record, without a copy: they are memory-mapped.
 
