@@ -4,6 +4,15 @@
 
 #include <Python.h>
 
+/* What a user gives of a record: borrowed. The partition is a number, and -1 for none. */
+typedef struct kp_fields {
+    PyObject *topic;
+    PyObject *value;
+    PyObject *key;
+    PyObject *id;
+    int32_t partition;
+} kp_fields;
+
 /* The memory of a key or value: of bytes, of a str that is its own UTF-8 form, none of None. */
 static inline int kp_plain_memory(PyObject *data, const void **memory, size_t *size) {
     if (PyBytes_CheckExact(data)) {

@@ -1,5 +1,6 @@
 from collections.abc import Callable
-from typing import Self, final
+from datetime import datetime
+from typing import Self, SupportsIndex, final, overload
 
 from typing_extensions import disjoint_base
 
@@ -8,7 +9,7 @@ from kafkapp.aio.loop_client import LoopClient
 from kafkapp.aio.loop_side import LoopSide
 from kafkapp.producer.batch import Batch
 from kafkapp.producer.options import SendOption
-from kafkapp.producer.record import ProducerRecord
+from kafkapp.producer.record import ProducerRecord, _Data, _Headers
 
 @final
 class WaitingRecord: ...
@@ -36,6 +37,11 @@ class Outbox:
 
 @disjoint_base
 class ProducerBase:
+    @overload
+    def send(self, topic: str, value: _Data = None, *, key: _Data = None, partition: SupportsIndex | None = None,
+             headers: _Headers = None, timestamp: SupportsIndex | datetime | None = None, id: object = None,
+             option: SendOption = ...) -> SendFuture: ...
+    @overload
     def send(self, record: ProducerRecord, option: SendOption = ...) -> SendFuture: ...
     def _open(self, make: Callable[[], LoopSide]) -> None: ...
     @property

@@ -25,6 +25,7 @@ from kafkapp.producer.delivery cimport KP_FUTURE
 from kafkapp.producer.record cimport ProducerRecord, checked_topic
 from kafkapp.producer.send cimport enqueue, enqueue_error, never_fits_error, queued_copy, wants_copy
 from kafkapp.producer.straight_send cimport enqueue_straight
+from kafkapp.producer.topic_call cimport call_with_record, is_topic_call, kp_method, put_before
 
 
 @cython.final
@@ -214,14 +215,16 @@ cdef class ProducerBase:
         return self.side
 
     def send(self, record, option=kafkapp.producer.options.SendOption.NoCopyRecordValue):
-        """Send a record.
+        """Send a record: send("orders", value, key=key), or send(record).
 
         Never blocks. While librdkafka's queue is full records wait here, in order, without a limit: awaiting their
         futures is the only backpressure. Cancelling the future does not stop the record.
 
         Args:
-            record: a ProducerRecord; may be changed and sent again at once. The memory of its value must not change
-                before the future is done, unless `option` is SendOption.ToCopyRecordValue.
+            record: a topic's name (str) and behind it the value, or a ProducerRecord, which may be changed and sent
+                again at once. With a topic all else is given by name, also key, partition, headers, timestamp and id as
+                a ProducerRecord has them. The memory of the value must not change before the future is done, unless
+                `option` is SendOption.ToCopyRecordValue.
             option: a SendOption.
         Returns:
             A SendFuture: a future of the record's RecordMetadata, which raises KafkaException when it was not
@@ -243,3 +246,12 @@ cdef class ProducerBase:
         if outbox.waited != outbox.left or not outbox.try_enqueue(<ProducerRecord>record, future, option):
             outbox.add_waiting(<ProducerRecord>record, future, option)
         return future
+
+
+cdef object send_to_topic(PyObject *self, PyObject **args, Py_ssize_t count, PyObject *names):
+    if is_topic_call(args, count, names):
+        return call_with_record(general_send, self, args, count, names)
+    return general_send(self, args, count, names)
+
+
+cdef kp_method general_send = put_before(ProducerBase, "send", send_to_topic)

@@ -1,6 +1,6 @@
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
-from typing import Any, TypeAlias
+from datetime import datetime, timedelta
+from typing import Any, SupportsIndex, TypeAlias, overload
 
 from typing_extensions import disjoint_base
 
@@ -9,7 +9,8 @@ from kafkapp.config.properties import Properties
 from kafkapp.producer.batch import Batch
 from kafkapp.producer.options import ActionWhileQueueIsFull, EventsPollingOption, SendOption
 from kafkapp.producer.producer import Producer
-from kafkapp.producer.record import ProducerRecord
+from kafkapp.producer.record import ProducerRecord, _Data
+from kafkapp.producer.record import _Headers as _RecordHeaders
 from kafkapp.producer.record_metadata import RecordMetadata
 
 _Timeout: TypeAlias = int | float | timedelta | None
@@ -20,9 +21,21 @@ _Callback: TypeAlias = Callable[[RecordMetadata, Error | None], object]
 class KafkaAsyncProducer(Producer):
     def __init__(self, properties: Properties | Mapping[str, Any],
                  events_polling: EventsPollingOption = EventsPollingOption.Auto) -> None: ...
+    @overload
+    def send(self, topic: str, value: _Data = None, *, key: _Data = None, partition: SupportsIndex | None = None,
+             headers: _RecordHeaders = None, timestamp: SupportsIndex | datetime | None = None, id: object = None,
+             callback: _Callback | None = None, option: SendOption = SendOption.NoCopyRecordValue,
+             action: ActionWhileQueueIsFull | None = None, timeout: _Timeout = None) -> None: ...
+    @overload
     def send(self, record: ProducerRecord, callback: _Callback | None = None,
              option: SendOption = SendOption.NoCopyRecordValue, *, action: ActionWhileQueueIsFull | None = None,
              timeout: _Timeout = None) -> None: ...
+    @overload
+    def try_send(self, topic: str, value: _Data = None, *, key: _Data = None, partition: SupportsIndex | None = None,
+                 headers: _RecordHeaders = None, timestamp: SupportsIndex | datetime | None = None, id: object = None,
+                 callback: _Callback | None = None,
+                 option: SendOption = SendOption.NoCopyRecordValue) -> Error | None: ...
+    @overload
     def try_send(self, record: ProducerRecord, callback: _Callback | None = None,
                  option: SendOption = SendOption.NoCopyRecordValue) -> Error | None: ...
     def send_batch(self, topic: str, values: object, *, offsets: object = None, keys: object = None,

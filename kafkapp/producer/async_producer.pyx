@@ -8,20 +8,29 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t
 
-from kafkapp._librdkafka.rdkafka cimport rd_kafka_resp_err_t
+from kafkapp._librdkafka.rdkafka cimport RD_KAFKA_PARTITION_UA, rd_kafka_resp_err_t
 from kafkapp.client.client cimport DISPATCHES_ALL, KEEPS_EVENTS, Client
 from kafkapp.client.dispatcher cimport kp_rounds
 from kafkapp.client.handle cimport OPEN
-from kafkapp.common.atomics cimport KP_GIL, KP_READ
+from kafkapp.common.atomics cimport KP_READ
 from kafkapp.common.callbacks cimport check_callback, raise_all, report_all_unraisable
 from kafkapp.common.public_names cimport export_as
 from kafkapp.common.timeouts cimport deadline_of, expired, remaining_ms
 from kafkapp.producer.batch cimport Batch, new_batch, send_batch
 from kafkapp.producer.delivery cimport KP_CALLBACK
 from kafkapp.producer.producer cimport Producer
-from kafkapp.producer.record cimport checked_topic
+from kafkapp.producer.record cimport ProducerRecord, checked_topic
 from kafkapp.producer.send cimport enqueue, enqueue_error, wants_copy
-from kafkapp.producer.straight_send cimport enqueue_straight
+from kafkapp.producer.straight_send cimport (
+    NONE,
+    NOT_STRAIGHT,
+    enqueue_fields,
+    enqueue_straight,
+    kp_fields,
+    kp_plain_partition,
+    type_of,
+)
+from kafkapp.producer.topic_call cimport call_with_record, is_topic_call, kp_method, put_before
 
 cdef object BLOCK = ActionWhileQueueIsFull.Block
 cdef object NO_BLOCK = ActionWhileQueueIsFull.NoBlock
@@ -51,14 +60,15 @@ cdef class KafkaAsyncProducer(Producer):
 
     def send(self, record, callback=None, option=kafkapp.producer.options.SendOption.NoCopyRecordValue, *,
              action=None, timeout=None):
-        """Enqueue a record.
+        """Enqueue a record: send("orders", value, key=key, callback=callback), or send(record, callback).
 
         With Auto it blocks while the queue is full, without the GIL; with Manual, and in a delivery callback of this
         producer, never. The record may be changed and sent again at once; its value's memory must not change before the
         delivery report, unless `option` is SendOption.ToCopyRecordValue.
 
         Args:
-            record: a ProducerRecord.
+            record: a topic's name (str) and behind it the value, or a ProducerRecord. With a topic all else is given
+                by name, also key, partition, headers, timestamp and id as a ProducerRecord has them.
             callback: callback(metadata, error), once, when the record is delivered or has failed; `error` is None on
                 success.
             option: a SendOption.
@@ -103,7 +113,7 @@ cdef class KafkaAsyncProducer(Producer):
         return True
 
     def try_send(self, record, callback=None, option=kafkapp.producer.options.SendOption.NoCopyRecordValue):
-        """As `send`, but never blocks, and returns Kafka's errors instead of raising them.
+        """As `send`, with a topic or a record, but never blocks, and returns Kafka's errors instead of raising them.
 
         Returns:
             None: the record was enqueued; else the Error, and the callback will not run.
@@ -216,28 +226,7 @@ export_as(KafkaAsyncProducer, "kafkapp.KafkaAsyncProducer")
 
 # -- the straight path of send() ----------------------------------------------------------------
 
-cdef extern from *:
-    """
-    typedef PyObject *(*kp_method)(PyObject *self, PyObject **args, Py_ssize_t count, PyObject *names);
-
-    /* Have `function` called in place of a method. Returns the method's own function, or NULL with an exception. */
-    static kp_method kp_put_before(PyObject *method, kp_method function) {
-        PyMethodDef *definition;
-        kp_method own;
-        if (!Py_IS_TYPE(method, &PyMethodDescr_Type) ||
-            ((PyMethodDescrObject *)method)->d_method->ml_flags != (METH_FASTCALL | METH_KEYWORDS)) {
-            PyErr_SetString(PyExc_SystemError, "kafkapp: Cython has made a method of another kind than METH_FASTCALL");
-            return NULL;
-        }
-        definition = ((PyMethodDescrObject *)method)->d_method;
-        own = (kp_method)(void (*)(void))definition->ml_meth;
-        definition->ml_meth = (PyCFunction)(void (*)(void))function;
-        return own;
-    }
-    """
-    ctypedef object (*kp_method)(PyObject *self, PyObject **args, Py_ssize_t count, PyObject *names)
-    kp_method kp_put_before(object method, kp_method function) except NULL
-    PyObject *NONE "Py_None"
+cdef extern from "Python.h":
     PyObject *PyTuple_GET_ITEM(PyObject *items, Py_ssize_t i)
     Py_ssize_t PyTuple_GET_SIZE(PyObject *items)
 
@@ -246,6 +235,8 @@ cdef object straight_send(PyObject *self, PyObject **args, Py_ssize_t count, PyO
     """send(record), send(record, callback) and send(record, callback, option) without Cython's parsing of arguments."""
     cdef PyObject *client = <PyObject *>(<KafkaAsyncProducer>self).client
     cdef Py_ssize_t given = count
+    if (not count or type_of(args[0]) != <PyObject *>ProducerRecord) and is_topic_call(args, count, names):
+        return straight_topic_call(self, args, count, names)
     if names != NULL and count == 1 and PyTuple_GET_SIZE(names) == 1 and (
             PyTuple_GET_ITEM(names, 0) == <PyObject *>CALLBACK):
         given = 2           # its value comes behind the positional arguments
@@ -262,6 +253,50 @@ cdef object straight_send(PyObject *self, PyObject **args, Py_ssize_t count, PyO
     return None
 
 
+cdef object straight_topic_call(PyObject *self, PyObject **args, Py_ssize_t count, PyObject *names):
+    """send("topic", value, ...) without a record, where nothing else is given than what most programs give."""
+    cdef PyObject *client = <PyObject *>(<KafkaAsyncProducer>self).client
+    cdef kp_fields fields
+    cdef PyObject *callback = NONE
+    cdef int straight
+    if client == NONE or not read_fields(&fields, &callback, args, count, names):
+        return call_with_record(general_send, self, args, count, names)
+    straight = enqueue_fields(<Client>client, &fields, callback, KP_CALLBACK, <PyObject *>NO_COPY)
+    if straight == NOT_STRAIGHT:
+        return call_with_record(general_send, self, args, count, names)
+    if straight:
+        record = ProducerRecord(<object>fields.topic, None if fields.partition < 0 else fields.partition,
+                                <object>fields.key, <object>fields.value, <object>fields.id)
+        finish_send(<Client>client, record, <object>callback, NO_COPY, (<KafkaAsyncProducer>self).auto, -1, straight)
+    return None
+
+
+cdef inline bint read_fields(kp_fields *fields, PyObject **callback, PyObject **args, Py_ssize_t count,
+                             PyObject *names) noexcept:
+    """False: there are other arguments, or some that are to be checked."""
+    cdef Py_ssize_t i
+    cdef PyObject *name
+    if not 1 <= count <= 2 or type_of(args[0]) != <PyObject *>str:
+        return False
+    fields.topic = args[0]
+    fields.value = args[1] if count > 1 else NONE
+    fields.key = fields.id = NONE
+    fields.partition = RD_KAFKA_PARTITION_UA
+    if names == NULL:
+        return True
+    for i in range(PyTuple_GET_SIZE(names)):
+        name = PyTuple_GET_ITEM(names, i)
+        if name == <PyObject *>CALLBACK:
+            callback[0] = args[count + i]
+        elif name == <PyObject *>KEY:
+            fields.key = args[count + i]
+        elif name == <PyObject *>ID:
+            fields.id = args[count + i]
+        elif name != <PyObject *>PARTITION or not kp_plain_partition(args[count + i], &fields.partition):
+            return False
+    return True
+
+
 cdef int finish_send(Client client, object record, object callback, object option, bint block, int64_t deadline,
                      int straight) except -1:
     """Send what enqueue_straight() has not sent, or raise."""
@@ -273,8 +308,17 @@ cdef int finish_send(Client client, object record, object callback, object optio
     return 0
 
 
-cdef object CALLBACK = "callback"       # interned, as names of arguments are
+cdef object try_send_to_topic(PyObject *self, PyObject **args, Py_ssize_t count, PyObject *names):
+    if is_topic_call(args, count, names):
+        return call_with_record(general_try_send, self, args, count, names)
+    return general_try_send(self, args, count, names)
+
+
+# Interned, as names of arguments are.
+cdef object CALLBACK = "callback"
+cdef object KEY = "key"
+cdef object ID = "id"
+cdef object PARTITION = "partition"
 cdef object NO_COPY = kafkapp.producer.options.SendOption.NoCopyRecordValue
-cdef kp_method general_send
-if KP_GIL:
-    general_send = kp_put_before(KafkaAsyncProducer.__dict__["send"], straight_send)
+cdef kp_method general_send = put_before(KafkaAsyncProducer, "send", straight_send)
+cdef kp_method general_try_send = put_before(KafkaAsyncProducer, "try_send", try_send_to_topic)

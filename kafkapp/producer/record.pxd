@@ -1,5 +1,6 @@
 # C interface of kafkapp.producer.record.
 
+from cpython.ref cimport PyObject
 from libc.stdint cimport int32_t, int64_t
 
 
@@ -19,3 +20,7 @@ cdef ProducerRecord snapshot(ProducerRecord record)
 
 # The name of a topic, as an exact str without NUL; raises TypeError or ValueError.
 cdef str checked_topic(object topic)
+
+# The names of a record's fields, as its constructor takes them; a record of such arguments, NULL for those not given.
+cdef tuple ARGUMENT_NAMES
+cdef ProducerRecord make_from_slots(PyObject **slots)

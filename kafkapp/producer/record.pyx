@@ -21,11 +21,24 @@ cdef extern from "Python.h":
     Py_ssize_t PyTuple_GET_SIZE(PyObject *items)
     ctypedef struct PyTypeObject:
         void *tp_vectorcall
+        size_t tp_basicsize
+    PyObject *NONE "Py_None"
     int Py_ReprEnter(object thing) except -1
     void Py_ReprLeave(object thing)
 
 cdef extern from "plain_arguments.h":
     bint kp_plain_partition(PyObject *number, int32_t *partition)
+
+cdef extern from "record_pool.h":
+    ctypedef struct kp_record_fields:
+        int64_t timestamp
+    void kp_record_pool_start(PyObject *type)
+    PyObject *kp_record_from_pool(PyObject *topic, PyObject *partition, PyObject *key, PyObject *value, PyObject *id)
+    ProducerRecord new_owned "(PyObject *)"(PyObject *owned)     # a reference that is the caller's already
+
+
+cdef enum:
+    FIELDS = 7      # of a record; their names are ARGUMENT_NAMES
 
 
 cdef inline int check_data(object data, str what) except -1:
@@ -43,8 +56,7 @@ cdef str checked_topic(object topic):
     return topic if PyUnicode_CheckExact(topic) else PyUnicode_FromObject(topic)
 
 
-@cython.freelist(64)
-@cython.trashcan(True)      # its id may be a record that has an id, and so on
+@cython.trashcan(True)      # its id may be a record that has an id, and so on; csrc/record_pool.h does the same
 cdef class ProducerRecord:
     """A record to send: a thin wrapper that copies no payload and may be changed and sent again.
 
@@ -264,37 +276,41 @@ cdef inline int fill(ProducerRecord record, object topic, object partition, obje
 
 # Creating a record is on the hot path of many programs: this constructor avoids the argument tuple and its parsing.
 # Subclasses use the ordinary one.
-cdef tuple ARGUMENT_NAMES = ("topic", "partition", "key", "value", "id", "headers", "timestamp")
+ARGUMENT_NAMES = ("topic", "partition", "key", "value", "id", "headers", "timestamp")
 
 
 cdef object make_record(PyObject *cls, PyObject **args, size_t nargsf, PyObject *kwnames):
     cdef Py_ssize_t count = PyVectorcall_NARGS(nargsf)
-    cdef PyObject *slots[7]
+    cdef PyObject *slots[FIELDS]
     if kwnames == NULL and 1 <= count <= 5:
-        return make_positional(args, count)
+        return make(args[0], args[1] if count > 1 else NONE, args[2] if count > 2 else NONE,
+                    args[3] if count > 3 else NONE, args[4] if count > 4 else NONE)
     if sort_arguments(slots, args, count, kwnames):
         return make_from_slots(slots)
     return make_by_init(args, count, kwnames)
 
 
-cdef inline ProducerRecord make_positional(PyObject **args, Py_ssize_t count):
+cdef inline ProducerRecord make(PyObject *topic, PyObject *partition, PyObject *key, PyObject *value, PyObject *id):
+    cdef PyObject *pooled
+    if KP_GIL and topic == <PyObject *>last_topic:
+        pooled = kp_record_from_pool(topic, partition, key, value, id)
+        if pooled != NULL:
+            return new_owned(pooled)
     cdef ProducerRecord record = ProducerRecord.__new__(ProducerRecord)
-    fill(record, <object>args[0], <object>args[1] if count > 1 else None, <object>args[2] if count > 2 else None,
-         <object>args[3] if count > 3 else None)
-    if count > 4:
-        record._id = <object>args[4]
+    fill(record, <object>topic, <object>partition, <object>key, <object>value)
+    record._id = <object>id
     return record
 
 
 cdef inline bint sort_arguments(PyObject **slots, PyObject **args, Py_ssize_t count, PyObject *kwnames) noexcept:
     """Put each argument into the slot of its name, NULL into the others. False: the ordinary constructor is to."""
     cdef Py_ssize_t names = 0 if kwnames == NULL else PyTuple_GET_SIZE(kwnames), i, j
-    if not 1 <= count + names <= 7 or count > 5:
+    if not 1 <= count + names <= FIELDS or count > 5:
         return False
-    for i in range(7):
+    for i in range(FIELDS):
         slots[i] = args[i] if i < count else NULL
     for i in range(names):
-        for j in range(7):
+        for j in range(FIELDS):
             if PyTuple_GET_ITEM(kwnames, i) == PyTuple_GET_ITEM(<PyObject *>ARGUMENT_NAMES, j):
                 break
         else:
@@ -305,17 +321,18 @@ cdef inline bint sort_arguments(PyObject **slots, PyObject **args, Py_ssize_t co
     return slots[0] != NULL
 
 
-cdef inline ProducerRecord make_from_slots(PyObject **slots):
-    cdef ProducerRecord record = ProducerRecord.__new__(ProducerRecord)
-    fill(record, <object>slots[0], <object>slots[1] if slots[1] != NULL else None,
-         <object>slots[2] if slots[2] != NULL else None, <object>slots[3] if slots[3] != NULL else None)
-    if slots[4] != NULL:
-        record._id = <object>slots[4]
+cdef ProducerRecord make_from_slots(PyObject **slots):
+    cdef ProducerRecord record = make(slots[0], or_none(slots[1]), or_none(slots[2]), or_none(slots[3]),
+                                      or_none(slots[4]))
     if slots[5] != NULL:
         record._headers = new_header_list(<object>slots[5])
     if slots[6] != NULL:
         record._timestamp = checked_timestamp(<object>slots[6])
     return record
+
+
+cdef inline PyObject *or_none(PyObject *given) noexcept:
+    return NONE if given == NULL else given
 
 
 cdef object make_by_init(PyObject **args, Py_ssize_t count, PyObject *kwnames):
@@ -326,6 +343,9 @@ cdef object make_by_init(PyObject **args, Py_ssize_t count, PyObject *kwnames):
     return type.__call__(ProducerRecord, *positional, **named)
 
 
+if KP_GIL:
+    assert sizeof(kp_record_fields) == (<PyTypeObject *>ProducerRecord).tp_basicsize
+    kp_record_pool_start(<PyObject *>ProducerRecord)
 (<PyTypeObject *>ProducerRecord).tp_vectorcall = <void *>make_record
 export_as(ProducerRecord, "kafkapp.ProducerRecord")
 _restore_record.__module__ = "kafkapp"      # pickles name it

@@ -29,7 +29,6 @@ from kafkapp.producer.delivery cimport (
     kp_record_begin,
     release_delivery,
 )
-from kafkapp.producer.record cimport ProducerRecord
 from kafkapp.producer.service cimport deliveries_of
 
 
@@ -38,9 +37,7 @@ cdef extern from "plain_arguments.h":
     bint kp_plain_memory(PyObject *data, const void **memory, size_t *size)
 
 cdef extern from "Python.h":
-    PyObject *NONE "Py_None"
     PyObject *new_reference "Py_NewRef"(PyObject *thing)
-    PyObject *type_of "(PyObject *)Py_TYPE"(PyObject *thing)
     PyObject *PyDict_GetItem(object mapping, PyObject *key)
 
 cdef extern from "produce.h":
@@ -54,7 +51,6 @@ cdef const int *FORKS = fork_count()
 cdef struct Straight:
     # A record that may take the straight path; all is borrowed.
     PyObject *topic         # a Topic
-    PyObject *value_owner
     const void *value
     const void *key
     size_t size
@@ -62,11 +58,9 @@ cdef struct Straight:
     int flags
 
 
-cdef inline bint unpack(Straight *out, Client client, PyObject *record, PyObject *target, int kind,
-                        PyObject *option) noexcept:
+cdef inline bint check(Straight *out, Client client, kp_fields *fields, PyObject *target, int kind,
+                       PyObject *option) noexcept:
     """False: the record is for the send path."""
-    if type_of(record) != <PyObject *>ProducerRecord:
-        return False
     out.flags = 0
     if option != <PyObject *>NO_COPY:
         if option != <PyObject *>TO_COPY:
@@ -76,20 +70,17 @@ cdef inline bint unpack(Straight *out, Client client, PyObject *record, PyObject
         return False
     if KP_READ(client.state) != OPEN or client.forks != FORKS[0]:
         return False
-    if (<ProducerRecord>record)._timestamp or <PyObject *>(<ProducerRecord>record)._headers != NONE:
+    out.topic = known_topic(client, fields.topic)
+    if out.topic == NULL or not kp_plain_memory(fields.value, &out.value, &out.size):
         return False
-    out.topic = known_topic(client, <PyObject *>(<ProducerRecord>record)._topic)
-    out.value_owner = <PyObject *>(<ProducerRecord>record)._value
-    if out.topic == NULL or not kp_plain_memory(out.value_owner, &out.value, &out.size):
-        return False
-    if not kp_plain_memory(<PyObject *>(<ProducerRecord>record)._key, &out.key, &out.key_size):
+    if not kp_plain_memory(fields.key, &out.key, &out.key_size):
         return False
     return out.key_size + (out.size if out.flags else 0) < KP_RELEASE_GIL_BYTES
 
 
-cdef int enqueue_straight(Client client, PyObject *record, PyObject *target, int kind, PyObject *option) noexcept:
+cdef int enqueue_fields(Client client, kp_fields *fields, PyObject *target, int kind, PyObject *option) noexcept:
     cdef Straight out
-    if not KP_GIL or not unpack(&out, client, record, target, kind, option):
+    if not KP_GIL or not check(&out, client, fields, target, kind, option):
         return NOT_STRAIGHT
     cdef kp_deliveries *d = deliveries_of(client)
     cdef kp_epoch *epoch = kp_record_begin(d)
@@ -107,11 +98,11 @@ cdef int enqueue_straight(Client client, PyObject *record, PyObject *target, int
         if target != NONE:
             delivery.kind = kind
             delivery.target = new_reference(target)
-            if <PyObject *>(<ProducerRecord>record)._id != NONE:
-                delivery.record_id = new_reference(<PyObject *>(<ProducerRecord>record)._id)
+            if fields.id != NONE:
+                delivery.record_id = new_reference(fields.id)
         if holds_value:
-            delivery.value = new_reference(out.value_owner)
-    if not rd_kafka_produce(<rd_kafka_topic_t *>(<Topic>out.topic).rkt, (<ProducerRecord>record)._partition, out.flags,
+            delivery.value = new_reference(fields.value)
+    if not rd_kafka_produce(<rd_kafka_topic_t *>(<Topic>out.topic).rkt, fields.partition, out.flags,
                             <void *>out.value, out.size, out.key, out.key_size, opaque):
         return RD_KAFKA_RESP_ERR_NO_ERROR
     refusal = rd_kafka_last_error()

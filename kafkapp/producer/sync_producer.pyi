@@ -1,12 +1,13 @@
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
-from typing import Any, TypeAlias
+from datetime import datetime, timedelta
+from typing import Any, SupportsIndex, TypeAlias, overload
 
 from kafkapp.config.properties import Properties
 from kafkapp.producer.batch import Batch
 from kafkapp.producer.options import SendOption
 from kafkapp.producer.producer import Producer
-from kafkapp.producer.record import ProducerRecord
+from kafkapp.producer.record import ProducerRecord, _Data
+from kafkapp.producer.record import _Headers as _RecordHeaders
 from kafkapp.producer.record_metadata import RecordMetadata
 
 _Timeout: TypeAlias = int | float | timedelta | None
@@ -14,6 +15,11 @@ _Headers: TypeAlias = Mapping[str, Any] | Sequence[Any] | None
 
 class KafkaSyncProducer(Producer):
     def __init__(self, properties: Properties | Mapping[str, Any]) -> None: ...
+    @overload
+    def send(self, topic: str, value: _Data = None, *, key: _Data = None, partition: SupportsIndex | None = None,
+             headers: _RecordHeaders = None, timestamp: SupportsIndex | datetime | None = None, id: object = None,
+             timeout: _Timeout = None) -> RecordMetadata: ...
+    @overload
     def send(self, record: ProducerRecord, timeout: _Timeout = None) -> RecordMetadata: ...
     def send_batch(self, topic: str, values: object, *, offsets: object = None, keys: object = None,
                    key_offsets: object = None, partition: object = None, headers: _Headers = None,

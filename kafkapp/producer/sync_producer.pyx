@@ -20,6 +20,7 @@ from kafkapp.producer.producer cimport Producer
 from kafkapp.producer.record cimport ProducerRecord, checked_topic
 from kafkapp.producer.send cimport enqueue, enqueue_error, wants_copy
 from kafkapp.producer.straight_send cimport enqueue_straight
+from kafkapp.producer.topic_call cimport call_with_record, is_topic_call, kp_method, put_before
 
 
 cdef object NO_COPY = SendOption.NoCopyRecordValue
@@ -43,12 +44,13 @@ cdef class KafkaSyncProducer(Producer):
         self.open_client(properties, DISPATCHES_EVENTS, defaults.SYNC_PRODUCER)
 
     def send(self, record, timeout=None):
-        """Send a record and wait until it is delivered.
+        """Send a record and wait until it is delivered: send("orders", value, key=key), or send(record).
 
         Blocks, without the GIL.
 
         Args:
-            record: a ProducerRecord.
+            record: a topic's name (str) and behind it the value, or a ProducerRecord. With a topic all else is given
+                by name, also key, partition, headers, timestamp and id as a ProducerRecord has them.
             timeout: seconds to wait (int, float or timedelta), None waits forever. The record itself expires after
                 `message.timeout.ms`.
         Returns:
@@ -127,3 +129,12 @@ cdef class KafkaSyncProducer(Producer):
 
 
 export_as(KafkaSyncProducer, "kafkapp.KafkaSyncProducer")
+
+
+cdef object send_to_topic(PyObject *self, PyObject **args, Py_ssize_t count, PyObject *names):
+    if is_topic_call(args, count, names):
+        return call_with_record(general_send, self, args, count, names)
+    return general_send(self, args, count, names)
+
+
+cdef kp_method general_send = put_before(KafkaSyncProducer, "send", send_to_topic)

@@ -53,7 +53,7 @@ def test_a_failure_is_raised_by_the_await(cluster, topic):
                 await producer.send(ProducerRecord(topic, 0, None, b"v" * 2_000_000))
             assert caught.value.error.code == ErrorCode.RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE
             with pytest.raises(TypeError):
-                producer.send("no record")
+                producer.send(b"no record")
             assert (await producer.send(ProducerRecord(topic, 0, None, b"v"))).offset == 0
 
     run_in_loop(go())
@@ -150,7 +150,7 @@ def test_what_cannot_be_sent_does_not_hold_up_what_waits(cluster, topic, narrow)
             good = ProducerRecord(topic, 0, None, b"v")
             futures = [producer.send(good), producer.send(good)]
             with pytest.raises(TypeError):
-                producer.send("no record")
+                producer.send(b"no record")
             with pytest.raises(TypeError):
                 producer.send(good, "no option")
             large = producer.send(ProducerRecord(topic, 0, None, b"v" * 2_000_000))

@@ -229,7 +229,7 @@ def test_91_headers_without_end(sender, topic):
     assert producer._ledger()["states"] == 0
 
 
-@pytest.mark.parametrize("what", [None, "t", {"topic": "t"}, ("t", b"v"), ProducerRecord, object()],
+@pytest.mark.parametrize("what", [None, b"t", {"topic": "t"}, ("t", b"v"), ProducerRecord, object()],
                          ids=lambda what: f"107-{type(what).__name__}")
 def test_no_record(sender, what):
     check_refusal(sender, lambda: what, TypeError, "record|ProducerRecord")

@@ -176,7 +176,7 @@ WRONG = [
     (TypeError, "timeout", lambda producer, record: producer.flush(b"1")),
     (ValueError, "timeout", lambda producer, record: producer.close(-1)),
     (TypeError, "callback", lambda producer, record: producer.try_send(record, 7)),
-    (TypeError, "record", lambda producer, record: producer.try_send("raw")),
+    (TypeError, "record", lambda producer, record: producer.try_send(5)),
     (TypeError, "topic", lambda producer, record: producer.fetch_broker_metadata(b"bytes")),
     (TypeError, "events_polling", lambda producer, record: KafkaAsyncProducer({"bootstrap.servers": "h:1"}, "Auto")),
     (TypeError, "properties", lambda producer, record: KafkaAsyncProducer("h:1")),

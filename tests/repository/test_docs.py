@@ -6,6 +6,7 @@ has (a real cluster, AWS, a web server) and is compiled, and its names looked up
 Blocks in other languages are for the reader.
 """
 import ast
+import asyncio
 import importlib
 import re
 import subprocess
@@ -97,10 +98,12 @@ def test_the_programs_print_what_the_page_says(broker, tmp_path, section):
 def test_the_readme_sends(broker, capsys):
     """Its code is for a broker on its reader's machine."""
     [section] = [section for section in sections(ROOT / "README.md") if section.code]
-    [(start, text)] = section.code
+    (start, text), (_, in_loop) = section.code
     assert text.count("localhost:9092") == 1
-    text = as_it_stands(start, text.replace("localhost:9092", broker.bootstrap_servers))
-    exec(compile(text, "README.md", "exec"), {})        # noqa: S102 - it is ours
+    text, names = as_it_stands(start, text.replace("localhost:9092", broker.bootstrap_servers)), {}
+    exec(compile(text, "README.md", "exec"), names)     # noqa: S102 - it is ours
+    asyncio.run(eval(compile(in_loop, "README.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names))     # noqa: S307
+    assert names["metadata"].key_size == 2
     assert re.fullmatch(r"orders-\d@\d+,\S+\[.*\],Persisted\n3 \[\] \[\d+, \d+, \d+\]\n", capsys.readouterr().out)
 
 

@@ -1,0 +1,83 @@
+/* Record pool: the memory of freed records, for new ones. What most programs put into a record is written once, without
+ * the checks that it does not need. Where Python has a GIL, which guards the pool; only for the exact type. */
+#ifndef KAFKAPP_RECORD_POOL_H
+#define KAFKAPP_RECORD_POOL_H
+
+#include "plain_arguments.h"
+
+/* A ProducerRecord's fields as Cython lays them out; record.pyx compares the sizes when it is imported. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *topic;
+    PyObject *key;
+    PyObject *value;
+    PyObject *id;
+    PyObject *headers;
+    int32_t partition;
+    int64_t timestamp;
+} kp_record_fields;
+
+#define KP_POOL_RECORDS 64
+
+static struct {
+    PyTypeObject *type;
+    destructor dealloc; /* Cython's own */
+    int count;
+    PyObject *records[KP_POOL_RECORDS];
+} kp_record_pool;
+
+static void kp_record_dealloc(PyObject *record) {
+    kp_record_fields *fields = (kp_record_fields *)record;
+    PyObject *topic = fields->topic, *key = fields->key, *value = fields->value;
+    if (fields->id != Py_None || fields->headers != Py_None || !Py_IS_TYPE(record, kp_record_pool.type) ||
+        kp_record_pool.count == KP_POOL_RECORDS) {
+        /* An id may be a record that has an id, and so on: the stack would overflow. */
+        PyObject_GC_UnTrack(record);
+        Py_TRASHCAN_BEGIN(record, kp_record_dealloc)
+        kp_record_pool.dealloc(record);
+        Py_TRASHCAN_END
+        return;
+    }
+    PyObject_GC_UnTrack(record);
+    kp_record_pool.records[kp_record_pool.count++] = record;
+    Py_DECREF(topic);
+    Py_DECREF(key);
+    Py_DECREF(value);
+}
+
+/* Have records of this type freed into the pool. */
+static inline void kp_record_pool_start(PyObject *type) {
+    kp_record_pool.type = (PyTypeObject *)type;
+    kp_record_pool.dealloc = kp_record_pool.type->tp_dealloc;
+    kp_record_pool.type->tp_dealloc = kp_record_dealloc;
+}
+
+static inline int kp_plain_data(PyObject *data) {
+    return PyBytes_CheckExact(data) || data == Py_None || (PyUnicode_CheckExact(data) && PyUnicode_IS_COMPACT_ASCII(data));
+}
+
+/* A record of `topic`, which was checked, and of arguments that need no check. NULL without an exception: the pool is
+ * empty, or some argument is to be checked. */
+static inline PyObject *kp_record_from_pool(PyObject *topic, PyObject *partition, PyObject *key, PyObject *value,
+                                            PyObject *id) {
+    int32_t number;
+    PyObject *record;
+    kp_record_fields *fields;
+    if (!kp_record_pool.count || !kp_plain_partition(partition, &number) || !kp_plain_data(key) ||
+        !kp_plain_data(value))
+        return NULL;
+    record = kp_record_pool.records[--kp_record_pool.count];
+    fields = (kp_record_fields *)record;
+    _Py_NewReference(record);
+    fields->topic = Py_NewRef(topic);
+    fields->key = Py_NewRef(key);
+    fields->value = Py_NewRef(value);
+    fields->id = Py_NewRef(id);
+    fields->headers = Py_NewRef(Py_None);
+    fields->partition = number;
+    fields->timestamp = 0;
+    PyObject_GC_Track(record);
+    return record;
+}
+
+#endif
