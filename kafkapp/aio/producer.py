@@ -96,18 +96,22 @@ class KafkaProducer(ProducerBase):
         return future
 
     async def flush(self, timeout: Timeout = None) -> None:
-        """End lingering, and wait until all records sent before are reported. Does not block the loop.
+        """End lingering, and wait until all records sent before are reported; after `close` nothing is left to wait for.
+        Does not block the loop.
 
         Args:
             timeout: seconds (int, float or timedelta), None waits forever.
         Raises:
             KafkaException: RD_KAFKA_RESP_ERR__TIMED_OUT: some records are still in flight.
-            RuntimeError: after `close`, outside the producer's loop, or in a forked child.
+            RuntimeError: outside the producer's loop, or in a forked child.
         Source: rd_kafka_flush(); KafkaProducer::flush.
         """
-        side = self._loop_side
-        loop = side.bind(self)
-        if not await side.reported(loop, deadline_of(loop, timeout)):
+        loop, side = asyncio.get_running_loop(), self._loop_side
+        deadline = deadline_of(loop, timeout)
+        ended = await self._other_close(loop, deadline)  # it flushes
+        if ended and self.closed:
+            return
+        if not ended or not await side.reported(side.bind(self), deadline):
             raise KafkaException(ErrorCode.RD_KAFKA_RESP_ERR__TIMED_OUT,
                                  f"flush() timed out: {len(self)} records are still outstanding")
 
@@ -126,16 +130,11 @@ class KafkaProducer(ProducerBase):
         """
         loop, side = asyncio.get_running_loop(), self._loop_side
         deadline = deadline_of(loop, timeout)
-        while self._closing is not None:
-            if self._closing.get_loop() is not loop:
-                raise RuntimeError("this producer belongs to another loop, which is closing it: await close() there")
-            if deadline is not None and deadline <= loop.time():
-                self.purge()  # the first close may have a longer timeout
-                deadline = None
-            # If the first close is cancelled, this one closes.
-            await asyncio.wait((self._closing,), timeout=None if deadline is None else deadline - loop.time())
+        if not await self._other_close(loop, deadline):
+            self.purge()  # it may have a longer timeout
+            await self._other_close(loop, None)
         if side.client.is_closed():
-            return
+            return  # else it was cancelled: this one closes
         side.bind(self)
         self._closing = closing = loop.create_future()
         side.outbox.closed = True
@@ -160,6 +159,16 @@ class KafkaProducer(ProducerBase):
         await asyncio.wait((closing,))
         if (error := closing.result()) is not None:
             raise error
+
+    async def _other_close(self, loop: asyncio.AbstractEventLoop, deadline: float | None) -> bool:
+        """Wait until no other call closes. Returns False when the deadline has expired first."""
+        while self._closing is not None:
+            if self._closing.get_loop() is not loop:
+                raise RuntimeError("this producer belongs to another loop, which is closing it: await close() there")
+            if deadline is not None and deadline <= loop.time():
+                return False
+            await asyncio.wait((self._closing,), timeout=None if deadline is None else deadline - loop.time())
+        return True
 
     def _ended(self, ended: "asyncio.Future[None]") -> None:
         assert self._closing is not None
@@ -191,6 +200,11 @@ class KafkaProducer(ProducerBase):
         """A copy of the Properties in force."""
         return self._producer.properties
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` has been called, bool: no record is accepted any more. False again if that was cancelled."""
+        return self._loop_side.outbox.closed or self._loop_side.client.is_closed()
+
     def get_property(self, name: str) -> str | None:
         """The value in force of any property of librdkafka, str; None: it has no value or is unknown."""
         return self._producer.get_property(name)
@@ -207,7 +221,7 @@ class KafkaProducer(ProducerBase):
             side = self._loop_side
         except RuntimeError:
             return f"<{type(self).__name__} without a producer>"
-        closed = ", closed" if side.client.is_closed() else ""
+        closed = ", closed" if self.closed else ""
         return f"<{type(self).__name__} {self.name}: {len(self)} outstanding{closed}>"
 
     async def __aenter__(self) -> Self:

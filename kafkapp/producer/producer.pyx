@@ -70,6 +70,12 @@ cdef class Producer:
         """A copy of the Properties in force: those given, and kafkapp's defaults. Source: KafkaClient::properties."""
         return Properties(self.get_client().properties)
 
+    @property
+    def closed(self):
+        """Whether `close` has been called, bool: no record is accepted any more. False again if that `close` was
+        interrupted."""
+        return KP_READ(self.get_client().state) != OPEN
+
     def get_property(self, name):
         """The value in force of any property of librdkafka.
 
@@ -91,14 +97,15 @@ cdef class Producer:
     def flush(self, timeout=None):
         """End lingering, and wait until all records sent before are reported and their callbacks have returned.
 
-        Blocks, without the GIL. Ctrl-C ends the wait and leaves the records in flight.
+        Blocks, without the GIL. Ctrl-C ends the wait and leaves the records in flight. After `close` nothing is in
+        flight: it returns at once.
 
         Args:
             timeout: seconds (int, float or timedelta), None waits forever.
         Raises:
             KafkaException: RD_KAFKA_RESP_ERR__TIMED_OUT: some records are still in flight.
-            RuntimeError: in a delivery callback of this producer, in a signal handler during its `send_batch`, after
-                `close`, or in a forked child.
+            RuntimeError: in a delivery callback of this producer, in a signal handler during its `send_batch`, or in a
+                forked child.
             Exception: what callbacks raised, if this call ran them (several: as a BaseExceptionGroup).
         Source: rd_kafka_flush(); KafkaProducer::flush.
         """

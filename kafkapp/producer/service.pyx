@@ -22,6 +22,7 @@ from kafkapp._librdkafka.rdkafka cimport (
 from kafkapp.client.blocking_calls cimport BlockingCall
 from kafkapp.client.client cimport COMPLETION_CHECK_MS, SIGNAL_CHECK_MS, UNRESPONSIVE_MS, PyThread_get_thread_ident
 from kafkapp.client.dispatcher cimport kp_dispatcher, kp_rounds, kp_wait_round
+from kafkapp.client.handle cimport OPEN
 from kafkapp.common.callbacks cimport raise_all, report_all_unraisable
 from kafkapp.common.errors cimport new_exception
 from kafkapp.common.forks cimport forks
@@ -147,9 +148,11 @@ cdef bint wait_reported(Client client, int64_t epoch, int64_t deadline, list rai
 cdef int flush(Client client, int64_t deadline) except -1:
     cdef list raised = None if client.background else []
     cdef bint done
-    client.check_blocking("flush")
+    if KP_READ(client.state) == OPEN or client.in_callback() or client.foreign():
+        client.check_blocking("flush")
     client.service.check_waiting("flush")
-    client.enter()
+    if not client.enter_unless_closed():
+        return 0
     try:
         done = wait_reported(client, kp_epoch_close(deliveries_of(client)), deadline, raised)
     except:

@@ -2,9 +2,9 @@
 import threading
 
 import pytest
-from helpers import HELD, NOWHERE, Reports, Stopwatch, properties, wait_for
+from helpers import HELD, NOWHERE, Reports, Stopwatch, properties, run_python, wait_for
 
-from kafkapp import ErrorCode, EventsPollingOption, KafkaAsyncProducer, KafkaException, ProducerRecord
+from kafkapp import ErrorCode, EventsPollingOption, KafkaAsyncProducer, KafkaException, KafkaSyncProducer, ProducerRecord
 
 QUIET = {"log_cb": lambda *args: None}
 both = pytest.mark.parametrize("polling", [EventsPollingOption.Auto, EventsPollingOption.Manual])
@@ -80,6 +80,53 @@ def test_close_ends_a_flush_of_another_thread(polling):
     assert flush.is_alive()
     producer.close(0.2)
     assert flush.end(2) is None or isinstance(flush.outcome, RuntimeError)
+    assert len(reports) == 100
+
+
+@pytest.mark.parametrize("kind", [KafkaAsyncProducer, lambda made: KafkaAsyncProducer(made, EventsPollingOption.Manual), KafkaSyncProducer],
+                         ids=["auto", "manual", "sync"])
+def test_a_producer_says_that_it_is_closed_and_flush_has_nothing_to_wait_for(broker, kind):
+    """As logging.shutdown() flushes a handler whose producer is closed already."""
+    producer = kind(properties(broker))
+    assert producer.closed is False
+    producer.close()
+    assert producer.closed is True
+    for timeout in None, 0, 5:
+        assert producer.flush(timeout) is None
+    with pytest.raises(TypeError):
+        producer.flush("5")
+
+
+def test_an_interrupted_close_leaves_it_open():
+    assert run_python("""
+import signal, sys
+from kafkapp import KafkaSyncProducer, KafkaAsyncProducer, ProducerRecord
+producer = KafkaAsyncProducer({"bootstrap.servers": "127.0.0.1:1", "log_level": 0, "error_cb": lambda error: None})
+producer.send(ProducerRecord("t", value=b"v"))
+seen = []
+signal.signal(signal.SIGALRM, lambda *args: (seen.append(producer.closed), signal.default_int_handler(*args)))
+signal.setitimer(signal.ITIMER_REAL, 0.3)
+try:
+    producer.close()
+except KeyboardInterrupt:
+    print(seen, producer.closed)
+producer.close(0)
+print(producer.closed)
+""").split("\n")[:2] == ["[True] False", "True"]
+
+
+@both
+def test_a_flush_during_another_threads_close_waits_for_the_reports(polling):
+    reports = Reports()
+    producer = away(polling, reports)
+    close = Call(producer.close)
+    wait_for(lambda: producer.closed)
+    flush = Call(producer.flush)
+    with pytest.raises(KafkaException, match="flush\\(\\) timed out"):
+        producer.flush(0.1)
+    assert flush.is_alive() and close.is_alive()
+    producer.close(0)
+    assert flush.end(5) is None and close.end(5) is None and flush.outcome is None
     assert len(reports) == 100
 
 
