@@ -96,7 +96,8 @@ class KafkaProducer(ProducerBase):
         return future
 
     async def flush(self, timeout: Timeout = None) -> None:
-        """End lingering, and wait until all records sent before are reported; after `close` nothing is left to wait for.
+        """End lingering, and wait until all records sent before are reported; after `close` there are none.
+
         Does not block the loop.
 
         Args:
@@ -218,10 +219,9 @@ class KafkaProducer(ProducerBase):
 
     def __repr__(self) -> str:
         try:
-            side = self._loop_side
+            closed = ", closed" if self.closed else ""
         except RuntimeError:
             return f"<{type(self).__name__} without a producer>"
-        closed = ", closed" if self.closed else ""
         return f"<{type(self).__name__} {self.name}: {len(self)} outstanding{closed}>"
 
     async def __aenter__(self) -> Self:

@@ -169,39 +169,6 @@ def test_cancelled_after_some_turns_of_the_loop(cluster, topic, call, steps):
     run_in_loop(go())
 
 
-def test_it_says_that_it_is_closed_and_flush_has_nothing_to_wait_for(broker):
-    async def go():
-        producer = KafkaProducer(properties(broker))
-        assert producer.closed is False
-        await producer.close()
-        assert producer.closed is True
-        for timeout in None, 0, 5:
-            assert await producer.flush(timeout) is None
-
-    run_in_loop(go())
-
-
-def test_a_flush_while_it_closes_waits_for_that_or_for_its_own_time():
-    async def go():
-        producer = KafkaProducer(properties(NOWHERE, QUIET))
-        future = producer.send(ProducerRecord("t", value=b"v"))
-        closing = asyncio.ensure_future(producer.close())
-        await asyncio.sleep(0)
-        assert producer.closed
-        flushing = asyncio.ensure_future(producer.flush())
-        with pytest.raises(KafkaException, match=r"flush\(\) timed out"):
-            await producer.flush(0.1)
-        closing.cancel()
-        await asyncio.wait([closing])
-        assert not producer.closed and not flushing.done()
-        producer.purge()
-        await flushing
-        assert future.exception().error.code in PURGED
-        await producer.close()
-
-    run_in_loop(go())
-
-
 @pytest.fixture
 def slow_end(monkeypatch):
     """Has what runs in threads wait for this."""

@@ -150,7 +150,7 @@ def test_112_a_number_that_no_float_holds(producer):
 
 # -- the life of a producer --------------------------------------------------------------------------------------------
 
-CLOSED = {"109": lambda it: it.send(ProducerRecord("t", value=bytearray(b"v"))), 
+CLOSED = {"109": lambda it: it.send(ProducerRecord("t", value=bytearray(b"v"))),
           "109-purge": lambda it: it.purge(), "109-with": lambda it: it.__enter__(),
           "109-metadata": lambda it: it.fetch_broker_metadata("t", 1)}
 CLOSED_ASYNC = {"109-try_send": lambda it: it.try_send(ProducerRecord("t", value=b"v"), print),
