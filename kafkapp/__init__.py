@@ -7,7 +7,14 @@ from kafkapp import _modules, producer  # noqa: F401
 _modules.install()     # before anything is imported that is found that way
 
 from kafkapp.common.cluster_metadata import BrokerMetadata
-from kafkapp.common.errors import Error, ErrorCode, KafkaException
+from kafkapp.common.errors import (
+    Error,
+    ErrorCode,
+    KafkaBufferError,
+    KafkaException,
+    KafkaTimeoutError,
+    KafkaValueError,
+)
 from kafkapp.common.timestamp import Timestamp
 from kafkapp.common.views import Header, Key, NullKey, NullValue, Value
 from kafkapp.config.application import librdkafka_features, librdkafka_version
@@ -28,8 +35,11 @@ __all__ = [
     "EventsPollingOption",
     "Header",
     "KafkaAsyncProducer",
+    "KafkaBufferError",
     "KafkaException",
     "KafkaSyncProducer",
+    "KafkaTimeoutError",
+    "KafkaValueError",
     "Key",
     "NullKey",
     "NullValue",
@@ -47,7 +57,7 @@ __all__ = [
 
 # Not exported, but named kafkapp in tracebacks and pickles: classes that users meet, and what pickles call.
 from kafkapp.common.cluster_metadata import Node, PartitionInfo  # noqa: F401
-from kafkapp.common.errors import KafkaBufferError, KafkaTimeoutError, KafkaValueError, _restore_error  # noqa: F401
+from kafkapp.common.errors import _restore_error  # noqa: F401
 from kafkapp.producer.record import _restore_record  # noqa: F401
 from kafkapp.producer.record_metadata import _restore_metadata  # noqa: F401
 

@@ -6,10 +6,10 @@ request (fetch_broker_metadata). `send` is ProducerBase's, in aio/outbox.pyx; al
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, SupportsIndex, overload
 
 from kafkapp.aio import threads
 from kafkapp.aio.futures import SendFuture
@@ -22,6 +22,11 @@ from kafkapp.config.properties import Properties
 from kafkapp.producer.async_producer import KafkaAsyncProducer
 from kafkapp.producer.batch import Batch
 from kafkapp.producer.options import ActionWhileQueueIsFull, SendOption
+from kafkapp.producer.record import ProducerRecord
+from kafkapp.producer.record_metadata import RecordMetadata
+
+if TYPE_CHECKING:
+    from kafkapp.producer.record import _Data, _Headers
 
 __all__ = ["KafkaProducer", "SendFuture"]
 
@@ -55,6 +60,28 @@ class KafkaProducer(ProducerBase):
     @property
     def _producer(self) -> KafkaAsyncProducer:
         return self._loop_side.producer
+
+    @overload
+    async def send_and_wait(self, topic: str, value: "_Data" = None, *, key: "_Data" = None,
+                            partition: SupportsIndex | None = None, headers: "_Headers" = None,
+                            timestamp: SupportsIndex | datetime | None = None, id: object = None,
+                            option: SendOption = SendOption.NoCopyRecordValue) -> RecordMetadata: ...
+    @overload
+    async def send_and_wait(self, record: ProducerRecord,
+                            option: SendOption = SendOption.NoCopyRecordValue) -> RecordMetadata: ...
+
+    async def send_and_wait(self, *arguments: Any, **named: Any) -> RecordMetadata:
+        """As `await send(...)`, with the same arguments, and a coroutine: for `create_task` and `TaskGroup`.
+
+        Cancelled it does not stop the record.
+
+        Returns:
+            The record's RecordMetadata.
+        Raises:
+            Exception: as `send`, and as its future.
+        Source: rd_kafka_produce(), rd_kafka_produceva(); KafkaAsyncProducer::send.
+        """
+        return await self.send(*arguments, **named)
 
     def send_batch(self, topic: str, values: object, *, offsets: object = None, keys: object = None,
                    key_offsets: object = None, partition: object = None, headers: Headers = None,

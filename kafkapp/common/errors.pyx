@@ -54,7 +54,8 @@ cdef int check_code(object code) except? -1:
 
 
 class ErrorCode(IntEnum):
-    """The error codes of the linked librdkafka, under its own names in full.
+    """The error codes of the linked librdkafka, under its own names, in full and without the prefix:
+    `ErrorCode._QUEUE_FULL` is `ErrorCode.RD_KAFKA_RESP_ERR__QUEUE_FULL`.
 
     Negative codes are librdkafka's own (names with two underscores), positive ones come from the broker. Iteration and
     `len` show what the linked library knows; a code that it does not know becomes a member when it is looked up.
@@ -108,7 +109,9 @@ cdef int add_codes_of_library() except -1:
     for i in range(count):
         if descs[i].name != NULL:       # an unused number
             name = "RD_KAFKA_RESP_ERR_" + descs[i].name.decode("ascii")
-            add_member(name, descs[i].code)
+            alias = descs[i].name.decode("ascii")
+            MEMBERS[alias] = add_member(name, descs[i].code)
+            type.__setattr__(ErrorCode, alias, MEMBERS[alias])
             names.append(name)
     return 0
 

@@ -53,7 +53,8 @@ cdef int get_view(object data, Py_buffer *view, str what) except -1:
         text = utf8(data, &size, what)
         return PyBuffer_FillInfo(view, data, <void *>text, size, 1, PyBUF_SIMPLE)
     if not PyObject_CheckBuffer(data):
-        raise TypeError(f"{what} must be bytes-like, str, Key, Value or None, not {type_name(data)}")
+        nan = " NaN (None is null)" if isinstance(data, float) and data != data else ""
+        raise TypeError(f"{what} must be bytes-like, str, Key, Value or None, not {type_name(data)}{nan}")
     try:
         kp_get_buffer(data, view, PyBUF_SIMPLE)
     except (BufferError, ValueError):
@@ -341,9 +342,9 @@ cdef class Header:
 
     Args:
         key: the name, `str` without NUL.
-        value: bytes-like, `Key`, `Value` or `None`: null.
+        value: bytes-like, `str` (its UTF-8 form), `Key`, `Value` or `None`: null.
     Raises:
-        TypeError: a name that is no `str`, a value that is not bytes-like (of a `str`: `.encode()`).
+        TypeError: a name that is no `str`, a value that is none of these.
         ValueError: a name with NUL or lone surrogates.
     Source: rd_kafka_header_add(); Header.
     """
@@ -395,8 +396,6 @@ cdef Py_ssize_t add_header(rd_kafka_headers_t *headers, object key, object value
         if headers != NULL:
             rd_kafka_header_add(headers, name, size, PyBytes_AS_STRING(value), len(<bytes>value))
         return before
-    if isinstance(value, str):
-        raise TypeError(f"the value of header {key[:64]!r} must be bytes-like or None, not str: use .encode()")
     get_view(value, &view, f"the value of header {key[:64]!r}")
     try:
         before = checked_size(before, size, view.len)
@@ -437,7 +436,7 @@ cdef tuple header_items(object headers):
         return tuple(headers.items())
     if isinstance(headers, (list, tuple)):
         return tuple(headers)
-    raise TypeError(f"headers must be a list of Header or (str, bytes-like or None), a dict or None, "
+    raise TypeError(f"headers must be a list of Header or of pairs of a name and a value, a dict or None, "
                     f"not {type_name(headers)}")
 
 

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from datetime import datetime, timedelta
 from typing import Any, SupportsIndex, TypeAlias, overload
 
@@ -38,8 +39,20 @@ class KafkaAsyncProducer(Producer):
     @overload
     def try_send(self, record: ProducerRecord, callback: _Callback | None = None,
                  option: SendOption = SendOption.NoCopyRecordValue) -> Error | None: ...
+    @overload
+    def send_future(self, topic: str, value: _Data = None, *, key: _Data = None, partition: SupportsIndex | None = None,
+                    headers: _RecordHeaders = None, timestamp: SupportsIndex | datetime | None = None,
+                    id: object = None, option: SendOption = SendOption.NoCopyRecordValue,
+                    action: ActionWhileQueueIsFull | None = None,
+                    timeout: _Timeout = None) -> Future[RecordMetadata]: ...
+    @overload
+    def send_future(self, record: ProducerRecord, option: SendOption = SendOption.NoCopyRecordValue, *,
+                    action: ActionWhileQueueIsFull | None = None,
+                    timeout: _Timeout = None) -> Future[RecordMetadata]: ...
     def send_batch(self, topic: str, values: object, *, offsets: object = None, keys: object = None,
                    key_offsets: object = None, partition: object = None, headers: _Headers = None,
                    timestamps: object = None, callback: Callable[[Batch], object] | None = None,
                    option: SendOption = SendOption.NoCopyRecordValue, timeout: _Timeout = None) -> Batch: ...
     def poll_events(self, timeout: _Timeout = 0) -> int: ...
+
+def set_outcome(future: Future[RecordMetadata], metadata: RecordMetadata, error: Error | None) -> None: ...

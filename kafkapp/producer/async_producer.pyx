@@ -1,4 +1,6 @@
 """KafkaAsyncProducer: sends records without waiting; callbacks get their outcomes."""
+from functools import partial
+
 import kafkapp.producer.options      # defaults by their full names: inspect.signature() reads them from the docstring
 from kafkapp.common.errors import KafkaException
 from kafkapp.config import defaults
@@ -137,6 +139,25 @@ cdef class KafkaAsyncProducer(Producer):
             return enqueue_error(client, err, record)
         return None
 
+    def send_future(self, record, option=kafkapp.producer.options.SendOption.NoCopyRecordValue, *, action=None,
+                    timeout=None):
+        """As `send`, with a topic or a record, and returns a future of its outcome in place of a callback.
+
+        With Manual the future is done by `poll_events`, `flush` and `close`: to wait for it alone would never end.
+
+        Returns:
+            A concurrent.futures.Future of the RecordMetadata, which raises KafkaException when the record was not
+            delivered. It cannot be cancelled. What it calls runs where callbacks do.
+        Raises:
+            Exception: as `send`.
+        Source: rd_kafka_produce(), rd_kafka_produceva(); KafkaAsyncProducer::send.
+        """
+        from concurrent.futures import Future       # imported on demand: with logging it doubles the time of an import
+        future = Future()
+        future.set_running_or_notify_cancel()
+        self.send(record, partial(set_outcome, future), option, action=action, timeout=timeout)
+        return future
+
     def send_batch(self, topic, values, *, offsets=None, keys=None, key_offsets=None, partition=None, headers=None,
                    timestamps=None, callback=None, option=kafkapp.producer.options.SendOption.NoCopyRecordValue,
                    timeout=None):
@@ -224,6 +245,14 @@ cdef class KafkaAsyncProducer(Producer):
 export_as(KafkaAsyncProducer, "kafkapp.KafkaAsyncProducer")
 
 
+def set_outcome(future, metadata, error):
+    """The delivery callback of send_future(). Internal."""
+    if error is None:
+        future.set_result(metadata)
+    else:
+        future.set_exception(KafkaException(error))
+
+
 # -- the straight path of send() ----------------------------------------------------------------
 
 cdef extern from "Python.h":
@@ -308,6 +337,12 @@ cdef int finish_send(Client client, object record, object callback, object optio
     return 0
 
 
+cdef object send_future_to_topic(PyObject *self, PyObject **args, Py_ssize_t count, PyObject *names):
+    if is_topic_call(args, count, names):
+        return call_with_record(general_send_future, self, args, count, names)
+    return general_send_future(self, args, count, names)
+
+
 cdef object try_send_to_topic(PyObject *self, PyObject **args, Py_ssize_t count, PyObject *names):
     if is_topic_call(args, count, names):
         return call_with_record(general_try_send, self, args, count, names)
@@ -321,4 +356,5 @@ cdef object ID = "id"
 cdef object PARTITION = "partition"
 cdef object NO_COPY = kafkapp.producer.options.SendOption.NoCopyRecordValue
 cdef kp_method general_send = put_before(KafkaAsyncProducer, "send", straight_send)
+cdef kp_method general_send_future = put_before(KafkaAsyncProducer, "send_future", send_future_to_topic)
 cdef kp_method general_try_send = put_before(KafkaAsyncProducer, "try_send", try_send_to_topic)

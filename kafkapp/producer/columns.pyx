@@ -123,7 +123,7 @@ cdef class Column:
                 try:
                     self.span(&self.spans[i], item, what)
                 except (TypeError, ValueError, BufferError) as exc:
-                    exc.add_note(f"at {what}[{i}]")
+                    place_error(exc, what, i)
                     raise
         self.c.kind = KP_SPANS
         self.c.spans = self.spans
@@ -194,6 +194,16 @@ cdef class Column:
             raise ValueError(f"{what}: a malformed Arrow array: {problem.decode()}")
         self.set_count(self.arrow.length, what)
         return self.check(f"{what}'s views" if self.c.kind == KP_VIEWS else f"{what}'s offsets")
+
+
+cdef int place_error(object exc, str what, Py_ssize_t i) except -1:
+    """Have an error about one of `what` say which."""
+    text = str(exc)
+    if text.startswith(what + " "):
+        exc.args = (f"{what}[{i}]{text[len(what):]}",)
+    else:
+        exc.add_note(f"at {what}[{i}]")     # an exporter's own words
+    return 0
 
 
 cdef bint is_per_record(object given):

@@ -13,7 +13,7 @@ else:
     from typing_extensions import Buffer as _Buffer
 
 _Data: TypeAlias = _Buffer | str | Key | Value | None
-_Pair: TypeAlias = tuple[str, _Buffer | Key | Value | None]
+_Pair: TypeAlias = tuple[str, _Data]
 _Headers: TypeAlias = Sequence[Header | _Pair] | dict[str, Any] | None
 
 __pyx_capi__: dict[str, Any]

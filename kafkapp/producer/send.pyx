@@ -19,6 +19,7 @@ from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_MSG_F_COPY,
     RD_KAFKA_RESP_ERR__FATAL,
     RD_KAFKA_RESP_ERR__QUEUE_FULL,
+    RD_KAFKA_RESP_ERR__STATE,
     RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION,
     RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
     rd_kafka_headers_destroy,
@@ -331,6 +332,8 @@ cdef object enqueue_error(Client client, rd_kafka_resp_err_t err, ProducerRecord
                 f"{client.get_property('queue.buffering.max.kbytes')}")
     elif err == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
         text = f"topic {record._topic!r} has no partition {record._partition}"
+    elif err == RD_KAFKA_RESP_ERR__STATE:
+        text = "a transactional producer sends within begin_transaction() and commit_transaction()"
     else:
         return new_error(err)
     return new_error(err, f"{new_error(err).message}: {text}")

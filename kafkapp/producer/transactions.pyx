@@ -16,6 +16,7 @@ from posix.unistd cimport usleep
 from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_RESP_ERR__CONFLICT,
     RD_KAFKA_RESP_ERR__PREV_IN_PROGRESS,
+    RD_KAFKA_RESP_ERR__STATE,
     RD_KAFKA_RESP_ERR__TIMED_OUT,
     rd_kafka_abort_transaction,
     rd_kafka_begin_transaction,
@@ -64,7 +65,13 @@ cdef int begin_transaction(Client client) except -1:
             error = rd_kafka_begin_transaction(client.rk)
     finally:
         client.leave()
-    return raise_error(take_error(error))
+    try:
+        return raise_error(take_error(error))
+    except KafkaException as exc:
+        if exc.error.code == RD_KAFKA_RESP_ERR__STATE:
+            exc.add_note("init_transactions() comes first, once; commit_transaction() or abort_transaction() ends a "
+                         "transaction before the next")
+        raise
 
 
 cdef int commit_transaction(Client client, int64_t deadline) except -1:

@@ -102,7 +102,7 @@ MALFORMED = {
     "timestamps: too many": (ValueError, "timestamps: 4 entries for 3", {"timestamps": array("q", [1] * 4)}),
     "timestamps: one below": (ValueError, r"timestamps\[2\]", {"timestamps": array("q", [1, 1, 0])}),
     "headers: str": (TypeError, "header", {"headers": "h"}),
-    "headers: a str in them": (TypeError, "header", {"headers": {"h": "text"}}),
+    "headers: half a letter": (ValueError, "header", {"headers": {"h": "\ud800"}}),
     "headers: NUL": (ValueError, "header", {"headers": [("a\0b", b"")]}),
     "callback: str": (TypeError, "callback", {"callback": "f"}),
     "option: str": (TypeError, "option", {"option": "copy"}),
@@ -131,9 +131,19 @@ def test_malformed_arguments_queue_nothing(producer, case):
 
 
 def test_an_error_says_at_which_item(producer, topic):
-    with pytest.raises(TypeError) as caught:
+    with pytest.raises(TypeError, match=r"^values\[2\] must be bytes-like, str, Key, Value or None, not int$"):
         producer.send_batch(topic, [b"a", "b", 7])
-    assert caught.value.__notes__ == ["at values[2]"]
+    with pytest.raises(TypeError, match=r"^keys\[1\] must be .*, not float NaN \(None is null\)$"):
+        producer.send_batch(topic, [b"a", "b"], keys=["a", float("nan")])
+
+    class Exporter(bytearray):
+        def __buffer__(self, flags):
+            raise ValueError("mine")
+
+    if sys.version_info >= (3, 12):
+        with pytest.raises(ValueError, match="^mine$") as caught:
+            producer.send_batch(topic, [b"a", Exporter()])
+        assert caught.value.__notes__ == ["at values[1]"]
 
 
 def test_an_exporter_that_closes_the_producer_meanwhile(broker, topic):

@@ -158,7 +158,7 @@ FIELDS = {
     "85": ("headers", [(b"a", b"")], TypeError, "header|name|bytes"),
     "87": ("headers", [("a\0b", b"")], ValueError, "header|name|NUL"),
     "88": ("headers", [("\ud800", b"")], ValueError, "header|name|UTF-8"),
-    "89": ("headers", [("a", 5)], TypeError, "header|'a'|int"), "90": ("headers", [("a", "b")], TypeError, "header|'a'|.encode()"),
+    "89": ("headers", [("a", 5)], TypeError, "header|'a'|int"), "90": ("headers", [("a", "\ud800")], ValueError, "header|'a'|UTF-8"),
     "92": ("headers", Broken(), OSError, "midway"),
     "95": ("timestamp", 0, ValueError, "timestamp|None: now"), "96": ("timestamp", -1, ValueError, "timestamp|-1"),
     "96-5": ("timestamp", -5, ValueError, "timestamp|-5"), "97": ("timestamp", 2**63, ValueError, "timestamp|9223372036854775807"),

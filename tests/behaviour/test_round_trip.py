@@ -126,6 +126,7 @@ HEADERS = [
     ([Header("z", b"\0\xff"), Header("a", None), Header("e", b"")], [("z", b"\0\xff"), ("a", None), ("e", b"")]),
     ({"b": b"1", "a": memoryview(b"2")}, [("b", b"1"), ("a", b"2")]),
     ([("ž", bytearray(b"x")), ("", b"empty name")], [("ž", b"x"), ("", b"empty name")]),
+    ([("s", "täxt"), Header("e", "")], [("s", "täxt".encode()), ("e", b"")]),
     ([("same", b"%d" % number) for number in range(50)], [("same", b"%d" % number) for number in range(50)]),
     ([], None),
     (None, None),

@@ -51,7 +51,12 @@ def by_sync(servers, sends):
         return [send(producer, timeout=30) for send in sends]
 
 
-WAYS = {"auto": by_async, "manual": lambda *given: by_async(*given, polling=EventsPollingOption.Manual),
+def by_future(servers, sends):
+    with KafkaAsyncProducer(properties(servers)) as producer:
+        return [future.result(30) for future in [send(producer, "send_future") for send in sends]]
+
+
+WAYS = {"auto": by_async, "future": by_future, "manual": lambda *given: by_async(*given, polling=EventsPollingOption.Manual),
         "try_send": lambda *given: by_async(*given, name="try_send"), "sync": by_sync, "aio": in_loop}
 
 
@@ -181,6 +186,7 @@ def test_a_subclass_gets_what_the_caller_gives():
 
 @pytest.mark.parametrize(("cls", "method", "stub"), [
     (KafkaAsyncProducer, "send", "producer/async_producer"), (KafkaAsyncProducer, "try_send", "producer/async_producer"),
+    (KafkaAsyncProducer, "send_future", "producer/async_producer"),
     (KafkaSyncProducer, "send", "producer/sync_producer"), (KafkaProducer, "send", "aio/outbox")])
 def test_the_stub_of_a_topic_call_is_exact(cls, method, stub):
     """stubtest takes the two overloads for one signature, so it leaves these out."""
@@ -217,3 +223,27 @@ def test_the_stub_of_a_topic_call_is_exact(cls, method, stub):
         check(producer)
         producer.close(0)
     assert taken == names
+
+
+def test_a_future_of_a_record_that_fails(broker, topic):
+    with KafkaAsyncProducer(properties(broker)) as producer:
+        producer.fetch_broker_metadata(topic)
+        with pytest.raises(KafkaException):
+            producer.send_future(topic, b"v", partition=77)
+        future = producer.send_future(topic, b"v", id="kept")
+        assert not future.cancel() and future.result(30).record_id == "kept"
+    producer = KafkaAsyncProducer(properties(NOWHERE, HELD))
+    futures = [producer.send_future("t", b"v"), producer.send_future(ProducerRecord("t"), SendOption.ToCopyRecordValue)]
+    assert not any(future.done() for future in futures)
+    producer.close(0)
+    assert [future.exception(0).error.code for future in futures] == [ErrorCode.RD_KAFKA_RESP_ERR__PURGE_QUEUE] * 2
+
+
+def test_send_and_wait_is_a_coroutine(broker, topic):
+    async def run():
+        async with KafkaProducer(properties(broker)) as producer:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(producer.send_and_wait(topic, b"v", id=number)) for number in range(3)]
+            record = await producer.send_and_wait(ProducerRecord(topic, value=b"v"))
+            return [task.result().record_id for task in tasks], record.topic
+    assert asyncio.run(run()) == ([0, 1, 2], topic)

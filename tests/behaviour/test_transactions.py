@@ -64,7 +64,12 @@ def test_t2_calls_out_of_order_raise_and_empty_transactions_succeed(cluster, kin
         for call in (producer.begin_transaction, producer.commit_transaction, producer.abort_transaction):
             error = failing(call)
             assert (error.code, kind_of(error)) == (err("_STATE"), "none")
+        with pytest.raises(KafkaException) as refused:
+            producer.begin_transaction()
+        assert any("init_transactions() comes first" in note for note in refused.value.__notes__)
         producer.init_transactions(10)
+        with pytest.raises(KafkaException, match=r"within begin_transaction\(\)"):
+            producer.send(ProducerRecord("t", value=b"v"))
         for call in (producer.commit_transaction, producer.abort_transaction):
             assert failing(call, 5).code == err("_STATE")
         producer.begin_transaction()

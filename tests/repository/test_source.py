@@ -152,7 +152,7 @@ kafkapp\.bench\.clients\..*
 kafkapp\.__main__
 kafkapp\.bench\.__main__
 kafkapp\.cli\.tally\.Outcome@\d+
-kafkapp\.producer\.async_producer\.KafkaAsyncProducer\.(try_)?send
+kafkapp\.producer\.async_producer\.KafkaAsyncProducer\.(try_send|send|send_future)
 kafkapp\.producer\.sync_producer\.KafkaSyncProducer\.send
 kafkapp\.aio\.outbox\.ProducerBase\.send
 """

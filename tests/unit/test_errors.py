@@ -63,9 +63,17 @@ def test_codes_are_those_of_the_library():
         assert getattr(ErrorCode, member.name) is member and isinstance(member, ErrorCode)
 
 
+def test_short_names():
+    assert ErrorCode._QUEUE_FULL is ErrorCode["_QUEUE_FULL"] is QUEUE_FULL and QUEUE_FULL.name == "RD_KAFKA_RESP_ERR__QUEUE_FULL"
+    for member in ErrorCode:
+        assert getattr(ErrorCode, member.name.removeprefix("RD_KAFKA_RESP_ERR_")) is member
+
+
 def test_stub_knows_every_code_of_the_library():
     stub = (Path(__file__).parents[2] / "kafkapp" / "common" / "errors.pyi").read_text(encoding="utf-8")
     codes = dict(re.findall(r"^    (RD_KAFKA_RESP_ERR_\w+) = (-?\d+)$", stub, re.MULTILINE))
+    short = dict(re.findall(r"^    ((?!RD_KAFKA)\w+) = (-?\d+)$", stub, re.MULTILINE))
+    assert codes == {f"RD_KAFKA_RESP_ERR_{name}": code for name, code in short.items()}
     assert {member.name: codes.get(member.name) for member in ErrorCode} == {m.name: str(m.value) for m in ErrorCode}
 
 

@@ -37,7 +37,7 @@ MODULES = {module.__name__: module for module in (kafkapp, kafkapp.aio, kafkapp.
 PUBLIC = {f"{name}.{attribute}": getattr(module, attribute) for name, module in MODULES.items() for attribute in module.__all__}
 CLASSES = {name: thing for name, thing in PUBLIC.items() if isinstance(thing, type)}
 CLASSES["kafkapp.Timestamp.Type"] = Timestamp.Type
-MET = ["KafkaBufferError", "KafkaTimeoutError", "KafkaValueError", "Node", "PartitionInfo"]      # without being exported
+MET = ["Node", "PartitionInfo"]      # without being exported
 CLASSES |= {f"kafkapp.{name}": getattr(kafkapp, name) for name in MET}
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 
