@@ -12,6 +12,7 @@ import signal
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -139,17 +140,17 @@ def reason(status: int, stderr: str) -> str:
     return lines[-1].strip() if lines else f"exit status {status}"
 
 
-def run_case(case: Case, bootstrap: str, topic: str, timeout: float = 180.0) -> Outcome:
-    """Run a case in its own process; blocks until it has ended.
+def run_case(case: Case, bootstrap: str, topic: str, timeout: float = 180.0, under: Sequence[str] = ()) -> Outcome:
+    """Run a case in its own process, of the command `under` if any; blocks until it has ended.
 
     Raises:
         CaseFailed: it ended with an error, the timeout expired, or not every record that it sent was delivered.
     """
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, str(CLIENTS), case.client, json.dumps(case.parameters(bootstrap, topic))]
+    command = [*under, sys.executable, str(CLIENTS), case.client, json.dumps(case.parameters(bootstrap, topic))]
     try:
         done = subprocess.run(command, check=False, text=True, capture_output=True, timeout=timeout,
-                              stdin=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": path})
+                              stdin=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": "0"})
     except subprocess.TimeoutExpired:
         raise CaseFailed(f"{case.label}: the timeout of {timeout:.0f} s expired") from None
     if done.returncode or not done.stdout.strip():

@@ -4,7 +4,7 @@ from __future__ import annotations
 import statistics
 from pathlib import Path
 
-from kafkapp.bench.report import TITLES, figures
+from kafkapp.bench.report import TITLES, figures, on_machine
 from kafkapp.bench.scenario import Result
 
 
@@ -37,6 +37,6 @@ def plot(results: list[Result], machine: dict[str, str], path: Path) -> None:
         axis.set_title(f"{result.scenario.name}: {result.scenario.text}", fontsize=9, loc="left")
         axis.set_xlabel(TITLES[name], fontsize=8)
         axis.tick_params(labelsize=8)
-    figure.suptitle(", ".join(f"{name} {machine[name]}" for name in ("cpu", "python", "librdkafka")), fontsize=8)
+    figure.suptitle(on_machine(machine), fontsize=8)
     figure.savefig(path)
     pyplot.close(figure)

@@ -16,6 +16,7 @@ from time import time_ns
 
 import click
 
+from kafkapp.bench import instructions
 from kafkapp.bench.broker import mock_cluster
 from kafkapp.bench.case import Case, CaseFailed, run_case
 from kafkapp.bench.scenario import Result, Scenario
@@ -87,6 +88,20 @@ def run_one(case: Case, servers: str, topic: str, result: Result) -> None:
             outcomes.pop(case.label, None)
 
 
+def count_instructions(result: Result, bootstrap: str | None = None,
+                       tell: Callable[[str], object] = lambda text: None) -> None:
+    """Count the instructions of the cases that can be counted; blocks for about half a minute for each."""
+    with broker(bootstrap) as servers:
+        for case in result.scenario.cases:
+            if case.client not in instructions.CLIENTS or case.label in {**result.left_out, **result.failures}:
+                continue
+            tell(f"{result.scenario.name}: instructions, {case.label}")
+            try:
+                result.instructions[case.label] = instructions.count(case, servers)
+            except CaseFailed as failure:
+                result.failures[case.label] = str(failure)
+
+
 def parse_servers(context: click.Context, parameter: click.Parameter, servers: str | None) -> str | None:
     if servers == "":       # from a shell variable that is not set
         raise click.BadParameter("must not be empty")
@@ -110,12 +125,15 @@ def list_scenarios(context: click.Context, parameter: click.Parameter, wanted: b
 @click.option("--scale", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True,
               help="Times the number of records of each case.")
 @click.option("--json", "json_wanted", is_flag=True, help="Print everything as JSON instead of tables.")
+@click.option("--instructions", "counts_wanted", is_flag=True,
+              help="Also count the instructions of a record, with valgrind: "
+                   + ", ".join(name for name, scenario in ALL.items() if scenario.counted) + ".")
 @click.option("--plot", "plot_path", metavar="FILE", type=click.Path(dir_okay=False, writable=True, path_type=Path),
               help="Draw the results into an SVG or PNG file (needs the extra kafkapp[plot]).")
 @click.option("--list", is_flag=True, is_eager=True, expose_value=False, callback=list_scenarios,
               help="List the scenarios.")
 def command(names: tuple[str, ...], bootstrap: str | None, rounds: int, scale: float, json_wanted: bool,
-            plot_path: Path | None) -> int:
+            counts_wanted: bool, plot_path: Path | None) -> int:
     """Measure rates, CPU and memory against a C program and the other clients that are installed.
 
     Each case is a process of its own, deliveries are counted, and a case that loses records has no result.
@@ -127,6 +145,8 @@ def command(names: tuple[str, ...], bootstrap: str | None, rounds: int, scale: f
 
     if plot_path:
         check_plot(plot_path)
+    if counts_wanted and not instructions.is_there():
+        raise click.UsageError(instructions.MISSING)
     chosen = [ALL[name] for name in dict.fromkeys(names)] or [scenario for scenario in ALL.values() if scenario.default]
     notes, console = Console(stderr=True), Console(width=None if sys.stdout.isatty() else 132)
     facts, noise, real = machine(), Noise(), bootstrap is not None
@@ -136,9 +156,11 @@ def command(names: tuple[str, ...], bootstrap: str | None, rounds: int, scale: f
     with notes.status("starting") as status:
         for scenario in chosen:
             result = run_scenario(scenario.scaled(scale), rounds, bootstrap, status.update)
+            if counts_wanted and scenario.counted:
+                count_instructions(result, bootstrap, status.update)
             results.append(result)
             if not json_wanted:
-                print_result(result, real, console)
+                print_result(result, facts, real, console)
     where, shares = bootstrap or "mock cluster in its own process", noise.share()
     if json_wanted:
         click.echo(json.dumps(as_json(results, facts, where, shares, real), indent=1))

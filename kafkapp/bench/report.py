@@ -41,15 +41,26 @@ def figures(result: Result, label: str, name: str) -> list[float]:
     return [found[name] for found in (outcome.figures() for outcome in result.outcomes(label)) if name in found]
 
 
-def print_result(result: Result, real: bool, console: Any) -> None:
+def counted(result: Result, label: str) -> str:
+    return f"{result.instructions[label]:,.0f}" if label in result.instructions else ""
+
+
+def on_machine(facts: dict[str, str]) -> str:
+    """What a figure depends on most."""
+    return f"{facts['cpu']}, {facts['cores']} cores; {facts['python']}, librdkafka {facts['librdkafka']}"
+
+
+def print_result(result: Result, facts: dict[str, str], real: bool, console: Any) -> None:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     scenario, copies = result.scenario, result.scenario.name.startswith("copy")
-    table = Table(title=f"{scenario.name}: {scenario.text}", box=box.SIMPLE, title_justify="left")
+    table = Table(title=f"{scenario.name}: {scenario.text}\n{on_machine(facts)}", box=box.SIMPLE, title_justify="left")
     table.add_column("case")
-    for title in ("records", *[TITLES[name] for name in scenario.shows], *(["bytes copied"] if copies else [])):
+    titles = ["records", *[TITLES[name] for name in scenario.shows], *["instructions"] * bool(result.instructions),
+              *["bytes copied"] * copies]
+    for title in titles:
         table.add_column(title, justify="right")
     for case in scenario.cases:
         if case.label in result.failures or case.label in result.left_out:
@@ -58,6 +69,7 @@ def print_result(result: Result, real: bool, console: Any) -> None:
             continue
         table.add_row(case.label, f"{case.records:,}",
                       *[spread(figures(result, case.label, name)) for name in scenario.shows],
+                      *[counted(result, case.label)] * bool(result.instructions),
                       *([f"{predicted_copy(case):,}"] if copies else []))
     console.print(table)
     verdicts = result.verdicts(real)
@@ -93,6 +105,7 @@ def one_json(result: Result, real: bool) -> dict[str, Any]:
             "label": case.label, "client": case.client, "path": case.path, "records": case.records, "size": case.size,
             "topics": case.topics, "partitions": case.partitions, "callback": case.callback, "copy": case.copy,
             "batch": case.batch, "settings": case.settings, "bytes_copied": predicted_copy(case),
+            "instructions": result.instructions.get(case.label),
             "left_out": result.left_out.get(case.label), "failure": result.failures.get(case.label),
             "rounds": [{"delivered": outcome.raw["delivered"], **outcome.figures()} for outcome in outcomes]})
     targets = [{"text": verdict.target.text, "bound": verdict.target.bound(),

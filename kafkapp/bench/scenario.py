@@ -41,7 +41,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Scenario:
-    """Cases that are measured together; `shows` are the figures of its table."""
+    """Cases that are measured together; `shows` are the figures of its table.
+
+    `counted`: the cost of a record is the same for each, so that its instructions can be counted.
+    """
 
     name: str
     text: str
@@ -49,6 +52,7 @@ class Scenario:
     targets: tuple[Target, ...] = ()
     shows: tuple[str, ...] = ("rate", "cpu_us", "sender_us")
     default: bool = True
+    counted: bool = False
 
     def scaled(self, factor: float) -> Scenario:
         """The scenario with `factor` times the records, for a quicker or a longer run."""
@@ -82,12 +86,13 @@ class Verdict:
 
 @dataclass
 class Result:
-    """All rounds of one scenario."""
+    """All rounds of one scenario; `instructions` a record by the label of the case, where they were counted."""
 
     scenario: Scenario
     rounds: list[dict[str, Outcome]] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    instructions: dict[str, float] = field(default_factory=dict)
 
     def outcomes(self, label: str) -> Sequence[Outcome]:
         return [outcomes[label] for outcomes in self.rounds if label in outcomes]

@@ -1,18 +1,21 @@
 """`kafkapp bench`: tiny runs of its scenarios measure what they say, and a control loses records."""
+import io
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from kafkapp import ErrorCode, KafkaAsyncProducer
-from kafkapp.bench import command
+from kafkapp.bench import command, instructions
 from kafkapp.bench.broker import mock_cluster
 from kafkapp.bench.case import Case, CaseFailed, Outcome, end_offset, reason, run_case
 from kafkapp.bench.program import run_scenario
-from kafkapp.bench.report import one_json, predicted_copy
+from kafkapp.bench.report import one_json, predicted_copy, print_result
 from kafkapp.bench.scenario import Result, Scenario, Target
 from kafkapp.bench.scenarios import ALL, COPY
 
@@ -126,8 +129,73 @@ def test_predicted_copies():
 
 def test_scale_keeps_whole_batches():
     batch = ALL["batch"].scaled(0.0001)
-    assert [case.records for case in batch.cases] == [1000, 100, 1000, 1000]
+    assert [case.records for case in batch.cases] == [1000, 100, 1000, 1000, 1000]
     assert ALL["stall"].scaled(10).cases[0].records == 1
+
+
+def test_instructions_are_counted_over_whole_batches():
+    assert instructions.lengths(Case("", "ours", "send", 500_000)) == (20_000, 60_000)
+    assert instructions.lengths(Case("", "ours", "sync", 3000)) == (1000, 3000)
+    assert instructions.lengths(Case("", "ours", "list", 500_000, batch=7000)) == (14_000, 56_000)
+    assert instructions.lengths(Case("", "ours", "list", 100, batch=100)) == (100, 300)
+
+
+@pytest.mark.parametrize("scenario", [scenario for scenario in ALL.values() if scenario.counted], ids=lambda scenario: scenario.name)
+def test_counted_scenarios_compare_clients_of_librdkafka(scenario):
+    counted = {case.client for case in scenario.cases if case.client in instructions.CLIENTS}
+    assert "ours" in counted and (counted > {"ours"} or scenario.name in ("paths", "partitions"))
+
+
+def test_instructions_without_valgrind_say_how_to_get_it(tmp_path):
+    code = "import sys; from kafkapp.bench import command; command.main()"
+    done = subprocess.run([sys.executable, "-c", code, "sync", "--instructions"], cwd=ROOT, check=False, text=True,
+                          capture_output=True, timeout=100, env={**os.environ, "PATH": str(tmp_path), "COLUMNS": "500"})
+    assert done.returncode == 2 and not done.stdout
+    assert "--instructions needs valgrind" in done.stderr and "apt-get install valgrind" in done.stderr
+
+
+def test_callgrind_that_counted_nothing_is_no_result(tmp_path):
+    case, out = Case("quiet", "ours", "send", 3), tmp_path / "callgrind"
+    with pytest.raises(CaseFailed, match="quiet: callgrind wrote no count"):
+        instructions.total(case, out)
+    out.write_text("events: Ir\n0 5\n")
+    with pytest.raises(CaseFailed, match="quiet: callgrind wrote no count"):
+        instructions.total(case, out)
+    out.write_text("events: Ir\n0 5\ntotals: 1234\n")
+    assert instructions.total(case, out) == 1234
+
+
+def test_table_names_the_machine_and_has_instructions_where_they_were_counted():
+    from rich.console import Console
+
+    case, facts = Case("one", "ours", "send", 100), {"cpu": "A cpu", "cores": "2", "python": "CPython 3", "librdkafka": "2.15.1"}
+    outcome = Outcome({"records": 100, "seconds": 1.0, "cpu": 1.0, "send_cpu": 1.0})
+    for counts in ({}, {"one": 4567.4}):
+        out = io.StringIO()
+        print_result(Result(Scenario("s", "text", (case,)), [{"one": outcome}], instructions=counts), facts, False,
+                     Console(file=out, width=132))
+        assert "A cpu, 2 cores; CPython 3, librdkafka 2.15.1" in out.getvalue()
+        assert ("instructions" in out.getvalue()) == ("4,567" in out.getvalue()) == bool(counts)
+
+
+def test_instructions_stand_beside_the_rates(servers, monkeypatch):
+    """What callgrind counts is guarded in tests/native/test_process_budgets.py."""
+    def count(case, bootstrap):
+        assert bootstrap == servers
+        if case.client == "c_program":
+            raise CaseFailed("C: lost")
+        return 4321.5
+
+    monkeypatch.setattr(instructions, "count", count)
+    monkeypatch.setattr(instructions, "is_there", lambda: True)
+    arguments = ["sync", "import", "--json", "--instructions", "--rounds", "1", "--scale", "0.01", "-b", servers]
+    done = CliRunner().invoke(command, arguments, standalone_mode=False)
+    assert done.return_value == 1 and "C: lost" in done.stderr
+    sync, start = json.loads(done.stdout)["scenarios"]
+    ours, c_program = sync["cases"][:2]
+    assert ours["instructions"] == 4321.5 and ours["rounds"] and not ours["failure"]
+    assert c_program["instructions"] is None and c_program["failure"] == "C: lost"
+    assert not any(case["instructions"] for case in start["cases"])
 
 
 @pytest.mark.parametrize("scenario", list(ALL.values()), ids=lambda scenario: scenario.name)
@@ -140,9 +208,9 @@ def test_targets_name_cases_that_exist(scenario):
         assert target.measure({label: Outcome(everything) for label in labels}) is not None
 
 
-def bench(*arguments, status=0):
+def bench(*arguments, status=0, timeout=100):
     code = "import sys; from kafkapp.bench import command; sys.exit(command.main(standalone_mode=False))"
-    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, check=False, text=True, capture_output=True, timeout=100)
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, check=False, text=True, capture_output=True, timeout=timeout)
     assert done.returncode == status, done.stderr
     return done.stdout
 

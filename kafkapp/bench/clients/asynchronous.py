@@ -30,9 +30,9 @@ def kafkapp_many(run: Run) -> None:
         async with aio.KafkaProducer(run.properties()) as producer:
             await producer.send(ProducerRecord(run.topic, 0, None, run.value))
             run.warm = 1
-            send, topic, value = producer.send, run.topic, run.value
+            send, value, turns = producer.send, run.value, run.turns()
             run.start()
-            futures = [send(ProducerRecord(topic, 0, None, value)) for _ in range(run.records)]
+            futures = [send(ProducerRecord(topic, partition, None, value)) for topic, partition in turns]
             run.sent()
             run.stop(await gathered(futures))
 
@@ -58,9 +58,9 @@ def confluent_many(run: Run) -> None:
         await producer.flush()
         await warm
         run.warm = 1
-        produce, topic, value = producer.produce, run.topic, run.value
+        produce, value, turns = producer.produce, run.value, run.turns()
         run.start()
-        futures = [await produce(topic, value=value, partition=0) for _ in range(run.records)]
+        futures = [await produce(topic, value=value, partition=partition) for topic, partition in turns]
         run.sent()
         await producer.flush()
         run.stop(await gathered(futures))

@@ -6,6 +6,7 @@ is looked up before, and the queue holds a whole case, so that no record finds i
 from __future__ import annotations
 
 import time
+from itertools import islice
 from typing import Any
 
 from confluent_kafka import Producer
@@ -15,7 +16,7 @@ from meter import BusyThread, Run, Ticker, idle, leave, memory  # type: ignore[i
 class Reports:
     delivered = failed = 0
 
-    def __call__(self, error: object, message: object) -> None:
+    def count(self, error: object, message: object) -> None:
         if error is None:
             self.delivered += 1
         else:
@@ -43,12 +44,11 @@ def warmed(run: Run, **more: str | int) -> Producer:
 
 def send(run: Run) -> None:
     """Keywords, and poll(0) after each record: what its README and its guides show."""
-    producer, reports, value = warmed(run), Reports(), run.value
-    ((topic, partition),) = run.targets()
-    callback: Any = reports if run.callback else None
+    producer, reports, value, turns = warmed(run), Reports(), run.value, run.turns()
+    callback: Any = reports.count if run.callback else None
     produce, poll = producer.produce, producer.poll
     run.start()
-    for _ in range(run.records):
+    for topic, partition in turns:
         produce(topic, value=value, partition=partition, on_delivery=callback)
         poll(0)
     run.sent()
@@ -58,14 +58,29 @@ def send(run: Run) -> None:
 
 def tuned(run: Run) -> None:
     """Positional arguments, and poll(0) once in 1000 records."""
-    producer, reports, value = warmed(run), Reports(), run.value
-    ((topic, partition),) = run.targets()
-    callback: Any = reports if run.callback else None
+    producer, reports, value, turns = warmed(run), Reports(), run.value, run.turns()
+    callback: Any = reports.count if run.callback else None
     produce, poll = producer.produce, producer.poll
     run.start()
-    for sent in range(0, run.records, 1000):
-        for _ in range(min(1000, run.records - sent)):
+    for _ in range(0, run.records, 1000):
+        for topic, partition in islice(turns, 1000):
             produce(topic, value, None, partition, callback)
+        poll(0)
+    run.sent()
+    drain(producer)
+    run.stop(reports.delivered if run.callback else None)
+
+
+def produce_batch(run: Run) -> None:
+    """Lists of `batch` records, a dict each, that the program has: the reports come record by record."""
+    producer, reports = warmed(run), Reports()
+    callback: Any = reports.count if run.callback else None
+    ((topic, partition),) = run.targets()
+    messages = [{"value": run.value} for _ in range(run.batch)]
+    produce_batch, poll = producer.produce_batch, producer.poll
+    run.start()
+    for _ in range(run.records // run.batch):
+        produce_batch(topic, messages, partition=partition, on_delivery=callback)
         poll(0)
     run.sent()
     drain(producer)
@@ -74,9 +89,10 @@ def tuned(run: Run) -> None:
 
 def sync(run: Run) -> None:
     producer, reports, latencies = warmed(run, **{"linger.ms": 0}), Reports(), []
+    callback = reports.count
     for _ in range(run.records + 20):
         begin = time.perf_counter()
-        producer.produce(run.topic, run.value, partition=0, on_delivery=reports)
+        producer.produce(run.topic, run.value, partition=0, on_delivery=callback)
         producer.flush()
         latencies.append(time.perf_counter() - begin)
     run.report(reports.delivered - 20, latencies=latencies[20:])
@@ -85,8 +101,9 @@ def sync(run: Run) -> None:
 def reports(run: Run) -> None:
     """Records are delivered, their reports wait: how long does dispatching them take beside a busy thread?"""
     producer, reports = warmed(run), Reports()
+    callback = reports.count
     for _ in range(run.records):
-        producer.produce(run.topic, run.value, partition=0, on_delivery=reports)
+        producer.produce(run.topic, run.value, partition=0, on_delivery=callback)
     idle()
     with BusyThread():
         begin, end = time.perf_counter(), time.perf_counter() + 60
@@ -98,9 +115,10 @@ def reports(run: Run) -> None:
 
 def stall(run: Run) -> None:
     producer, reports, ticker = Producer(run.properties()), Reports(), Ticker()
+    callback = reports.count
     baseline = ticker.baseline(run.value)
     begin = time.perf_counter()
-    worst = ticker.stall(lambda: producer.produce(run.topic, run.value, partition=0, on_delivery=reports))
+    worst = ticker.stall(lambda: producer.produce(run.topic, run.value, partition=0, on_delivery=callback))
     seconds = time.perf_counter() - begin
     producer.purge()
     drain(producer)
@@ -110,11 +128,12 @@ def stall(run: Run) -> None:
 
 def hold(run: Run) -> None:
     producer, reports = Producer(run.properties()), Reports()
+    callback = reports.count
     for _ in range(1000):
-        producer.produce(run.topic, run.value, partition=0, on_delivery=reports)
+        producer.produce(run.topic, run.value, partition=0, on_delivery=callback)
     held = memory()
     for _ in range(run.records):
-        producer.produce(run.topic, run.value, partition=0, on_delivery=reports)
+        producer.produce(run.topic, run.value, partition=0, on_delivery=callback)
     held = memory() - held
     producer.purge()
     drain(producer)
@@ -122,4 +141,5 @@ def hold(run: Run) -> None:
     leave(run)
 
 
-PATHS = {"send": send, "tuned": tuned, "sync": sync, "reports": reports, "stall": stall, "hold": hold}
+PATHS = {"send": send, "tuned": tuned, "batch": produce_batch, "sync": sync, "reports": reports, "stall": stall,
+         "hold": hold}

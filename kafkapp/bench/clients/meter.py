@@ -12,7 +12,8 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import cycle, islice
 from typing import Any, Self
 
 
@@ -73,6 +74,10 @@ class Run:
         names = [self.topic] if self.topics == 1 else [f"{self.topic}-{i}" for i in range(self.topics)]
         return [(name, partition) for partition in range(self.partitions) for name in names]
 
+    def turns(self) -> Iterator[tuple[str, int]]:
+        """The target of each record, in turn: what the loops of all clients in Python go through."""
+        return islice(cycle(self.targets()), self.records)
+
     def start(self) -> None:
         forget_peak()
         self.held = memory()
@@ -88,8 +93,12 @@ class Run:
                     peak=max(0, memory("VmHWM") - self.held))
 
     def report(self, delivered: int | None, **measured: Any) -> None:
-        """Set the result, of a case that measures something other than a rate."""
+        """Set the result, of a case that measures something other than a rate.
+
+        Then rest for ``options.rest`` seconds, so that librdkafka's threads have freed what is delivered.
+        """
         self.result.update(records=self.records, delivered=delivered, warm=self.warm, **measured)
+        time.sleep(self.options.get("rest", 0))
 
     def print(self) -> None:
         self.result["max_rss"] = memory("VmHWM")

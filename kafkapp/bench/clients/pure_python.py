@@ -11,14 +11,14 @@ from meter import Run  # type: ignore[import-not-found]
 class Reports:
     delivered = 0
 
-    def __call__(self, metadata: object) -> None:
+    def count(self, metadata: object) -> None:
         self.delivered += 1
 
 
 def kafka_python(run: Run) -> None:
     from kafka import KafkaProducer  # type: ignore[import-untyped]
 
-    reports, value, topic = Reports(), run.value, run.topic
+    reports, value, turns = Reports(), run.value, run.turns()
     # Releases before 3.0 limit the memory of their queue; later ones do not have the setting.
     room = {"buffer_memory": 1 << 30} if "buffer_memory" in KafkaProducer.DEFAULT_CONFIG else {}
     # A fixed protocol version: the one that it would choose for the mock cluster fails.
@@ -31,11 +31,12 @@ def kafka_python(run: Run) -> None:
     send = producer.send
     run.start()
     if run.callback:
-        for _ in range(run.records):
-            send(topic, value, partition=0).add_callback(reports)
+        callback = reports.count
+        for topic, partition in turns:
+            send(topic, value, partition=partition).add_callback(callback)
     else:
-        for _ in range(run.records):
-            send(topic, value, partition=0)
+        for topic, partition in turns:
+            send(topic, value, partition=partition)
     run.sent()
     producer.flush(timeout=120)
     run.stop(reports.delivered if run.callback else None)
@@ -54,9 +55,9 @@ def aiokafka(run: Run) -> None:
         async with aio_producer(run, int(run.settings["linger.ms"])) as producer:
             await producer.send_and_wait(run.topic, run.value, partition=0)
             run.warm = 1
-            send, topic, value = producer.send, run.topic, run.value
+            send, value, turns = producer.send, run.value, run.turns()
             run.start()
-            futures = [await send(topic, value, partition=0) for _ in range(run.records)]
+            futures = [await send(topic, value, partition=partition) for topic, partition in turns]
             run.sent()
             outcomes = await asyncio.gather(*futures, return_exceptions=True)
             run.stop(sum(not isinstance(outcome, BaseException) for outcome in outcomes))
