@@ -16,7 +16,7 @@ from kafkapp.bench.case import Case, CaseFailed, run_case
 CLIENTS = ("ours", "c_program", "confluent")    # those over librdkafka; pure Python takes minutes under callgrind
 MAX_RECORDS = 60_000
 REST_S = 0.6        # before a run ends: librdkafka frees what is delivered in other threads, and all of it is to count
-# A client is some fifty times slower under callgrind: with fifty times the linger.ms of the rates its requests are as long.
+# A client is some fifty times slower under callgrind: so is linger.ms, else requests would hold fewer records.
 SETTINGS: dict[str, str | int] = {"linger.ms": 250}
 TIMEOUT_S = 600.0
 MISSING = ("--instructions needs valgrind, which is not in the PATH: install it (Debian, Ubuntu: apt-get install "

@@ -69,23 +69,31 @@ def measured(run: Run, producer: Any, send: Callable[[Any], None], poll: Callabl
 
 
 def send(run: Run) -> None:
-    """Keywords, as the README and the guide show."""
+    """Topic, value and keywords, as the README and the guide show."""
     producer, value, turns = warmed(run), run.value, run.turns()
 
     def send_all(callback: Any) -> None:
-        send, copy = producer.send, SendOption.ToCopyRecordValue
-        if run.copy:
-            for topic, partition in turns:
-                send(ProducerRecord(topic, partition=partition, value=value), callback=callback, option=copy)
-        else:
-            for topic, partition in turns:
-                send(ProducerRecord(topic, partition=partition, value=value), callback=callback)
+        send = producer.send
+        for topic, partition in turns:
+            send(topic, value, partition=partition, callback=callback)
+
+    measured(run, producer, send_all)
+
+
+def send_keywords(run: Run) -> None:
+    """A record, all by keyword."""
+    producer, value, turns = warmed(run), run.value, run.turns()
+
+    def send_all(callback: Any) -> None:
+        send = producer.send
+        for topic, partition in turns:
+            send(ProducerRecord(topic, partition=partition, value=value), callback=callback)
 
     measured(run, producer, send_all)
 
 
 def tuned(run: Run) -> None:
-    """Positional arguments."""
+    """A record, all by position."""
     producer, value, turns = warmed(run), run.value, run.turns()
 
     def send_all(callback: Any) -> None:
@@ -263,6 +271,6 @@ def steady(run: Run) -> None:
     producer.close(10)
 
 
-PATHS = {"send": send, "tuned": tuned, "manual": send_manual, "try_send": try_send, "list": send_batch,
-         "columns": send_columns, "sync": sync, "reports": reports, "stall": stall, "hold": hold, "threads": threads,
-         "steady": steady}
+PATHS = {"send": send, "keywords": send_keywords, "tuned": tuned, "manual": send_manual, "try_send": try_send,
+         "list": send_batch, "columns": send_columns, "sync": sync, "reports": reports, "stall": stall, "hold": hold,
+         "threads": threads, "steady": steady}
