@@ -67,9 +67,8 @@ static const char *views_column(kp_column *c, const struct ArrowArray *a) {
     return NULL;
 }
 
-/* What is wrong with the numbers of an array, whatever is in its buffers; NULL: nothing. */
-static const char *malformed(const kp_column *c, const struct ArrowArray *a) {
-    int64_t item = c->kind == KP_VIEWS ? 16 : c->kind == KP_FIXED && c->width > 8 ? c->width : 8;
+/* What is wrong with the numbers of an array, whatever is in its buffers; NULL: nothing. `item`: the bytes of one. */
+static const char *malformed(const struct ArrowArray *a, int64_t item) {
     if (a->length < 0)
         return "its length is negative";
     if (a->offset < 0)
@@ -78,7 +77,7 @@ static const char *malformed(const kp_column *c, const struct ArrowArray *a) {
         return "its offset and length are more than memory can have";
     if (a->null_count < -1 || a->null_count > a->length)
         return "its null_count is neither -1 nor from 0 to its length";
-    return a->n_children || a->dictionary ? "it has children or a dictionary, and its format has none" : NULL;
+    return a->n_children ? "it has children, and its format has none" : NULL;
 }
 
 static int has_buffers_of_its_format(const kp_column *c, const struct ArrowArray *a) {
@@ -96,7 +95,9 @@ static const char *fixed_column(kp_column *c, const struct ArrowArray *a) {
 }
 
 const char *kp_arrow_column(kp_column *c, const struct ArrowArray *a) {
-    const char *problem = malformed(c, a);
+    const char *problem = malformed(a, c->kind == KP_VIEWS ? 16 : c->kind == KP_FIXED && c->width > 8 ? c->width : 8);
+    if (!problem && a->dictionary)
+        problem = "it has a dictionary, and its format has none";
     if (problem || c->kind == KP_NULLS)
         return problem;
     if (!has_buffers_of_its_format(c, a))
@@ -116,4 +117,67 @@ const char *kp_arrow_column(kp_column *c, const struct ArrowArray *a) {
     if (c->kind == KP_VIEWS)
         return views_column(c, a);
     return c->kind == KP_FIXED ? fixed_column(c, a) : offsets_column(c, a);
+}
+
+/* The bytes of an index of this format; 0 for what is no integer. */
+static int index_width(const char *format) {
+    static const char letters[] = "cCsSiIlL";
+    const char *place = *format && !format[1] ? strchr(letters, *format) : NULL;
+    return place ? 1 << (place - letters) / 2 : 0;
+}
+
+/* An index; what an unsigned one of 8 bytes cannot be is negative, and so outside of every dictionary. */
+static int64_t index_at(const void *indices, int width, int is_signed, int64_t i) {
+    uint64_t bits = 0;
+    int shift = 64 - 8 * width;
+    memcpy(&bits, (const char *)indices + i * width, (size_t)width); /* need not be aligned */
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    bits >>= shift;
+#endif
+    return is_signed ? (int64_t)(bits << shift) >> shift : (int64_t)bits;
+}
+
+const char *kp_arrow_decode(const kp_column *values, int64_t count, const char *format, const struct ArrowArray *a,
+                            kp_span *spans) {
+    int width = index_width(format);
+    const char *problem = malformed(a, 8);
+    int64_t i, index;
+    kp_column nulls = {.kind = KP_NULLS};
+    if (problem)
+        return problem;
+    if (!width)
+        return "the indices of its dictionary are no integers";
+    if (a->length == 0)
+        return NULL;
+    if (a->n_buffers != 2 || !a->buffers || !a->buffers[1])
+        return "it has no indices";
+    if (a->null_count > 0 && !a->buffers[0])
+        return "it has nulls, and no bitmap that says where";
+    nulls.valid = a->null_count ? a->buffers[0] : NULL;
+    nulls.valid_offset = a->offset;
+    for (i = 0; i < a->length; i++) {
+        const void *data = NULL;
+        size_t size = 0;
+        if (!kp_is_null(&nulls, i)) {
+            index = index_at(a->buffers[1], width, *format >= 'a', a->offset + i);
+            if (index < 0 || index >= count || !kp_column_item(values, index, &data, &size))
+                return "an index is outside of its dictionary";
+        }
+        spans[i].data = data;
+        spans[i].size = (int64_t)size;
+    }
+    return NULL;
+}
+
+int64_t kp_column_spans(const kp_column *c, int64_t count, kp_span *spans) {
+    int64_t i;
+    for (i = 0; i < count; i++) {
+        const void *data;
+        size_t size;
+        if (!kp_column_item(c, i, &data, &size))
+            return i;
+        spans[i].data = data;
+        spans[i].size = (int64_t)size;
+    }
+    return -1;
 }

@@ -21,10 +21,26 @@ struct ArrowArray {
     void *private_data;
 };
 
+struct ArrowArrayStream {
+    int (*get_schema)(struct ArrowArrayStream *, struct ArrowSchema *); /* these return 0, or an errno */
+    int (*get_next)(struct ArrowArrayStream *, struct ArrowArray *);
+    const char *(*get_last_error)(struct ArrowArrayStream *);
+    void (*release)(struct ArrowArrayStream *);
+    void *private_data;
+};
+
 /* Set the kind of column for arrays of this schema. Returns 0 for a type other than bytes, text or null. */
 int kp_arrow_kind(kp_column *column, const struct ArrowSchema *schema);
 
 /* Set the rest of the column. Returns NULL, or the text of what is wrong with the array. */
 const char *kp_arrow_column(kp_column *column, const struct ArrowArray *array);
+
+/* Find the items of a dictionary-encoded array: `format` is that of its indices, `values` its dictionary of `count`
+ * items. Returns as kp_arrow_column(). */
+const char *kp_arrow_decode(const kp_column *values, int64_t count, const char *format, const struct ArrowArray *array,
+                            kp_span *spans);
+
+/* Find the items of a column. Returns the index of one that is out of bounds, or -1. */
+int64_t kp_column_spans(const kp_column *column, int64_t count, kp_span *spans);
 
 #endif

@@ -27,17 +27,13 @@ static int view_item(const kp_column *c, int64_t i, const void **data, size_t *s
     return 1;
 }
 
-static int is_null(const kp_column *c, int64_t i) {
-    return c->valid && !(c->valid[(i + c->valid_offset) >> 3] >> ((i + c->valid_offset) & 7) & 1);
-}
-
 int64_t kp_column_check(const kp_column *c, int64_t count) {
     int64_t i, last = 0;
     if (c->kind == KP_VIEWS) {
         const void *data;
         size_t size;
         for (i = 0; i < count; i++)
-            if (!is_null(c, i) && !view_item(c, i, &data, &size))
+            if (!kp_is_null(c, i) && !view_item(c, i, &data, &size))
                 return i;
         return -1;
     }
@@ -89,8 +85,8 @@ static inline __attribute__((always_inline)) int item_at(const kp_column *c, kp_
     return 1;
 }
 
-static int column_item(const kp_column *c, int64_t i, const void **data, size_t *size) {
-    return item_at(c, is_null(c, i) ? KP_NULLS : c->kind, i, data, size);
+int kp_column_item(const kp_column *c, int64_t i, const void **data, size_t *size) {
+    return item_at(c, kp_is_null(c, i) ? KP_NULLS : c->kind, i, data, size);
 }
 
 /* Fill in up to n values from the i-th on. Returns their number: fewer where the next one is out of bounds. */
@@ -110,7 +106,7 @@ static int fill_values(rd_kafka_message_t *m, int n, const kp_column *c, int64_t
     else if (!c->valid && c->kind == KP_OFFSETS64)
         FILL(item_at(c, KP_OFFSETS64, i + k, &data, &m[k].len))
     else
-        FILL(column_item(c, i + k, &data, &m[k].len))
+        FILL(kp_column_item(c, i + k, &data, &m[k].len))
 #undef FILL
     return k;
 }
@@ -121,7 +117,7 @@ static int fill_keys(rd_kafka_message_t *m, int n, const kp_column *c, int64_t i
         const void *data = NULL;
         if (c->kind == KP_NULLS)
             m[k].key_len = 0;
-        else if (!column_item(c, i + k, &data, &m[k].key_len))
+        else if (!kp_column_item(c, i + k, &data, &m[k].key_len))
             break;
         m[k].key = (void *)data;
     }
@@ -189,8 +185,8 @@ static int send_one(rd_kafka_t *rk, rd_kafka_topic_t *rkt, kp_deliveries *d, kp_
                     int64_t i, int64_t *accepted) {
     kp_record record = {0};
     rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR__INVALID_ARG;
-    if (column_item(&r->values, i, &record.value, &record.size) &&
-        column_item(&r->keys, i, &record.key, &record.key_size)) {
+    if (kp_column_item(&r->values, i, &record.value, &record.size) &&
+        kp_column_item(&r->keys, i, &record.key, &record.key_size)) {
         record.partition = r->partitions ? kp_int32_at(r->partitions, i) : r->partition;
         record.timestamp = r->timestamps ? kp_int64_at(r->timestamps, i) : r->timestamp;
         record.headers = r->headers ? rd_kafka_headers_copy(r->headers) : NULL;

@@ -67,8 +67,15 @@ static inline int64_t kp_offset_at(const void *offsets, kp_column_kind kind, int
     return kind == KP_OFFSETS32 ? kp_int32_at(offsets, i) : kp_int64_at(offsets, i);
 }
 
+static inline int kp_is_null(const kp_column *c, int64_t i) {
+    return c->valid && !(c->valid[(i + c->valid_offset) >> 3] >> ((i + c->valid_offset) & 7) & 1);
+}
+
 /* The index of the first offset (or view) that is out of order or of its buffer's bounds, or -1. */
 int64_t kp_column_check(const kp_column *column, int64_t count);
+
+/* Find the i-th item; *data is NULL for a null one. Returns 0 when it is out of bounds. */
+int kp_column_item(const kp_column *column, int64_t i, const void **data, size_t *size);
 
 /* May be called without the GIL. The caller must set the epoch. */
 kp_batch *kp_batch_new(int64_t count);

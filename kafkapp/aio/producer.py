@@ -26,6 +26,7 @@ from kafkapp.producer.record import ProducerRecord
 from kafkapp.producer.record_metadata import RecordMetadata
 
 if TYPE_CHECKING:
+    from kafkapp.producer.columns import _Column, _Memory
     from kafkapp.producer.record import _Data, _Headers
 
 __all__ = ["KafkaProducer", "SendFuture"]
@@ -83,9 +84,9 @@ class KafkaProducer(ProducerBase):
         """
         return await self.send(*arguments, **named)
 
-    def send_batch(self, topic: str, values: object, *, offsets: object = None, keys: object = None,
-                   key_offsets: object = None, partition: object = None, headers: Headers = None,
-                   timestamps: object = None, option: SendOption = SendOption.NoCopyRecordValue,
+    def send_batch(self, topic: str, values: "_Column", *, offsets: "_Memory | None" = None,
+                   keys: "_Column | _Data" = None, key_offsets: "_Memory | None" = None, partition: object = None,
+                   headers: Headers = None, timestamps: object = None, option: SendOption = SendOption.NoCopyRecordValue,
                    action: ActionWhileQueueIsFull | None = None, timeout: Timeout = None) -> "asyncio.Future[Batch]":
         """Enqueue many records in one call; the arguments are those of KafkaAsyncProducer.send_batch but `callback`.
 

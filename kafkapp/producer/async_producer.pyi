@@ -8,6 +8,7 @@ from typing_extensions import disjoint_base
 from kafkapp.common.errors import Error
 from kafkapp.config.properties import Properties
 from kafkapp.producer.batch import Batch
+from kafkapp.producer.columns import _Column, _Memory
 from kafkapp.producer.options import ActionWhileQueueIsFull, EventsPollingOption, SendOption
 from kafkapp.producer.producer import Producer
 from kafkapp.producer.record import ProducerRecord, _Data
@@ -49,8 +50,8 @@ class KafkaAsyncProducer(Producer):
     def send_future(self, record: ProducerRecord, option: SendOption = SendOption.NoCopyRecordValue, *,
                     action: ActionWhileQueueIsFull | None = None,
                     timeout: _Timeout = None) -> Future[RecordMetadata]: ...
-    def send_batch(self, topic: str, values: object, *, offsets: object = None, keys: object = None,
-                   key_offsets: object = None, partition: object = None, headers: _Headers = None,
+    def send_batch(self, topic: str, values: _Column, *, offsets: _Memory | None = None, keys: _Column | _Data = None,
+                   key_offsets: _Memory | None = None, partition: object = None, headers: _Headers = None,
                    timestamps: object = None, callback: Callable[[Batch], object] | None = None,
                    option: SendOption = SendOption.NoCopyRecordValue, timeout: _Timeout = None) -> Batch: ...
     def poll_events(self, timeout: _Timeout = 0) -> int: ...

@@ -172,7 +172,8 @@ cdef class KafkaAsyncProducer(Producer):
         Args:
             topic: the topic's name.
             values: a sequence of bytes-like objects, str or None; one buffer, with `offsets`; or an object with
-                `__arrow_c_array__` (an Arrow array of binary, string or fixed-size binary values, nulls included).
+                `__arrow_c_array__` or `__arrow_c_stream__`: an Arrow array, or chunks of one, of binary, string or
+                fixed-size binary values, nulls and dictionaries included.
             offsets: an int32 or int64 buffer of n + 1 places in `values`, as Arrow lays them out.
             keys: as `values`, or one key for all, or None.
             key_offsets: as `offsets`, for `keys`.

@@ -39,14 +39,25 @@ cdef extern from "batch.h" nogil:
 cdef extern from "arrow.h" nogil:
     struct ArrowSchema:
         const char *format
+        ArrowSchema *dictionary
         void (*release)(ArrowSchema *) noexcept
 
     struct ArrowArray:
         int64_t length
+        ArrowArray *dictionary
         void (*release)(ArrowArray *) noexcept
+
+    struct ArrowArrayStream:
+        int (*get_schema)(ArrowArrayStream *, ArrowSchema *) noexcept nogil
+        int (*get_next)(ArrowArrayStream *, ArrowArray *) noexcept nogil
+        const char *(*get_last_error)(ArrowArrayStream *) noexcept
+        void (*release)(ArrowArrayStream *) noexcept
 
     bint kp_arrow_kind(kp_column *column, const ArrowSchema *schema)
     const char *kp_arrow_column(kp_column *column, const ArrowArray *array)
+    const char *kp_arrow_decode(const kp_column *values, int64_t count, const char *format, const ArrowArray *array,
+                                kp_span *spans)
+    int64_t kp_column_spans(const kp_column *column, int64_t count, kp_span *spans)
 
 
 @cython.final
@@ -66,6 +77,12 @@ cdef class Column:
     cdef int from_sequence(self, tuple items, str what) except -1
     cdef int from_buffer(self, object data, object offsets, str what, str offsets_name) except -1
     cdef int from_arrow(self, object exporter, str what) except -1
+    cdef int from_stream(self, object exporter, str what) except -1
+    cdef list read_stream(self, ArrowArrayStream *stream, str what)
+    cdef int take(self, const ArrowSchema *schema, str what) except -1
+    cdef int decode(self, const ArrowSchema *schema, str what) except -1
+    cdef int allocate_spans(self) except -1
+    cdef int join(self, list chunks, str what) except -1
     cdef int set_count(self, int64_t count, str what) except -1
     cdef int check(self, str what) except -1
 

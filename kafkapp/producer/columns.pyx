@@ -2,12 +2,14 @@
 
 Knows where the bytes of each item are, and holds the exporters until it is released.
 """
+import os
 import sys
 
 cimport cython
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyObject_CheckBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
@@ -111,9 +113,7 @@ cdef class Column:
         cdef object item
         self.set_count(len(items), what)
         self.held = items
-        self.spans = <kp_span *>malloc(max(1, len(items)) * sizeof(kp_span))
-        if self.spans is NULL:
-            raise MemoryError()
+        self.allocate_spans()
         for i in range(kp_bytes_spans(<PyObject *>items, self.spans), self.count):
             item = items[i]
             if PyBytes_CheckExact(item):
@@ -125,8 +125,6 @@ cdef class Column:
                 except (TypeError, ValueError, BufferError) as exc:
                     place_error(exc, what, i)
                     raise
-        self.c.kind = KP_SPANS
-        self.c.spans = self.spans
         return 0
 
     cdef int from_buffer(self, object data, object offsets, str what, str offsets_name) except -1:
@@ -167,7 +165,6 @@ cdef class Column:
     cdef int from_arrow(self, object exporter, str what) except -1:
         cdef const ArrowSchema *schema
         cdef ArrowArray *array
-        cdef const char *problem = NULL
         cdef tuple capsules
         given = exporter.__arrow_c_array__()
         capsules = tuple(given) if isinstance(given, tuple) else ()     # one derived from it may give others
@@ -178,22 +175,141 @@ cdef class Column:
         array = <ArrowArray *>PyCapsule_GetPointer(capsules[1], "arrow_array")
         if schema.release is NULL:
             raise ValueError(f"{what}: {CONSUMED_TEXT.format('schema')}")
-        if schema.format is NULL:
-            raise ValueError(f"{what}: a malformed Arrow schema: it has no format")
-        if not kp_arrow_kind(&self.c, schema):
-            raise TypeError(f"{what} must be an Arrow array of binary, string or fixed-size binary values, "
-                            f"not of format {schema.format.decode('utf-8', 'replace')!r}: cast it first")
+        check_schema(schema, what)
         # Moved out of the capsule, as the Arrow C data interface defines: from here on the column owns the array, and
         # the capsule shows that it is consumed.
         with cython.critical_section(capsules[1]):
             if array.release is NULL:
                 raise ValueError(f"{what}: {CONSUMED_TEXT.format('array')}")
             self.arrow, array.release = array[0], NULL
+        return self.take(schema, what)
+
+    cdef int take(self, const ArrowSchema *schema, str what) except -1:
+        """Make a column of the array that it owns, whose schema is checked."""
+        cdef const char *problem
+        if schema.dictionary is not NULL:
+            return self.decode(schema, what)
+        kp_arrow_kind(&self.c, schema)
         problem = kp_arrow_column(&self.c, &self.arrow)
         if problem is not NULL:
-            raise ValueError(f"{what}: a malformed Arrow array: {problem.decode()}")
+            raise malformed(what, problem)
         self.set_count(self.arrow.length, what)
         return self.check(f"{what}'s views" if self.c.kind == KP_VIEWS else f"{what}'s offsets")
+
+    cdef int decode(self, const ArrowSchema *schema, str what) except -1:
+        """As take(), for a dictionary-encoded array: finds each item in the dictionary."""
+        cdef Column values = Column.__new__(Column)     # owns nothing: the array owns its dictionary
+        cdef const char *problem = b"it has no dictionary, and its format has one"
+        cdef int64_t count = self.arrow.length
+        if self.arrow.dictionary is not NULL:
+            kp_arrow_kind(&values.c, schema.dictionary)
+            problem = kp_arrow_column(&values.c, self.arrow.dictionary)
+        if problem is not NULL:
+            raise malformed(what, problem)
+        values.count = self.arrow.dictionary.length
+        values.check(f"the offsets of {what}'s dictionary")
+        self.set_count(max(0, count), what)
+        self.allocate_spans()
+        with nogil:
+            problem = kp_arrow_decode(&values.c, values.count, schema.format, &self.arrow, self.spans)
+        if problem is not NULL:
+            raise malformed(what, problem)
+        return 0
+
+    cdef int from_stream(self, object exporter, str what) except -1:
+        cdef ArrowArrayStream stream
+        cdef ArrowArrayStream *source
+        cdef list chunks
+        capsule = exporter.__arrow_c_stream__()
+        if not PyCapsule_IsValid(capsule, "arrow_array_stream"):
+            raise TypeError(f"{what}: __arrow_c_stream__() did not return a stream")
+        source = <ArrowArrayStream *>PyCapsule_GetPointer(capsule, "arrow_array_stream")
+        with cython.critical_section(capsule):
+            if source.release is NULL:
+                raise ValueError(f"{what}: {CONSUMED_TEXT.format('stream')}")
+            stream, source.release = source[0], NULL
+        try:
+            chunks = self.read_stream(&stream, what)
+        finally:
+            stream.release(&stream)
+        return self.join(chunks, what)
+
+    cdef list read_stream(self, ArrowArrayStream *stream, str what):
+        """A column of each chunk. The exporter may wait for its source, or run Python code: it gets no GIL."""
+        cdef ArrowSchema schema
+        cdef ArrowArray array
+        cdef Column chunk
+        cdef list chunks = []
+        cdef int failure
+        with nogil:
+            failure = stream.get_schema(stream, &schema)
+        if failure:
+            raise stream_error(stream, failure, what)
+        try:
+            check_schema(&schema, what)
+            while True:
+                array.release = NULL
+                with nogil:
+                    failure = stream.get_next(stream, &array)
+                if failure:
+                    raise stream_error(stream, failure, what)
+                if array.release is NULL:
+                    return chunks
+                chunk = Column.__new__(Column)
+                chunk.arrow = array
+                chunk.take(&schema, what)
+                chunks.append(chunk)
+                PyErr_CheckSignals()
+        finally:
+            if schema.release is not NULL:
+                schema.release(&schema)
+
+    cdef int join(self, list chunks, str what) except -1:
+        """Make one column of several, and hold them."""
+        cdef Column chunk
+        cdef int64_t i = 0
+        if len(chunks) == 1:
+            chunk = chunks[0]
+            self.c, self.count = chunk.c, chunk.count
+        else:
+            self.set_count(sum([(<Column>one).count for one in chunks]), what)
+            self.allocate_spans()
+            for chunk in chunks:
+                if kp_column_spans(&chunk.c, chunk.count, self.spans + i) >= 0:
+                    raise ValueError(f"{what}: the stream's memory was changed meanwhile")
+                i += chunk.count
+        self.held = tuple(chunks)
+        return 0
+
+    cdef int allocate_spans(self) except -1:
+        """Room for the places of all items, which are to be filled in."""
+        self.spans = <kp_span *>malloc(max(1, self.count) * sizeof(kp_span))
+        if self.spans is NULL:
+            raise MemoryError()
+        self.c.kind = KP_SPANS
+        self.c.spans = self.spans
+        return 0
+
+
+cdef int check_schema(const ArrowSchema *schema, str what) except -1:
+    cdef kp_column kind
+    if schema.format is NULL:
+        raise ValueError(f"{what}: a malformed Arrow schema: it has no format")
+    if not kp_arrow_kind(&kind, schema if schema.dictionary is NULL else schema.dictionary):
+        form = schema.format.decode("utf-8", "replace")
+        raise TypeError(f"{what} must be an Arrow array of binary, string or fixed-size binary values, not of format "
+                        f"{form!r}: {'choose one of its columns' if form == '+s' else 'cast it first'}")
+    return 0
+
+
+cdef object malformed(str what, const char *problem):
+    return ValueError(f"{what}: a malformed Arrow array: {problem.decode()}")
+
+
+cdef object stream_error(ArrowArrayStream *stream, int failure, str what):
+    cdef const char *text = stream.get_last_error(stream)
+    return OSError(failure, f"{what}: the Arrow stream failed: "
+                            f"{os.strerror(failure) if text is NULL else text.decode('utf-8', 'replace')}")
 
 
 cdef int place_error(object exc, str what, Py_ssize_t i) except -1:
@@ -261,11 +377,13 @@ cdef Column new_column(object values, object offsets, str what):
         column.from_buffer(values, offsets, what, "offsets" if what == "values" else "key_offsets")
     elif hasattr(values, "__arrow_c_array__"):
         column.from_arrow(values, what)
+    elif hasattr(values, "__arrow_c_stream__"):
+        column.from_stream(values, what)
     elif is_sequence(values):
         column.from_sequence(tuple(values), what)
     else:
         raise TypeError(f"{what} must be a sequence of bytes-like objects, str or None, a buffer with offsets, "
-                        f"or an object with __arrow_c_array__, not {type(values).__name__}")
+                        f"or an object with __arrow_c_array__ or __arrow_c_stream__, not {type(values).__name__}")
     return column
 
 
@@ -297,7 +415,7 @@ cdef Column new_key_column(object keys, object offsets, str what):
     cdef Column column
     cdef kp_span span
     if offsets is None and not isinstance(keys, Column) and not hasattr(keys, "__arrow_c_array__") \
-            and not is_sequence(keys):
+            and not hasattr(keys, "__arrow_c_stream__") and not is_sequence(keys):
         check_single_key(keys, what)
         column = Column.__new__(Column)
         column.count = -1

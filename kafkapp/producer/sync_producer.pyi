@@ -4,6 +4,7 @@ from typing import Any, SupportsIndex, TypeAlias, overload
 
 from kafkapp.config.properties import Properties
 from kafkapp.producer.batch import Batch
+from kafkapp.producer.columns import _Column, _Memory
 from kafkapp.producer.options import SendOption
 from kafkapp.producer.producer import Producer
 from kafkapp.producer.record import ProducerRecord, _Data
@@ -21,7 +22,7 @@ class KafkaSyncProducer(Producer):
              timeout: _Timeout = None) -> RecordMetadata: ...
     @overload
     def send(self, record: ProducerRecord, timeout: _Timeout = None) -> RecordMetadata: ...
-    def send_batch(self, topic: str, values: object, *, offsets: object = None, keys: object = None,
-                   key_offsets: object = None, partition: object = None, headers: _Headers = None,
+    def send_batch(self, topic: str, values: _Column, *, offsets: _Memory | None = None, keys: _Column | _Data = None,
+                   key_offsets: _Memory | None = None, partition: object = None, headers: _Headers = None,
                    timestamps: object = None, callback: Callable[[Batch], object] | None = None,
                    option: SendOption = SendOption.NoCopyRecordValue, timeout: _Timeout = None) -> Batch: ...

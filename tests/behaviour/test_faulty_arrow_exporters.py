@@ -125,12 +125,11 @@ def test_a_schema_that_cannot_be(producer):
     exporter.schema.release = RELEASE_SCHEMA()
     with pytest.raises(ValueError, match="keys: the Arrow schema was consumed or released already"):
         producer.send_batch("t", [b"a"], keys=exporter)
-    for field in ("n_children", "dictionary"):
-        exporter = Exporter()
-        setattr(exporter.schema, field, 1)
-        with pytest.raises(TypeError, match="cast it first"):
-            producer.send_batch("t", exporter)
-        assert exporter.released == 0
+    exporter = Exporter()
+    exporter.schema.n_children = 1
+    with pytest.raises(TypeError, match="cast it first"):
+        producer.send_batch("t", exporter)
+    assert exporter.released == 0
 
 
 @pytest.mark.parametrize("names", [(b"arrow_array", b"arrow_schema"), (b"arrow_schema", b"used_arrow_array"), (b"arrow_schema", b"arrow_array_stream"),

@@ -52,3 +52,47 @@ class Exporter:
         # The capsules have no destructor: the structs are this object's.
         return tuple(new_capsule(ctypes.addressof(struct), name, None)
                      for struct, name in zip((self.schema, self.array), self.names, strict=True))
+
+
+class Stream(ctypes.Structure):
+    pass
+
+
+GET_SCHEMA = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(Stream), ctypes.POINTER(Schema))
+GET_NEXT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(Stream), ctypes.POINTER(Array))
+GET_LAST_ERROR = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.POINTER(Stream))
+RELEASE_STREAM = ctypes.CFUNCTYPE(None, ctypes.POINTER(Stream))
+Stream._fields_ = [("get_schema", GET_SCHEMA), ("get_next", GET_NEXT), ("get_last_error", GET_LAST_ERROR), ("release", RELEASE_STREAM),
+                   ("private_data", ctypes.c_void_p)]
+
+
+class StreamExporter:
+    """An object with `__arrow_c_stream__` of the arrays of some Exporters, which fails where it is told to."""
+
+    def __init__(self, *chunks, schema_error=0, error_at=None, text=b"the source is gone", name=b"arrow_array_stream"):
+        self.chunks, self.schema_error, self.error_at, self.name = chunks, schema_error, error_at, name
+        self.text = None if text is None else ctypes.create_string_buffer(text)
+        self.released = self.position = 0
+        self.stream = Stream(get_schema=GET_SCHEMA(self.get_schema), get_next=GET_NEXT(self.get_next), release=RELEASE_STREAM(self.release),
+                             get_last_error=GET_LAST_ERROR(lambda stream: self.text and ctypes.addressof(self.text)))
+
+    def get_schema(self, stream, schema):
+        if not self.schema_error:
+            schema[0] = self.chunks[0].schema
+        return self.schema_error
+
+    def get_next(self, stream, array):
+        if self.position == self.error_at:
+            return 5
+        array[0].release = RELEASE_ARRAY()
+        if self.position < len(self.chunks):
+            array[0] = self.chunks[self.position].array
+        self.position += 1
+        return 0
+
+    def release(self, stream):
+        self.released += 1
+        stream[0].release = RELEASE_STREAM()
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return new_capsule(ctypes.addressof(self.stream), self.name, None)

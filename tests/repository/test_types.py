@@ -1,0 +1,52 @@
+"""Types: a checker accepts what the producers take, and refuses what they refuse."""
+import re
+import subprocess
+import sys
+
+from helpers import ROOT
+
+PROGRAM = """
+from array import array
+from collections.abc import Sequence
+import polars as pl
+from kafkapp import Batch, Header, KafkaAsyncProducer, KafkaSyncProducer, ProducerRecord, RecordMetadata
+from kafkapp.aio import KafkaProducer
+
+def callback(metadata: RecordMetadata, error: object) -> None: ...
+
+def sends(producer: KafkaAsyncProducer, sync: KafkaSyncProducer) -> RecordMetadata:
+    producer.send("t", b"v", key="k", headers={"a": "text"}, partition=1, id=object(), callback=callback)
+    producer.send("t", memoryview(b"v"), headers=[Header("a", None), ("b", b"1")], timeout=5)
+    producer.send(ProducerRecord("t"), callback)
+    producer.send("t", 5)  # error
+    producer.send("t", b"v", callback)  # error
+    producer.send(ProducerRecord("t"), key=b"k")  # error
+    producer.send("t", b"v", callback=5)  # error
+    sync.send("t", callback=callback)  # error
+    return sync.send("t", b"v", key=b"k", timeout=1.5) or producer.send_future("t", b"v").result(5)
+
+def batches(producer: KafkaAsyncProducer, column: Sequence[bytes | None]) -> Batch:
+    producer.send_batch("t", [b"a", "b", None], keys="one for all")
+    producer.send_batch("t", b"abc", offsets=array("i", [0, 3]))
+    producer.send_batch("t", pl.Series(["a"]), keys=pl.Series(["a"]))
+    producer.send_batch("t", 5)  # error
+    producer.send_batch("t", [1, 2])  # error
+    producer.send_batch("t", {b"a"})  # error
+    return producer.send_batch("t", column)
+
+async def in_loop(producer: KafkaProducer) -> Batch:
+    (await producer.send("t", b"v", key=b"k")).offset
+    (await producer.send_and_wait(ProducerRecord("t"))).offset
+    producer.send("t", b"v", callback=callback)  # error
+    return await producer.send_batch("t", [b"a"])
+"""
+
+
+def test_a_type_checker_says_what_the_producers_say(tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    result = subprocess.run([sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--no-warn-unused-ignores", "program.py"], cwd=tmp_path,
+                            env={"PATH": "", "MYPYPATH": str(ROOT), "MYPY_CACHE_DIR": str(tmp_path / "cache")}, capture_output=True, text=True, timeout=400,
+                            check=False)
+    lines = PROGRAM.splitlines()
+    expected = {number for number, line in enumerate(lines, 1) if line.endswith("# error")}
+    assert {int(number) for number in re.findall(r"program.py:(\d+): error", result.stdout)} == expected, result.stdout + result.stderr
