@@ -86,8 +86,9 @@ class KafkaProducer(ProducerBase):
 
     def send_batch(self, topic: str, values: "_Column", *, offsets: "_Memory | None" = None,
                    keys: "_Column | _Data" = None, key_offsets: "_Memory | None" = None, partition: object = None,
-                   headers: Headers = None, timestamps: object = None, option: SendOption = SendOption.NoCopyRecordValue,
-                   action: ActionWhileQueueIsFull | None = None, timeout: Timeout = None) -> "asyncio.Future[Batch]":
+                   headers: Headers = None, timestamps: object = None,
+                   option: SendOption = SendOption.NoCopyRecordValue, action: ActionWhileQueueIsFull | None = None,
+                   timeout: Timeout = None) -> "asyncio.Future[Batch]":
         """Enqueue many records in one call; the arguments are those of KafkaAsyncProducer.send_batch but `callback`.
 
         Never blocks. Records that find no room in librdkafka's queue wait, in order, and so does what is sent after

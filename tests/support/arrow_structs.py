@@ -67,7 +67,7 @@ Stream._fields_ = [("get_schema", GET_SCHEMA), ("get_next", GET_NEXT), ("get_las
 
 
 class StreamExporter:
-    """An object with `__arrow_c_stream__` of the arrays of some Exporters, which fails where it is told to."""
+    """An object with `__arrow_c_stream__` of the arrays of some Exporters, which fails where a test wants it to."""
 
     def __init__(self, *chunks, schema_error=0, error_at=None, text=b"the source is gone", name=b"arrow_array_stream"):
         self.chunks, self.schema_error, self.error_at, self.name = chunks, schema_error, error_at, name
