@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 
 from meter import Run  # type: ignore[import-not-found]
@@ -16,15 +17,22 @@ def children_cpu() -> float:
 
 
 def start_up(run: Run) -> None:
-    """The time of an interpreter that imports `options.module`, or nothing, and exits."""
+    """The time of an interpreter that imports `options.module`, or nothing, and exits.
+
+    Modules are compiled before, as those of an installed package are, whatever PYTHONDONTWRITEBYTECODE says.
+    """
     module = run.options.get("module")
     command = [sys.executable, "-c", f"import {module}" if module else "pass"]
-    seconds, before = [], children_cpu()
-    for _ in range(run.records):
-        begin = time.perf_counter()
-        subprocess.run(command, check=True)
-        seconds.append(time.perf_counter() - begin)
-    run.report(run.records, latencies=seconds, cpu=children_cpu() - before)
+    with tempfile.TemporaryDirectory(prefix="kafkapp-bench-") as folder:
+        environment = {**os.environ, "PYTHONPYCACHEPREFIX": folder}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        subprocess.run(command, check=True, env=environment)
+        seconds, before = [], children_cpu()
+        for _ in range(run.records):
+            begin = time.perf_counter()
+            subprocess.run(command, check=True, env=environment)
+            seconds.append(time.perf_counter() - begin)
+        run.report(run.records, latencies=seconds, cpu=children_cpu() - before)
 
 
 def measured(run: Run, command: list[str]) -> None:
