@@ -37,6 +37,7 @@ void kp_deliveries_free(kp_deliveries *d) {
         free(d->epoch_chunks[i]);
     free(d->free_slots);
     free(d->reports);
+    free(d->losses);
     pthread_mutex_destroy(&d->lock);
     memset(d, 0, sizeof(*d));
 }

@@ -81,6 +81,7 @@ struct kp_batch {
     int32_t *errors;
     int32_t *partitions;
     uint32_t slot;
+    void *topic;     /* as a report's */
     kp_epoch *epoch; /* the epoch that counts it */
     kp_too_large *too_large; /* the items refused for their size, in order; the sender's while it sends */
     int64_t too_large_count, too_large_room;
@@ -117,6 +118,12 @@ typedef struct {
     int8_t status;
 } kp_report;
 
+/* Records of one topic that have failed since the producer began to end. */
+typedef struct {
+    void *topic; /* as a report's; NULL: unknown */
+    int64_t count;
+} kp_loss;
+
 #define KP_SLOTS 1024 /* slots a chunk, and chunks: a chunk never moves, and is read without the GIL */
 
 typedef struct {
@@ -128,6 +135,7 @@ typedef struct {
     int64_t open_batches;     /* each is counted as one more record until its callback has returned */
     int senders;              /* threads inside a call that sends: the handle is not destroyed under them */
     int only_errors;          /* delivery.report.only.error: callbacks for failures only */
+    int counts_losses;        /* atomic: failures are counted in losses */
     kp_delivery *free_states; /* the pool */
     void *state_blocks;       /* all memory of the pool, in which the states in use are found */
     int64_t states_allocated; /* in all blocks */
@@ -155,6 +163,8 @@ typedef struct {
     kp_epoch *unused_epochs;  /* all reported, for reuse */
     kp_epoch *epoch_chunks[KP_EPOCH_CHUNKS]; /* a chunk never moves, and is freed with the client */
     uint32_t epoch_count;                    /* allocated so far */
+    kp_loss *losses;
+    size_t loss_count, loss_room;
 } kp_deliveries;
 
 /* -- counting ------------------------------------------------------------------------------------
@@ -306,6 +316,11 @@ int kp_slot_acquire(kp_deliveries *d, kp_batch *batch, PyObject *owner);
 void kp_slot_release(kp_deliveries *d, kp_batch *batch);
 kp_batch *kp_slot_in_use(kp_deliveries *d, uint32_t *from);
 void kp_finish(kp_deliveries *d, kp_batch *batch);
+
+/* Losses: nothing is counted before kp_losses_begin(). kp_loss_at: 0 behind the last. */
+void kp_losses_begin(kp_deliveries *d);
+void kp_loss_add(kp_deliveries *d, void *topic, int64_t count);
+int kp_loss_at(kp_deliveries *d, size_t i, kp_loss *loss);
 
 /* Counters. */
 int64_t kp_outstanding(kp_deliveries *d);

@@ -65,10 +65,41 @@ static inline int64_t offset_of(const rd_kafka_message_t *message, int unknown) 
     return message->err | unknown ? RD_KAFKA_OFFSET_INVALID : message->offset;
 }
 
+void kp_losses_begin(kp_deliveries *d) {
+    KP_SET(d->counts_losses, 1);
+}
+
+void kp_loss_add(kp_deliveries *d, void *topic, int64_t count) {
+    size_t i = 0;
+    if (!count || !KP_READ(d->counts_losses))
+        return;
+    pthread_mutex_lock(&d->lock);
+    while (i < d->loss_count && d->losses[i].topic != topic)
+        i++;
+    if (i == d->loss_count) {
+        kp_reserve((void **)&d->losses, d->loss_count, &d->loss_room, 1, sizeof(*d->losses));
+        d->losses[d->loss_count++] = (kp_loss){topic, 0};
+    }
+    d->losses[i].count += count;
+    pthread_mutex_unlock(&d->lock);
+}
+
+int kp_loss_at(kp_deliveries *d, size_t i, kp_loss *loss) {
+    int found;
+    pthread_mutex_lock(&d->lock);
+    found = i < d->loss_count;
+    if (found)
+        *loss = d->losses[i];
+    pthread_mutex_unlock(&d->lock);
+    return found;
+}
+
 /* Read the delivery reports of one event. Plain records are only counted, and cost nothing more.
  *
- * Long because it is one loop over three kinds of messages, in which each kind counts a run of its own. */
-static int64_t read_event(kp_deliveries *d, rd_kafka_event_t *event) {
+ * Long because it is one loop over three kinds of messages, in which each kind counts a run of its own. `losses` is a
+ * constant: counting them costs nothing where they are not counted. */
+static inline __attribute__((always_inline)) int64_t read_messages(kp_deliveries *d, rd_kafka_event_t *event,
+                                                                   int losses) {
     size_t count = rd_kafka_event_message_count(event);
     int64_t items = 0, plain = 0;
     const rd_kafka_message_t *message;
@@ -84,6 +115,8 @@ static int64_t read_event(kp_deliveries *d, rd_kafka_event_t *event) {
     for (; message; message = rd_kafka_event_message_next(event)) {
         kp_report *report;
         rd_kafka_timestamp_type_t type;
+        if (losses && message->err)
+            kp_loss_add(d, message->rkt ? rd_kafka_topic_opaque(message->rkt) : NULL, 1);
         if (KP_IS_PLAIN(message->_private)) {
             if (KP_PLAIN_EPOCH(message->_private) != epoch) {
                 if (plain)
@@ -141,7 +174,7 @@ static int64_t read_event(kp_deliveries *d, rd_kafka_event_t *event) {
 
 static int64_t read_reports(void *data, rd_kafka_event_t *event) {
     kp_deliveries *d = data;
-    int64_t count = read_event(d, event);
+    int64_t count = KP_READ(d->counts_losses) ? read_messages(d, event, 1) : read_messages(d, event, 0);
     d->dispatcher->pending = d->report_count;
     return count;
 }

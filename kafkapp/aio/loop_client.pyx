@@ -76,6 +76,10 @@ cdef class LoopClient:
         finally:
             self.client.leave()
 
+    def count_losses(self):
+        """From here on count what fails: a line of the log has it when the producer is closed."""
+        self.client.service.count_losses()
+
     def warn_unclosed(self):
         self.client.warn_open()
 

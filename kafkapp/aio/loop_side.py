@@ -211,6 +211,7 @@ class LoopSide:
         except RuntimeError:
             pass  # a forked child, or closed at exit: nothing writes to the descriptors
         else:
+            self.client.warn_unclosed()
             self.outbox.fail_waiting()
             if self._close_in_thread(loop):
                 return
@@ -224,7 +225,6 @@ class LoopSide:
         """If the loop is running here: close the abandoned producer in a thread. Returns whether that was started."""
         if not is_running_here(loop):
             return False
-        self.client.warn_unclosed()
         remove = partial(_remove, loop, self._reader, {self._reader, self._writer}, self._completed)
         try:
             start_thread(partial(_close_abandoned, self.producer, loop, remove, {self._reader, self._writer}))

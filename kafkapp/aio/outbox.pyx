@@ -2,6 +2,7 @@
 
 Knows clients and futures; of the loop only whether it runs in this thread. Never blocks.
 """
+from _weakref import ref
 from collections import deque
 
 import kafkapp.producer.options      # defaults by their full names: inspect.signature() reads them from the docstring
@@ -19,11 +20,13 @@ from kafkapp._librdkafka.rdkafka cimport (
 from kafkapp.aio.futures cimport CompletedFutures, SendFuture
 from kafkapp.aio.loop_client cimport LoopClient
 from kafkapp.client.client cimport Client
+from kafkapp.common.atomics cimport KP_READ
 from kafkapp.common.errors cimport new_error
 from kafkapp.producer.batch cimport BatchSend, new_batch, new_batch_send
 from kafkapp.producer.delivery cimport KP_FUTURE
 from kafkapp.producer.record cimport ProducerRecord, checked_topic
 from kafkapp.producer.send cimport enqueue, enqueue_error, never_fits_error, queued_copy, wants_copy
+from kafkapp.producer.service cimport deliveries_of, service_of
 from kafkapp.producer.straight_send cimport enqueue_straight
 from kafkapp.producer.topic_call cimport call_with_record, is_topic_call, kp_method, put_before
 
@@ -69,11 +72,13 @@ cdef class Outbox:
     cdef object waiting                         # deque of WaitingRecord and WaitingBatch
     cdef readonly int64_t waited                # how many of them have ever been put into `waiting`
     cdef readonly int64_t left                  # how many have left it
+    cdef object __weakref__
 
     def __cinit__(self, LoopClient client not None):
         self.client = client.client
         self.completed = CompletedFutures.__new__(CompletedFutures)
         self.waiting = deque()
+        service_of(self.client).outbox = ref(self)
 
     def __len__(self):
         cdef int64_t count = self.waited - self.left
@@ -81,6 +86,23 @@ cdef class Outbox:
             if isinstance(entry, WaitingBatch):
                 count += (<WaitingBatch>entry).count() - 1
         return count
+
+    def is_dispatched(self):
+        """Whether its loop runs."""
+        return self.completed.loop is not None and self.completed.is_running()
+
+    def topics(self):
+        """How many records wait, by topic: dict."""
+        counts = {}
+        for entry in list(self.waiting):
+            if isinstance(entry, WaitingRecord):
+                topic, count = (<WaitingRecord>entry).record._topic, 1
+            elif (<WaitingBatch>entry).sending is not None:
+                topic, count = (<WaitingBatch>entry).sending.batch.topic, (<WaitingBatch>entry).count()
+            else:
+                continue
+            counts[topic] = counts.get(topic, 0) + count
+        return counts
 
     cdef bint try_enqueue(self, ProducerRecord record, SendFuture future, object option) except -1:
         """Returns False when the queue is full. Any other refusal completes the future with its error."""
@@ -183,6 +205,10 @@ cdef class Outbox:
 
     def fail_waiting(self):
         """Fail what waits, which never was in librdkafka's queue."""
+        if KP_READ(deliveries_of(self.client).counts_losses):
+            unsent = service_of(self.client).unsent
+            for topic, count in self.topics().items():
+                unsent[topic] = unsent.get(topic, 0) + count
         while self.waiting:
             first = self.waiting.popleft()
             self.left += 1

@@ -170,6 +170,7 @@ class KafkaProducer(ProducerBase):
         side.outbox.closed = True
         try:
             if not await side.reported(loop, deadline):
+                side.client.count_losses()
                 self.purge()
                 await side.reported(loop, loop.time() + PURGE_SECONDS)
         except BaseException:

@@ -161,9 +161,12 @@ cdef class Client(Handle):
             return False
         # The flag is taken before: the warning may run the garbage collector, and that the owner's __del__.
         import warnings
+        self.service.count_losses()
+        count = sum(self.service.losses().values())
+        outstanding = f": {count} {self.service.unit} are outstanding" if count else ""
         try:
-            warnings.warn(f"{self.service.name} {self.name} was never closed", ResourceWarning, stacklevel=2,
-                          source=self)
+            warnings.warn(f"{self.service.name} {self.name} was never closed{outstanding}", ResourceWarning,
+                          stacklevel=2, source=self)
         except ResourceWarning as exc:
             report_unraisable(exc)
         return True

@@ -22,6 +22,7 @@ cdef enum:
 cdef class Service:
     cdef str name                   # what texts call the client
     cdef str unit                   # and what is outstanding, in the plural
+    cdef str loss                   # and what has become of those that losses() counts
     cdef rd_kafka_type_t type
     cdef int events                 # RD_KAFKA_EVENT_*: its own, beside those that every client has
 
@@ -40,6 +41,9 @@ cdef class Service:
     cdef int check_waiting(self, str what) except -1
     cdef bint drain(self, object client, int64_t deadline, list raised) except -1
     cdef int cancel(self, rd_kafka_t *rk) except -1
+    cdef object waiting_room(self)
+    cdef int count_losses(self) noexcept
+    cdef dict losses(self)
     cdef dict ledger(self)
 
 

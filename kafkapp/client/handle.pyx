@@ -82,7 +82,7 @@ cdef class Service:
     """
 
     def __cinit__(self):
-        self.name, self.unit, self.type = "client", "operations", RD_KAFKA_CONSUMER
+        self.name, self.unit, self.loss, self.type = "client", "operations", "did not complete", RD_KAFKA_CONSUMER
 
     cdef int configure(self, dict properties) except -1:
         """Check and take the properties that are its own."""
@@ -124,6 +124,19 @@ cdef class Service:
     cdef int cancel(self, rd_kafka_t *rk) except -1:
         """Have librdkafka report all that is outstanding as failed. Does not block."""
         return 0
+
+    cdef object waiting_room(self):
+        """What has operations that wait to be begun, None: nothing has. It has `len`, and enqueue_waiting() begins what
+        can be begun."""
+        return None
+
+    cdef int count_losses(self) noexcept:
+        """From here on count what fails, for losses(): the client is about to end with operations outstanding."""
+        return 0
+
+    cdef dict losses(self):
+        """What has failed since then, is still outstanding or waits: counts by topic; "": of unknown topics."""
+        return {}
 
     cdef dict ledger(self):
         """What is held now: counts, for tests."""

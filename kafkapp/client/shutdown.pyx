@@ -16,6 +16,7 @@ import atexit
 
 from kafkapp.client.client import clients, on_drop
 from kafkapp.common import log_lines
+from kafkapp.common.texts import one_line
 from kafkapp.common.threads import start_thread
 
 from cpython.exc cimport PyErr_CheckSignals
@@ -42,6 +43,7 @@ cdef enum:
 ABANDONED_CLOSE_SECONDS = ABANDONED_CLOSE_MS // 1000     # for those that close one by other means
 
 
+cdef Py_ssize_t MAX_TOPICS = 10         # that a line names
 cdef double LOG_DRAIN_SECONDS = 1       # for lines that are not logged yet at exit
 
 
@@ -68,6 +70,8 @@ cdef int close(Client client, int64_t deadline, int64_t last=-1) except -1:
         with nogil:
             kp_wake(&client.dispatcher)     # calls that wait for a round see the client closing
         wait_drained(client, raised)
+        if client.service.outstanding():
+            client.service.count_losses()
         ended = wait_cancelled(client, last, raised)
     except:
         # Interrupted: the client is open again, and can be closed again; without its thread it can only be closed.
@@ -80,6 +84,7 @@ cdef int close(Client client, int64_t deadline, int64_t last=-1) except -1:
     try:
         client.destroy()
         kp_wake(&client.dispatcher)
+        warn_lost(client)
         wait_destroyed(client, deadline)
     except:
         report_all_unraisable(raised)
@@ -213,6 +218,32 @@ cdef int warn_running(Client client) except -1:
     return 0
 
 
+cdef int warn_lost(Client client) except -1:
+    """Log what has failed since the client began to end, or is left to a callback that still runs."""
+    lost = sorted(client.service.losses().items(), key=lambda pair: (not pair[0], -pair[1], pair[0]))
+    if not lost:
+        return 0
+    named = [f"{one_line(topic) or 'unknown topics'}: {count}" for topic, count in lost[:MAX_TOPICS]]
+    if lost[MAX_TOPICS:]:
+        named.append(f"{len(lost) - MAX_TOPICS} other topics: {sum([count for _, count in lost[MAX_TOPICS:]])}")
+    why, cure = ("close() timed out", "give it more time") if KP_READ(client.warns_if_open) else (
+        "it was never closed", "call close() before the program ends, or use `with`")
+    line = (f"{client.service.name} {client.name}: {why}, and {sum([count for _, count in lost])} "
+            f"{client.service.unit} {client.service.loss} ({', '.join(named)}); {cure}")
+    if Py_IsFinalizing():
+        log_loss(line)
+    else:
+        log_lines.log_later(log_loss, line)
+    return 0
+
+
+def log_loss(line):
+    try:
+        log_lines.logger().warning("%s", line)
+    except BaseException as exc:        # at the end of the interpreter `logging` may be half gone
+        report_unraisable(exc)
+
+
 cdef int lose(Client client) except -1:
     """The shutdown of the interpreter has ended the background thread: no thread can complete anything any more."""
     cdef int _i
@@ -286,8 +317,13 @@ cdef bint drained(Client client) except -1:
     if not client.enter_unless_closed():
         return True
     try:
-        return (KP_READ(client.state) != OPEN or not client.service.outstanding()
-                or client.service.drain(client, now_ms() + COMPLETION_CHECK_MS, None))
+        if KP_READ(client.state) != OPEN:
+            return True
+        waiting = client.service.waiting_room()
+        if waiting is not None and len(waiting):
+            waiting.enqueue_waiting()
+        return (not client.service.outstanding() or client.service.drain(client, now_ms() + COMPLETION_CHECK_MS, None)
+                ) and (waiting is None or not len(waiting))
     finally:
         client.leave()
 

@@ -273,7 +273,8 @@ cdef BatchSend new_batch_send(Client client, Batch batch, partition, headers, ti
     sending.records.values, sending.records.keys = batch.values.c, batch.keys.c
     batch.batch.headers_size = kp_headers_size(sending.records.headers)
     client.check_open()
-    sending.rkt = <rd_kafka_topic_t *>(<Topic>client.topic(batch.topic)).rkt
+    batch.batch.topic = client.topic(batch.topic)
+    sending.rkt = <rd_kafka_topic_t *>(<Topic>batch.batch.topic).rkt
     batch.client = client
     return sending
 

@@ -46,6 +46,7 @@ cdef extern from "delivery.h" nogil:
         int64_t *offsets
         int32_t *errors
         int32_t *partitions
+        void *topic
         kp_epoch *epoch
         kp_too_large *too_large
         int64_t too_large_count
@@ -73,12 +74,20 @@ cdef extern from "delivery.h" nogil:
         int64_t epoch_number
         int senders
         int only_errors
+        int counts_losses
         int64_t states_allocated
         int64_t states_free
         int64_t views
         kp_report *reports
         size_t report_count
 
+    ctypedef struct kp_loss:
+        void *topic
+        int64_t count
+
+    void kp_losses_begin(kp_deliveries *d)
+    void kp_loss_add(kp_deliveries *d, void *topic, int64_t count)
+    bint kp_loss_at(kp_deliveries *d, size_t i, kp_loss *loss)
     void *KP_PLAIN(kp_epoch *epoch)
 
     void kp_enter(kp_deliveries *d)

@@ -296,6 +296,7 @@ cdef int complete_without_reports(kp_deliveries *d, list topics, list holds, lis
             if batch.errors[i] == RD_KAFKA_RESP_ERR__IN_PROGRESS:
                 batch.errors[i] = RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
                 kp_reported(batch.epoch, 1)
+                kp_loss_add(d, batch.topic, 1)
         for i in range(batch.next_index, batch.count):      # its send_batch() still waited for room
             batch.errors[i] = RD_KAFKA_RESP_ERR__PURGE_QUEUE
         target = <BatchTarget>batch.owner
@@ -306,6 +307,7 @@ cdef int complete_without_reports(kp_deliveries *d, list topics, list holds, lis
         if delivery is NULL:
             break
         hold_payload(d, delivery, holds)
+        kp_loss_add(d, <void *>topics[delivery.topic], 1)
         report.delivery = delivery
         report.topic = <void *>topics[delivery.topic]
         report.message = NULL
@@ -318,6 +320,7 @@ cdef int complete_without_reports(kp_deliveries *d, list topics, list holds, lis
         report.latency = -1
         report.key_size = report.value_size = 0
         complete_one(d, &report, raised)
+    kp_loss_add(d, NULL, kp_outstanding_records(d))
     kp_epochs_mark_done(d)      # plain records, which have no state
     return 0
 

@@ -22,7 +22,7 @@ from kafkapp._librdkafka.rdkafka cimport (
 from kafkapp.client.blocking_calls cimport BlockingCall
 from kafkapp.client.client cimport COMPLETION_CHECK_MS, SIGNAL_CHECK_MS, UNRESPONSIVE_MS, PyThread_get_thread_ident
 from kafkapp.client.dispatcher cimport kp_dispatcher, kp_rounds, kp_wait_round
-from kafkapp.client.handle cimport OPEN
+from kafkapp.client.handle cimport OPEN, Topic
 from kafkapp.common.callbacks cimport raise_all, report_all_unraisable
 from kafkapp.common.errors cimport new_exception
 from kafkapp.common.forks cimport forks
@@ -38,6 +38,9 @@ from kafkapp.producer.delivery cimport (
     kp_epoch_done,
     kp_in_use,
     kp_install_traverse,
+    kp_loss,
+    kp_loss_at,
+    kp_losses_begin,
     kp_outstanding,
     kp_outstanding_records,
 )
@@ -48,7 +51,7 @@ from kafkapp.producer.delivery cimport (
 cdef class ProducerService(Service):
     def __cinit__(self):
         self.forks = forks()
-        self.batch_waiters = []
+        self.batch_waiters, self.unsent, self.loss = [], {}, "are not known to be delivered"
         self.name, self.unit, self.type, self.events = "producer", "records", RD_KAFKA_PRODUCER, RD_KAFKA_EVENT_DR
         if kp_deliveries_init(&self.deliveries):
             raise MemoryError()
@@ -96,6 +99,29 @@ cdef class ProducerService(Service):
         with nogil:
             rd_kafka_purge(rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING)
         return 0
+
+    cdef object waiting_room(self):
+        outbox = self.outbox() if self.outbox is not None else None
+        return outbox if outbox is not None and not outbox.is_dispatched() else None    # else it is that thread's
+
+    cdef int count_losses(self) noexcept:
+        kp_losses_begin(&self.deliveries)
+        return 0
+
+    cdef dict losses(self):
+        cdef kp_loss loss
+        cdef size_t i = 0
+        cdef dict lost = dict(self.unsent)
+        outbox = self.outbox() if self.outbox is not None else None
+        counted = [] if outbox is None else list(outbox.topics().items())
+        while kp_loss_at(&self.deliveries, i, &loss):
+            counted.append(((<Topic>loss.topic).name if loss.topic is not NULL else "", loss.count))
+            i += 1
+        counted.append(("", self.count()))
+        for name, count in counted:
+            if count:
+                lost[name] = lost.get(name, 0) + count
+        return lost
 
     cdef dict ledger(self):
         return {"states": kp_in_use(&self.deliveries) + KP_READ(self.deliveries.open_batches),
