@@ -22,13 +22,11 @@ class Sub(KafkaAsyncProducer):
 @pytest.fixture
 def lines(caplog):
     """What was logged; lines come from a thread of their own."""
-    def said(count=1):
-        wait_for(lambda: len(caplog.records) >= count)
-        assert all(record.levelno == logging.WARNING and record.name == "kafkapp" for record in caplog.records)
-        return [record.getMessage() for record in caplog.records]
+    def said():
+        return wait_for(lambda: [record.getMessage() for record in caplog.records
+                                 if record.name == "kafkapp" and record.levelno == logging.WARNING])
 
     caplog.set_level(logging.WARNING, "kafkapp")
-    said.caplog = caplog
     return said
 
 
