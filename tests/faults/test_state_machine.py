@@ -78,7 +78,10 @@ class Model(RuleBasedStateMachine):
 
     @rule()
     def flush(self):
-        self.call(self.producer.flush, 0.05)
+        if self.closed:
+            assert self.producer.flush(0.05) is None        # nothing is outstanding
+        else:
+            self.call(self.producer.flush, 0.05)
 
     @rule()
     def purge(self):
