@@ -67,6 +67,16 @@ clients = WeakSet()
 cdef object close_dropped_client = None     # called for a client that is dropped open; set by on_drop
 
 
+cdef object before_create = None            # called before a client is created; set by on_create
+
+
+def on_create(function):
+    """Decorator: `function()` is called before a client is created."""
+    global before_create
+    before_create = function
+    return function
+
+
 def on_drop(function):
     """Decorator: `function(client)` is called for a client that is dropped open."""
     global close_dropped_client
@@ -84,6 +94,8 @@ cdef class Client(Handle):
         cdef int events = service.events | RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS
         if self.conf is not NULL or self.rk is not NULL:
             raise RuntimeError("Client.__init__() was called already")
+        if before_create is not None:
+            before_create()
         self.background, self.warns_if_open = thread == DISPATCHES_ALL, 1
         self.dispatcher.has_event_thread = thread == DISPATCHES_EVENTS
         given = snapshot(properties)

@@ -13,8 +13,9 @@ the garbage collector calls it, inside any call. So it starts a thread that clos
 only where the last reference was dropped, and only until a callback runs that may wait for the finalizer's thread.
 """
 import atexit
+import sys
 
-from kafkapp.client.client import clients, on_drop
+from kafkapp.client.client import clients, on_create, on_drop
 from kafkapp.common import log_lines
 from kafkapp.common.texts import one_line
 from kafkapp.common.threads import start_thread
@@ -34,6 +35,7 @@ from kafkapp.client.dispatcher cimport kp_dispatcher, kp_rounds, kp_wait_round, 
 from kafkapp.client.handle cimport CLOSED, CLOSING, OPEN
 from kafkapp.common.atomics cimport KP_ADD, KP_READ, KP_SET, KP_THREAD, kp_claim
 from kafkapp.common.callbacks cimport raise_all, report_all_unraisable, report_unraisable
+from kafkapp.common.forks cimport forks
 from kafkapp.common.timeouts cimport expired, now_ms
 
 cdef enum:
@@ -363,3 +365,18 @@ def close_all():
             deadline = 0
             close(client, 0, last)      # interrupted: again, without waiting for brokers
     log_lines.wait(LOG_DRAIN_SECONDS)
+
+
+cdef int worker = -1        # forks() of the process in which close_all() is registered as a worker's finalizer; -1: none
+
+
+@on_create
+def close_at_end_of_worker():
+    """Have close_all() called at the end of a process that multiprocessing has started: one that it has forked leaves by
+    os._exit(), without `atexit`, and runs its finalizers before."""
+    global worker
+    process, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
+    if worker == forks() or process is None or util is None or process.parent_process() is None:
+        return
+    util.Finalize(None, close_all, exitpriority=0)      # the last of those that come before its own children end
+    worker = forks()
