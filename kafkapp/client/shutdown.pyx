@@ -367,13 +367,13 @@ def close_all():
     log_lines.wait(LOG_DRAIN_SECONDS)
 
 
-cdef int worker = -1        # forks() of the process in which close_all() is registered as a worker's finalizer; -1: none
+cdef int worker = -1        # forks() of the process in which close_all() is a worker's finalizer; -1: in none
 
 
 @on_create
 def close_at_end_of_worker():
-    """Have close_all() called at the end of a process that multiprocessing has started: one that it has forked leaves by
-    os._exit(), without `atexit`, and runs its finalizers before."""
+    """Have close_all() called at the end of a process that multiprocessing has started: one that it has forked ends by
+    os._exit(), without `atexit`, and runs finalizers before."""
     global worker
     process, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
     if worker == forks() or process is None or util is None or process.parent_process() is None:

@@ -59,7 +59,7 @@ PATHS = [b"/%d" % number for number in range(10)]
 @pytest.mark.parametrize("more", [[], ["--preload"]], ids=["", "preload"])
 def test_gunicorn(broker, topic, run, more):
     pytest.importorskip("gunicorn")
-    asked(run("gunicorn", "-w", "2", "-b", "127.0.0.1:0", *more, "app:app"), "Listening at:")
+    asked(run("gunicorn", "-w", "2", "-b", "127.0.0.1:0", *more, "orders:app"), "Listening at:")
     run.stop()
     assert delivered(broker, topic) == PATHS
 
