@@ -57,6 +57,21 @@ class Request(NamedTuple):
 Request.__module__ = "kafkapp.testing"      # mypy takes it for a field in the class
 
 
+class StoredRecord(NamedTuple):
+    """A record that the cluster holds. `headers`: pairs of a name and a value, in order; `timestamp`: milliseconds."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+    timestamp: int
+
+
+StoredRecord.__module__ = "kafkapp.testing"
+
+
 def check_int(value: object, name: str, low: int, high: int) -> int:
     try:
         if isinstance(value, bool):

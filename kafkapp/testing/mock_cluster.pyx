@@ -15,12 +15,13 @@ from kafkapp._librdkafka.mock cimport (
     rd_kafka_mock_start_request_tracking, rd_kafka_mock_stop_request_tracking, rd_kafka_mock_topic_create,
     rd_kafka_mock_topic_set_error)
 from kafkapp._librdkafka.rdkafka cimport (
-    RD_KAFKA_CONF_OK, RD_KAFKA_PRODUCER, RD_KAFKA_RESP_ERR_NO_ERROR, RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE,
-    RD_KAFKA_RESP_ERR__INVALID_ARG, rd_kafka_conf_destroy, rd_kafka_conf_new, rd_kafka_conf_set, rd_kafka_conf_t,
-    rd_kafka_destroy, rd_kafka_last_error, rd_kafka_mem_free, rd_kafka_new, rd_kafka_resp_err_t, rd_kafka_t,
-    rd_kafka_version_str)
+    RD_KAFKA_PRODUCER, RD_KAFKA_RESP_ERR_NO_ERROR, RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, rd_kafka_destroy,
+    rd_kafka_mem_free, rd_kafka_resp_err_t, rd_kafka_t, rd_kafka_version_str)
 from kafkapp.common.errors cimport new_exception
 from kafkapp.common.public_names cimport export_as
+from kafkapp.common.timeouts cimport deadline_of
+from kafkapp.testing.handles cimport new_handle
+from kafkapp.testing.reader cimport read_records
 
 cimport cython
 
@@ -28,32 +29,18 @@ import warnings
 from threading import Lock
 
 from kafkapp.testing.arguments import (
-    INT32_MAX, MAX_BROKERS, MAX_PARTITIONS, ApiKey, Request, check_api, check_broker, check_code, check_descriptors,
-    check_int, check_late_error, check_some, encode_topic, delay_to_ms)
+    INT32_MAX, MAX_BROKERS, MAX_PARTITIONS, ApiKey, Request, StoredRecord, check_api, check_broker, check_code,
+    check_descriptors, check_int, check_late_error, check_some, delay_to_ms, encode_topic)
 
-__all__ = ["ApiKey", "MockCluster", "Request"]
-
+__all__ = ["ApiKey", "MockCluster", "Request", "StoredRecord"]
 cdef enum:
     COMMAND_PAUSE_US = 2000
 
 
 cdef rd_kafka_t *new_host() except NULL:
-    # The client that a mock cluster needs "for internal book keeping": without brokers, without logs, never polled.
-    cdef char errstr[512]
-    cdef rd_kafka_t *host
-    cdef rd_kafka_conf_t *conf = rd_kafka_conf_new()
-    for name, value in ((b"client.id", b"kafkapp-mock-cluster"), (b"log_level", b"0"),
-                        # The host's limit is the brokers' limit for a request: larger than any message.max.bytes.
-                        (b"receive.message.max.bytes", b"1100000000")):
-        if rd_kafka_conf_set(conf, name, value, errstr, sizeof(errstr)) != RD_KAFKA_CONF_OK:
-            rd_kafka_conf_destroy(conf)
-            raise new_exception(RD_KAFKA_RESP_ERR__INVALID_ARG, errstr.decode("utf-8", "replace"))
-    with nogil:
-        host = rd_kafka_new(RD_KAFKA_PRODUCER, conf, errstr, sizeof(errstr))
-    if host == NULL:
-        rd_kafka_conf_destroy(conf)     # rdkafka.h: rd_kafka_new() takes the conf only if it succeeds
-        raise new_exception(rd_kafka_last_error(), errstr.decode("utf-8", "replace"))
-    return host
+    # Which a mock cluster needs "for internal book keeping": never polled. Its limit is the brokers' for a request.
+    return new_handle(RD_KAFKA_PRODUCER, {b"client.id": b"kafkapp-mock-cluster",
+                                          b"receive.message.max.bytes": b"1100000000"})
 
 
 cdef void destroy(rd_kafka_mock_cluster_t *cluster, rd_kafka_t *handle) noexcept nogil:
@@ -236,6 +223,19 @@ cdef class MockCluster:
         with nogil:
             err = rd_kafka_mock_topic_create(self.cluster, topic, partition_cnt, replica_cnt)
         self.end(err)
+
+    def records(self, topic, timeout=10):
+        """The records that a topic holds now, those of aborted transactions too: a list of StoredRecord, by partition
+        and offset. Does not create the topic.
+
+        Args:
+            timeout: seconds (int, float or timedelta), None: forever.
+        Raises:
+            KafkaException: RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART; RD_KAFKA_RESP_ERR__TIMED_OUT (a TimeoutError).
+        Source: rd_kafka_consume_start_queue(), rd_kafka_consume_queue().
+        """
+        self.check_open()
+        return read_records(self.servers, encode_topic(topic, "topic"), deadline_of(timeout))
 
     def set_topic_error(self, topic, code):
         """Return an error for a topic to metadata requests and transactions; a missing topic is created.

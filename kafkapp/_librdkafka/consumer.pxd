@@ -1,0 +1,26 @@
+# Declarations of the part of librdkafka's C API that reads records; times are milliseconds.
+
+from libc.stdint cimport int32_t, int64_t
+
+from kafkapp._librdkafka.rdkafka cimport (
+    rd_kafka_headers_t, rd_kafka_message_t, rd_kafka_queue_t, rd_kafka_resp_err_t, rd_kafka_t, rd_kafka_topic_t,
+    rd_kafka_type_t)
+
+
+cdef extern from "<librdkafka/rdkafka.h>" nogil:
+    const rd_kafka_type_t RD_KAFKA_CONSUMER
+    const int64_t RD_KAFKA_OFFSET_BEGINNING
+    const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR__PARTITION_EOF
+
+    ctypedef enum rd_kafka_timestamp_type_t:
+        RD_KAFKA_TIMESTAMP_NOT_AVAILABLE
+
+    rd_kafka_queue_t *rd_kafka_queue_new(rd_kafka_t *rk)
+    int rd_kafka_consume_start_queue(rd_kafka_topic_t *rkt, int32_t partition, int64_t offset, rd_kafka_queue_t *rkqu)
+    int rd_kafka_consume_stop(rd_kafka_topic_t *rkt, int32_t partition)
+    rd_kafka_message_t *rd_kafka_consume_queue(rd_kafka_queue_t *rkqu, int timeout_ms)
+    void rd_kafka_message_destroy(rd_kafka_message_t *rkmessage)
+    int64_t rd_kafka_message_timestamp(const rd_kafka_message_t *rkmessage, rd_kafka_timestamp_type_t *tstype)
+    rd_kafka_resp_err_t rd_kafka_message_headers(const rd_kafka_message_t *rkmessage, rd_kafka_headers_t **hdrsp)
+    rd_kafka_resp_err_t rd_kafka_header_get_all(const rd_kafka_headers_t *hdrs, size_t idx, const char **namep,
+                                                const void **valuep, size_t *sizep)

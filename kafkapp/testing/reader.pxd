@@ -1,0 +1,6 @@
+# C interface of kafkapp.testing.reader.
+
+from libc.stdint cimport int64_t
+
+# All records of a topic, by partition and offset, as a list of StoredRecord. Blocks until `deadline`, without the GIL.
+cdef list read_records(str servers, bytes topic, int64_t deadline)
