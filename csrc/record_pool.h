@@ -3,6 +3,8 @@
 #ifndef KAFKAPP_RECORD_POOL_H
 #define KAFKAPP_RECORD_POOL_H
 
+#include <string.h>
+
 #include "plain_arguments.h"
 
 /* A ProducerRecord's fields as Cython lays them out; record.pyx compares the sizes when it is imported. */
@@ -54,6 +56,12 @@ static inline void kp_record_pool_start(PyObject *type) {
 
 static inline int kp_plain_data(PyObject *data) {
     return PyBytes_CheckExact(data) || data == Py_None || (PyUnicode_CheckExact(data) && PyUnicode_IS_COMPACT_ASCII(data));
+}
+
+/* Whether a topic's name needs no other check: an exact str of ASCII without NUL. */
+static inline int kp_plain_name(PyObject *topic) {
+    return PyUnicode_CheckExact(topic) && PyUnicode_IS_COMPACT_ASCII(topic) &&
+           !memchr(PyUnicode_DATA(topic), 0, (size_t)PyUnicode_GET_LENGTH(topic));
 }
 
 /* A record of `topic`, which was checked, and of arguments that need no check. NULL without an exception: the pool is

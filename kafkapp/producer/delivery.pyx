@@ -154,6 +154,21 @@ cdef inline int complete_success(kp_deliveries *d, const kp_report *report, Reco
     return 0
 
 
+cdef inline bint is_value_only(const kp_report *report) noexcept:
+    """Whether a record holds its value's owner and nothing else: one without a callback."""
+    cdef kp_delivery *delivery = report.delivery
+    return delivery is not NULL and delivery.target is NULL and not delivery.holds_view and delivery.value is not NULL
+
+
+cdef inline void complete_value_only(kp_deliveries *d, kp_delivery *delivery) noexcept:
+    """As complete_one(), for such a record."""
+    cdef kp_epoch *epoch = kp_epoch_at(d, delivery.epoch)
+    cdef PyObject *value = delivery.value
+    kp_delivery_put(d, delivery)
+    Py_DECREF(<object>value)
+    kp_reported(epoch, 1)
+
+
 cdef object report_error(kp_deliveries *d, const kp_report *report):
     if report.message is NULL:
         return new_error(report.err)        # the client may be destroyed
@@ -246,7 +261,9 @@ cdef int complete_reports(kp_deliveries *d, list raised) except -1:
         try:
             while i < d.report_count:
                 report = &d.reports[i]
-                if not is_plain_success(d, report):
+                if is_value_only(report):
+                    complete_value_only(d, report.delivery)
+                elif not is_plain_success(d, report):
                     complete_one(d, report, raised)
                 else:
                     if metadata is None or not KP_GIL or Py_REFCNT(<PyObject *>metadata) != 1:

@@ -33,6 +33,7 @@ cdef extern from "record_pool.h":
     ctypedef struct kp_record_fields:
         int64_t timestamp
     void kp_record_pool_start(PyObject *type)
+    bint kp_plain_name(PyObject *topic)
     PyObject *kp_record_from_pool(PyObject *topic, PyObject *partition, PyObject *key, PyObject *value, PyObject *id)
     ProducerRecord new_owned "(PyObject *)"(PyObject *owned)     # a reference that is the caller's already
 
@@ -292,7 +293,7 @@ cdef object make_record(PyObject *cls, PyObject **args, size_t nargsf, PyObject 
 
 cdef inline ProducerRecord make(PyObject *topic, PyObject *partition, PyObject *key, PyObject *value, PyObject *id):
     cdef PyObject *pooled
-    if KP_GIL and topic == <PyObject *>last_topic:
+    if KP_GIL and (topic == <PyObject *>last_topic or kp_plain_name(topic)):
         pooled = kp_record_from_pool(topic, partition, key, value, id)
         if pooled != NULL:
             return new_owned(pooled)

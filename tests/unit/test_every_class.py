@@ -53,6 +53,7 @@ TABLE = {
     "Node": "metadata.Node(1)", "PartitionInfo": "metadata.PartitionInfo(metadata.Node(1), [], [])",
     "BrokerMetadata": "BrokerMetadata('t', [], {})",
     "ApiKey": "testing.ApiKey.Produce", "Request": "testing.Request(1, 2, 3.0)",
+    "StoredRecord": "testing.StoredRecord('t', 0, 1, None, b'v', [], 5)",
     "Option": None, "SendOption": "SendOption.ToCopyRecordValue",
     "EventsPollingOption": "EventsPollingOption.Auto", "ActionWhileQueueIsFull": "ActionWhileQueueIsFull.Block",
     "Timestamp": "Timestamp(5)",
