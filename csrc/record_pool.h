@@ -7,7 +7,7 @@
 
 #include "plain_arguments.h"
 
-/* A ProducerRecord's fields as Cython lays them out; record.pyx compares the sizes when it is imported. */
+/* A ProducerRecord's fields as Cython lays them out; record.pyx looks whether it does when it is imported. */
 typedef struct {
     PyObject_HEAD
     PyObject *topic;
@@ -42,16 +42,32 @@ static void kp_record_dealloc(PyObject *record) {
     }
     PyObject_GC_UnTrack(record);
     kp_record_pool.records[kp_record_pool.count++] = record;
+    Py_DECREF(Py_None); /* the id's and the headers' */
+    Py_DECREF(Py_None);
     Py_DECREF(topic);
     Py_DECREF(key);
     Py_DECREF(value);
 }
 
-/* Have records of this type freed into the pool. */
-static inline void kp_record_pool_start(PyObject *type) {
+/* Whether the fields are laid out as above, by a record that has another one in each but the headers. */
+static inline int kp_record_layout_holds(const PyObject *record) {
+    const kp_record_fields *fields = (const kp_record_fields *)record;
+    return Py_TYPE(record)->tp_basicsize == (Py_ssize_t)sizeof(*fields) && PyUnicode_CheckExact(fields->topic) &&
+           PyBytes_CheckExact(fields->key) && *PyBytes_AS_STRING(fields->key) == 'k' &&
+           PyBytes_CheckExact(fields->value) && *PyBytes_AS_STRING(fields->value) == 'v' &&
+           PyLong_CheckExact(fields->id) && fields->headers == Py_None && fields->partition == 1 &&
+           fields->timestamp == 3;
+}
+
+/* Have records of this type freed into the pool. Returns 0 where `record`, one with a topic, partition 1, the key b"k",
+ * the value b"v", an int for an id and timestamp 3, shows another layout. */
+static inline int kp_record_pool_start(PyObject *type, PyObject *record) {
+    if (!kp_record_layout_holds(record))
+        return 0;
     kp_record_pool.type = (PyTypeObject *)type;
     kp_record_pool.dealloc = kp_record_pool.type->tp_dealloc;
     kp_record_pool.type->tp_dealloc = kp_record_dealloc;
+    return 1;
 }
 
 static inline int kp_plain_data(PyObject *data) {

@@ -40,7 +40,7 @@ class Outbox:
 @disjoint_base
 class ProducerBase:
     @overload
-    def send(self, topic: str, value: _Data = None, *, key: _Data = None, partition: SupportsIndex | None = None,
+    def send(self, topic: str, value: _Data, *, key: _Data = None, partition: SupportsIndex | None = None,
              headers: _Headers = None, timestamp: SupportsIndex | datetime | None = None, id: object = None,
              option: SendOption = ...) -> SendFuture: ...
     @overload

@@ -276,7 +276,7 @@ cdef class ProducerBase:
 
 cdef object send_to_topic(PyObject *self, PyObject **args, Py_ssize_t count, PyObject *names):
     if is_topic_call(args, count, names):
-        return call_with_record(general_send, self, args, count, names)
+        return call_with_record(general_send, "send", self, args, count, names)
     return general_send(self, args, count, names)
 
 

@@ -63,7 +63,7 @@ class KafkaProducer(ProducerBase):
         return self._loop_side.producer
 
     @overload
-    async def send_and_wait(self, topic: str, value: "_Data" = None, *, key: "_Data" = None,
+    async def send_and_wait(self, topic: str, value: "_Data", *, key: "_Data" = None,
                             partition: SupportsIndex | None = None, headers: "_Headers" = None,
                             timestamp: SupportsIndex | datetime | None = None, id: object = None,
                             option: SendOption = SendOption.NoCopyRecordValue) -> RecordMetadata: ...
@@ -91,7 +91,7 @@ class KafkaProducer(ProducerBase):
                    timeout: Timeout = None) -> "asyncio.Future[Batch]":
         """Enqueue many records in one call; the arguments are those of KafkaAsyncProducer.send_batch but `callback`.
 
-        Never blocks. Records that find no room in librdkafka's queue wait, in order, and so does what is sent after
+        Never blocks, unless an Arrow stream does: that is read to its end first. Records that find no room in librdkafka's queue wait, in order, and so does what is sent after
         them. Cancelling the future stops no record, as with `send`: all that was given is sent, and `flush` and `close`
         wait for it; `timeout` is what ends the wait for room, and `purge`. The exporters must not change before the
         future is done, unless `option` is SendOption.ToCopyRecordValue and `action` NoBlock.

@@ -24,7 +24,7 @@ class KafkaAsyncProducer(Producer):
     def __init__(self, properties: Properties | Mapping[str, Any],
                  events_polling: EventsPollingOption = EventsPollingOption.Auto) -> None: ...
     @overload
-    def send(self, topic: str, value: _Data = None, *, key: _Data = None, partition: SupportsIndex | None = None,
+    def send(self, topic: str, value: _Data, *, key: _Data = None, partition: SupportsIndex | None = None,
              headers: _RecordHeaders = None, timestamp: SupportsIndex | datetime | None = None, id: object = None,
              callback: _Callback | None = None, option: SendOption = SendOption.NoCopyRecordValue,
              action: ActionWhileQueueIsFull | None = None, timeout: _Timeout = None) -> None: ...
@@ -33,7 +33,7 @@ class KafkaAsyncProducer(Producer):
              option: SendOption = SendOption.NoCopyRecordValue, *, action: ActionWhileQueueIsFull | None = None,
              timeout: _Timeout = None) -> None: ...
     @overload
-    def try_send(self, topic: str, value: _Data = None, *, key: _Data = None, partition: SupportsIndex | None = None,
+    def try_send(self, topic: str, value: _Data, *, key: _Data = None, partition: SupportsIndex | None = None,
                  headers: _RecordHeaders = None, timestamp: SupportsIndex | datetime | None = None, id: object = None,
                  callback: _Callback | None = None,
                  option: SendOption = SendOption.NoCopyRecordValue) -> Error | None: ...
@@ -41,7 +41,7 @@ class KafkaAsyncProducer(Producer):
     def try_send(self, record: ProducerRecord, callback: _Callback | None = None,
                  option: SendOption = SendOption.NoCopyRecordValue) -> Error | None: ...
     @overload
-    def send_future(self, topic: str, value: _Data = None, *, key: _Data = None, partition: SupportsIndex | None = None,
+    def send_future(self, topic: str, value: _Data, *, key: _Data = None, partition: SupportsIndex | None = None,
                     headers: _RecordHeaders = None, timestamp: SupportsIndex | datetime | None = None,
                     id: object = None, option: SendOption = SendOption.NoCopyRecordValue,
                     action: ActionWhileQueueIsFull | None = None,

@@ -155,7 +155,8 @@ cdef class KafkaAsyncProducer(Producer):
         from concurrent.futures import Future       # imported on demand: with logging it doubles the time of an import
         future = Future()
         future.set_running_or_notify_cancel()
-        self.send(record, partial(set_outcome, future), option, action=action, timeout=timeout)
+        KafkaAsyncProducer.send(self, record, partial(set_outcome, future), option, action=action,
+                                timeout=timeout)
         return future
 
     def send_batch(self, topic, values, *, offsets=None, keys=None, key_offsets=None, partition=None, headers=None,
@@ -173,7 +174,8 @@ cdef class KafkaAsyncProducer(Producer):
             topic: the topic's name.
             values: a sequence of bytes-like objects, str or None; one buffer, with `offsets`; or an object with
                 `__arrow_c_array__` or `__arrow_c_stream__`: an Arrow array, or chunks of one, of binary, string or
-                fixed-size binary values, nulls and dictionaries included.
+                fixed-size binary values, nulls and dictionaries included. A stream is read to its end first, whatever
+                `timeout` is.
             offsets: an int32 or int64 buffer of n + 1 places in `values`, as Arrow lays them out.
             keys: as `values`, or one key for all, or None.
             key_offsets: as `offsets`, for `keys`.
@@ -290,10 +292,10 @@ cdef object straight_topic_call(PyObject *self, PyObject **args, Py_ssize_t coun
     cdef PyObject *callback = NONE
     cdef int straight
     if client == NONE or not read_fields(&fields, &callback, args, count, names):
-        return call_with_record(general_send, self, args, count, names)
+        return call_with_record(general_send, "send", self, args, count, names)
     straight = enqueue_fields(<Client>client, &fields, callback, KP_CALLBACK, <PyObject *>NO_COPY)
     if straight == NOT_STRAIGHT:
-        return call_with_record(general_send, self, args, count, names)
+        return call_with_record(general_send, "send", self, args, count, names)
     if straight:
         record = ProducerRecord(<object>fields.topic, None if fields.partition < 0 else fields.partition,
                                 <object>fields.key, <object>fields.value, <object>fields.id)
@@ -306,10 +308,10 @@ cdef inline bint read_fields(kp_fields *fields, PyObject **callback, PyObject **
     """False: there are other arguments, or some that are to be checked."""
     cdef Py_ssize_t i
     cdef PyObject *name
-    if not 1 <= count <= 2 or type_of(args[0]) != <PyObject *>str:
+    if count != 2 or type_of(args[0]) != <PyObject *>str:
         return False
     fields.topic = args[0]
-    fields.value = args[1] if count > 1 else NONE
+    fields.value = args[1]
     fields.key = fields.id = NONE
     fields.partition = RD_KAFKA_PARTITION_UA
     if names == NULL:
@@ -340,13 +342,13 @@ cdef int finish_send(Client client, object record, object callback, object optio
 
 cdef object send_future_to_topic(PyObject *self, PyObject **args, Py_ssize_t count, PyObject *names):
     if is_topic_call(args, count, names):
-        return call_with_record(general_send_future, self, args, count, names)
+        return call_with_record(general_send_future, "send_future", self, args, count, names)
     return general_send_future(self, args, count, names)
 
 
 cdef object try_send_to_topic(PyObject *self, PyObject **args, Py_ssize_t count, PyObject *names):
     if is_topic_call(args, count, names):
-        return call_with_record(general_try_send, self, args, count, names)
+        return call_with_record(general_try_send, "try_send", self, args, count, names)
     return general_try_send(self, args, count, names)
 
 

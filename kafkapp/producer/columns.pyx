@@ -190,10 +190,10 @@ cdef class Column:
         if schema.dictionary is not NULL:
             return self.decode(schema, what)
         kp_arrow_kind(&self.c, schema)
+        self.set_count(max(0, self.arrow.length), what)     # before its end is looked at, which may be nowhere
         problem = kp_arrow_column(&self.c, &self.arrow)
         if problem is not NULL:
             raise malformed(what, problem)
-        self.set_count(self.arrow.length, what)
         return self.check(f"{what}'s views" if self.c.kind == KP_VIEWS else f"{what}'s offsets")
 
     cdef int decode(self, const ArrowSchema *schema, str what) except -1:
@@ -203,11 +203,11 @@ cdef class Column:
         cdef int64_t count = self.arrow.length
         if self.arrow.dictionary is not NULL:
             kp_arrow_kind(&values.c, schema.dictionary)
+            values.set_count(max(0, self.arrow.dictionary.length), f"{what}: its dictionary")
             problem = kp_arrow_column(&values.c, self.arrow.dictionary)
         if problem is not NULL:
             raise malformed(what, problem)
-        values.count = self.arrow.dictionary.length
-        values.check(f"the offsets of {what}'s dictionary")
+        values.check(f"offsets of the dictionary of {what}")
         self.set_count(max(0, count), what)
         self.allocate_spans()
         with nogil:
@@ -237,37 +237,42 @@ cdef class Column:
     cdef list read_stream(self, ArrowArrayStream *stream, str what):
         """A column of each chunk. The exporter may wait for its source, or run Python code: it gets no GIL."""
         cdef ArrowSchema schema
-        cdef ArrowArray array
+        cdef ArrowArray *array
         cdef Column chunk
         cdef list chunks = []
+        cdef int64_t count = 0
         cdef int failure
+        schema.release = NULL
         with nogil:
             failure = stream.get_schema(stream, &schema)
         if failure:
             raise stream_error(stream, failure, what)
+        if schema.release is NULL:
+            raise ValueError(f"{what}: {CONSUMED_TEXT.format('schema')}")
         try:
             check_schema(&schema, what)
             while True:
-                array.release = NULL
+                chunk = Column.__new__(Column)      # owns what comes
+                array = &chunk.arrow
                 with nogil:
-                    failure = stream.get_next(stream, &array)
+                    failure = stream.get_next(stream, array)
                 if failure:
+                    array.release = NULL
                     raise stream_error(stream, failure, what)
                 if array.release is NULL:
                     return chunks
-                chunk = Column.__new__(Column)
-                chunk.arrow = array
                 chunk.take(&schema, what)
                 chunks.append(chunk)
+                count += chunk.count
+                self.set_count(count, what)         # a stream without an end ends here
                 PyErr_CheckSignals()
         finally:
-            if schema.release is not NULL:
-                schema.release(&schema)
+            schema.release(&schema)
 
     cdef int join(self, list chunks, str what) except -1:
         """Make one column of several, and hold them."""
         cdef Column chunk
-        cdef int64_t i = 0
+        cdef int64_t i = 0, bad
         if len(chunks) == 1:
             chunk = chunks[0]
             self.c, self.count = chunk.c, chunk.count
@@ -275,9 +280,12 @@ cdef class Column:
             self.set_count(sum([(<Column>one).count for one in chunks]), what)
             self.allocate_spans()
             for chunk in chunks:
-                if kp_column_spans(&chunk.c, chunk.count, self.spans + i) >= 0:
+                with nogil:
+                    bad = kp_column_spans(&chunk.c, chunk.count, self.spans + i)
+                if bad >= 0:
                     raise ValueError(f"{what}: the stream's memory was changed meanwhile")
                 i += chunk.count
+                PyErr_CheckSignals()
         self.held = tuple(chunks)
         return 0
 
@@ -293,7 +301,7 @@ cdef class Column:
 
 cdef int check_schema(const ArrowSchema *schema, str what) except -1:
     cdef kp_column kind
-    if schema.format is NULL:
+    if schema.format is NULL or (schema.dictionary is not NULL and schema.dictionary.format is NULL):
         raise ValueError(f"{what}: a malformed Arrow schema: it has no format")
     if not kp_arrow_kind(&kind, schema if schema.dictionary is NULL else schema.dictionary):
         form = schema.format.decode("utf-8", "replace")
@@ -308,14 +316,14 @@ cdef object malformed(str what, const char *problem):
 
 cdef object stream_error(ArrowArrayStream *stream, int failure, str what):
     cdef const char *text = stream.get_last_error(stream)
-    return OSError(failure, f"{what}: the Arrow stream failed: "
-                            f"{os.strerror(failure) if text is NULL else text.decode('utf-8', 'replace')}")
+    return OSError(f"{what}: the Arrow stream failed: "
+                   f"{os.strerror(failure) if text is NULL else text.decode('utf-8', 'replace')}")
 
 
 cdef int place_error(object exc, str what, Py_ssize_t i) except -1:
     """Have an error about one of `what` say which."""
-    text = str(exc)
-    if text.startswith(what + " "):
+    text = exc.args[0] if len(exc.args) == 1 else None
+    if type(text) is str and text.startswith(what + " "):
         exc.args = (f"{what}[{i}]{text[len(what):]}",)
     else:
         exc.add_note(f"at {what}[{i}]")     # an exporter's own words

@@ -21,7 +21,6 @@ cdef extern from "Python.h":
     Py_ssize_t PyTuple_GET_SIZE(PyObject *items)
     ctypedef struct PyTypeObject:
         void *tp_vectorcall
-        size_t tp_basicsize
     PyObject *NONE "Py_None"
     int Py_ReprEnter(object thing) except -1
     void Py_ReprLeave(object thing)
@@ -30,9 +29,7 @@ cdef extern from "plain_arguments.h":
     bint kp_plain_partition(PyObject *number, int32_t *partition)
 
 cdef extern from "record_pool.h":
-    ctypedef struct kp_record_fields:
-        int64_t timestamp
-    void kp_record_pool_start(PyObject *type)
+    bint kp_record_pool_start(PyObject *type, PyObject *record)
     bint kp_plain_name(PyObject *topic)
     PyObject *kp_record_from_pool(PyObject *topic, PyObject *partition, PyObject *key, PyObject *value, PyObject *id)
     ProducerRecord new_owned "(PyObject *)"(PyObject *owned)     # a reference that is the caller's already
@@ -345,8 +342,10 @@ cdef object make_by_init(PyObject **args, Py_ssize_t count, PyObject *kwnames):
 
 
 if KP_GIL:
-    assert sizeof(kp_record_fields) == (<PyTypeObject *>ProducerRecord).tp_basicsize
-    kp_record_pool_start(<PyObject *>ProducerRecord)
+    probe = ProducerRecord("t", 1, b"k", b"v", 2, timestamp=3)
+    if not kp_record_pool_start(<PyObject *>ProducerRecord, <PyObject *>probe):
+        raise SystemError("kafkapp: Cython lays the fields of a record out in another way than csrc/record_pool.h")
+    del probe
 (<PyTypeObject *>ProducerRecord).tp_vectorcall = <void *>make_record
 export_as(ProducerRecord, "kafkapp.ProducerRecord")
 _restore_record.__module__ = "kafkapp"      # pickles name it

@@ -17,7 +17,7 @@ _Headers: TypeAlias = Mapping[str, Any] | Sequence[Any] | None
 class KafkaSyncProducer(Producer):
     def __init__(self, properties: Properties | Mapping[str, Any]) -> None: ...
     @overload
-    def send(self, topic: str, value: _Data = None, *, key: _Data = None, partition: SupportsIndex | None = None,
+    def send(self, topic: str, value: _Data, *, key: _Data = None, partition: SupportsIndex | None = None,
              headers: _RecordHeaders = None, timestamp: SupportsIndex | datetime | None = None, id: object = None,
              timeout: _Timeout = None) -> RecordMetadata: ...
     @overload

@@ -11,5 +11,6 @@ cdef kp_method put_before(type cls, str name, kp_method first) except NULL
 # Whether a call gives a topic, and not a record.
 cdef bint is_topic_call(PyObject **args, Py_ssize_t count, PyObject *names) noexcept
 
-# Make a record of a topic call's arguments, and call `send` with it and all arguments that are no record's.
-cdef object call_with_record(kp_method send, PyObject *self, PyObject **args, Py_ssize_t count, PyObject *names)
+# Make a record of a topic call's arguments, and call `send` with it and all arguments that are no record's. `name`: the
+# method's, for errors.
+cdef object call_with_record(kp_method send, str name, PyObject *self, PyObject **args, Py_ssize_t count, PyObject *names)

@@ -2,6 +2,7 @@
 from cpython.ref cimport PyObject
 
 from kafkapp.producer.record cimport ARGUMENT_NAMES, make_from_slots
+from kafkapp.producer.straight_send cimport type_of
 
 
 cdef extern from *:
@@ -52,17 +53,17 @@ cdef bint is_topic_call(PyObject **args, Py_ssize_t count, PyObject *names) noex
     return False
 
 
-cdef object call_with_record(kp_method send, PyObject *self, PyObject **args, Py_ssize_t count, PyObject *names):
+cdef object call_with_record(kp_method send, str name, PyObject *self, PyObject **args, Py_ssize_t count, PyObject *names):
     cdef PyObject *fields[FIELDS]
     cdef PyObject *others[MOST_NAMES + 1]
     cdef Py_ssize_t named = 0 if names == NULL else PyTuple_GET_SIZE(names), i
     cdef int field
     cdef list other_names = []
     if count > 2 or (count == 2 and kp_callable(args[1])):
-        raise TypeError("after a topic and a value all arguments are given by name: "
-                        "send(topic, value, key=key, callback=callback)")
+        raise TypeError(f"{name}(): after a topic and a value all arguments are given by name, as key=key, "
+                        "callback=callback")
     if named > MOST_NAMES:
-        raise TypeError(f"{named} arguments by name are more than there are")
+        raise TypeError(f"{name}(): {named} arguments by name are more than there are")
     for field in range(FIELDS):
         fields[field] = NULL
     if count > 0:
@@ -75,9 +76,11 @@ cdef object call_with_record(kp_method send, PyObject *self, PyObject **args, Py
             other_names.append(<object>PyTuple_GET_ITEM(names, i))
             others[len(other_names)] = args[count + i]
         elif fields[field] != NULL:
-            raise TypeError(f"{ARGUMENT_NAMES[field]} is given twice, by position and by name")
+            raise TypeError(f"{name}(): {ARGUMENT_NAMES[field]} is given twice, by position and by name")
         else:
             fields[field] = args[count + i]
+    if fields[VALUE] == NULL:
+        raise TypeError(f"{name}(topic, value): the value is missing; None is a null value")
     record = make_from_slots(fields)
     others[0] = <PyObject *>record
     given = tuple(other_names)
@@ -90,6 +93,8 @@ cdef int field_of(PyObject *name) noexcept:
     for field in range(FIELDS):
         if PyTuple_GET_ITEM(<PyObject *>ARGUMENT_NAMES, field) == name:
             return field
+    if type_of(name) != <PyObject *>str:
+        return -1                       # its comparison may run any code
     for field in range(FIELDS):         # equal, but not the same: a name that was made, as in send(**{...})
         if <str>ARGUMENT_NAMES[field] == <object>name:
             return field

@@ -5,7 +5,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from arrow_structs import Exporter, StreamExporter
+from arrow_structs import RELEASE_SCHEMA, Exporter, Schema, StreamExporter
 from batches import balanced, new_producer, offline
 from readback import read_messages
 
@@ -76,27 +76,14 @@ def test_memory_is_not_copied_and_held_until_the_batch_is_done():
         assert pa.total_allocated_bytes() == before, "held on after the batch was done"
 
 
-def test_a_source_in_python():
-    """It gets the GIL when it asks for it, and its error reaches the caller in words."""
-    def batches(fails):
-        yield pa.record_batch({"": [b"a"]})
-        if fails:
-            raise LookupError("mine")
-
-    class Column:
-        def __init__(self, fails):
-            self.reader = pa.RecordBatchReader.from_batches(pa.schema([("", pa.binary())]), batches(fails))
-
-        def __arrow_c_stream__(self, requested_schema=None):
-            return self.reader.__arrow_c_stream__(requested_schema)
-
-    with offline("manual") as producer, pytest.raises(TypeError, match="format '.s': .*column"):
-        producer.send_batch("t", Column(False))     # a table
-
-
 def binary(*items):
     offsets = [sum(map(len, items[:n])) for n in range(len(items) + 1)]
     return Exporter(buffers=(None, tuple(offsets), b"".join(items)), length=len(items))
+
+
+def without_schema(chunk):
+    chunk.schema.release = RELEASE_SCHEMA()
+    return StreamExporter(chunk)
 
 
 FAULTS = {
@@ -106,6 +93,8 @@ FAULTS = {
     "a malformed chunk": (lambda: StreamExporter(binary(b"a"), Exporter(length=-1)), ValueError, "its length is negative", [1, 1]),
     "no bytes": (lambda: StreamExporter(Exporter(format=b"l")), TypeError, "not of format 'l': cast it first", [0]),
     "a table": (lambda: StreamExporter(Exporter(format=b"+s")), TypeError, "choose one of its columns", [0]),
+    "no schema in it": (lambda: without_schema(binary(b"a")), ValueError, "the Arrow schema was consumed", [0]),
+    "more than a batch takes": (lambda: StreamExporter(Exporter(length=2**40)), ValueError, "too many for one batch", [1]),
     "another capsule": (lambda: StreamExporter(binary(b"a"), name=b"arrow_array"), TypeError, "did not return a stream", [0]),
 }
 
@@ -164,6 +153,23 @@ def test_a_malformed_dictionary(name):
             producer.send_batch("t", exporter)
         assert balanced(producer)
     assert exporter.released == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_dictionary_whose_schema_has_no_format(stream):
+    exporter = dictionary([0, 1])
+    exporter.values.schema = Schema(release=exporter.values.schema.release)
+    exporter.schema.dictionary = ctypes.addressof(exporter.values.schema)
+    with offline("manual") as producer, pytest.raises(ValueError, match="it has no format"):
+        producer.send_batch("t", StreamExporter(exporter) if stream else exporter)
+
+
+@pytest.mark.parametrize("of", ["array", "dictionary"])
+def test_a_length_that_no_batch_takes_is_refused_before_its_end_is_looked_at(of):
+    exporter = dictionary([0, 1])
+    (exporter.array if of == "array" else exporter.values.array).length = 2**40
+    with offline("manual") as producer, pytest.raises(ValueError, match="too many for one batch"):
+        producer.send_batch("t", exporter)
 
 
 def test_a_dictionary_of_numbers():
