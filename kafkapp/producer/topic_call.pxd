@@ -13,4 +13,5 @@ cdef bint is_topic_call(PyObject **args, Py_ssize_t count, PyObject *names) noex
 
 # Make a record of a topic call's arguments, and call `send` with it and all arguments that are no record's. `name`: the
 # method's, for errors.
-cdef object call_with_record(kp_method send, str name, PyObject *self, PyObject **args, Py_ssize_t count, PyObject *names)
+cdef object call_with_record(kp_method send, str name, PyObject *self, PyObject **args, Py_ssize_t count,
+                             PyObject *names)

@@ -53,7 +53,8 @@ cdef bint is_topic_call(PyObject **args, Py_ssize_t count, PyObject *names) noex
     return False
 
 
-cdef object call_with_record(kp_method send, str name, PyObject *self, PyObject **args, Py_ssize_t count, PyObject *names):
+cdef object call_with_record(kp_method send, str name, PyObject *self, PyObject **args, Py_ssize_t count,
+                             PyObject *names):
     cdef PyObject *fields[FIELDS]
     cdef PyObject *others[MOST_NAMES + 1]
     cdef Py_ssize_t named = 0 if names == NULL else PyTuple_GET_SIZE(names), i
