@@ -92,9 +92,10 @@ class KafkaProducer(ProducerBase):
         """Enqueue many records in one call; the arguments are those of KafkaAsyncProducer.send_batch but `callback`.
 
         Never blocks, unless an Arrow stream does: that is read to its end first. Records that find no room in
-        librdkafka's queue wait, in order, and so does what is sent after them. Cancelling the future stops no record, as with `send`: all that was given is sent, and `flush` and `close`
-        wait for it; `timeout` is what ends the wait for room, and `purge`. The exporters must not change before the
-        future is done, unless `option` is SendOption.ToCopyRecordValue and `action` NoBlock.
+        librdkafka's queue wait, in order, and so does what is sent after them. Cancelling the future stops no record,
+        as with `send`: all that was given is sent, and `flush` and `close` wait for it; `timeout` is what ends the
+        wait for room, and `purge`. The exporters must not change before the future is done, unless `option` is
+        SendOption.ToCopyRecordValue and `action` NoBlock.
 
         Args:
             action: an ActionWhileQueueIsFull. None or Block: wait for room. NoBlock: refuse what finds none with
