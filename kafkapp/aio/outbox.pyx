@@ -22,7 +22,7 @@ from kafkapp.aio.loop_client cimport LoopClient
 from kafkapp.client.client cimport Client
 from kafkapp.common.atomics cimport KP_READ
 from kafkapp.common.errors cimport new_error
-from kafkapp.producer.batch cimport BatchSend, new_batch, new_batch_send
+from kafkapp.producer.batch cimport Batch, BatchSend, new_batch, new_batch_send
 from kafkapp.producer.delivery cimport KP_FUTURE
 from kafkapp.producer.record cimport ProducerRecord, checked_topic
 from kafkapp.producer.send cimport enqueue, enqueue_error, never_fits_error, queued_copy, wants_copy
@@ -148,11 +148,13 @@ cdef class Outbox:
             What to expire() when the rest shall wait no longer; None: nothing waits.
         """
         cdef WaitingBatch entry = WaitingBatch.__new__(WaitingBatch)
+        cdef Batch batch
         cdef bint copy
         self.client.check_open()
         topic = checked_topic(topic)
         copy = wants_copy(option)
         batch = new_batch(topic, values, offsets, keys, key_offsets, done)
+        batch.awaited = True
         entry.done = done
         entry.sending = new_batch_send(self.client, batch, partition, headers, timestamps, copy)
         entry.sending.begin()
@@ -168,7 +170,7 @@ cdef class Outbox:
     cdef bint enqueue_items(self, WaitingBatch entry, bint block) except -1:
         """Enqueue what there is room for. Returns False when the rest has to wait."""
         cdef bint complete = False
-        if not block or not self.waiting or self.waiting[0] is entry:       # else others come first
+        if not self.waiting or self.waiting[0] is entry:        # else others come first
             complete = entry.sending.enqueue()
         if complete or not block:
             entry.end(RD_KAFKA_RESP_ERR__QUEUE_FULL)

@@ -162,7 +162,9 @@ class KafkaProducer(ProducerBase):
         loop, side = asyncio.get_running_loop(), self._loop_side
         deadline = deadline_of(loop, timeout)
         if not await self._other_close(loop, deadline):
-            self.purge()  # it may have a longer timeout
+            side.client.count_losses()
+            with suppress(RuntimeError):  # its last step has begun, in a thread
+                self.purge()  # it may have a longer timeout
             await self._other_close(loop, None)
         if side.client.is_closed():
             return  # else it was cancelled: this one closes

@@ -86,7 +86,8 @@ cdef int close(Client client, int64_t deadline, int64_t last=-1) except -1:
     try:
         client.destroy()
         kp_wake(&client.dispatcher)
-        warn_lost(client)
+        if ended:               # else a callback runs that has more to come, of which warn_running() tells
+            warn_lost(client)
         wait_destroyed(client, deadline)
     except:
         report_all_unraisable(raised)
@@ -370,6 +371,15 @@ def close_all():
 cdef int worker = -1        # forks() of the process in which close_all() is a worker's finalizer; -1: in none
 
 
+def close_at_exit_of_worker():
+    """Wait for the worker's threads, which may still send, and close. multiprocessing waits for them a moment later."""
+    import threading
+    try:
+        threading._shutdown()
+    finally:
+        close_all()
+
+
 @on_create
 def close_at_end_of_worker():
     """Have close_all() called at the end of a process that multiprocessing has started: one that it has forked ends by
@@ -378,5 +388,5 @@ def close_at_end_of_worker():
     process, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
     if worker == forks() or process is None or util is None or process.parent_process() is None:
         return
-    util.Finalize(None, close_all, exitpriority=0)      # the last of those that come before its own children end
+    util.Finalize(None, close_at_exit_of_worker, exitpriority=0)    # the last before its own children end
     worker = forks()

@@ -35,6 +35,7 @@ cdef class Batch(BatchTarget):
     cdef Client client
     cdef readonly str topic
     cdef object callback            # None once it has been called
+    cdef bint awaited               # the callback is a future's, and no user's: it is called whatever was reported
     cdef Column values, keys        # hold the exporters' buffers until the batch is done
     cdef readonly int64_t accepted
     cdef int reported               # `done`: every accepted record has its delivery report

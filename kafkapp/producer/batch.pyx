@@ -202,7 +202,7 @@ cdef class Batch(BatchTarget):
         self.values.release()
         self.keys.release()
         KP_SET(self.reported, True)
-        if callback is not None and not (d.only_errors and not self.has_failures()):
+        if callback is not None and (self.awaited or not d.only_errors or self.has_failures()):
             run_callback_1(callback, self, raised)
         KP_SET(self.callback_done, True)
         kp_batch_reported(d, epoch)

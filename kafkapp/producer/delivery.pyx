@@ -315,7 +315,8 @@ cdef int complete_without_reports(kp_deliveries *d, list topics, list holds, lis
                 kp_reported(batch.epoch, 1)
                 kp_loss_add(d, batch.topic, 1)
         for i in range(batch.next_index, batch.count):      # its send_batch() still waited for room
-            batch.errors[i] = RD_KAFKA_RESP_ERR__PURGE_QUEUE
+            if batch.errors[i] == RD_KAFKA_RESP_ERR__IN_PROGRESS:
+                batch.errors[i] = RD_KAFKA_RESP_ERR__PURGE_QUEUE
         target = <BatchTarget>batch.owner
         target.complete(d, holds, raised)
     cursor.block, cursor.slot = NULL, 0
@@ -337,6 +338,8 @@ cdef int complete_without_reports(kp_deliveries *d, list topics, list holds, lis
         report.latency = -1
         report.key_size = report.value_size = 0
         complete_one(d, &report, raised)
+    if forks[0] != before:
+        return 0        # the child of a callback that forked: the rest is its parent's
     kp_loss_add(d, NULL, kp_outstanding_records(d))
     kp_epochs_mark_done(d)      # plain records, which have no state
     return 0

@@ -4,7 +4,7 @@ import gc
 import threading
 
 import pytest
-from helpers import NOWHERE, consume, held_for_records, properties, run_in_loop
+from helpers import NOWHERE, consume, held_for_records, properties, run_in_loop, wait_for
 
 from kafkapp import ActionWhileQueueIsFull, ErrorCode, ProducerRecord, SendOption
 from kafkapp.aio import KafkaProducer
@@ -222,3 +222,40 @@ def test_dropped_with_a_batch_that_waits_it_ends(stuck):
         assert codes(batch) == [TIMED_OUT] * 10 + [PURGED] * 15
 
     run_in_loop(go())
+
+
+def test_it_ends_where_only_errors_are_reported(broker, topic):
+    """delivery.report.only.error is about callbacks; the future is no callback of the user's."""
+    async def go():
+        async with KafkaProducer(properties(broker, delivery_report_only_error=True)) as producer:
+            batch = await asyncio.wait_for(producer.send_batch(topic, numbers(10)), 30)
+            assert batch.done and batch.accepted == 10 and not batch.failures()
+
+    run_in_loop(go(), 60)
+
+
+def test_one_that_does_not_wait_does_not_overtake_those_that_do(stuck):
+    async def go():
+        producer = KafkaProducer(stuck | {"queue.buffering.max.messages": 1000, "queue.buffering.max.kbytes": 1})
+        first = producer.send_batch("t", [b"v" * 900, b"v" * 900])
+        behind = await producer.send_batch("t", [b"small"], action=NO_BLOCK)
+        assert not first.done() and behind.accepted == 0 and codes(behind) == [FULL]
+        producer.purge()
+        assert codes(await first) == [PURGED] * 2
+        await producer.close(0)
+
+    run_in_loop(go(), 30)
+
+
+def test_a_second_close_that_times_out_says_what_it_purged(stuck, caplog):
+    async def go():
+        producer = KafkaProducer(stuck)
+        future = producer.send_batch("t", numbers(5))
+        close = asyncio.ensure_future(producer.close())
+        await asyncio.sleep(0)
+        await producer.close(0.1)
+        await close
+        assert codes(await future) == [PURGED] * 5
+
+    run_in_loop(go(), 30)
+    wait_for(lambda: [line for line in caplog.messages if "close() timed out, and 5 records" in line])

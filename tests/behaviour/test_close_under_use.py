@@ -104,8 +104,13 @@ from kafkapp import KafkaSyncProducer, KafkaAsyncProducer, ProducerRecord
 producer = KafkaAsyncProducer({"bootstrap.servers": "127.0.0.1:1", "log_level": 0, "error_cb": lambda error: None})
 producer.send(ProducerRecord("t", value=b"v"))
 seen = []
-signal.signal(signal.SIGALRM, lambda *args: (seen.append(producer.closed), signal.default_int_handler(*args)))
-signal.setitimer(signal.ITIMER_REAL, 0.3)
+def handler(*args):
+    if producer.closed:         # else close() has not begun: again
+        seen.append(True)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.default_int_handler(*args)
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.3, 0.3)
 try:
     producer.close()
 except KeyboardInterrupt:

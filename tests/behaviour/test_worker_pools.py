@@ -6,7 +6,7 @@ import pytest
 from helpers import consume
 
 PROGRAM = """
-import multiprocessing, os, sys
+import multiprocessing, os, sys, threading, time
 from concurrent.futures import ProcessPoolExecutor
 how, method, imported, bootstrap, topic = sys.argv[1:]
 if imported == "before":
@@ -27,6 +27,15 @@ def work(*given):
     for number in range(1000):
         send(number)
 
+def threaded(*given):
+    def late():
+        time.sleep(1)           # the target has returned
+        for number in range(1000):
+            send(number)
+
+    start(*given)
+    threading.Thread(target=late).start()
+
 def nested(*given):
     child = multiprocessing.get_context("fork").Process(target=work, args=given)
     child.start()
@@ -43,7 +52,7 @@ if __name__ == "__main__":
         with ProcessPoolExecutor(2, context, start, given) as pool:
             list(pool.map(send, range(1000), chunksize=100))
     else:
-        process = context.Process(target=nested if how == "nested" else work, args=given)
+        process = context.Process(target=globals()[how] if how in ("nested", "threaded") else work, args=given)
         process.start()
         process.join()
         sys.exit(process.exitcode)
@@ -52,7 +61,8 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("how, method, imported", [
     *((how, method, "before") for how in ("Pool", "ProcessPoolExecutor", "Process") for method in ("fork", "spawn", "forkserver")),
-    ("Pool", "fork", "in the worker"), ("nested", "fork", "before")])
+    ("Pool", "fork", "in the worker"), ("nested", "fork", "before"),
+    *(("threaded", method, "before") for method in ("fork", "spawn"))])
 def test_what_a_worker_has_sent_is_delivered(broker, topic, tmp_path, how, method, imported):
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
