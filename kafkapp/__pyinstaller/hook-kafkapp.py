@@ -14,6 +14,7 @@ def is_library(name: str) -> bool:
 
 hiddenimports = collect_submodules("kafkapp", filter=is_library)
 # Modules of the standard library that perhaps only compiled modules import.
-hiddenimports += ["_asyncio", "_thread", "_weakrefset", "asyncio", "atexit", "collections", "collections.abc", "copy",
-                  "enum", "logging", "os", "re", "sys", "threading", "time", "warnings"]
+hiddenimports += ["_asyncio", "_thread", "_weakref", "_weakrefset", "asyncio", "atexit", "collections",
+                  "collections.abc", "concurrent.futures", "copy", "enum", "functools", "logging", "operator",
+                  "os", "re", "sys", "threading", "time", "warnings"]
 datas = copy_metadata("kafkapp")    # kafkapp.__version__

@@ -13,7 +13,7 @@ import sanitize
 CARELESS = [
     ("dispatcher.c", "KP_SET(d->service_ready, 1)", "d->service_ready = 1", "kp_service_ready"),
     ("report_drain.c", "__atomic_store_n(&batch->errors[index], message->err, __ATOMIC_RELAXED)",
-     "batch->errors[index] = message->err", "read_event"),
+     "batch->errors[index] = message->err", "read_messages"),
     ("delivery.h", "__atomic_fetch_add(&batch->epoch->batched, count, __ATOMIC_SEQ_CST)", "batch->epoch->batched += count",
      "kp_items_begin"),
     ("batch.c", "return __atomic_sub_fetch(&batch->remaining, refused + 1, __ATOMIC_SEQ_CST) == 0",
