@@ -141,7 +141,7 @@ def test_an_error_says_at_which_item(producer, topic):
             raise ValueError("mine")
 
     if sys.version_info >= (3, 12):
-        with pytest.raises(ValueError, match="^mine$") as caught:
+        with pytest.raises(ValueError, match="mine") as caught:
             producer.send_batch(topic, [b"a", Exporter()])
         assert caught.value.__notes__ == ["at values[1]"]
 
