@@ -142,7 +142,9 @@ def test_null_and_empty_keys(broker, topic, name):
 
 def test_records_without_a_key_stick_to_a_partition_for_a_while(broker, topic):
     with kafkapp.KafkaAsyncProducer(properties(broker, sticky_partitioning_linger_ms=60000)) as producer:
-        producer.fetch_broker_metadata(topic)       # to a partition without a known leader nothing sticks
+        for partition in range(PARTITIONS):         # to a partition whose leader is not connected nothing sticks
+            producer.send(ProducerRecord(topic, partition, value=b"v"))
+        producer.flush(20)
         batch = producer.send_batch(topic, [b"v"] * 200)
         assert batch.wait(20) and len(set(batch.partitions)) == 1
 
