@@ -30,6 +30,11 @@ static inline int kp_plain_memory(PyObject *data, const void **memory, size_t *s
     return 1;
 }
 
+/* Whether a key or value has such memory. */
+static inline int kp_plain_data(PyObject *data) {
+    return PyBytes_CheckExact(data) || data == Py_None || (PyUnicode_CheckExact(data) && PyUnicode_IS_COMPACT_ASCII(data));
+}
+
 /* The number of a partition; of None RD_KAFKA_PARTITION_UA, which is -1. */
 static inline int kp_plain_partition(PyObject *number, int32_t *partition) {
     if (number == Py_None) {

@@ -70,10 +70,6 @@ static inline int kp_record_pool_start(PyObject *type, PyObject *record) {
     return 1;
 }
 
-static inline int kp_plain_data(PyObject *data) {
-    return PyBytes_CheckExact(data) || data == Py_None || (PyUnicode_CheckExact(data) && PyUnicode_IS_COMPACT_ASCII(data));
-}
-
 /* Whether a topic's name needs no other check: an exact str of ASCII without NUL. */
 static inline int kp_plain_name(PyObject *topic) {
     return PyUnicode_CheckExact(topic) && PyUnicode_IS_COMPACT_ASCII(topic) &&

@@ -28,7 +28,7 @@ from kafkapp.producer.record cimport ProducerRecord, checked_topic
 from kafkapp.producer.send cimport enqueue, enqueue_error, never_fits_error, queued_copy, wants_copy
 from kafkapp.producer.service cimport deliveries_of, service_of
 from kafkapp.producer.straight_send cimport enqueue_straight
-from kafkapp.producer.topic_call cimport call_with_record, is_topic_call, kp_method, put_before
+from kafkapp.producer.topic_call cimport call_either, kp_method, put_before
 
 
 @cython.final
@@ -277,9 +277,7 @@ cdef class ProducerBase:
 
 
 cdef object send_to_topic(PyObject *self, PyObject **args, Py_ssize_t count, PyObject *names):
-    if is_topic_call(args, count, names):
-        return call_with_record(general_send, "send", self, args, count, names)
-    return general_send(self, args, count, names)
+    return call_either(general_send, "send", self, args, count, names)
 
 
 cdef kp_method general_send = put_before(ProducerBase, "send", send_to_topic)

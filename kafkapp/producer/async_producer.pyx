@@ -32,7 +32,7 @@ from kafkapp.producer.straight_send cimport (
     kp_plain_partition,
     type_of,
 )
-from kafkapp.producer.topic_call cimport call_with_record, is_topic_call, kp_method, put_before
+from kafkapp.producer.topic_call cimport call_either, call_with_record, is_topic_call, kp_method, put_before
 
 cdef object BLOCK = ActionWhileQueueIsFull.Block
 cdef object NO_BLOCK = ActionWhileQueueIsFull.NoBlock
@@ -341,15 +341,11 @@ cdef int finish_send(Client client, object record, object callback, object optio
 
 
 cdef object send_future_to_topic(PyObject *self, PyObject **args, Py_ssize_t count, PyObject *names):
-    if is_topic_call(args, count, names):
-        return call_with_record(general_send_future, "send_future", self, args, count, names)
-    return general_send_future(self, args, count, names)
+    return call_either(general_send_future, "send_future", self, args, count, names)
 
 
 cdef object try_send_to_topic(PyObject *self, PyObject **args, Py_ssize_t count, PyObject *names):
-    if is_topic_call(args, count, names):
-        return call_with_record(general_try_send, "try_send", self, args, count, names)
-    return general_try_send(self, args, count, names)
+    return call_either(general_try_send, "try_send", self, args, count, names)
 
 
 # Interned, as names of arguments are.

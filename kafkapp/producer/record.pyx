@@ -1,6 +1,5 @@
 """Records: ProducerRecord, what a user sends. Knows views and librdkafka's numbers; knows no client."""
 cimport cython
-from cpython.bytes cimport PyBytes_CheckExact
 from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_CheckExact, PyUnicode_FromObject
 
@@ -15,7 +14,6 @@ from kafkapp.common.views import Header
 
 
 cdef extern from "Python.h":
-    bint PyUnicode_IS_ASCII(object text)
     Py_ssize_t PyVectorcall_NARGS(size_t nargsf)
     PyObject *PyTuple_GET_ITEM(PyObject *items, Py_ssize_t i)
     Py_ssize_t PyTuple_GET_SIZE(PyObject *items)
@@ -26,6 +24,7 @@ cdef extern from "Python.h":
     void Py_ReprLeave(object thing)
 
 cdef extern from "plain_arguments.h":
+    bint kp_plain_data(PyObject *data)
     bint kp_plain_partition(PyObject *number, int32_t *partition)
 
 cdef extern from "record_pool.h":
@@ -41,9 +40,7 @@ cdef enum:
 
 cdef inline int check_data(object data, str what) except -1:
     """Check that `data` can be a key or value."""
-    if data is None or PyBytes_CheckExact(data) or isinstance(data, View):
-        return 0
-    if PyUnicode_CheckExact(data) and PyUnicode_IS_ASCII(data):
+    if kp_plain_data(<PyObject *>data) or isinstance(data, View):
         return 0
     return check_view(data, what)
 

@@ -20,7 +20,7 @@ from kafkapp.producer.producer cimport Producer
 from kafkapp.producer.record cimport ProducerRecord, checked_topic
 from kafkapp.producer.send cimport enqueue, enqueue_error, wants_copy
 from kafkapp.producer.straight_send cimport enqueue_straight
-from kafkapp.producer.topic_call cimport call_with_record, is_topic_call, kp_method, put_before
+from kafkapp.producer.topic_call cimport call_either, kp_method, put_before
 
 
 cdef object NO_COPY = SendOption.NoCopyRecordValue
@@ -132,9 +132,7 @@ export_as(KafkaSyncProducer, "kafkapp.KafkaSyncProducer")
 
 
 cdef object send_to_topic(PyObject *self, PyObject **args, Py_ssize_t count, PyObject *names):
-    if is_topic_call(args, count, names):
-        return call_with_record(general_send, "send", self, args, count, names)
-    return general_send(self, args, count, names)
+    return call_either(general_send, "send", self, args, count, names)
 
 
 cdef kp_method general_send = put_before(KafkaSyncProducer, "send", send_to_topic)

@@ -15,3 +15,6 @@ cdef bint is_topic_call(PyObject **args, Py_ssize_t count, PyObject *names) noex
 # method's, for errors.
 cdef object call_with_record(kp_method send, str name, PyObject *self, PyObject **args, Py_ssize_t count,
                              PyObject *names)
+
+# The same where a topic is given; else call `send` as it was called. What is put before most methods is this alone.
+cdef object call_either(kp_method send, str name, PyObject *self, PyObject **args, Py_ssize_t count, PyObject *names)

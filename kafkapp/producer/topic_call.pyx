@@ -53,6 +53,12 @@ cdef bint is_topic_call(PyObject **args, Py_ssize_t count, PyObject *names) noex
     return False
 
 
+cdef object call_either(kp_method send, str name, PyObject *self, PyObject **args, Py_ssize_t count, PyObject *names):
+    if is_topic_call(args, count, names):
+        return call_with_record(send, name, self, args, count, names)
+    return send(self, args, count, names)
+
+
 cdef object call_with_record(kp_method send, str name, PyObject *self, PyObject **args, Py_ssize_t count,
                              PyObject *names):
     cdef PyObject *fields[FIELDS]
