@@ -20,30 +20,55 @@ MAX_PARTITIONS = 10_000     # librdkafka aborts the process when there is no mem
 
 
 class ApiKey(IntEnum):
-    """The requests of the Kafka protocol that the mock cluster answers, by their protocol number."""
+    """The requests of the Kafka protocol that the mock cluster answers, by their protocol number.
+
+    Named as in Java's `ApiKeys`; the protocol's own spellings (`ApiKey.Produce`) are aliases.
+    """
 
     __module__ = "kafkapp.testing"
-    Produce = 0
-    Fetch = 1
-    ListOffsets = 2
-    Metadata = 3
-    OffsetCommit = 8
-    OffsetFetch = 9
-    FindCoordinator = 10
-    JoinGroup = 11
-    Heartbeat = 12
-    LeaveGroup = 13
-    SyncGroup = 14
-    ApiVersion = 18
-    InitProducerId = 22
-    OffsetForLeaderEpoch = 23
-    AddPartitionsToTxn = 24
-    AddOffsetsToTxn = 25
-    EndTxn = 26
-    TxnOffsetCommit = 28
-    ConsumerGroupHeartbeat = 68
-    GetTelemetrySubscriptions = 71
-    PushTelemetry = 72
+    PRODUCE = 0
+    FETCH = 1
+    LIST_OFFSETS = 2
+    METADATA = 3
+    OFFSET_COMMIT = 8
+    OFFSET_FETCH = 9
+    FIND_COORDINATOR = 10
+    JOIN_GROUP = 11
+    HEARTBEAT = 12
+    LEAVE_GROUP = 13
+    SYNC_GROUP = 14
+    API_VERSIONS = 18
+    INIT_PRODUCER_ID = 22
+    OFFSET_FOR_LEADER_EPOCH = 23
+    ADD_PARTITIONS_TO_TXN = 24
+    ADD_OFFSETS_TO_TXN = 25
+    END_TXN = 26
+    TXN_OFFSET_COMMIT = 28
+    CONSUMER_GROUP_HEARTBEAT = 68
+    GET_TELEMETRY_SUBSCRIPTIONS = 71
+    PUSH_TELEMETRY = 72
+
+    Produce = PRODUCE
+    Fetch = FETCH
+    ListOffsets = LIST_OFFSETS
+    Metadata = METADATA
+    OffsetCommit = OFFSET_COMMIT
+    OffsetFetch = OFFSET_FETCH
+    FindCoordinator = FIND_COORDINATOR
+    JoinGroup = JOIN_GROUP
+    Heartbeat = HEARTBEAT
+    LeaveGroup = LEAVE_GROUP
+    SyncGroup = SYNC_GROUP
+    ApiVersion = API_VERSIONS
+    InitProducerId = INIT_PRODUCER_ID
+    OffsetForLeaderEpoch = OFFSET_FOR_LEADER_EPOCH
+    AddPartitionsToTxn = ADD_PARTITIONS_TO_TXN
+    AddOffsetsToTxn = ADD_OFFSETS_TO_TXN
+    EndTxn = END_TXN
+    TxnOffsetCommit = TXN_OFFSET_COMMIT
+    ConsumerGroupHeartbeat = CONSUMER_GROUP_HEARTBEAT
+    GetTelemetrySubscriptions = GET_TELEMETRY_SUBSCRIPTIONS
+    PushTelemetry = PUSH_TELEMETRY
 
 
 class Request(NamedTuple):
@@ -87,7 +112,7 @@ def check_int(value: object, name: str, low: int, high: int) -> int:
 def check_api(api: object) -> int:
     if isinstance(api, str):
         if api not in ApiKey.__members__:
-            raise ValueError(f"api must be one of {', '.join(ApiKey.__members__)}, not {api!r}")
+            raise ValueError(f"api must be one of {', '.join(key.name for key in ApiKey)}, not {api!r}")
         return ApiKey[api]
     return check_int(api, "api", 0, 32767)
 

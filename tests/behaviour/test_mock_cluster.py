@@ -142,7 +142,7 @@ def test_a_round_trip_takes_as_long_as_it_was_set(cluster, topic, seconds):
     assert seconds_of(producer.list_topics, topic, 5) < 0.3
 
 
-@pytest.mark.parametrize("api", [ApiKey.Produce, "Produce", 0])
+@pytest.mark.parametrize("api", [ApiKey.PRODUCE, ApiKey.Produce, "PRODUCE", "Produce", 0])
 def test_pushed_errors_meet_one_request_each(cluster, topic, api):
     producer = new_producer(cluster)
     cluster.push_request_errors(api, DENIED, 0, int(DENIED))
@@ -151,14 +151,14 @@ def test_pushed_errors_meet_one_request_each(cluster, topic, api):
 
 
 def test_cleared_errors_meet_no_request(cluster, topic):
-    cluster.push_request_errors(ApiKey.Produce, *[DENIED] * 5)
-    cluster.clear_request_errors(ApiKey.Produce)
+    cluster.push_request_errors(ApiKey.PRODUCE, *[DENIED] * 5)
+    cluster.clear_request_errors(ApiKey.PRODUCE)
     assert send(new_producer(cluster), topic) == 0
 
 
 def test_an_error_can_cut_the_connection(cluster, topic):
     producer = new_producer(cluster, retries=0)
-    cluster.push_request_errors(ApiKey.Produce, ErrorCode.RD_KAFKA_RESP_ERR__TRANSPORT)
+    cluster.push_request_errors(ApiKey.PRODUCE, ErrorCode.RD_KAFKA_RESP_ERR__TRANSPORT)
     assert send(producer, topic) == ck.KafkaError._TRANSPORT
 
 
@@ -169,7 +169,7 @@ def test_errors_of_one_broker_do_not_touch_another():
         cluster.set_leader("t", 1, 2)
         producer = new_producer(cluster)
         assert send(producer, "t", partition=0) == 0
-        cluster.push_broker_errors(1, ApiKey.Produce, DENIED, (DENIED, 0.3), (0, timedelta(milliseconds=300)))
+        cluster.push_broker_errors(1, ApiKey.PRODUCE, DENIED, (DENIED, 0.3), (0, timedelta(milliseconds=300)))
         assert send(producer, "t", partition=1) == 0
         assert send(producer, "t", partition=0) == DENIED
         start = time.monotonic()
@@ -177,7 +177,7 @@ def test_errors_of_one_broker_do_not_touch_another():
         assert send(producer, "t", partition=0) == 0
         assert 0.6 <= time.monotonic() - start < 5
         with pytest.raises(KafkaException) as caught:
-            cluster.push_broker_errors(3, ApiKey.Produce, DENIED)
+            cluster.push_broker_errors(3, ApiKey.PRODUCE, DENIED)
         assert caught.value.error.code == ErrorCode.RD_KAFKA_RESP_ERR__UNKNOWN_BROKER
 
 
@@ -204,8 +204,8 @@ def test_requests_are_tracked_where_librdkafka_can(cluster, topic):
     requests = cluster.requests()
     assert all(isinstance(request, Request) and request.broker == 1 for request in requests)
     apis = [request.api for request in requests]
-    assert apis.count(ApiKey.Produce) == 1
-    assert apis.index(ApiKey.Metadata) < apis.index(ApiKey.Produce)
+    assert apis.count(ApiKey.PRODUCE) == 1
+    assert apis.index(ApiKey.METADATA) < apis.index(ApiKey.PRODUCE)
     assert all(before <= request.timestamp <= time.monotonic() for request in requests)
     cluster.stop_request_tracking()
     assert cluster.requests() == []
@@ -257,12 +257,12 @@ def test_what_the_cluster_does_not_have_is_a_kafka_exception(broker, topic, call
     (lambda c: c.push_request_errors("produce", DENIED), ValueError, "api"),
     (lambda c: c.push_request_errors(-1, DENIED), ValueError, "api"),
     (lambda c: c.push_request_errors(None, DENIED), TypeError, "api"),
-    (lambda c: c.push_request_errors(ApiKey.Produce), ValueError, "codes"),
-    (lambda c: c.push_request_errors(ApiKey.Produce, DENIED, "29"), TypeError, "code"),
-    (lambda c: c.push_request_errors(ApiKey.Produce, 2**15), ValueError, "code"),
-    (lambda c: c.push_broker_errors(1, ApiKey.Produce), ValueError, "errors"),
-    (lambda c: c.push_broker_errors(1, ApiKey.Produce, (1, 2, 3)), ValueError, "errors"),
-    (lambda c: c.push_broker_errors(1, ApiKey.Produce, (0, "1")), TypeError, "seconds"),
+    (lambda c: c.push_request_errors(ApiKey.PRODUCE), ValueError, "codes"),
+    (lambda c: c.push_request_errors(ApiKey.PRODUCE, DENIED, "29"), TypeError, "code"),
+    (lambda c: c.push_request_errors(ApiKey.PRODUCE, 2**15), ValueError, "code"),
+    (lambda c: c.push_broker_errors(1, ApiKey.PRODUCE), ValueError, "errors"),
+    (lambda c: c.push_broker_errors(1, ApiKey.PRODUCE, (1, 2, 3)), ValueError, "errors"),
+    (lambda c: c.push_broker_errors(1, ApiKey.PRODUCE, (0, "1")), TypeError, "seconds"),
     (lambda c: c.set_topic_error("t", None), TypeError, "code"),
 ])
 def test_a_bad_argument_is_refused_by_name(broker, call, error, name):
@@ -423,7 +423,7 @@ def test_close_waits_for_calls_in_other_threads():
             while True:
                 cluster.broker_down(1)
                 cluster.set_rtt(2, 0)
-                cluster.push_request_errors(ApiKey.Produce, DENIED)
+                cluster.push_request_errors(ApiKey.PRODUCE, DENIED)
         except RuntimeError as error:
             errors.append(error)
 

@@ -52,7 +52,7 @@ TABLE = {
     "Malformed": "importlib.import_module('kafkapp.config.java_properties').Malformed('x')",
     "Node": "metadata.Node(1)", "PartitionInfo": "metadata.PartitionInfo(metadata.Node(1), [], [])",
     "BrokerMetadata": "BrokerMetadata('t', [], {})",
-    "ApiKey": "testing.ApiKey.Produce", "Request": "testing.Request(1, 2, 3.0)",
+    "ApiKey": "testing.ApiKey.PRODUCE", "Request": "testing.Request(1, 2, 3.0)",
     "StoredRecord": "testing.StoredRecord('t', 0, 1, None, b'v', [], 5)",
     "Option": None, "SendOption": "SendOption.ToCopyRecordValue",
     "EventsPollingOption": "EventsPollingOption.Auto", "ActionWhileQueueIsFull": "ActionWhileQueueIsFull.Block",
