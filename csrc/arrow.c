@@ -137,6 +137,16 @@ static int64_t index_at(const void *indices, int width, int is_signed, int64_t i
     return is_signed ? (int64_t)(bits << shift) >> shift : (int64_t)bits;
 }
 
+/* Find an item's memory, or set that of a null. Returns 0 when it is out of bounds. */
+static int set_span(kp_span *span, const kp_column *c, int64_t i) {
+    const void *data;
+    size_t size;
+    if (!kp_column_item(c, i, &data, &size))
+        return 0;
+    *span = (kp_span){data, (int64_t)size};
+    return 1;
+}
+
 const char *kp_arrow_decode(const kp_column *values, int64_t count, const char *format, const struct ArrowArray *a,
                             kp_span *spans) {
     int width = index_width(format);
@@ -156,28 +166,20 @@ const char *kp_arrow_decode(const kp_column *values, int64_t count, const char *
     nulls.valid = a->null_count ? a->buffers[0] : NULL;
     nulls.valid_offset = a->offset;
     for (i = 0; i < a->length; i++) {
-        const void *data = NULL;
-        size_t size = 0;
-        if (!kp_is_null(&nulls, i)) {
-            index = index_at(a->buffers[1], width, *format >= 'a', a->offset + i);
-            if (index < 0 || index >= count || !kp_column_item(values, index, &data, &size))
-                return "an index is outside of its dictionary";
-        }
-        spans[i].data = data;
-        spans[i].size = (int64_t)size;
+        spans[i] = (kp_span){NULL, 0};
+        if (kp_is_null(&nulls, i))
+            continue;
+        index = index_at(a->buffers[1], width, *format >= 'a', a->offset + i);
+        if (index < 0 || index >= count || !set_span(&spans[i], values, index))
+            return "an index is outside of its dictionary";
     }
     return NULL;
 }
 
 int64_t kp_column_spans(const kp_column *c, int64_t count, kp_span *spans) {
     int64_t i;
-    for (i = 0; i < count; i++) {
-        const void *data;
-        size_t size;
-        if (!kp_column_item(c, i, &data, &size))
+    for (i = 0; i < count; i++)
+        if (!set_span(&spans[i], c, i))
             return i;
-        spans[i].data = data;
-        spans[i].size = (int64_t)size;
-    }
     return -1;
 }

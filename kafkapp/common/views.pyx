@@ -52,9 +52,10 @@ cdef int get_view(object data, Py_buffer *view, str what) except -1:
     if isinstance(data, str):
         text = utf8(data, &size, what)
         return PyBuffer_FillInfo(view, data, <void *>text, size, 1, PyBUF_SIMPLE)
+    if isinstance(data, float) and data != data:        # also NumPy's, which is bytes-like
+        raise TypeError(f"{what} is NaN: use None for null")
     if not PyObject_CheckBuffer(data):
-        nan = " NaN (None is null)" if isinstance(data, float) and data != data else ""
-        raise TypeError(f"{what} must be bytes-like, str, Key, Value or None, not {type_name(data)}{nan}")
+        raise TypeError(f"{what} must be bytes-like, str, Key, Value or None, not {type_name(data)}")
     try:
         kp_get_buffer(data, view, PyBUF_SIMPLE)
     except (BufferError, ValueError):

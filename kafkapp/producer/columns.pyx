@@ -364,13 +364,26 @@ cdef int get_numbers(Py_buffer *view, object numbers, str what, int itemsize=0) 
     return 0
 
 
+cdef tuple STRINGS = ("S", "U", "T")     # NumPy's kinds of bytes, of text, of StringDType
+
+
+cdef object numpy_kind(object values):
+    return getattr(getattr(values, "dtype", None), "kind", "")
+
+
+cdef tuple items_of(object values):
+    """The items of a sequence. NumPy's strings become Python's, which are shorter and have a null: tolist() drops the
+    NULs at their ends, as all of NumPy does, turns UTF-32 round, and gives None for what is masked."""
+    return tuple(values.tolist() if numpy_kind(values) in STRINGS else values)
+
+
 cdef bint is_sequence(object values):
     if isinstance(values, (list, tuple)):
         return True
     if isinstance(values, (str, bytes, bytearray, memoryview, dict, View)):
         return False
-    # A NumPy array of objects exports a buffer of pointers: it counts as a sequence.
-    if PyObject_CheckBuffer(values) and getattr(getattr(values, "dtype", None), "kind", "") != "O":
+    # NumPy's arrays of objects and of strings export buffers: they count as sequences.
+    if PyObject_CheckBuffer(values) and not (numpy_kind(values) in ("O", *STRINGS) and getattr(values, "ndim", 0)):
         return False
     return hasattr(values, "__len__") and hasattr(values, "__getitem__") and not hasattr(values, "keys")
 
@@ -388,7 +401,7 @@ cdef Column new_column(object values, object offsets, str what):
     elif hasattr(values, "__arrow_c_stream__"):
         column.from_stream(values, what)
     elif is_sequence(values):
-        column.from_sequence(tuple(values), what)
+        column.from_sequence(items_of(values), what)
     else:
         raise TypeError(f"{what} must be a sequence of bytes-like objects, str or None, a buffer with offsets, "
                         f"or an object with __arrow_c_array__ or __arrow_c_stream__, not {type(values).__name__}")

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from batches import KINDS, balanced, new_producer
 
-from kafkapp import Batch, KafkaException
+from kafkapp import Batch, KafkaException, ProducerRecord
 
 ENDS = array("i", [0, 1, 2])
 ABC = ["a", "b", "c"]
@@ -35,7 +35,10 @@ MALFORMED = {
     "values: dict": (TypeError, "values", {"values": {"a": "b"}}),
     "values: set": (TypeError, "values", {"values": {"a"}}),
     "values: iterator": (TypeError, "values", {"values": iter(ABC)}),
-    "values: NumPy bytes": (TypeError, "values", {"values": np.array([b"a", b"b"])}),
+    "values: NumPy bytes, two dimensions": (TypeError, r"values\[0\] must be .*, not list", {"values": np.array([[b"a"], [b"b"]])}),
+    "values: one NumPy text": (TypeError, "values", {"values": np.array("abc")}),
+    "values: NumPy surrogate": (ValueError, r"values\[1\] cannot be encoded", {"values": np.array(["a", "\ud800", "b"])}),
+    "values: NumPy text and offsets": (TypeError, "values", {"values": np.array(["a", "b"], "O"), "offsets": ENDS}),
     "values: NumPy numbers": (TypeError, "values", {"values": np.arange(3)}),
     "values: an int in it": (TypeError, "values", {"values": [b"a", "b", 7]}),
     "values: a list in it": (TypeError, "values", {"values": [b"a", [b"b"]]}),
@@ -69,8 +72,8 @@ MALFORMED = {
     "keys: Arrow of another length": (ValueError, "keys: 2 entries", {"keys": pa.array(["a", "b"])}),
     "keys: Arrow of another type": (TypeError, "keys must be an Arrow array", {"keys": pa.array([1, 2, 3])}),
     "keys: offsets and none": (TypeError, "keys must be one buffer", {"key_offsets": ENDS}),
-    "keys: NumPy strings": (TypeError, "keys must be one key or a sequence of keys", {"keys": np.array([b"a", b"b", b"c"])}),
-    "keys: NumPy texts": (TypeError, "keys must be one key or a sequence of keys", {"keys": np.array(["a", "b", "c"])}),
+    "keys: NumPy strings": (ValueError, "keys: 2 entries for 3 values", {"keys": np.array([b"a", b"b"])}),
+    "keys: memory of NumPy strings": (TypeError, "keys must be one key or a sequence of keys", {"keys": memoryview(np.array([b"a", b"b", b"c"]))}),
     "keys: NumPy numbers": (TypeError, "keys must be one key or a sequence of keys", {"keys": np.arange(3)}),
     "keys: NumPy dates": (TypeError, "keys must be one key or a sequence of keys", {"keys": np.zeros(3, "M8[s]")}),
     "keys: a grid": (TypeError, "keys must be one key or a sequence of keys", {"keys": np.zeros((3, 4), "u1")}),
@@ -133,8 +136,13 @@ def test_malformed_arguments_queue_nothing(producer, case):
 def test_an_error_says_at_which_item(producer, topic):
     with pytest.raises(TypeError, match=r"^values\[2\] must be bytes-like, str, Key, Value or None, not int$"):
         producer.send_batch(topic, [b"a", "b", 7])
-    with pytest.raises(TypeError, match=r"^keys\[1\] must be .*, not float NaN \(None is null\)$"):
+    with pytest.raises(TypeError, match=r"^keys\[1\] is NaN: use None for null$"):
         producer.send_batch(topic, [b"a", "b"], keys=["a", float("nan")])
+    for nan in (float("nan"), np.float64("nan")):
+        with pytest.raises(TypeError, match=r"^values\[70001\] is NaN: use None for null$"):
+            producer.send_batch(topic, np.array([b"a"] * 70001 + [nan, b"c"], "O"))
+    with pytest.raises(TypeError, match="^value is NaN: use None for null$"):
+        ProducerRecord(topic, value=float("nan"))
 
     class Exporter(bytearray):
         def __buffer__(self, flags):

@@ -93,6 +93,30 @@ def test_a_list_that_changes_after_the_call_does_not_matter(broker, topic):
     assert [m.value() for m in read_messages(broker.bootstrap_servers, topic)] == [b"%d" % i for i in range(1000)]
 
 
+NUMPY = {
+    "S": (np.array(WORDS[:2] + [b"gamma\0\0", b"\0x"]), [b"alpha", b"", b"gamma", b"\0x"]),     # as NumPy itself: NULs end no item
+    "U": (np.array(["alpha", "", "ß\0", "\U0001f600"]), [b"alpha", b"", "ß".encode(), "\U0001f600".encode()]),
+    "U, the other byte order": (np.array(["ab", "ß"], np.dtype("U2").newbyteorder()), [b"ab", "ß".encode()]),
+    "every second": (np.array([b"a", b"b", b"cc"])[::2], [b"a", b"cc"]), "backwards": (np.array(["a", "b"])[::-1], [b"b", b"a"]),
+    "no width": (np.zeros(2, "S0"), [b"", b""]), "masked": (np.ma.array(["a", "b"], mask=[True, False]), [None, b"b"]),
+    "a column of two dimensions": (np.array([[b"a", b"b"], [b"c", b"d"]])[:, 1], [b"b", b"d"]),
+    "chararray": (np.char.array([b"a", b"b"]), [b"a", b"b"]),
+}
+if hasattr(np, "dtypes") and hasattr(np.dtypes, "StringDType"):
+    NUMPY["T"] = np.array(["a", None, "ß"], np.dtypes.StringDType(na_object=None)), [b"a", None, "ß".encode()]
+
+
+@pytest.mark.parametrize("case", NUMPY)
+def test_numpy_arrays_of_strings(check, case):
+    values, expected = NUMPY[case]
+    check(values, expected, keys=values, expected_keys=expected)
+
+
+@pytest.mark.parametrize("kind", ["S5", "U5"])
+def test_a_numpy_array_of_no_strings(producer, topic, kind):
+    assert len(producer.send_batch(topic, np.zeros(0, kind), keys=np.zeros(0, kind))) == 0
+
+
 # -- one buffer and offsets -----------------------------------------------------------------------
 
 DATA = b"alphabetagamma"
