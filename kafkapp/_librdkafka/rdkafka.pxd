@@ -206,13 +206,16 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
     rd_kafka_error_t *rd_kafka_send_offsets_to_transaction(
         rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *offsets,
         const rd_kafka_consumer_group_metadata_t *cgmetadata, int timeout_ms)
-    rd_kafka_consumer_group_metadata_t *rd_kafka_consumer_group_metadata_new(const char *group_id)
+    rd_kafka_consumer_group_metadata_t *rd_kafka_consumer_group_metadata_new_with_genid(
+        const char *group_id, int32_t generation_id, const char *member_id, const char *group_instance_id)
     void rd_kafka_consumer_group_metadata_destroy(rd_kafka_consumer_group_metadata_t *cgmetadata)
 
     ctypedef struct rd_kafka_topic_partition_t:
         char *topic
         int32_t partition
         int64_t offset
+        void *metadata
+        size_t metadata_size
 
     rd_kafka_topic_partition_list_t *rd_kafka_topic_partition_list_new(int size)
     void rd_kafka_topic_partition_list_destroy(rd_kafka_topic_partition_list_t *rkparlist)

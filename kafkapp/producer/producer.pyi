@@ -1,7 +1,7 @@
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import timedelta
-from typing import NoReturn, Self, TypeAlias
+from typing import NoReturn, Protocol, Self, TypeAlias
 
 from typing_extensions import disjoint_base
 
@@ -9,6 +9,29 @@ from kafkapp.common.cluster_metadata import BrokerMetadata
 from kafkapp.config.properties import Properties
 
 _Timeout: TypeAlias = int | float | timedelta | None
+
+class _Offset(Protocol):
+    @property
+    def offset(self) -> int: ...
+
+class _PartitionOffset(_Offset, Protocol):
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+
+class _GroupMetadata(Protocol):
+    @property
+    def group_id(self) -> str: ...
+    @property
+    def generation_id(self) -> int: ...
+    @property
+    def member_id(self) -> str: ...
+    @property
+    def group_instance_id(self) -> str | None: ...
+
+_Offsets: TypeAlias = Iterable[tuple[str, int, int] | _PartitionOffset] | Mapping[tuple[str, int], int | _Offset]
+_Group: TypeAlias = _GroupMetadata | tuple[str, int, str, str | None] | bytes | str
 
 @disjoint_base
 class Producer:
@@ -28,8 +51,7 @@ class Producer:
     def begin_transaction(self) -> None: ...
     def commit_transaction(self, timeout: _Timeout = None) -> None: ...
     def abort_transaction(self, timeout: _Timeout = None) -> None: ...
-    def send_offsets_to_transaction(self, offsets: Iterable[tuple[str, int, int]], group_id: str,
-                                    timeout: _Timeout = None) -> None: ...
+    def send_offsets_to_transaction(self, offsets: _Offsets, group: _Group, timeout: _Timeout = None) -> None: ...
     def transaction(self) -> AbstractContextManager[Self]: ...
     def fetch_broker_metadata(self, topic: str, timeout: _Timeout = 10) -> BrokerMetadata: ...
     def __len__(self) -> int: ...

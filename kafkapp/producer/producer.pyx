@@ -206,23 +206,33 @@ cdef class Producer:
         """
         abort_transaction(self.get_client(), deadline_of(timeout))
 
-    def send_offsets_to_transaction(self, offsets, group_id, timeout=None):
+    def send_offsets_to_transaction(self, offsets, group, timeout=None):
         """Commit a consumer group's offsets with the transaction.
 
         Blocks, without the GIL. After Ctrl-C it keeps running; until it has finished, the other calls of the
         transaction raise RD_KAFKA_RESP_ERR__CONFLICT, with `is_retriable`. `with transaction()` retries them.
 
         Args:
-            offsets: (topic, partition, offset) tuples; the offset is that of the next record to read.
-            group_id: the group's id, str.
+            offsets: what comes next to read, as (topic, partition, offset) tuples, as objects with these three
+                (confluent-kafka's TopicPartition; one whose offset is -1001, of which nothing was read, is left out),
+                or as a dict of (topic, partition) to an offset or an object with one (kafka-python's, aiokafka's).
+                An object's `metadata` is committed too.
+            group: the consumer's group metadata: an object or tuple of group_id, generation_id, member_id and
+                group_instance_id (kafka-python's `group_metadata()`), or the bytes of confluent-kafka's
+                `consumer_group_metadata()`. The broker then refuses a consumer that is no longer in its group. A str,
+                the group's bare name, cannot be refused so: it works, with a UserWarning.
             timeout: seconds (int, float or timedelta), None waits for `transaction.timeout.ms`.
         Raises:
-            KafkaException: as `commit_transaction`.
+            KafkaException: as `commit_transaction`; RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION,
+                RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID, RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID: the consumer has been put
+                out of its group since; with `transaction_requires_abort`.
             TypeError, ValueError: an argument is malformed.
+            UserWarning: for a str, where warnings are errors.
             RuntimeError: inside a callback of this producer, after `close`, or in a forked child.
-        Source: rd_kafka_send_offsets_to_transaction(); KafkaProducer::sendOffsetsToTransaction.
+        Source: rd_kafka_send_offsets_to_transaction(), rd_kafka_consumer_group_metadata_new_with_genid();
+            KafkaProducer::sendOffsetsToTransaction.
         """
-        send_offsets_to_transaction(self.get_client(), offsets, group_id, deadline_of(timeout))
+        send_offsets_to_transaction(self.get_client(), offsets, group, deadline_of(timeout))
 
     def transaction(self):
         """A transaction as a context manager: commits at its end, aborts when its body raises.

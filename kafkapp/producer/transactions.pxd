@@ -9,4 +9,4 @@ cdef int init_transactions(Client client, int64_t deadline) except -1
 cdef int begin_transaction(Client client) except -1
 cdef int commit_transaction(Client client, int64_t deadline) except -1
 cdef int abort_transaction(Client client, int64_t deadline) except -1
-cdef int send_offsets_to_transaction(Client client, offsets, group_id, int64_t deadline) except -1
+cdef int send_offsets_to_transaction(Client client, offsets, group, int64_t deadline) except -1

@@ -12,9 +12,6 @@ class Transaction:
     def _abort_for(self, exc: BaseException) -> None: ...
 
 @final
-class BlockingOffsetsCall(BlockingCall): ...
-
-@final
 class BlockingTransactionCall(BlockingCall): ...
 
 __pyx_capi__: dict[str, Any]

@@ -7,7 +7,6 @@ thread does, dispatches the delivery reports that a commit waits for.
 from time import sleep
 
 from kafkapp.common.errors import KafkaException
-from kafkapp.common.texts import check_text
 
 cimport cython
 from libc.stdint cimport int64_t
@@ -21,25 +20,17 @@ from kafkapp._librdkafka.rdkafka cimport (
     rd_kafka_abort_transaction,
     rd_kafka_begin_transaction,
     rd_kafka_commit_transaction,
-    rd_kafka_consumer_group_metadata_destroy,
-    rd_kafka_consumer_group_metadata_new,
-    rd_kafka_consumer_group_metadata_t,
     rd_kafka_error_t,
     rd_kafka_init_transactions,
-    rd_kafka_send_offsets_to_transaction,
     rd_kafka_t,
-    rd_kafka_topic_partition_list_add,
-    rd_kafka_topic_partition_list_destroy,
-    rd_kafka_topic_partition_list_new,
-    rd_kafka_topic_partition_list_t,
 )
 from kafkapp.client.blocking_calls cimport BlockingCall, still_running_error, with_grace
 from kafkapp.client.client cimport Client
 from kafkapp.common.atomics cimport KP_READ, KP_SET, KP_TAKE_FLAG
 from kafkapp.common.callbacks cimport raise_all, report_all_unraisable, report_unraisable
 from kafkapp.common.errors cimport take_error
-from kafkapp.common.numbers cimport exact_int, short_int
 from kafkapp.common.timeouts cimport expired
+from kafkapp.producer.group_offsets cimport checked_group, checked_offsets, send_offsets
 from kafkapp.producer.service cimport ProducerService, service_of
 
 # A resumed call may take the end of the call that it resumes for its own, and return one state too early: the next
@@ -82,9 +73,8 @@ cdef int abort_transaction(Client client, int64_t deadline) except -1:
     return run(client, rd_kafka_abort_transaction, "abort_transaction", deadline)
 
 
-cdef int send_offsets_to_transaction(Client client, offsets, group_id, int64_t deadline) except -1:
-    checked = [check_offset(item) for item in offsets]
-    return raise_error(send_offsets(client, checked, check_name("group_id", group_id), deadline))
+cdef int send_offsets_to_transaction(Client client, offsets, group, int64_t deadline) except -1:
+    return raise_error(send_offsets(client, checked_offsets(offsets), checked_group(group), deadline))
 
 
 class Transaction:
@@ -188,66 +178,7 @@ cdef int raise_error(error) except -1:
     return 0
 
 
-cdef str check_name(str what, text):
-    text = check_text(what, text)
-    if not text:
-        raise ValueError(f"{what} must not be empty")
-    return text
-
-
-cdef tuple check_offset(item):
-    if not isinstance(item, (tuple, list)) or len(item) != 3:
-        raise TypeError(f"offsets must be (topic, partition, offset) tuples, not {repr(item)[:200]}")
-    topic, partition, offset = item
-    numbers = []
-    for name, number, limit in (("partition", partition, 2**31 - 1), ("offset", offset, 2**63 - 1)):
-        number = exact_int(number, f"offsets: {name} must be an int")
-        if not 0 <= number <= limit:
-            raise ValueError(f"offsets: {name} must be from 0 to {limit}, not {short_int(number)}")
-        numbers.append(number)
-    return check_name("offsets: topic", topic).encode(), *numbers
-
-
 # -- librdkafka's calls -----------------------------------------------------------------------------
-
-@cython.final
-cdef class BlockingOffsetsCall(BlockingCall):
-    cdef list offsets
-    cdef str group_id
-    cdef object error
-
-    cdef int perform(self) except -1:
-        cdef rd_kafka_topic_partition_list_t *c = rd_kafka_topic_partition_list_new(<int>len(self.offsets))
-        cdef rd_kafka_consumer_group_metadata_t *group
-        cdef rd_kafka_error_t *error
-        cdef rd_kafka_t *rk = self.client.rk
-        cdef bytes name = self.group_id.encode()
-        for topic, partition, offset in self.offsets:
-            rd_kafka_topic_partition_list_add(c, topic, partition).offset = offset
-        group = rd_kafka_consumer_group_metadata_new(name)
-        with nogil:
-            error = rd_kafka_send_offsets_to_transaction(rk, c, group, self.timeout_ms)
-            rd_kafka_consumer_group_metadata_destroy(group)
-            rd_kafka_topic_partition_list_destroy(c)
-        self.error = take_error(error)
-        return 0
-
-
-cdef object send_offsets(Client client, list offsets, str group_id, int64_t deadline):
-    """Returns the Error, or None. The offsets are checked (bytes, int, int) tuples."""
-    cdef BlockingOffsetsCall request = BlockingOffsetsCall.__new__(BlockingOffsetsCall)
-    client.check_blocking("send_offsets_to_transaction")
-    request.offsets = offsets
-    request.group_id = group_id
-    client.enter()
-    try:
-        request.start(client, deadline)
-        if not request.wait(with_grace(deadline), None):
-            return still_running_error()
-    finally:
-        client.leave()
-    return request.error
-
 
 @cython.final
 cdef class BlockingTransactionCall(BlockingCall):

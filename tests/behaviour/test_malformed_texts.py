@@ -90,7 +90,7 @@ def transactional(text):
 def offsets(where):
     def take(text):
         with producer(**{"transactional.id": "me"}) as made, pytest.raises(KafkaException):
-            made.send_offsets_to_transaction([(text if where == "topic" else "t", 0, 1)], text if where == "group" else "g", 0.05)
+            made.send_offsets_to_transaction([(text if where == "topic" else "t", 0, 1)], (text if where == "group" else "g", -1, "", None), 0.05)
     return take
 
 

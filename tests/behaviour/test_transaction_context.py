@@ -34,7 +34,7 @@ if call != "init":
     producer.begin_transaction()
     producer.send_batch(topic, [b"v"], partition=0).wait(10)
 calls = {"init": producer.init_transactions, "commit": producer.commit_transaction, "abort": producer.abort_transaction,
-         "offsets": lambda: producer.send_offsets_to_transaction([("source", 0, 1)], "group")}
+         "offsets": lambda: producer.send_offsets_to_transaction([("source", 0, 1)], ("group", -1, "", None))}
 print("ready", flush=True)
 sys.stdin.readline()
 interrupted = []

@@ -13,6 +13,7 @@ from kafkapp.testing import MockCluster
 
 ALL = pytest.mark.parametrize("kind", KINDS)
 OFFSETS = [("source", 3, 12), ("source2", 39, 999999111), ("source", 0, 999)]
+GROUP = ("group", -1, "", None)      # of no member: nothing to fence
 PASSING = ["COORDINATOR_NOT_AVAILABLE", "NOT_COORDINATOR", "COORDINATOR_LOAD_IN_PROGRESS"]
 
 
@@ -62,7 +63,7 @@ def test_passing_errors_of_every_step_are_not_seen(cluster, topic, kind):
         sent.send(b"third", partition=1)
         push(cluster, "AddOffsetsToTxn", "CONCURRENT_TRANSACTIONS")
         push(cluster, "TxnOffsetCommit", "NOT_COORDINATOR", "CONCURRENT_TRANSACTIONS")
-        producer.send_offsets_to_transaction(OFFSETS, "group", 20)
+        producer.send_offsets_to_transaction(OFFSETS, GROUP, 20)
         push(cluster, "EndTxn", *PASSING)
         producer.commit_transaction(20)
         assert sent.codes == [None] * 3
@@ -142,7 +143,7 @@ def test_a_record_that_is_refused_has_the_transaction_aborted(cluster, topic, pr
     sent.send()
     producer.flush(10)
     assert sent.codes == [err("TOPIC_AUTHORIZATION_FAILED")]
-    for call in (lambda: producer.send_offsets_to_transaction(OFFSETS, "group", 10), lambda: producer.commit_transaction(10)):
+    for call in (lambda: producer.send_offsets_to_transaction(OFFSETS, GROUP, 10), lambda: producer.commit_transaction(10)):
         assert kind_of(failing(call)) == "abortable"
     producer.abort_transaction(10)
     producer.fetch_broker_metadata(topic)       # or librdkafka remembers the refusal for a while
@@ -174,7 +175,7 @@ def test_offsets_of_a_group_that_one_may_not_use_have_the_transaction_aborted(cl
     sent = Sent(producer, topic)
     producer.begin_transaction()
     sent.send()
-    error = failing(producer.send_offsets_to_transaction, OFFSETS, "group", 10)
+    error = failing(producer.send_offsets_to_transaction, OFFSETS, GROUP, 10)
     assert (error.code, kind_of(error)) == (err("GROUP_AUTHORIZATION_FAILED"), "abortable")
     assert kind_of(failing(producer.commit_transaction, 10)) == "abortable"
     producer.abort_transaction(10)

@@ -3,7 +3,10 @@
 On the embedded cluster; librdkafka's own tests 0103 and 0105 as far as a producer's user meets them.
 The context and Ctrl-C are in test_transaction_context.py, errors in test_transaction_errors.py, readers in kafka/.
 """
+import sys
 import threading
+import warnings
+from types import SimpleNamespace
 
 import pytest
 from helpers import NOWHERE, Stopwatch, consume, wait_for
@@ -14,6 +17,7 @@ from kafkapp.client import blocking_calls as requests
 from kafkapp.testing import ApiKey
 
 ALL = pytest.mark.parametrize("kind", KINDS)
+GROUP = ("group", -1, "", None)      # of no member: nothing to fence
 
 
 @pytest.fixture(params=KINDS)
@@ -92,7 +96,7 @@ def test_empty_transactions_ask_the_cluster_nothing_unless_they_have_offsets(clu
         assert count(ApiKey.InitProducerId) >= 1 and count(ApiKey.EndTxn) == 0
         for end in (producer.commit_transaction, producer.abort_transaction):
             producer.begin_transaction()
-            producer.send_offsets_to_transaction([("source", 0, 5)], "group", 10)
+            producer.send_offsets_to_transaction([("source", 0, 5)], GROUP, 10)
             end(10)
         assert (count(ApiKey.EndTxn), count(ApiKey.TxnOffsetCommit)) == (2, 2)
 
@@ -125,7 +129,7 @@ def test_a_callback_may_not_wait_for_its_own_transaction(cluster, topic, kind):
     with open_producer(kind, cluster) as producer:
         producer.init_transactions(10)
         calls = [producer.init_transactions, producer.begin_transaction, producer.commit_transaction,
-                 producer.abort_transaction, lambda: producer.send_offsets_to_transaction([("t", 0, 1)], "g")]
+                 producer.abort_transaction, lambda: producer.send_offsets_to_transaction([("t", 0, 1)], GROUP)]
 
         def callback(*report):
             for call in calls:
@@ -162,7 +166,7 @@ def test_offsets_may_come_in_any_iterable_and_none_at_all(cluster, topic, produc
     create_sources(cluster)
     for offsets in ([], [("source", 0, 5), ["source", 1, 0]], iter([("source", 0, 6)]), {("source", 3, 2**63 - 1)}):
         producer.begin_transaction()
-        producer.send_offsets_to_transaction(offsets, "group", 10)
+        producer.send_offsets_to_transaction(offsets, GROUP, 10)
         producer.commit_transaction(10)
 
 
@@ -171,28 +175,47 @@ def raising():
     raise LookupError("of the iterable")
 
 
+def place(**changes):
+    return SimpleNamespace(**{"topic": "source", "partition": 0, "offset": 1} | changes)
+
+
 BAD_OFFSETS = {
-    "no iterable": (5, "group", TypeError, "iterable"),
-    "no tuples": (["source"], "group", TypeError, "tuples"),
-    "two parts": ([("source", 1)], "group", TypeError, "tuples"),
-    "four parts": ([("source", 1, 1, 1)], "group", TypeError, "tuples"),
-    "topic of bytes": ([(b"source", 0, 1)], "group", TypeError, "topic"),
-    "no topic": ([("", 0, 1)], "group", ValueError, "topic"),
-    "NUL": ([("a\0b", 0, 1)], "group", ValueError, "topic"),
-    "surrogate": ([("\ud800", 0, 1)], "group", ValueError, "topic|surrogate"),
-    "negative partition": ([("source", -1, 1)], "group", ValueError, "partition"),
-    "large partition": ([("source", 2**31, 1)], "group", ValueError, "partition"),
-    "partition of text": ([("source", "0", 1)], "group", TypeError, "partition"),
-    "boolean": ([("source", True, 1)], "group", TypeError, "partition"),
-    "negative offset": ([("source", 0, -1001)], "group", ValueError, "offset"),
-    "large offset": ([("source", 0, 2**63)], "group", ValueError, "offset"),
-    "offset of float": ([("source", 0, 1.0)], "group", TypeError, "offset"),
-    "raises": (raising(), "group", LookupError, "of the iterable"),
-    "group of bytes": ([("source", 0, 1)], b"group", TypeError, "group_id"),
-    "no group": ([("source", 0, 1)], None, TypeError, "group_id"),
-    "empty group": ([("source", 0, 1)], "", ValueError, "group_id"),
-    "NUL in group": ([("source", 0, 1)], "a\0", ValueError, "group_id"),
-    "surrogate in group": ([("source", 0, 1)], "\udfff", ValueError, "group_id|surrogate"),
+    "no iterable": (5, GROUP, TypeError, "iterable"),
+    "no tuples": (["source"], GROUP, TypeError, "tuples"),
+    "two parts": ([("source", 1)], GROUP, TypeError, "tuples"),
+    "four parts": ([("source", 1, 1, 1)], GROUP, TypeError, "tuples"),
+    "topic of bytes": ([(b"source", 0, 1)], GROUP, TypeError, "topic"),
+    "no topic": ([("", 0, 1)], GROUP, ValueError, "topic"),
+    "NUL": ([("a\0b", 0, 1)], GROUP, ValueError, "topic"),
+    "surrogate": ([("\ud800", 0, 1)], GROUP, ValueError, "topic|surrogate"),
+    "negative partition": ([("source", -1, 1)], GROUP, ValueError, "partition"),
+    "large partition": ([("source", 2**31, 1)], GROUP, ValueError, "partition"),
+    "partition of text": ([("source", "0", 1)], GROUP, TypeError, "partition"),
+    "boolean": ([("source", True, 1)], GROUP, TypeError, "partition"),
+    "negative offset": ([("source", 0, -1001)], GROUP, ValueError, "offset"),
+    "large offset": ([("source", 0, 2**63)], GROUP, ValueError, "offset"),
+    "offset of float": ([("source", 0, 1.0)], GROUP, TypeError, "offset"),
+    "raises": (raising(), GROUP, LookupError, "of the iterable"),
+    "dict of names": ({"source": 1}, GROUP, TypeError, "keys must be .topic, partition."),
+    "dict of nothing": ({("source", 0): None}, GROUP, TypeError, "offset must be an int, not NoneType"),
+    "dict of a negative offset": ({("source", 0): -1001}, GROUP, ValueError, "offset must be from 0"),
+    "half an object": ([SimpleNamespace(topic="source", partition=0)], GROUP, TypeError, "topic, partition and offset"),
+    "object of a negative offset": ([place(offset=-1)], GROUP, ValueError, "offset must be from 0"),
+    "metadata of bytes": ([place(metadata=b"m")], GROUP, TypeError, "metadata must be a str, not bytes"),
+    "NUL in metadata": ([place(metadata="a\0")], GROUP, ValueError, "metadata"),
+    "no group": ([("source", 0, 1)], None, TypeError, "group_id, generation_id, member_id, group_instance_id"),
+    "empty group": ([("source", 0, 1)], "", ValueError, "group must not be empty"),
+    "NUL in group": ([("source", 0, 1)], "a\0", ValueError, "group"),
+    "surrogate in group": ([("source", 0, 1)], "\udfff", ValueError, "group|surrogate"),
+    "group of bytes": ([("source", 0, 1)], b"group", ValueError, "consumer_group_metadata"),
+    "three of a group": ([("source", 0, 1)], ("group", 1, "member"), TypeError, "not 3 things"),
+    "generation of text": ([("source", 0, 1)], ("group", "1", "member", None), TypeError, "generation_id"),
+    "small generation": ([("source", 0, 1)], ("group", -2, "member", None), ValueError, "generation_id"),
+    "large generation": ([("source", 0, 1)], ("group", 2**31, "member", None), ValueError, "generation_id"),
+    "member of bytes": ([("source", 0, 1)], ("group", 1, b"member", None), TypeError, "member_id"),
+    "NUL in the member": ([("source", 0, 1)], ("group", 1, "a\0", None), ValueError, "member_id"),
+    "empty instance": ([("source", 0, 1)], ("group", 1, "member", ""), ValueError, "group_instance_id"),
+    "no name in the metadata": ([("source", 0, 1)], ("", 1, "member", None), ValueError, "group_id"),
 }
 
 
@@ -204,6 +227,44 @@ def test_bad_offsets_raise_and_leave_the_transaction_as_it_is(broker, offsets, g
         with pytest.raises(kind, match=text):
             producer.send_offsets_to_transaction(offsets, group, 10)
         producer.commit_transaction(10)
+
+
+def confluent_metadata(group=b"group", member=b"member", instance=None):
+    """As confluent-kafka's consumer_group_metadata() has it, of generation 3."""
+    end = b"\1" if instance is None else b"\0" + instance + b"\0"
+    return b"CGMDv2:" + (3).to_bytes(4, sys.byteorder) + group + b"\0" + member + b"\0" + end
+
+
+@pytest.mark.parametrize("instance", [None, b"instance"])
+def test_bytes_that_are_no_whole_metadata_are_refused(broker, instance):
+    whole = confluent_metadata(instance=instance)
+    broken = [whole[:length] for length in range(len(whole))] + [
+        whole + b"\0", whole + b"more", b"CGMDv1:" + whole[7:], confluent_metadata(group=b""), whole[:-1] + b"\2"]
+    with open_producer("auto", broker) as producer:
+        producer.init_transactions(10)
+        producer.begin_transaction()
+        for group in broken:
+            with pytest.raises(ValueError, match="consumer_group_metadata"):
+                producer.send_offsets_to_transaction([("source", 0, 1)], group, 10)
+        producer.send_offsets_to_transaction([], whole, 10)
+        producer.abort_transaction(10)
+
+
+def test_a_bare_name_warns_at_the_line_that_gives_it_and_as_an_error_does_nothing(cluster):
+    create_sources(cluster)
+    with counted("auto", cluster) as (producer, count):
+        producer.init_transactions(10)
+        producer.begin_transaction()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with pytest.raises(UserWarning, match="does not fence"):
+                producer.send_offsets_to_transaction([("source", 0, 1)], "group", 10)
+        assert count(ApiKey.TxnOffsetCommit) == 0
+        with pytest.warns(UserWarning, match="does not fence") as caught:
+            producer.send_offsets_to_transaction([("source", 0, 1)], "group", 10)
+        assert [each.filename for each in caught] == [__file__]
+        producer.commit_transaction(10)
+        assert count(ApiKey.TxnOffsetCommit) == 1
 
 
 # -- timeouts and other threads ----------------------------------------------------------------------------------------

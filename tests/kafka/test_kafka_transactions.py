@@ -131,10 +131,10 @@ def test_offsets_are_committed_with_their_transaction_and_not_without(kafka, ope
     with open_producer(topic) as producer:
         producer.init_transactions(DELIVERY)
         with producer.transaction():
-            producer.send_offsets_to_transaction([(topic, 0, 5)], topic, DELIVERY)
+            producer.send_offsets_to_transaction([(topic, 0, 5)], (topic, -1, "", None), DELIVERY)
         assert committed() == 5
         with pytest.raises(ZeroDivisionError), producer.transaction():
-            producer.send_offsets_to_transaction([(topic, 0, 9)], topic, DELIVERY)
+            producer.send_offsets_to_transaction([(topic, 0, 9)], (topic, -1, "", None), DELIVERY)
             raise ZeroDivisionError
         assert committed() == 5
 

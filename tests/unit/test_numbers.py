@@ -76,8 +76,8 @@ async def at_aio(number):
 PLACES = {
     "partition": lambda producer, number: record("partition", number),
     "timestamp": lambda producer, number: record("timestamp", number),
-    "offset": lambda producer, number: producer.send_offsets_to_transaction([("t", 0, number)], "g", 0),
-    "partition of an offset": lambda producer, number: producer.send_offsets_to_transaction([("t", number, 0)], "g", 0),
+    "offset": lambda producer, number: producer.send_offsets_to_transaction([("t", 0, number)], ("g", -1, "", None), 0),
+    "partition of an offset": lambda producer, number: producer.send_offsets_to_transaction([("t", number, 0)], ("g", -1, "", None), 0),
     "partition of a batch": lambda producer, number: producer.send_batch("t", [b"v"], partition=number),
     "timestamp of a batch": lambda producer, number: producer.send_batch("t", [b"v"], timestamps=number),
     "timeout: flush": seconds("flush"), "timeout: poll_events": seconds("poll_events"),

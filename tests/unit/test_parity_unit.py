@@ -75,10 +75,10 @@ def test_u05_topics_and_partitions_are_plain_tuples_and_print_as_in_cpp():
     with kafkapp.KafkaAsyncProducer(properties(NOWHERE, transactional_id="u5")) as producer:
         for offsets in ([("topic1", 1, 10), ("topic2", 2, 20)], {("topic1", 1, 10)}, iter([["topic1", 1, 10]])):
             with pytest.raises(KafkaException) as failure:      # well formed: librdkafka was asked
-                producer.send_offsets_to_transaction(offsets, "group", 1)
+                producer.send_offsets_to_transaction(offsets, ("group", -1, "", None), 1)
             assert failure.value.error.code == ErrorCode.RD_KAFKA_RESP_ERR__STATE
         with pytest.raises(TypeError, match=re.escape("('topic1', 1)")):
-            producer.send_offsets_to_transaction([("topic1", 1)], "group", 1)
+            producer.send_offsets_to_transaction([("topic1", 1)], ("group", -1, "", None), 1)
 
 
 def test_u06_timestamps_tell_their_type():

@@ -1,0 +1,165 @@
+"""Consumers that are no longer in their group, against a real group coordinator (KIP-447).
+
+kafka-python and confluent-kafka consume; what a transaction of ours commits for a group is refused when the group has
+moved on. The control shows what that is for: by the group's bare name the same offsets are accepted.
+"""
+import threading
+import time
+import warnings
+
+import confluent_kafka
+import pytest
+from kafka import KafkaConsumer
+from kafka.structs import OffsetAndMetadata
+from kafka.structs import TopicPartition as Place
+from kafka_admin import wait_until
+
+import kafkapp
+from kafkapp import ErrorCode, KafkaException
+
+SECONDS = 60
+pytestmark = pytest.mark.filterwarnings("ignore:(read|open)_text is deprecated")     # kafka-python
+
+
+class Member:
+    """A member of a group by kafka-python, polled by a thread of its own so that rebalances get on."""
+
+    def __init__(self, kafka, group, topic):
+        self.consumer = KafkaConsumer(topic, bootstrap_servers=kafka.bootstrap_servers, group_id=group, enable_auto_commit=False,
+                                      auto_offset_reset="earliest", heartbeat_interval_ms=200, session_timeout_ms=20_000)
+        self.metadata = None
+        self.places = set()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._poll, name="member")
+        self._thread.start()
+
+    def _poll(self):
+        while not self._stopped.is_set():
+            self.consumer.poll(timeout_ms=100)
+            self.places = set(self.consumer.assignment())
+            self.metadata = self.consumer.group_metadata()
+        self.consumer.close()
+
+    def close(self):
+        self._stopped.set()
+        self._thread.join(SECONDS)
+
+
+@pytest.fixture
+def member(kafka, topic):
+    """Opens members of a group that is named as the topic; each is closed after the test."""
+    opened = []
+
+    def member():
+        opened.append(Member(kafka, topic, topic))
+        return opened[-1]
+
+    yield member
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+def topic(make_topic):
+    return make_topic(partitions=2)
+
+
+@pytest.fixture(params=["sync", "async"])
+def producer(request, kafka, topic):
+    kind = kafkapp.KafkaSyncProducer if request.param == "sync" else kafkapp.KafkaAsyncProducer
+    with kind({"bootstrap.servers": kafka.bootstrap_servers, "transactional.id": topic}) as producer:
+        producer.init_transactions(SECONDS)
+        yield producer
+
+
+@pytest.fixture
+def committed(kafka, topic):
+    """What the group has committed: waits until it is as expected, for the markers are written after the commit's answer."""
+    consumer = KafkaConsumer(bootstrap_servers=kafka.bootstrap_servers, group_id=topic)
+
+    def committed(expected):
+        def found():
+            place = consumer.committed(Place(topic, 0), metadata=True)
+            return place is not None and (place.offset, place.metadata) == expected
+        wait_until(found, SECONDS, f"the group's offset to be {expected}")
+
+    yield committed
+    consumer.close()
+
+
+def commit(producer, offsets, group):
+    with producer.transaction():
+        producer.send_offsets_to_transaction(offsets, group, SECONDS)
+
+
+def refused(producer, offsets, group):
+    """The code with which the offsets were refused; the transaction could be aborted, and the next one is begun."""
+    with pytest.raises(KafkaException) as caught:
+        commit(producer, offsets, group)
+    assert caught.value.error.transaction_requires_abort and not caught.value.error.is_fatal
+    return caught.value.error.code
+
+
+def test_offsets_of_a_consumer_that_a_rebalance_has_passed_are_refused(producer, member, topic, committed):
+    stale = member()
+    wait_until(lambda: len(stale.places) == 2, SECONDS, "the first member to have both partitions")
+    zombie = stale.metadata
+    commit(producer, [(topic, 0, 10)], zombie)      # it is not one yet
+    committed((10, ""))
+
+    new = member()
+    wait_until(lambda: len(new.places) == len(stale.places) == 1, SECONDS, "the members to have one partition each")
+    wait_until(lambda: stale.metadata.generation_id == new.metadata.generation_id > zombie.generation_id, SECONDS,
+               "the members to be of the next generation")
+    commit(producer, {Place(topic, 0): OffsetAndMetadata(30, "state of 30", -1)}, new.metadata)
+    committed((30, "state of 30"))
+
+    assert refused(producer, [(topic, 0, 11)], zombie) == ErrorCode.RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION
+    stale.close()
+    as_tuple = (zombie.group_id, zombie.generation_id, zombie.member_id, zombie.group_instance_id)
+    assert refused(producer, [(topic, 0, 11)], as_tuple) in (
+        ErrorCode.RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION, ErrorCode.RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID)
+    wait_until(lambda: len(new.places) == 2, SECONDS, "the member that stayed to have both partitions")
+    assert refused(producer, [(topic, 0, 11)], as_tuple) == ErrorCode.RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID
+    committed((30, "state of 30"))
+
+    # What the fence is for: the bare name moves the group back.
+    with pytest.warns(UserWarning, match="does not fence"):
+        commit(producer, [(topic, 0, 11)], topic)
+    committed((11, ""))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        commit(producer, [(topic, 0, 12)], (topic, -1, "", None))       # said in full: no warning
+    committed((12, ""))
+
+
+def test_the_metadata_of_confluent_kafka_fences_too(producer, kafka, topic, committed):
+    properties = {"bootstrap.servers": kafka.bootstrap_servers, "group.id": topic, "enable.auto.commit": False,
+                  "log_level": 0, "group.instance.id": "first of the group", "auto.offset.reset": "earliest"}
+    consumer = confluent_kafka.Consumer(properties)
+    try:
+        consumer.subscribe([topic])
+        deadline = time.monotonic() + SECONDS
+        while len(consumer.assignment()) < 2:
+            assert time.monotonic() < deadline
+            consumer.poll(0.1)
+        metadata = consumer.consumer_group_metadata()
+        places = consumer.position(consumer.assignment())
+        assert {place.offset for place in places} == {confluent_kafka.OFFSET_INVALID}
+        commit(producer, places, metadata)      # nothing was read: nothing is committed, and nothing refused
+        commit(producer, [confluent_kafka.TopicPartition(topic, 0, 7, metadata="seven"), places[1]], metadata)
+        committed((7, "seven"))
+        # Another process of the same static member takes its place.
+        successor = confluent_kafka.Consumer(properties)
+        try:
+            successor.subscribe([topic])
+            while len(successor.assignment()) < 2:
+                assert time.monotonic() < deadline
+                successor.poll(0.1)
+            assert refused(producer, [(topic, 0, 8)], metadata) == ErrorCode.RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID
+            commit(producer, [(topic, 0, 9)], successor.consumer_group_metadata())
+            committed((9, ""))
+        finally:
+            successor.close()
+    finally:
+        consumer.close()
