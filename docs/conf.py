@@ -10,6 +10,7 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 
 import kafkapp.aio
+import kafkapp.stats
 import kafkapp.testing
 
 project = "kafkapp"
@@ -69,7 +70,8 @@ def signature(function, self=False):
 
 
 SIGNATURES = stub_signatures()
-CLASSES = {name: getattr(module, name) for module in (kafkapp, kafkapp.aio, kafkapp.testing) for name in module.__all__}
+MODULES = (kafkapp, kafkapp.aio, kafkapp.stats, kafkapp.testing)
+CLASSES = {name: getattr(module, name) for module in MODULES for name in module.__all__}
 
 
 def from_stub(app, what, name, thing, options, arguments, result):

@@ -209,7 +209,7 @@ def named_elsewhere(name):
     return name.split(".")[0] in OBJECTS or name.rpartition(".")[2] in SUFFIXES
 
 
-OBJECTS = {"sys", "kafkapp", "batch", "asyncio", "logging", "os", "producer", "record", "metadata", "error", "future", "exc", "cluster"}
+OBJECTS = {"sys", "statistics", "kafkapp", "batch", "asyncio", "logging", "os", "producer", "record", "metadata", "error", "future", "exc", "cluster"}
 SUFFIXES = {"py", "md", "toml", "c", "h"}
 
 

@@ -8,7 +8,7 @@ import pytest
 from helpers import ROOT
 
 TEXT = (ROOT / "docs" / "internals" / "parity.md").read_text()
-ROWS = ([f"U{n}" for n in range(1, 15)] + [f"I{n}" for n in range(1, 18)] + [f"R{n}" for n in range(1, 10)]
+ROWS = ([f"U{n}" for n in range(1, 16)] + [f"I{n}" for n in range(1, 18)] + [f"R{n}" for n in range(1, 10)]
         + [f"T{n}" for n in range(1, 5)] + [f"X{n}" for n in range(1, 11)])
 
 

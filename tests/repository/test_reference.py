@@ -13,9 +13,10 @@ from helpers import ROOT
 
 import kafkapp
 import kafkapp.aio
+import kafkapp.stats
 import kafkapp.testing
 
-MODULES = (kafkapp, kafkapp.aio, kafkapp.testing)
+MODULES = (kafkapp, kafkapp.aio, kafkapp.stats, kafkapp.testing)
 pytestmark = pytest.mark.timeout(300)
 FOR_MODULES = {"member"}        # how kafkapp's own modules read an option
 

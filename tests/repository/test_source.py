@@ -31,7 +31,7 @@ LAYERS = [
     {"config"},
     {"client"},
     {"producer", "consumer", "admin"},
-    {"__init__", "aio", "testing"},
+    {"__init__", "aio", "stats", "testing"},
     {"bench", "cli"},
     {"__main__", "__pyinstaller"},
 ]

@@ -57,6 +57,8 @@ TABLE = {
     "Option": None, "SendOption": "SendOption.ToCopyRecordValue",
     "EventsPollingOption": "EventsPollingOption.Auto", "ActionWhileQueueIsFull": "ActionWhileQueueIsFull.Block",
     "Timestamp": "Timestamp(5)",
+    "Statistics": "CLASS('{}')", "Parts": None, "Part": None, "Field": None, "Object": None, "Optional": None, "Table": None,
+    **dict.fromkeys(("BrokerStatistics", "TopicStatistics", "PartitionStatistics", "BrokerPartition", "Window", "ConsumerGroup", "ExactlyOnce", "Fatal"), "CLASS({'name': 'x'})"),
     "Type": None,
 }
 PROGRAMS = {"__main__", "__pyinstaller", "bench", "cli"}     # nobody imports these

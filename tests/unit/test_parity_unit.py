@@ -1,4 +1,4 @@
-"""The modern C++ Kafka API's unit tests, one for each row U1 to U14 of its list; docs/internals/parity.md maps them.
+"""The modern C++ Kafka API's unit tests, one for each row U1 to U15 of its list; docs/internals/parity.md maps them.
 
 No broker. Each reads like the C++ test of its row; where kafkapp differs on purpose, the test says how.
 """
@@ -23,6 +23,7 @@ from kafkapp import (
     Value,
 )
 from kafkapp.common.cluster_metadata import Node, PartitionInfo
+from kafkapp.stats import Statistics
 
 
 def test_u01_record_with_specific_partition():
@@ -188,5 +189,19 @@ def test_the_table_of_rows_names_every_row_and_only_tests_that_are_there():
     for test, file in named:
         assert f"def {test}(" in (root / file).read_text(), test
     rows = set(re.findall(r"^\| ([UIRTX]\d+) ", table, re.M))
-    wanted = {"U": 14, "I": 17, "R": 9, "T": 4, "X": 10}
+    wanted = {"U": 15, "I": 17, "R": 9, "T": 4, "X": 10}
     assert rows == {f"{letter}{number}" for letter, most in wanted.items() for number in range(1, most + 1)}
+
+
+def test_u15_statistics_are_found_by_their_path():
+    """KafkaMetrics::getInt() and getString(), where "*" stands for any name; all of it has typed attributes beside that."""
+    statistics = Statistics("""{"name": "x#producer-1", "ts": 5, "brokers": {
+        "h:1/1": {"nodename": "h:1", "req": {"Produce": 3, "Metadata": 1}}, "h:2/2": {"nodename": "h:2", "req": {"Produce": 7}}},
+        "topics": {"t": {"partitions": {"0": {"txmsgs": 1}, "1": {"txmsgs": 2}}}}}""")
+    assert statistics.find("ts") == [((), 5)] and statistics.ts == 5
+    assert statistics.find("brokers", "*", "nodename") == [(("h:1/1",), "h:1"), (("h:2/2",), "h:2")]
+    assert statistics.find("brokers", "*", "req", "*") == [
+        (("h:1/1", "Produce"), 3), (("h:1/1", "Metadata"), 1), (("h:2/2", "Produce"), 7)]
+    assert statistics.find("topics", "t", "partitions", "*", "txmsgs") == [(("0",), 1), (("1",), 2)]
+    assert statistics.find("nobody") == statistics.find("brokers", "*", "nobody") == statistics.find("ts", "*") == []
+    assert statistics.topics["t"].partitions[1].txmsgs == 2 and statistics.brokers["h:2/2"].req == {"Produce": 7}
