@@ -3,14 +3,15 @@
 from libc.stdint cimport int32_t, int64_t
 
 from kafkapp._librdkafka.rdkafka cimport (
-    rd_kafka_headers_t, rd_kafka_message_t, rd_kafka_queue_t, rd_kafka_resp_err_t, rd_kafka_t, rd_kafka_topic_t,
-    rd_kafka_type_t)
+    rd_kafka_headers_t, rd_kafka_message_t, rd_kafka_queue_t, rd_kafka_resp_err_t, rd_kafka_t,
+    rd_kafka_topic_partition_list_t, rd_kafka_topic_partition_t, rd_kafka_topic_t, rd_kafka_type_t)
 
 
 cdef extern from "<librdkafka/rdkafka.h>" nogil:
     const rd_kafka_type_t RD_KAFKA_CONSUMER
     const int64_t RD_KAFKA_OFFSET_BEGINNING
     const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR__PARTITION_EOF
+    const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
 
     ctypedef enum rd_kafka_timestamp_type_t:
         RD_KAFKA_TIMESTAMP_NOT_AVAILABLE
@@ -24,3 +25,8 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
     rd_kafka_resp_err_t rd_kafka_message_headers(const rd_kafka_message_t *rkmessage, rd_kafka_headers_t **hdrsp)
     rd_kafka_resp_err_t rd_kafka_header_get_all(const rd_kafka_headers_t *hdrs, size_t idx, const char **namep,
                                                 const void **valuep, size_t *sizep)
+    rd_kafka_resp_err_t rd_kafka_committed(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions, int timeout_ms)
+
+    ctypedef struct rd_kafka_topic_partition_list_fields "rd_kafka_topic_partition_list_t":     # to cast to
+        int cnt
+        rd_kafka_topic_partition_t *elems

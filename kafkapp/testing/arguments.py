@@ -16,6 +16,7 @@ from kafkapp.common.timeouts import rounded_up_to_ms
 
 INT32_MAX = 2**31 - 1
 MAX_BROKERS = 100           # each takes a socket, and one thread serves them all
+SHOWN = 100                 # bytes of a key or value in a repr
 MAX_PARTITIONS = 10_000     # librdkafka aborts the process when there is no memory for them
 
 
@@ -83,7 +84,10 @@ Request.__module__ = "kafkapp.testing"      # mypy takes it for a field in the c
 
 
 class StoredRecord(NamedTuple):
-    """A record that the cluster holds. `headers`: pairs of a name and a value, in order; `timestamp`: milliseconds."""
+    """A record that the cluster holds. `headers`: pairs of a name and a value, in order; `timestamp`: milliseconds.
+
+    Its repr, which a failed assertion shows, has the first bytes of what is long.
+    """
 
     topic: str
     partition: int
@@ -93,8 +97,19 @@ class StoredRecord(NamedTuple):
     headers: list[tuple[str, bytes | None]]
     timestamp: int
 
+    def __repr__(self) -> str:
+        headers = ", ".join(f"({name!r}, {shortened(value)})" for name, value in self.headers)
+        return (f"StoredRecord({self.topic!r}, {self.partition}, {self.offset}, key={shortened(self.key)}, "
+                f"value={shortened(self.value)}, headers=[{headers}], timestamp={self.timestamp})")
+
 
 StoredRecord.__module__ = "kafkapp.testing"
+
+
+def shortened(data: bytes | None) -> str:
+    if data is None or len(data) <= SHOWN:
+        return repr(data)
+    return f"{data[:SHOWN]!r}... of {len(data)}"
 
 
 def check_int(value: object, name: str, low: int, high: int) -> int:
@@ -143,6 +158,13 @@ def encode_topic(topic: object, name: str) -> bytes:
     text = check_text(name, topic)
     if not 1 <= len(text) <= 512:
         raise ValueError(f"{name} must have 1 to 512 characters, not {len(text)}")
+    return text.encode()
+
+
+def encode_group(group: object) -> bytes:
+    text = check_text("group", group)
+    if not text:
+        raise ValueError("group must be the name of a consumer group, not ''")
     return text.encode()
 
 

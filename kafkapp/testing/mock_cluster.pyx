@@ -10,18 +10,18 @@ from kafkapp._librdkafka.mock cimport (
     rd_kafka_mock_broker_push_request_error_rtts, rd_kafka_mock_broker_set_down, rd_kafka_mock_broker_set_rtt,
     rd_kafka_mock_broker_set_up, rd_kafka_mock_clear_request_errors, rd_kafka_mock_cluster_bootstraps,
     rd_kafka_mock_cluster_destroy, rd_kafka_mock_cluster_new, rd_kafka_mock_cluster_t, rd_kafka_mock_get_requests,
-    rd_kafka_mock_partition_set_leader, rd_kafka_mock_push_request_errors_array, rd_kafka_mock_request_api_key,
-    rd_kafka_mock_request_destroy, rd_kafka_mock_request_id, rd_kafka_mock_request_t, rd_kafka_mock_request_timestamp,
+    rd_kafka_mock_partition_set_leader, rd_kafka_mock_push_request_errors_array, rd_kafka_mock_request_t,
     rd_kafka_mock_start_request_tracking, rd_kafka_mock_stop_request_tracking, rd_kafka_mock_topic_create,
     rd_kafka_mock_topic_set_error)
 from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_PRODUCER, RD_KAFKA_RESP_ERR_NO_ERROR, RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, rd_kafka_destroy,
-    rd_kafka_mem_free, rd_kafka_resp_err_t, rd_kafka_t, rd_kafka_version_str)
+    rd_kafka_resp_err_t, rd_kafka_t)
 from kafkapp.common.errors cimport new_exception
 from kafkapp.common.public_names cimport export_as
 from kafkapp.common.timeouts cimport deadline_of
 from kafkapp.testing.handles cimport new_handle
-from kafkapp.testing.reader cimport read_records
+from kafkapp.testing.reader cimport read_committed, read_records
+from kafkapp.testing.requests cimport check_tracking, take_requests
 
 cimport cython
 
@@ -30,7 +30,7 @@ from threading import Lock
 
 from kafkapp.testing.arguments import (
     INT32_MAX, MAX_BROKERS, MAX_PARTITIONS, ApiKey, Request, StoredRecord, check_api, check_broker, check_code,
-    check_descriptors, check_int, check_late_error, check_some, delay_to_ms, encode_topic)
+    check_descriptors, check_int, check_late_error, check_some, delay_to_ms, encode_group, encode_topic)
 
 __all__ = ["ApiKey", "MockCluster", "Request", "StoredRecord"]
 cdef enum:
@@ -48,20 +48,6 @@ cdef void destroy(rd_kafka_mock_cluster_t *cluster, rd_kafka_t *handle) noexcept
         rd_kafka_mock_cluster_destroy(cluster)      # before the handle, which it uses
     if handle != NULL:
         rd_kafka_destroy(handle)
-
-
-cdef int check_tracking() except -1:
-    if <void *>rd_kafka_mock_get_requests == NULL:      # a weak symbol: see mock.pxd
-        raise NotImplementedError(f"librdkafka {rd_kafka_version_str().decode()} cannot track requests: "
-                                  "use a newer one")
-    return 0
-
-
-cdef object from_c_api(int key):
-    try:
-        return ApiKey(key)
-    except ValueError:
-        return key
 
 
 @cython.final
@@ -84,7 +70,8 @@ cdef class MockCluster:
     * Not checked: checksums, sizes, topic names, timestamps, the content of compressed batches, and the sequence
       numbers of an idempotent producer without a `transactional.id`.
     * Missing: admin requests (use `create_topic`), SASL, TLS, access control, quotas, retention, replication: `acks`
-      makes no difference, and a broker that goes down keeps its partitions until `set_leader` moves them.
+      makes no difference, and a broker that goes down keeps its partitions until `set_leader` moves them. Offsets
+      that a transaction commits.
     * The timestamp of every acknowledgement is 1234; consume a record to see its own.
     * One thread serves all brokers: do not measure throughput with it.
 
@@ -236,6 +223,23 @@ cdef class MockCluster:
         """
         self.check_open()
         return read_records(self.servers, encode_topic(topic, "topic"), deadline_of(timeout))
+
+    def committed(self, group, timeout=10):
+        """The offsets that the consumers of a group have committed: a dict, `committed("billing")[("orders", 0)]`.
+
+        Not those of transactions: the mock cluster acknowledges `send_offsets_to_transaction` and keeps nothing of it.
+
+        Args:
+            group: its `group.id`; one that does not exist has committed nothing.
+            timeout: seconds (int, float or timedelta), None: forever.
+        Returns:
+            A dict of (topic, partition) and offset.
+        Raises:
+            KafkaException: RD_KAFKA_RESP_ERR__TIMED_OUT (a TimeoutError), no broker has answered.
+        Source: rd_kafka_committed().
+        """
+        self.check_open()
+        return read_committed(self.servers, encode_group(group), deadline_of(timeout))
 
     def set_topic_error(self, topic, code):
         """Return an error for a topic to metadata requests and transactions; a missing topic is created.
@@ -424,27 +428,14 @@ cdef class MockCluster:
         Source: rd_kafka_mock_get_requests().
         """
         cdef rd_kafka_mock_request_t **requests = NULL
-        cdef rd_kafka_mock_request_t *request
-        cdef size_t i, count = 0
+        cdef size_t count = 0
         check_tracking()
         self.check_open()
         with self.lock:
             self.check_open()
             with nogil:
                 requests = rd_kafka_mock_get_requests(self.cluster, &count)
-        try:
-            found = []
-            for i in range(count):
-                request = requests[i]
-                found.append(Request(rd_kafka_mock_request_id(request),
-                                     from_c_api(rd_kafka_mock_request_api_key(request)),
-                                     rd_kafka_mock_request_timestamp(request) / 1e6))
-            return found
-        finally:
-            for i in range(count):
-                rd_kafka_mock_request_destroy(requests[i])
-            if requests != NULL:
-                rd_kafka_mem_free(NULL, requests)
+        return take_requests(requests, count)
 
 
 export_as(MockCluster, "kafkapp.testing.MockCluster")

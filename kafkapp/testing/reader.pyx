@@ -1,4 +1,4 @@
-"""Reader: what the embedded cluster stores, read as any consumer would. It belongs to no group and commits nothing."""
+"""Reader: what the embedded cluster stores, read as any consumer would. It joins no group and commits nothing."""
 from operator import itemgetter
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -6,13 +6,16 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t
 
 from kafkapp._librdkafka.consumer cimport (
-    RD_KAFKA_CONSUMER, RD_KAFKA_OFFSET_BEGINNING, RD_KAFKA_RESP_ERR__PARTITION_EOF, rd_kafka_consume_queue,
-    rd_kafka_consume_start_queue, rd_kafka_consume_stop, rd_kafka_header_get_all, rd_kafka_message_destroy,
-    rd_kafka_message_headers, rd_kafka_message_timestamp, rd_kafka_queue_new, rd_kafka_timestamp_type_t)
+    RD_KAFKA_CONSUMER, RD_KAFKA_OFFSET_BEGINNING, RD_KAFKA_RESP_ERR__PARTITION_EOF,
+    RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, rd_kafka_committed, rd_kafka_consume_queue, rd_kafka_consume_start_queue,
+    rd_kafka_consume_stop, rd_kafka_header_get_all, rd_kafka_message_destroy, rd_kafka_message_headers,
+    rd_kafka_message_timestamp, rd_kafka_queue_new, rd_kafka_timestamp_type_t, rd_kafka_topic_partition_list_fields)
 from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_RESP_ERR__TIMED_OUT, RD_KAFKA_RESP_ERR_NO_ERROR, rd_kafka_destroy, rd_kafka_headers_t, rd_kafka_last_error,
     rd_kafka_message_t, rd_kafka_metadata, rd_kafka_metadata_destroy, rd_kafka_metadata_t, rd_kafka_queue_destroy,
-    rd_kafka_queue_t, rd_kafka_resp_err_t, rd_kafka_t, rd_kafka_topic_destroy, rd_kafka_topic_new, rd_kafka_topic_t)
+    rd_kafka_queue_t, rd_kafka_resp_err_t, rd_kafka_t, rd_kafka_topic_destroy, rd_kafka_topic_new,
+    rd_kafka_topic_partition_list_add, rd_kafka_topic_partition_list_destroy, rd_kafka_topic_partition_list_new,
+    rd_kafka_topic_partition_list_t, rd_kafka_topic_t)
 from kafkapp.common.errors cimport new_exception
 from kafkapp.common.timeouts cimport expired, remaining_ms
 from kafkapp.testing.handles cimport new_handle
@@ -33,7 +36,7 @@ cdef list read_records(str servers, bytes topic, int64_t deadline):
     cdef rd_kafka_queue_t *queue = rd_kafka_queue_new(rk)
     cdef int started = 0, partitions, i
     try:
-        partitions = partition_count(rk, rkt, deadline)
+        partitions = partition_count(rk, rkt, topic.decode(), deadline)
         while started < partitions:
             if rd_kafka_consume_start_queue(rkt, started, RD_KAFKA_OFFSET_BEGINNING, queue):
                 raise new_exception(rd_kafka_last_error())
@@ -48,21 +51,37 @@ cdef list read_records(str servers, bytes topic, int64_t deadline):
             rd_kafka_destroy(rk)
 
 
-cdef int partition_count(rd_kafka_t *rk, rd_kafka_topic_t *rkt, int64_t deadline) except -1:
+cdef const rd_kafka_metadata_t *new_metadata(rd_kafka_t *rk, rd_kafka_topic_t *rkt, str what,
+                                             int64_t deadline) except NULL:
+    """Of one topic, or of all."""
     cdef const rd_kafka_metadata_t *metadata
     cdef rd_kafka_resp_err_t err
-    cdef int wait, count
+    cdef int wait
     while True:
         wait = max(1, remaining_ms(deadline, REQUEST_MS))
         with nogil:
-            err = rd_kafka_metadata(rk, 0, rkt, &metadata, wait)
+            err = rd_kafka_metadata(rk, rkt == NULL, rkt, &metadata, wait)
         if not err:
-            break
-        PyErr_CheckSignals()
-        if expired(deadline):
-            raise new_exception(RD_KAFKA_RESP_ERR__TIMED_OUT, "records(): no broker has answered in time")
-    err, count = metadata.topics[0].err, metadata.topics[0].partition_cnt
+            return metadata
+        check_time(what, deadline)
+
+
+cdef int check_time(str what, int64_t deadline) except -1:
+    """After an error: raises when there is no time left to ask again."""
+    PyErr_CheckSignals()
+    if expired(deadline):
+        raise new_exception(RD_KAFKA_RESP_ERR__TIMED_OUT, f"{what}(): no broker has answered in time")
+    return 0
+
+
+cdef int partition_count(rd_kafka_t *rk, rd_kafka_topic_t *rkt, str topic, int64_t deadline) except -1:
+    cdef const rd_kafka_metadata_t *metadata = new_metadata(rk, rkt, "records", deadline)
+    cdef rd_kafka_resp_err_t err = metadata.topics[0].err
+    cdef int count = metadata.topics[0].partition_cnt
     rd_kafka_metadata_destroy(metadata)
+    if err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+        raise new_exception(err, f"records(): there is no topic {topic!r}: nothing has been sent to it yet; flush() "
+                                 "waits until what was sent is written")
     if err:
         raise new_exception(err)
     return count
@@ -93,6 +112,47 @@ cdef list read(rd_kafka_queue_t *queue, str topic, int partitions, int64_t deadl
         finally:
             rd_kafka_message_destroy(message)
     return records
+
+
+cdef dict read_committed(str servers, bytes group, int64_t deadline):
+    cdef rd_kafka_t *rk = new_handle(RD_KAFKA_CONSUMER, {
+        b"bootstrap.servers": servers.encode(), b"client.id": b"kafkapp-mock-cluster-reader", b"group.id": group})
+    cdef rd_kafka_topic_partition_list_t *partitions = NULL
+    cdef rd_kafka_resp_err_t err
+    cdef int wait
+    try:
+        partitions = new_partitions(rk, deadline)
+        while (<rd_kafka_topic_partition_list_fields *>partitions).cnt:
+            wait = max(1, remaining_ms(deadline, REQUEST_MS))
+            with nogil:
+                err = rd_kafka_committed(rk, partitions, wait)
+            if not err:
+                return offsets_in(<rd_kafka_topic_partition_list_fields *>partitions)
+            check_time("committed", deadline)
+        return {}
+    finally:
+        with nogil:
+            if partitions != NULL:
+                rd_kafka_topic_partition_list_destroy(partitions)
+            rd_kafka_destroy(rk)
+
+
+cdef rd_kafka_topic_partition_list_t *new_partitions(rd_kafka_t *rk, int64_t deadline) except NULL:
+    """All partitions of the cluster."""
+    cdef const rd_kafka_metadata_t *metadata = new_metadata(rk, NULL, "committed", deadline)
+    cdef rd_kafka_topic_partition_list_t *partitions = rd_kafka_topic_partition_list_new(0)
+    cdef int topic, partition
+    for topic in range(metadata.topic_cnt):
+        for partition in range(metadata.topics[topic].partition_cnt):
+            rd_kafka_topic_partition_list_add(partitions, metadata.topics[topic].topic, partition)
+    rd_kafka_metadata_destroy(metadata)
+    return partitions
+
+
+cdef dict offsets_in(rd_kafka_topic_partition_list_fields *partitions):
+    cdef int i
+    return {(partitions.elems[i].topic.decode(), partitions.elems[i].partition): partitions.elems[i].offset
+            for i in range(partitions.cnt) if partitions.elems[i].offset >= 0}
 
 
 cdef object record_of(rd_kafka_message_t *message, str topic):
