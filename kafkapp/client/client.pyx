@@ -7,11 +7,9 @@ import os
 from _weakrefset import WeakSet     # without the rest of weakref, which an import of kafkapp does not need
 
 from kafkapp.common.threads import register_thread, start_thread, unregister_thread
-from kafkapp.common.texts import one_line
 from kafkapp.config.application import OWN_PROPERTIES
 from kafkapp.config.defaults import set_defaults
 from kafkapp.config.properties import Properties, snapshot
-from kafkapp.config.redaction import redact
 
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
@@ -51,13 +49,21 @@ from kafkapp.client.dispatcher cimport (
     kp_wait_round,
     kp_wake,
 )
-from kafkapp.client.events cimport EventHandlers
+from kafkapp.client.events cimport EventHandlers, warn
 from kafkapp.client.handle cimport CLOSED, OPEN, Service
 from kafkapp.common.atomics cimport KP_ADD, KP_READ, KP_SET, KP_TAKE_FLAG, KP_THREAD
 from kafkapp.common.callbacks cimport report_unraisable, run_callback_1
 from kafkapp.common.errors cimport new_exception, take_error
 from kafkapp.common.timeouts cimport expired, remaining_ms
-from kafkapp.config.application cimport conf_in_force, conf_value, new_client, new_conf, set_up_tokens
+from kafkapp.config.application cimport (
+    conf_in_force,
+    conf_value,
+    doubtful,
+    new_client,
+    new_conf,
+    refused_client,
+    set_up_tokens,
+)
 
 
 cdef enum:
@@ -116,7 +122,7 @@ cdef class Client(Handle):
             self.rk = new_client(service.type, conf, errstr, sizeof(errstr))
         if self.rk is NULL:
             rd_kafka_conf_destroy(conf)     # rdkafka.h: "on failure ... the application is responsible"
-            raise new_exception(rd_kafka_last_error(), one_line(redact(errstr.decode("utf-8", "replace"), given)))
+            raise new_exception(rd_kafka_last_error(), refused_client(errstr.decode("utf-8", "replace"), given))
         self.dispatcher.rk = self.rk
         self.dispatcher.queue = rd_kafka_queue_get_main(self.rk)
         self.conf = conf_in_force(self.rk)
@@ -131,6 +137,8 @@ cdef class Client(Handle):
         self.client_id = given["client.id"]
         self.handlers = EventHandlers(self.name, given)
         self.properties = Properties(given)
+        for doubt in doubtful(<rd_kafka_conf_t *>self.conf, given):
+            warn(self.name, doubt)
         if thread == KEEPS_EVENTS:
             failure = kp_keeper_start(&self.dispatcher)     # kp_kept_free() ends it
             if failure:

@@ -14,9 +14,12 @@ cdef class EventHandlers:
     cdef str refusal                                    # the last log line about a refused certificate
     cdef int dispatch(self, rd_kafka_t *rk, rd_kafka_event_t *event) except -1
     cdef int report_dropped(self, int64_t lines) except -1
+    cdef int say(self, int level, str facility, str message) except -1
     cdef str redacted_text(self, const char *string)
     cdef int on_log(self, rd_kafka_event_t *event) except -1
     cdef int on_error(self, rd_kafka_t *rk, rd_kafka_event_t *event) except -1
     cdef str with_refusal(self, str message)
     cdef int fail_token_refresh(self, rd_kafka_t *rk, str reason, exc) except -1
     cdef int on_token_refresh(self, rd_kafka_t *rk, rd_kafka_event_t *event) except -1
+
+cdef int warn(str name, str message) except -1

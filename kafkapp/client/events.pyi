@@ -1,8 +1,4 @@
-from typing import final
-
-from kafkapp.common.log_lines import logger as logger
-
-LOGGING_LEVELS: tuple[int, ...]
+from typing import Any, final
 
 @final
 class EventHandlers:
@@ -12,3 +8,6 @@ class EventHandlers:
 
 class BadToken(ValueError):
     def __init__(self, reason: str) -> None: ...
+__pyx_capi__: dict[str, Any]
+
+def log_warning(name: str, message: str) -> None: ...

@@ -4,12 +4,13 @@ Each calls the user's callback on the thread that dispatches. What a callback ra
 call that dispatches was made for something else. Events without a callback go to `logging`, on a thread of its own: see
 log_later.
 """
+from _thread import _local
 from collections.abc import Mapping
 from time import time
 
 cimport cython
 
-from kafkapp.common.log_lines import log_later, logger
+from kafkapp.common.log_lines import log_later, log_line, wait
 from kafkapp.common.texts import check_text, one_line
 from kafkapp.config.names import is_sensitive
 from kafkapp.config.redaction import redact
@@ -37,8 +38,11 @@ from kafkapp.common.callbacks cimport report_all_unraisable, report_unraisable, 
 from kafkapp.common.errors cimport new_error
 from kafkapp.common.forks cimport forks
 
-# syslog's levels to logging's; syslog's notice (5) has no counterpart of its own.
-LOGGING_LEVELS = (50, 50, 50, 40, 30, 20, 20, 10)
+cdef enum:          # of syslog's levels
+    ERROR = 3
+    WARNING = 4
+cdef double WARNING_WAIT_SECONDS = 0.5      # limit of how long creating a client waits for logging handlers
+cdef object warning = _local()      # `here`: this thread is inside log_warning()
 
 
 @cython.final
@@ -70,9 +74,12 @@ cdef class EventHandlers:
             return 0
         message = (f"{lines} log lines and errors were dropped: the callbacks take too long, or no call has run them "
                    "for too long; call poll_events() more often")
+        return self.say(WARNING, "DROPPED", message)
+
+    cdef int say(self, int level, str facility, str message) except -1:
         if self.log_cb is not None:
-            return notify(self.log_cb, (4, "DROPPED", message))       # 4: a warning
-        return notify(self.to_logging, (30, "DROPPED", message))
+            return notify(self.log_cb, (level, one_line(facility), one_line(message)))
+        return notify(self.to_logging, (level, facility, message))
 
     cdef str redacted_text(self, const char *string):
         """A text of librdkafka's without the user's secrets: it quotes values that it cannot parse."""
@@ -87,9 +94,7 @@ cdef class EventHandlers:
         said = self.redacted_text(message)
         if facility is not NULL and facility == b"SSLCERTVRFY":
             self.refusal = said
-        if self.log_cb is not None:
-            return notify(self.log_cb, (level, one_line(text(facility)), one_line(said)))
-        return notify(self.to_logging, (LOGGING_LEVELS[min(max(level, 0), 7)], text(facility), said))
+        return self.say(level, text(facility), said)
 
     def to_logging(self, int level, str facility, str message):
         log_later(self.log, level, facility, message)
@@ -97,7 +102,7 @@ cdef class EventHandlers:
     def log(self, int level, str facility, str message):
         """Runs on the logging thread."""
         try:
-            logger().log(level, "%s %s %s", one_line(self.name), one_line(facility), one_line(message))
+            log_line(level, self.name, facility, message)
         except BaseException as exc:
             report_unraisable(exc)
 
@@ -111,9 +116,7 @@ cdef class EventHandlers:
             error = new_error(err, self.with_refusal(message))
         if self.error_cb is not None:
             return notify(self.error_cb, (error,))
-        if self.log_cb is not None:
-            return notify(self.log_cb, (3, "ERROR", one_line(str(error))))    # 3: an error, among syslog's levels
-        return notify(self.to_logging, (40, "ERROR", str(error)))
+        return self.say(ERROR, "ERROR", str(error))
 
     cdef str with_refusal(self, str message):
         """The message with the reason for which this broker's certificate was refused, which was logged just before."""
@@ -145,6 +148,26 @@ cdef class EventHandlers:
         cdef bytes encoded = reason.encode("utf-8", "replace")
         rd_kafka_oauthbearer_set_token_failure(rk, encoded)
         return raise_or_report([exc])
+
+
+cdef int warn(str name, str message) except -1:
+    """Log a warning about a client that is being created, and wait a moment for that: the program may end at once."""
+    if not getattr(warning, "here", False):
+        log_later(log_warning, name, message)
+        wait(WARNING_WAIT_SECONDS)
+    return 0
+
+
+def log_warning(name, message):
+    """Log the warning. Runs in the logging thread."""
+    warning.here = True             # a handler may create a client of its own, with the same properties
+    try:
+        log_line(WARNING, name, "CONFWARN", message)        # as librdkafka calls its own warnings about properties
+    except BaseException as exc:
+        report_unraisable(exc)
+    finally:
+        warning.here = False
+
 
 cdef int notify(object callback, tuple args) except -1:
     cdef list raised = []

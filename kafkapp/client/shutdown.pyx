@@ -234,15 +234,15 @@ cdef int warn_lost(Client client) except -1:
     line = (f"{client.service.name} {client.name}: {why}, and {sum([count for _, count in lost])} "
             f"{client.service.unit} {client.service.loss} ({', '.join(named)}); {cure}")
     if Py_IsFinalizing():
-        log_loss(line)
+        log_loss(client.name, line)
     else:
-        log_lines.log_later(log_loss, line)
+        log_lines.log_later(log_loss, client.name, line)
     return 0
 
 
-def log_loss(line):
+def log_loss(name, line):
     try:
-        log_lines.logger().warning("%s", line)
+        log_lines.logger().warning("%s", line, extra=log_lines.fields(one_line(name), "LOST", 4))   # 4: a warning
     except BaseException as exc:        # at the end of the interpreter `logging` may be half gone
         report_unraisable(exc)
 

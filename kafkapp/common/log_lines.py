@@ -11,6 +11,7 @@ import os
 from collections import deque
 from time import monotonic, sleep
 
+from kafkapp.common.texts import one_line
 from kafkapp.common.threads import register_thread, start_thread, unregister_thread
 
 TYPE_CHECKING = False  # as in timestamp.py
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+# syslog's levels to logging's; syslog's notice (5) has no counterpart of its own.
+LOGGING_LEVELS = (50, 50, 50, 40, 30, 20, 20, 10)
 MAX_LINES = 10_000  # waiting for the thread; further ones are dropped, and counted
 
 lines: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
@@ -75,6 +78,18 @@ def run():
         raise
     finally:
         unregister_thread("logs")
+
+
+def log_line(level, client, facility, message):
+    """Log a line of a client's. `level`: syslog's, 0 to 7."""
+    client, facility, message = one_line(client), one_line(facility), one_line(message)
+    logger().log(LOGGING_LEVELS[min(max(level, 0), 7)], "%s %s %s", client, facility, message,
+                 extra=fields(client, facility, level))
+
+
+def fields(client, facility, level):
+    """What each record has beside its text."""
+    return {"kafka_client": client, "kafka_facility": facility, "kafka_level": level}
 
 
 def logger():

@@ -8,3 +8,5 @@ cdef bint boolean(dict properties, str name, bint default) except -1
 cdef rd_kafka_conf_t *conf_in_force(rd_kafka_t *rk) except NULL     # a copy, which the caller owns
 cdef object conf_value(const rd_kafka_conf_t *conf, str name)
 cdef bint set_up_tokens(rd_kafka_conf_t *conf, dict properties) except -1   # True: librdkafka makes unsecured tokens
+cdef str refused_client(str text, dict properties)
+cdef list doubtful(const rd_kafka_conf_t *conf, dict properties)

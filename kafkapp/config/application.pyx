@@ -2,7 +2,7 @@
 import os
 
 from kafkapp.common.texts import one_line
-from kafkapp.config.names import CALLBACKS, suggestion
+from kafkapp.config.names import CALLBACKS, is_sensitive, suggestion
 from kafkapp.config.redaction import redact
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -107,11 +107,11 @@ cdef object invalid(str text, properties):
 
 
 cdef dict property_table():
-    """librdkafka's own table of properties, with aliases: name to (type, list of allowed words).
+    """librdkafka's own table of properties, with aliases: name to Row.
 
     Takes a fraction of a millisecond: only for error messages.
     """
-    import re
+    from kafkapp.config.table import rows       # here: importing re takes a tenth of the import of kafkapp
     cdef char *text = NULL
     cdef size_t size = 0
     cdef FILE *stream = open_memstream(&text, &size)
@@ -120,18 +120,9 @@ cdef dict property_table():
     rd_kafka_conf_properties_show(stream)
     fclose(stream)
     try:
-        rows = [row.split(" | ", 5) for row in text[:size].decode("utf-8", "replace").splitlines()]
+        return rows(text[:size].decode("utf-8", "replace"))
     finally:
         free(text)
-    known = {}
-    for name, _role, values, *_rest, description in [row for row in rows if len(row) == 6]:
-        kind = description.rpartition("*Type: ")[2].rstrip("*")
-        choice = [word for word in values.strip().split(", ") if word and ".." not in word]
-        if kind == "string" and not choice:
-            choice = re.findall("`([a-z0-9_]+)` - ", description)      # "`random` - random distribution, ..."
-        known.setdefault(name.strip(), (kind, choice))      # a topic property of the same name comes later
-    del known["Property"]
-    return known
 
 
 cdef list property_names(const rd_kafka_conf_t *conf):
@@ -148,12 +139,6 @@ cdef list property_names(const rd_kafka_conf_t *conf):
     return names
 
 
-cdef str allowed(str name):
-    """The words that a property takes, for the end of a message; empty where it takes any text."""
-    _kind, choice = property_table().get(name, ("", ()))
-    return f"; allowed: {', '.join(choice)}" if len(choice) > 1 else ""
-
-
 cdef int check_value(const rd_kafka_conf_t *conf, str name, str value, properties) except -1:
     """Raises when librdkafka has parsed a value as another one.
 
@@ -168,8 +153,10 @@ cdef int check_value(const rd_kafka_conf_t *conf, str name, str value, propertie
             pass
         raise invalid(f"{name} must be a number, not {value[:64]!r}", properties)
     if not value.strip():
-        if property_table().get(name, ("",))[0] == "enum value":
-            raise invalid(f"{name} is empty{allowed(name)}", properties)
+        table = property_table()
+        if name in table and table[name].kind == "enum value":
+            from kafkapp.config.table import allowed
+            raise invalid(f"{name} is empty{allowed(name, table)}", properties)
         return 0
     if not value.strip()[:1] in tuple("+-.0123456789"):
         return 0                    # a word
@@ -265,11 +252,57 @@ cdef bint set_up_tokens(rd_kafka_conf_t *conf, dict properties) except -1:
             conf_value(conf, "security.protocol") or ""):
         unsecured = conf_value(conf, "enable.sasl.oauthbearer.unsecure.jwt") == "true"
         if not unsecured and conf_value(conf, "sasl.oauthbearer.method") != "oidc":
-            raise invalid("sasl.mechanisms=OAUTHBEARER needs oauthbearer_token_refresh_cb, "
+            from kafkapp.config.security import mechanism_name
+            raise invalid(f"{mechanism_name(properties)}=OAUTHBEARER needs oauthbearer_token_refresh_cb, "
                           "sasl.oauthbearer.method=oidc or, for tests only, "
                           "enable.sasl.oauthbearer.unsecure.jwt=true", properties)
     rd_kafka_conf_enable_sasl_queue(conf, unsecured)
     return unsecured
+
+
+cdef str refused_value(str name, str value, str text, rd_kafka_conf_res_t result):
+    """What rd_kafka_conf_set() says against a value, in the name that was given, with what would do."""
+    from kafkapp.config.table import allowed, in_own_names
+    table = property_table()
+    if result == RD_KAFKA_CONF_UNKNOWN:
+        close = suggestion(name, [*table, *CALLBACKS, *OWN_PROPERTIES])
+        return f"{text}; {close}" if close else text
+    text = in_own_names(text, {name: value}, table)
+    if text.startswith("Invalid value for ") and not is_sensitive(name):
+        text = f'Invalid value "{value[:64]}" for {text.removeprefix("Invalid value for ").removesuffix(": (null)")}'
+    if name[:64] not in text:
+        text = f"{name[:64]}: {text}"
+    if "dedicated" in text:
+        return text + ("; use send(record, callback)" if name in ("dr_cb", "dr_msg_cb") else "")
+    return text + ("" if "allowed" in text else allowed(name, table))
+
+
+cdef str refused_client(str text, dict properties):
+    """What rd_kafka_new() says against a configuration, in the names that were given, with what may be wrong."""
+    from kafkapp.config.security import hint
+    from kafkapp.config.table import in_own_names
+    return one_line(redact(in_own_names(text, properties, property_table()) + hint(text, properties), properties))
+
+
+cdef int check_security(const rd_kafka_conf_t *conf, dict properties) except -1:
+    """Raises for properties of TLS and SASL of which no client can come, or none that works."""
+    cdef str protocol = conf_value(conf, "security.protocol")
+    if protocol != "plaintext":
+        from kafkapp.config.security import contradiction
+        reason = contradiction(properties, protocol)
+        if reason:
+            raise invalid(reason, properties)
+    return 0
+
+
+cdef list doubtful(const rd_kafka_conf_t *conf, dict properties):
+    """What has no effect as it was given, and is likely a mistake: a line each."""
+    for name in properties:
+        if name.startswith(("ssl.", "sasl.")) or name in CALLBACKS:
+            from kafkapp.config.security import doubts
+            return [*doubts(properties, conf_value(conf, "security.protocol"),
+                            conf_value(conf, "statistics.interval.ms"))]
+    return []
 
 
 cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
@@ -291,18 +324,9 @@ cdef rd_kafka_conf_t *new_conf(dict properties) except NULL:
             if result == RD_KAFKA_CONF_OK:
                 check_value(conf, name, value, properties)
                 continue
-            text = errstr.decode("utf-8", "replace").strip()
-            if name[:64] not in text:
-                text = f"{name[:64]}: {text}"   # for an alias, librdkafka names the other property
-            if result == RD_KAFKA_CONF_UNKNOWN:
-                hint = suggestion(name, [*property_table(), *CALLBACKS, *OWN_PROPERTIES])
-                text = f"{text}; {hint}" if hint else text
-            elif "dedicated" in text:
-                text += "; use send(record, callback)" if name in ("dr_cb", "dr_msg_cb") else ""
-            else:
-                text += allowed(name)
-            raise invalid(text, properties)
+            raise invalid(refused_value(name, value, errstr.decode("utf-8", "replace").strip(), result), properties)
         check_servers(conf, properties)
+        check_security(conf, properties)
         # Without verification librdkafka accepts every certificate, and the check would refuse some.
         if conf_value(conf, "enable.ssl.certificate.verification") == "true":
             kp_verify_certificates(conf)

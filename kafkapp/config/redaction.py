@@ -38,13 +38,21 @@ def redact(text: str, properties: Mapping[str, Any]) -> str:
             continue            # public, and full of words that error messages have too
         places += whole_places(secret, text)
         if len(secret) > MIN_PIECE:
-            longer.append(secret)
+            longer.append(without_labels(secret))
     if longer:
         for start, end in possible_pieces(text, max(map(len, longer))):
             piece = text[start:end]
-            if not is_word(piece.strip()) and any(is_part(piece, secret) for secret in longer):
+            if is_word(piece.strip()) or piece in properties:
+                continue
+            if any(is_part(piece, secret) for secret in longer):
                 places.append((start, end))
     return masked(text, places)
+
+
+def without_labels(secret: str) -> str:
+    """A secret without what every PEM text has: error messages have `PRIVATE KEY` and `CERTIFICATE` too."""
+    parts = secret.split("-----")
+    return "-----".join(part for part in parts if not part.startswith(("BEGIN ", "END "))) if len(parts) > 2 else secret
 
 
 def masked(text: str, places: list[tuple[int, int]]) -> str:

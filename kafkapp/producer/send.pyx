@@ -3,10 +3,8 @@
 Knows the limits of a record's size, and makes snapshots of records that wait for room in the queue. The outcome comes
 back as a delivery report, through kafkapp.producer.delivery.
 """
-from _thread import _local
 
 from kafkapp.common.errors import KafkaException
-from kafkapp.common.log_lines import log_later, logger, wait
 from kafkapp.common.views import Header
 from kafkapp.producer.options import SendOption
 
@@ -30,10 +28,10 @@ from kafkapp._librdkafka.rdkafka cimport (
 )
 from kafkapp.client.client cimport Client
 from kafkapp.client.dispatcher cimport kp_rounds
+from kafkapp.client.events cimport warn
 from kafkapp.client.handle cimport OPEN, Topic
 from kafkapp.common.atomics cimport KP_ADD, KP_OBJECT, KP_READ, kp_section, kp_section_begin, kp_section_end
 from kafkapp.common.buffers cimport kp_release_buffer
-from kafkapp.common.callbacks cimport report_unraisable
 from kafkapp.common.errors cimport new_error
 from kafkapp.common.timeouts cimport expired
 from kafkapp.common.views cimport View, get_view, new_header_list, new_headers, size_of
@@ -73,8 +71,6 @@ cdef extern from "produce.h" nogil:
 
     rd_kafka_resp_err_t kp_produce(rd_kafka_t *rk, rd_kafka_topic_t *rkt, const kp_record *record, void *opaque)
 
-cdef double WARNING_WAIT_SECONDS = 0.5      # limit of how long creating a producer waits for logging handlers
-cdef object warning = _local()      # `here`: this thread is inside log_size_warning()
 cdef object NO_COPY = SendOption.NoCopyRecordValue
 cdef object TO_COPY = SendOption.ToCopyRecordValue
 
@@ -346,24 +342,12 @@ cdef int read_size_limits(Client client) except -1:
     cdef int64_t room = int(client.get_property("queue.buffering.max.kbytes")) * 1024
     deliveries_of(client).max_value = room
     service_of(client).max_message_bytes = int(client.get_property("message.max.bytes"))
-    if service_of(client).max_message_bytes > room and not getattr(warning, "here", False):
-        log_later(log_size_warning, client.name, service_of(client).max_message_bytes,
-                  client.get_property("queue.buffering.max.kbytes"), room)
-        wait(WARNING_WAIT_SECONDS)
+    if service_of(client).max_message_bytes > room:
+        kbytes = client.get_property("queue.buffering.max.kbytes")
+        warn(client.name, f"message.max.bytes ({service_of(client).max_message_bytes}) is more than "
+             f"queue.buffering.max.kbytes ({kbytes}) has room for: values of more than {room} bytes are refused; "
+             "raise queue.buffering.max.kbytes")
     return 0
-
-
-def log_size_warning(name, message, kbytes, room):
-    """Log the warning. Runs in the logging thread."""
-    warning.here = True             # a handler may create a producer of its own, with the same properties
-    try:
-        logger().warning("%s message.max.bytes (%s) is more than queue.buffering.max.kbytes (%s) has room for: "
-                         "values of more than %s bytes are refused; raise queue.buffering.max.kbytes",
-                         name, message, kbytes, room)
-    except BaseException as exc:
-        report_unraisable(exc)
-    finally:
-        warning.here = False
 
 
 cdef object too_large_error(Client client, int64_t key_size, int64_t value_size, int64_t headers_size):

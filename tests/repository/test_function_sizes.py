@@ -90,7 +90,7 @@ def test_functions_are_short():
 
 
 @pytest.mark.parametrize(("name", "functions"), [
-    ("kafkapp/producer/send.pyx", {"enqueue", "unpack", "log_size_warning"}), ("csrc/batch.c", {"kp_batch_send", "item_at"}),
+    ("kafkapp/producer/send.pyx", {"enqueue", "unpack", "too_large_error"}), ("csrc/batch.c", {"kp_batch_send", "item_at"}),
     ("csrc/delivery.h", {"kp_epoch_at"}), ("kafkapp/aio/producer.py", {"send_batch", "close"}),
     ("build_support/patches.py", {"changes"})])
 def test_functions_are_seen(name, functions):

@@ -49,6 +49,7 @@ TABLE = {
     "TimeoutRangeError": "importlib.import_module('kafkapp.common.timeouts').TimeoutRangeError('x')",
     "View": None, "Key": "Key(bytearray(b'k'))", "Value": "Value('text')", "Header": "Header('h', b'v')",
     "Properties": "Properties({'acks': 'all'})", "ProducerConfig": "ProducerConfig({'acks': 'all'})",
+    "Row": None,
     "Malformed": "importlib.import_module('kafkapp.config.java_properties').Malformed('x')",
     "Node": "metadata.Node(1)", "PartitionInfo": "metadata.PartitionInfo(metadata.Node(1), [], [])",
     "BrokerMetadata": "BrokerMetadata('t', [], {})",

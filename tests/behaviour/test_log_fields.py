@@ -1,0 +1,35 @@
+"""Each record in logging.getLogger("kafkapp") has its client, facility and syslog level as fields, whoever wrote the line."""
+import logging
+
+import pytest
+
+from helpers import HELD, NOWHERE, properties, wait_for
+
+from kafkapp import EventsPollingOption, KafkaAsyncProducer, KafkaSyncProducer
+
+# The facility: librdkafka's connection log, the error that it reports, what a closing producer has lost.
+LEVELS = {"FAIL": (3, logging.ERROR), "ERROR": (3, logging.ERROR), "BROKER": (7, logging.DEBUG), "LOST": (4, logging.WARNING)}
+
+
+@pytest.mark.parametrize("facility", LEVELS)
+def test_a_record_has_its_client_facility_and_level(facility, caplog):
+    caplog.set_level(logging.DEBUG, "kafkapp")
+    with KafkaSyncProducer(properties(NOWHERE, debug="broker")) as sync, KafkaAsyncProducer(properties(NOWHERE, HELD)) as producer:
+        producer.send("t", b"v")
+        producer.close(0)
+        name = (producer if facility == "LOST" else sync).name
+        found = wait_for(lambda: [record for record in caplog.records if getattr(record, "kafka_facility", None) == facility
+                                  and record.kafka_client == name], 30)
+    seen = {(record.kafka_level, record.levelno) for record in found}
+    assert LEVELS[facility] in seen and seen <= {*LEVELS.values()}      # with `debug`, librdkafka says FAIL at both levels
+    assert all(name in record.getMessage() for record in found)
+    assert facility == "LOST" or all(record.getMessage().startswith(f"{name} {facility} ") for record in found)
+
+
+def test_every_record_has_them(caplog):
+    caplog.set_level(logging.DEBUG, "kafkapp")
+    with KafkaAsyncProducer(properties(NOWHERE, {"stats_cb": print}, debug="all"), EventsPollingOption.Manual) as producer:
+        wait_for(lambda: producer.poll_events(0.01) or any(record.levelno == logging.ERROR for record in caplog.records), 30)
+    records = [record for record in caplog.records if record.name == "kafkapp"]
+    assert len(records) > 10
+    assert {(record.kafka_client, type(record.kafka_facility), type(record.kafka_level)) for record in records} == {(producer.name, str, int)}
