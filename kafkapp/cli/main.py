@@ -5,7 +5,6 @@ Exit status: 0 all delivered, 1 some not delivered, 2 usage error, 128 + n ended
 """
 import logging
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -67,7 +66,8 @@ def carried() -> Iterator[None]:
 class Commands(click.Group):
     """The commands of this module, and those of other modules, which are imported on demand."""
 
-    elsewhere: ClassVar = {"bench": "kafkapp.bench"}  # name: module with a click command named `command`
+    # name: module with a click command named `command`
+    elsewhere: ClassVar = {"bench": "kafkapp.bench", "mock-cluster": "kafkapp.cli.mock_cluster"}
 
     def list_commands(self, context: click.Context) -> list[str]:
         return sorted([*super().list_commands(context), *self.elsewhere])
@@ -155,25 +155,6 @@ def produce(files: tuple[str, ...], topic: str | None, bootstrap_servers: str | 
         option=SendOption.ToCopyRecordValue if copy else SendOption.NoCopyRecordValue,
         delimiter=delimiter, key_delimiter=key_delimiter, headers=headers, partition=partition,
         null_empty=null_empty, timeout=timeout, as_json=as_json)).run()
-
-
-@group.command("mock-cluster")
-@click.option("--brokers", type=click.IntRange(min=1, max=100), default=1, show_default=True, metavar="N",
-              help="How many brokers.")
-def mock_cluster(brokers: int) -> int:
-    """Run an embedded cluster for other programs, until Ctrl-C.
-
-    Its bootstrap servers are printed on one line, as host:port,host:port. It keeps records in memory only.
-    """
-    from kafkapp.testing import MockCluster
-    end_signals = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, end_signals)  # before any thread starts: for sigwait() alone
-    show_logs(False)
-    with MockCluster(brokers) as cluster:
-        say(cluster.bootstrap_servers)
-        if not lost:
-            signal.sigwait(end_signals)
-    return 0
 
 
 def run() -> int:

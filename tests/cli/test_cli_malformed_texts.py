@@ -51,6 +51,7 @@ ARGUMENTS = {
     "an option": (lambda text: [*PRODUCE, b"--" + text + b"x", b"FILE"], EVERY),
     "a command": (lambda text: [text, b"FILE"], EVERY),
     "--brokers": (lambda text: [b"mock-cluster", b"--brokers", text], EVERY),
+    "--topic": (lambda text: [b"mock-cluster", b"--topic", text + b":0"], EVERY),
     "a scenario": (lambda text: [b"bench", text], EVERY),
     "bench -b": (lambda text: [b"bench", b"-b", text, b"no-such"], EVERY),
     "--scale": (lambda text: [b"bench", b"--scale", text, b"callback"], EVERY),

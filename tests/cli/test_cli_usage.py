@@ -92,7 +92,9 @@ def test_mock_cluster_is_for_other_programs_until_ctrl_c():
     assert time.monotonic() - begin < 2
 
 
-@pytest.mark.parametrize("arguments", [("--brokers", "0"), ("--brokers", "x"), ("--brokers", "101"), ("more",)])
+@pytest.mark.parametrize("arguments", [("--brokers", "0"), ("--brokers", "x"), ("--brokers", "101"), ("more",), ("--exec",), ("--port", 9092),
+                                       *(("--topic", topic) for topic in ("", ":", ":4", "t:", "t:0", "t:-1", "t:10001", "t:x", "t:1:2", "t\n:1")),
+                                       ("-t", "t", "-t", "t:3")])
 def test_mock_cluster_refuses(arguments):
     refusal("mock-cluster", *arguments)
 
