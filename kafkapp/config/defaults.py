@@ -1,7 +1,8 @@
 """Defaults that are kafkapp's own: the values of properties that are not given and that librdkafka has others for."""
 from __future__ import annotations
 
-from os import urandom
+import os
+import sys
 
 PRODUCER = {
     # The Java client's. With librdkafka's own default, records of one key would go to different partitions.
@@ -11,12 +12,30 @@ SYNC_PRODUCER = {
     **PRODUCER,
     "linger.ms": "0",       # a send waits for its delivery report
 }
+RANDOM = "random"           # as client.id: one of its own for each client, as in the C++ API
+MAX_NAME = 64
 ALIASES = {"linger.ms": "queue.buffering.max.ms"}
 
 
 def set_defaults(properties: dict[str, object], defaults: dict[str, str]) -> None:
-    """Add the defaults for what is not given, under either name; each client has a `client.id` of its own."""
+    """Add the defaults for what is not given, under either name."""
     for name, value in defaults.items():
         if ALIASES.get(name) not in properties:
             properties.setdefault(name, value)
-    properties.setdefault("client.id", urandom(6).hex())
+    if properties.setdefault("client.id", program_name()) == RANDOM:
+        properties["client.id"] = os.urandom(6).hex()
+
+
+def program_name() -> str:
+    """What brokers' metrics and quotas are to call the clients of this program: the same at each start.
+
+    The name of the file that Python runs, or of its folder for a package; `kafkapp` for one that has no name.
+    """
+    path = (getattr(sys, "argv", None) or [""])[0]
+    folder, name = os.path.split(path) if isinstance(path, str) else ("", "")
+    if name == "__main__.py":
+        name = os.path.basename(folder)
+    if name in ("", "-", "-c", "-m"):
+        return "kafkapp"
+    name = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in name.removesuffix(".py"))
+    return name.strip("-.")[:MAX_NAME] or "kafkapp"

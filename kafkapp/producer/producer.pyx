@@ -62,7 +62,7 @@ cdef class Producer:
 
     @property
     def client_id(self):
-        """The `client.id` in force, str; random unless it was set. Source: KafkaClient::clientId."""
+        """The `client.id` in force, str; the program's name unless it was set. Source: KafkaClient::clientId."""
         return self.get_client().client_id
 
     @property

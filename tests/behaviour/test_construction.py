@@ -54,11 +54,15 @@ def test_the_users_mapping_is_neither_changed_nor_followed(broker, Producer):
 
 
 @both
-def test_client_id_is_random_unless_given(broker, Producer):
+def test_client_id_is_the_programs_name_unless_given(broker, Producer, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/opt/shop/orders.py"])
     with Producer(properties(broker)) as one, Producer(properties(broker)) as two:
-        assert one.client_id and one.client_id != two.client_id
-        assert one.client_id in one.name and one.name != two.name
+        assert one.client_id == two.client_id == "orders"
+        assert one.name.startswith("orders#producer-") and one.name != two.name
         assert one.get_property("client.id") == one.properties["client.id"] == one.client_id
+    with Producer(properties(broker, client_id="random")) as one, Producer(properties(broker, client_id="random")) as two:
+        assert one.client_id != two.client_id and len(one.client_id) == 12
+        assert one.client_id in one.name and one.get_property("client.id") == one.client_id
     with Producer(properties(broker, client_id="mine")) as producer:
         assert producer.client_id == "mine" and "mine" in producer.name
 
