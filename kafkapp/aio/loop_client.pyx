@@ -13,13 +13,16 @@ from kafkapp._librdkafka.rdkafka cimport (
     rd_kafka_queue_length,
     rd_kafka_resp_err_t,
 )
+from kafkapp.client.blocking_calls cimport BlockingCall
 from kafkapp.client.handle cimport OPEN
 from kafkapp.client.shutdown cimport abandon
 from kafkapp.common.atomics cimport KP_READ, KP_SET
-from kafkapp.common.timeouts cimport timeout_to_ms
+from kafkapp.common.timeouts cimport deadline_of, timeout_to_ms
 from kafkapp.producer.delivery cimport kp_epoch_close, kp_epoch_done
+from kafkapp.producer.group_offsets cimport new_offsets_call
 from kafkapp.producer.producer cimport Producer
-from kafkapp.producer.service cimport deliveries_of
+from kafkapp.producer.service cimport deliveries_of, service_of
+from kafkapp.producer.transactions cimport new_transaction_call
 
 
 @cython.final
@@ -99,6 +102,41 @@ cdef class LoopClient:
 
     def is_epoch_done(self, int64_t epoch):
         return kp_epoch_done(deliveries_of(self.client), epoch)
+
+    @property
+    def transaction_call(self):
+        """The BlockingTransactionCall that runs, or whose result nobody has: its caller was cancelled. Else None."""
+        return service_of(self.client).transaction_call
+
+    def start_transaction_call(self, str name not None, timeout, done not None):
+        """Have a thread call what Producer's method of this name does, for at most `timeout` seconds. It becomes the
+        `transaction_call`. At its end that thread calls `done.set()`."""
+        cdef BlockingCall call = new_transaction_call(name)
+        try:
+            self.start(call, timeout, done)
+        finally:
+            if call.started:        # interrupted or not
+                service_of(self.client).transaction_call = call
+        return call
+
+    def end_transaction_call(self, call not None):
+        """Its result has been taken."""
+        if service_of(self.client).transaction_call is call:
+            service_of(self.client).transaction_call = None
+
+    def start_offsets_call(self, offsets, group, timeout, done not None):
+        """As start_transaction_call(), for Producer.send_offsets_to_transaction(); is no `transaction_call`."""
+        cdef BlockingCall call = new_offsets_call(offsets, group)
+        self.start(call, timeout, done)
+        return call
+
+    cdef int start(self, BlockingCall call, timeout, done) except -1:
+        self.client.enter()
+        try:
+            call.done = done
+            return call.start(self.client, deadline_of(timeout))
+        finally:
+            self.client.leave()
 
     def is_closed(self):
         return KP_READ(self.client.state) != OPEN

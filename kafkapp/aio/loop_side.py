@@ -16,6 +16,7 @@ from typing import Any
 from kafkapp.aio.futures import CompletedFutures
 from kafkapp.aio.loop_client import LoopClient
 from kafkapp.aio.outbox import Outbox
+from kafkapp.aio.transactions import TransactionCalls
 from kafkapp.client.shutdown import ABANDONED_CLOSE_SECONDS
 from kafkapp.common.threads import start_thread
 from kafkapp.producer.async_producer import KafkaAsyncProducer
@@ -35,12 +36,14 @@ class LoopSide:
         producer: a KafkaAsyncProducer with manual polling.
         client: its client, for the loop.
         outbox: enqueues its records.
+        transactions: its transaction calls.
     """
 
     def __init__(self, properties: Any) -> None:
         self.producer = KafkaAsyncProducer(properties, EventsPollingOption.Manual)
         self.client = LoopClient(self.producer)
         self.outbox = Outbox(self.client)
+        self.transactions = TransactionCalls(self.client)
         self._completed = self.outbox.completed
         self._reader, self._writer = -1, -1
         self._dispatch_for_loop: Callable[[], None]  # what the loop calls; set by `bind`
@@ -142,6 +145,10 @@ class LoopSide:
     def purge(self) -> None:
         """Fail all records, in flight or waiting for room."""
         self.client.purge()
+        self.fail_waiting()
+
+    def fail_waiting(self) -> None:
+        """Fail the records that wait for room."""
         self.outbox.fail_waiting()
         self._progress()
         self._completed.soon()
@@ -164,14 +171,28 @@ class LoopSide:
                 if left is not None and left <= 0:
                     return False
                 self._end_lingering()
-                if self._progressed is None:
-                    self._progressed = loop.create_future()
-                await asyncio.wait((self._progressed,), timeout=left)
+                await self._progress_for(loop, left)
         finally:
             self._flushes -= 1
             if not self._flushes and self._linger_over is not None:
                 self._linger_over.set()
                 self._linger_over = None
+
+    async def enqueued(self, loop: asyncio.AbstractEventLoop, deadline: float | None) -> bool:
+        """Wait until what waits for room now has found it. Returns False when the deadline has expired first."""
+        last = self.outbox.waited
+        while self.outbox.left < last:
+            left = None if deadline is None else deadline - loop.time()
+            if left is not None and left <= 0:
+                return False
+            await self._progress_for(loop, left)
+        return True
+
+    async def _progress_for(self, loop: asyncio.AbstractEventLoop, seconds: float | None) -> None:
+        """Wait for the next delivery report or for room, at most `seconds`."""
+        if self._progressed is None:
+            self._progressed = loop.create_future()
+        await asyncio.wait((self._progressed,), timeout=seconds)
 
     def _end_lingering(self) -> None:
         """librdkafka ends lingering while a thread is in rd_kafka_flush(); the loop dispatches meanwhile."""

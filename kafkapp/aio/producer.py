@@ -4,7 +4,7 @@ What blocks in librdkafka runs in a thread of its own: ending lingering (flush, 
 request (fetch_broker_metadata). `send` is ProducerBase's, in aio/outbox.pyx; all else is LoopSide's.
 """
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
@@ -15,8 +15,9 @@ from kafkapp.aio import threads
 from kafkapp.aio.futures import SendFuture
 from kafkapp.aio.loop_side import LoopSide
 from kafkapp.aio.outbox import ProducerBase
+from kafkapp.aio.transactions import LoopTransaction
 from kafkapp.common.cluster_metadata import BrokerMetadata
-from kafkapp.common.errors import ErrorCode, KafkaException
+from kafkapp.common.errors import Error, ErrorCode, KafkaException
 from kafkapp.common.timeouts import seconds_of
 from kafkapp.config.properties import Properties
 from kafkapp.producer.async_producer import KafkaAsyncProducer
@@ -27,6 +28,7 @@ from kafkapp.producer.record_metadata import RecordMetadata
 
 if TYPE_CHECKING:
     from kafkapp.producer.columns import _Column, _Memory
+    from kafkapp.producer.producer import _Group, _Offsets
     from kafkapp.producer.record import _Data, _Headers
 
 __all__ = ["KafkaProducer", "SendFuture"]
@@ -209,6 +211,114 @@ class KafkaProducer(ProducerBase):
         self._loop_side.run_callbacks_soon()
         closing, self._closing = self._closing, None
         closing.set_result(ended.exception())
+
+    # -- transactions ---------------------------------------------------------------------------
+
+    async def init_transactions(self, timeout: Timeout = None) -> None:
+        """Initialize transactions: end those of an earlier producer with this `transactional.id`, and fence it.
+
+        Must be called once, before the first transaction. Does not block the loop; may be called again after a timeout
+        or a cancellation, as `commit_transaction`.
+
+        Args:
+            timeout: seconds (int, float or timedelta), None waits forever.
+        Raises:
+            KafkaException: RD_KAFKA_RESP_ERR__NOT_CONFIGURED, RD_KAFKA_RESP_ERR__TIMED_OUT and others, as
+                KafkaAsyncProducer.init_transactions.
+            RuntimeError: outside the producer's loop, after `close`, or in a forked child.
+        Source: rd_kafka_init_transactions(); KafkaProducer::initTransactions.
+        """
+        await self._call_transaction("init_transactions", timeout)
+
+    async def begin_transaction(self) -> None:
+        """Begin a transaction: records sent from now on are part of it. Does not block the loop.
+
+        Waits first for a commit or an abort whose task was cancelled.
+
+        Raises:
+            KafkaException: RD_KAFKA_RESP_ERR__NOT_CONFIGURED, `transactional.id` is not set;
+                RD_KAFKA_RESP_ERR__STATE, a transaction is open already, or `init_transactions` was not called;
+                RD_KAFKA_RESP_ERR__FATAL.
+            RuntimeError: outside the producer's loop, after `close`, or in a forked child.
+        Source: rd_kafka_begin_transaction(); KafkaProducer::beginTransaction.
+        """
+        await self._call_transaction("begin_transaction", None)
+
+    async def commit_transaction(self, timeout: Timeout = None) -> None:
+        """Flush, and commit the transaction, with the records that wait for room. Does not block the loop.
+
+        May be called again after a timeout or a cancellation. Cancelled it goes on: a second call has its result, the
+        other calls of a transaction wait for it first.
+
+        Args:
+            timeout: seconds (int, float or timedelta), None waits forever.
+        Raises:
+            KafkaException: RD_KAFKA_RESP_ERR__STATE, RD_KAFKA_RESP_ERR__INCONSISTENT, RD_KAFKA_RESP_ERR__TIMED_OUT and
+                others, as KafkaAsyncProducer.commit_transaction: `error` says what to do.
+            RuntimeError: outside the producer's loop, after `close`, or in a forked child.
+        Source: rd_kafka_commit_transaction(); KafkaProducer::commitTransaction.
+        """
+        loop, side = asyncio.get_running_loop(), self._loop_side
+        deadline = deadline_of(loop, timeout)
+        if not await side.enqueued(side.bind(self), deadline):
+            raise KafkaException(Error(
+                ErrorCode.RD_KAFKA_RESP_ERR__TIMED_OUT, is_retriable=True, message="commit_transaction() timed out: "
+                f"{len(side.outbox)} records still wait for room in the queue"))
+        await side.transactions.run(loop, "commit_transaction", deadline)
+
+    async def abort_transaction(self, timeout: Timeout = None) -> None:
+        """Fail the records in flight and those that wait for room, and abort the transaction.
+
+        Does not block the loop; may be called again after a timeout or a cancellation, as `commit_transaction`.
+
+        Args:
+            timeout: seconds (int, float or timedelta), None waits forever.
+        Raises:
+            KafkaException: RD_KAFKA_RESP_ERR__STATE, RD_KAFKA_RESP_ERR__TIMED_OUT and others, as
+                KafkaAsyncProducer.abort_transaction: `error` says what to do.
+            RuntimeError: outside the producer's loop, after `close`, or in a forked child.
+        Source: rd_kafka_abort_transaction(); KafkaProducer::abortTransaction.
+        """
+        await self._call_transaction("abort_transaction", timeout, self._loop_side.fail_waiting)
+
+    async def _call_transaction(self, name: str, timeout: Timeout, first: Callable[[], None] | None = None) -> None:
+        loop = self._loop_side.bind(self)
+        deadline = deadline_of(loop, timeout)
+        if first is not None:
+            first()
+        await self._loop_side.transactions.run(loop, name, deadline)
+
+    async def send_offsets_to_transaction(self, offsets: "_Offsets", group: "_Group",
+                                          timeout: Timeout = None) -> None:
+        """Commit a consumer group's offsets with the transaction; see KafkaAsyncProducer.send_offsets_to_transaction.
+
+        Does not block the loop. Cancelled it goes on; until it has finished, the other calls of the transaction raise
+        RD_KAFKA_RESP_ERR__CONFLICT, with `is_retriable`. `async with transaction()` retries them.
+
+        Args:
+            offsets: (topic, partition, offset) tuples, or the objects or dict that consumers have.
+            group: the consumer's group metadata; its bare name, a str, does not fence: a UserWarning.
+            timeout: seconds (int, float or timedelta), None waits for `transaction.timeout.ms`.
+        Raises:
+            KafkaException: as `commit_transaction`.
+            TypeError, ValueError: an argument is malformed.
+            RuntimeError: outside the producer's loop, after `close`, or in a forked child.
+        Source: rd_kafka_send_offsets_to_transaction(); KafkaProducer::sendOffsetsToTransaction.
+        """
+        loop = self._loop_side.bind(self)
+        await self._loop_side.transactions.send_offsets(loop, offsets, group, deadline_of(loop, timeout))
+
+    def transaction(self) -> LoopTransaction:
+        """A transaction as an asynchronous context manager: commits at its end, aborts when its body raises.
+
+        `async with producer.transaction():`. Aborts when its body is cancelled too, and waits up to ten seconds for
+        that. A commit is retried on a retriable error; on an abortable error the transaction is aborted, and the error
+        raised; a fatal error is raised. A commit that is cancelled goes on: see `commit_transaction`.
+
+        Returns:
+            A context manager, whose value is the producer.
+        """
+        return LoopTransaction(self)
 
     async def fetch_broker_metadata(self, topic: str, timeout: Timeout = 10) -> BrokerMetadata:
         """Ask the cluster for a topic's partitions and leaders; see KafkaAsyncProducer.fetch_broker_metadata."""

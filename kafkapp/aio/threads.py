@@ -1,4 +1,4 @@
-"""Blocking calls of asyncio producers, each in a thread of its own.
+"""Blocking calls of asyncio producers, each in a thread of its own, and an event that a thread sets for a loop.
 
 The loop's default executor belongs to the user: its threads may be busy, or wait for the producer.
 """
@@ -42,6 +42,21 @@ def set_result(future: "asyncio.Future[T]", result: T) -> None:
     """Set a future's result, unless it is done: it may have been cancelled."""
     if not future.done():
         future.set_result(result)
+
+
+class LoopEvent:
+    """As threading.Event: any thread may set it, and the tasks of one loop may wait for it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._future: asyncio.Future[None] = loop.create_future()
+
+    def set(self) -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            self._future.get_loop().call_soon_threadsafe(set_result, self._future, None)
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until it is set, at most `seconds`."""
+        await asyncio.wait((self._future,), timeout=seconds)
 
 
 def _set_exception(future: "asyncio.Future[Any]", exc: BaseException) -> None:

@@ -8,11 +8,12 @@ from kafkapp.client.client cimport Client
 cdef class BlockingCall:
     cdef Client client
     cdef int timeout_ms
-    cdef object done        # a threading.Event
+    cdef readonly object done       # a threading.Event, unless the caller has another one
     cdef int pending        # not begun yet; the thread that takes this flag performs it
     cdef bint started       # its thread was started
     cdef int finished       # it has its result; `done`, whose set() may fail without memory, only says so sooner
-    cdef object failure     # what perform() raised, for the thread that waits
+    cdef readonly object error      # librdkafka's Error or None, of calls that have one
+    cdef readonly object failure    # what perform() raised, for the thread that waits
 
     cdef int perform(self) except -1
     cdef int start(self, Client client, int64_t deadline) except -1
@@ -20,5 +21,5 @@ cdef class BlockingCall:
 
 
 cdef int64_t with_grace(int64_t deadline) noexcept
-cdef object still_running_error()
+cpdef object still_running_error()
 cdef object fetch_metadata(Client client, str topic, int64_t deadline)

@@ -2,11 +2,23 @@ from typing import Any, final
 
 from typing_extensions import disjoint_base
 
+from kafkapp.common.errors import Error
+
 @disjoint_base
 class BlockingCall:
+    @property
+    def done(self) -> Any: ...
+    @property
+    def error(self) -> Error | None: ...
+    @property
+    def failure(self) -> BaseException | None: ...
+    @property
+    def is_finished(self) -> bool: ...
     def run(self) -> None: ...
 
 @final
 class BlockingMetadataCall(BlockingCall): ...
+
+def still_running_error() -> Error: ...
 
 __pyx_capi__: dict[str, Any]

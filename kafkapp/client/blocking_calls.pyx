@@ -42,6 +42,11 @@ cdef class BlockingCall:
     cdef int perform(self) except -1:
         raise NotImplementedError
 
+    @property
+    def is_finished(self):
+        """Whether it has its result."""
+        return KP_READ(self.finished) != 0
+
     def run(self):
         if self.client is None:
             raise RuntimeError(f"{type(self).__name__} is internal: the methods that need one start it")
@@ -59,10 +64,11 @@ cdef class BlockingCall:
             self.done.set()
 
     cdef int start(self, Client client, int64_t deadline) except -1:
-        from threading import Event
+        if self.done is None:
+            from threading import Event
+            self.done = Event()
         self.client = client
         self.timeout_ms = remaining_ms(deadline, INT32_MAX) if deadline >= 0 else -1
-        self.done = Event()
         self.pending = True
         KP_ADD(client.users, 1)         # the call's thread leaves; it may outlive this method
         try:
@@ -124,7 +130,7 @@ cdef int64_t with_grace(int64_t deadline) noexcept:
     return deadline if deadline < 0 else max(deadline, now_ms()) + UNRESPONSIVE_MS
 
 
-cdef object still_running_error():
+cpdef object still_running_error():
     return Error(RD_KAFKA_RESP_ERR__TIMED_OUT, "the call has not finished yet and is still running: "
                  "call it again to wait for its result", is_retriable=True)
 

@@ -2,9 +2,9 @@
 
 from libc.stdint cimport int64_t
 
+from kafkapp.client.blocking_calls cimport BlockingCall
 from kafkapp.client.client cimport Client
 
 
-cdef list checked_offsets(offsets)
-cdef tuple checked_group(group)
-cdef object send_offsets(Client client, list offsets, tuple group, int64_t deadline)
+cdef BlockingCall new_offsets_call(offsets, group)
+cdef object send_offsets(Client client, BlockingCall request, int64_t deadline)

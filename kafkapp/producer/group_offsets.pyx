@@ -143,7 +143,6 @@ cdef tuple confluent_group(bytes packed):
 cdef class BlockingOffsetsCall(BlockingCall):
     cdef list offsets
     cdef tuple group
-    cdef object error
 
     cdef int perform(self) except -1:
         cdef rd_kafka_topic_partition_list_t *c = rd_kafka_topic_partition_list_new(<int>len(self.offsets))
@@ -175,12 +174,16 @@ cdef class BlockingOffsetsCall(BlockingCall):
         return 0
 
 
-cdef object send_offsets(Client client, list offsets, tuple group, int64_t deadline):
-    """Returns the Error, or None. `offsets` and `group` are checked."""
+cdef BlockingCall new_offsets_call(offsets, group):
     cdef BlockingOffsetsCall request = BlockingOffsetsCall.__new__(BlockingOffsetsCall)
+    request.offsets = checked_offsets(offsets)
+    request.group = checked_group(group)
+    return request
+
+
+cdef object send_offsets(Client client, BlockingCall request, int64_t deadline):
+    """Returns the Error, or None."""
     client.check_blocking("send_offsets_to_transaction")
-    request.offsets = offsets
-    request.group = group
     client.enter()
     try:
         request.start(client, deadline)

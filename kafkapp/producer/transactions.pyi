@@ -1,7 +1,13 @@
-from typing import Any, final
+from typing import Any, Final, final
 
 from kafkapp.client.blocking_calls import BlockingCall
+from kafkapp.common.errors import Error, KafkaException
 from kafkapp.producer.producer import Producer
+
+STATE_CHANGE_SECONDS: Final[float]
+RETRY_SECONDS: Final[float]
+
+def begin_exception(error: Error) -> KafkaException: ...
 
 class Transaction:
     producer: Producer
@@ -12,6 +18,10 @@ class Transaction:
     def _abort_for(self, exc: BaseException) -> None: ...
 
 @final
-class BlockingTransactionCall(BlockingCall): ...
+class BlockingTransactionCall(BlockingCall):
+    @property
+    def name(self) -> str | None: ...
+    @property
+    def must_resume(self) -> bool: ...
 
 __pyx_capi__: dict[str, Any]

@@ -30,21 +30,26 @@ from kafkapp.common.atomics cimport KP_READ, KP_SET, KP_TAKE_FLAG
 from kafkapp.common.callbacks cimport raise_all, report_all_unraisable, report_unraisable
 from kafkapp.common.errors cimport take_error
 from kafkapp.common.timeouts cimport expired
-from kafkapp.producer.group_offsets cimport checked_group, checked_offsets, send_offsets
+from kafkapp.producer.group_offsets cimport new_offsets_call, send_offsets
 from kafkapp.producer.service cimport ProducerService, service_of
 
 # A resumed call may take the end of the call that it resumes for its own, and return one state too early: the next
 # begin_transaction would do the same, and a send would find no transaction. librdkafka's main thread needs microseconds
 # for that change of state.
 cdef unsigned int STATE_CHANGE_MICROSECONDS = 5000
+STATE_CHANGE_SECONDS = STATE_CHANGE_MICROSECONDS / 1e6
 
-cdef double RETRY_SECONDS = 0.1     # between two attempts of a call that fails at once
+RETRY_SECONDS = 0.1     # between two attempts of a call that fails at once
 
 ctypedef rd_kafka_error_t *(*TransactionFunction)(rd_kafka_t *, int) noexcept nogil
 
 
 cdef int init_transactions(Client client, int64_t deadline) except -1:
     return run(client, rd_kafka_init_transactions, "init_transactions", deadline)
+
+
+cdef rd_kafka_error_t *begin(rd_kafka_t *rk, int timeout_ms) noexcept nogil:
+    return rd_kafka_begin_transaction(rk)
 
 
 cdef int begin_transaction(Client client) except -1:
@@ -56,13 +61,19 @@ cdef int begin_transaction(Client client) except -1:
             error = rd_kafka_begin_transaction(client.rk)
     finally:
         client.leave()
-    try:
-        return raise_error(take_error(error))
-    except KafkaException as exc:
-        if exc.error.code == RD_KAFKA_RESP_ERR__STATE:
-            exc.add_note("init_transactions() comes first, once; commit_transaction() or abort_transaction() ends a "
-                         "transaction before the next")
-        raise
+    error_of_begin = take_error(error)
+    if error_of_begin is not None:
+        raise begin_exception(error_of_begin)
+    return 0
+
+
+def begin_exception(error):
+    """The KafkaException of a begin_transaction() that has failed with `error`."""
+    exc = KafkaException(error)
+    if error.code == RD_KAFKA_RESP_ERR__STATE:
+        exc.add_note("init_transactions() comes first, once; commit_transaction() or abort_transaction() ends a "
+                     "transaction before the next")
+    return exc
 
 
 cdef int commit_transaction(Client client, int64_t deadline) except -1:
@@ -74,7 +85,7 @@ cdef int abort_transaction(Client client, int64_t deadline) except -1:
 
 
 cdef int send_offsets_to_transaction(Client client, offsets, group, int64_t deadline) except -1:
-    return raise_error(send_offsets(client, checked_offsets(offsets), checked_group(group), deadline))
+    return raise_error(send_offsets(client, new_offsets_call(offsets, group), deadline))
 
 
 class Transaction:
@@ -183,7 +194,12 @@ cdef int raise_error(error) except -1:
 @cython.final
 cdef class BlockingTransactionCall(BlockingCall):
     cdef TransactionFunction function
-    cdef object error
+    cdef readonly str name              # of Producer's method, where new_transaction_call() has made it
+
+    @property
+    def must_resume(self):
+        """Whether librdkafka has not finished the operation: then the same call has to be made again."""
+        return self.error is not None and must_resume(self.function, self.error)
 
     cdef int perform(self) except -1:
         cdef rd_kafka_error_t *error
@@ -231,3 +247,19 @@ cdef object call_transaction(Client client, TransactionFunction function, int64_
     if not request.wait_and_detach(with_grace(deadline), raised):
         return still_running_error()
     return request.error
+
+
+cdef BlockingCall new_transaction_call(str name):
+    cdef BlockingTransactionCall call = BlockingTransactionCall.__new__(BlockingTransactionCall)
+    call.name = name
+    if name == "init_transactions":
+        call.function = rd_kafka_init_transactions
+    elif name == "begin_transaction":
+        call.function = begin
+    elif name == "commit_transaction":
+        call.function = rd_kafka_commit_transaction
+    elif name == "abort_transaction":
+        call.function = rd_kafka_abort_transaction
+    else:
+        raise ValueError(f"no transaction call is named {name}")
+    return call

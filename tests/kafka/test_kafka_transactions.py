@@ -1,5 +1,6 @@
 """Transactions against a real coordinator (parity.md, T1, T3, T4 and R9): readers see all of a commit, and nothing else."""
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from readback import read_messages
 
 import kafkapp
 from kafkapp import ErrorCode, KafkaException, ProducerRecord
+from kafkapp.aio import KafkaProducer
 
 DELIVERY = 30
 STATE = "__transaction_state"
@@ -67,6 +69,32 @@ def test_t1_a_synchronous_producer_knows_where_its_record_is_before_others_see_i
             assert seen(topic, committed=True) == []
             assert seen(topic, committed=False) == [b"first"]
         assert seen(topic, committed=True) == [b"first"]
+
+
+def test_asyncios_transactions_are_seen_when_committed_also_by_a_call_that_was_cancelled(kafka, topic, seen):
+    async def go():
+        properties = {"bootstrap.servers": kafka.bootstrap_servers, "transactional.id": topic}
+        async with KafkaProducer(properties) as producer:
+            await producer.init_transactions(DELIVERY)
+            async with producer.transaction():
+                producer.send(topic, b"committed", partition=0)
+            with pytest.raises(ZeroDivisionError):
+                async with producer.transaction():
+                    await producer.send(topic, b"aborted", partition=0)
+                    raise ZeroDivisionError
+            for turns in range(5):
+                await producer.begin_transaction()
+                producer.send(topic, b"cancelled %d" % turns, partition=0)
+                commit = asyncio.ensure_future(producer.commit_transaction())
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                commit.cancel()
+                await asyncio.wait((commit,))
+                if commit.cancelled():
+                    await producer.commit_transaction(DELIVERY)
+
+    asyncio.run(asyncio.wait_for(go(), 4 * DELIVERY))
+    assert seen(topic, committed=True) == [b"committed", *(b"cancelled %d" % turns for turns in range(5))]
 
 
 def test_t3_what_a_producer_left_open_is_ended_by_the_next_with_its_id(open_producer, topic, seen):
