@@ -132,7 +132,7 @@ cdef class Error:
         code: an `ErrorCode` or its number.
         message: the details; None stands for the library's text for the code.
         is_fatal: the producer cannot go on and has to be closed.
-        is_retriable: whether the same call may succeed when repeated; None: unknown.
+        is_retriable: whether the same call may succeed when repeated; None: unknown, as for each record that failed.
         transaction_requires_abort: the transaction has to be aborted; the producer can go on.
 
     Raises:
@@ -169,7 +169,12 @@ cdef class Error:
 
     @property
     def is_retriable(self):
-        """Whether to try again; None: unknown. Source: rd_kafka_error_is_retriable(); Error::isRetriable."""
+        """Whether the same call may succeed when repeated; None: unknown, as for each record that failed.
+
+        Whether a record can be sent again, and may then be there twice, depends on its code: docs/guide/errors.md.
+
+        Source: rd_kafka_error_is_retriable(); Error::isRetriable.
+        """
         return None if self.retriable == UNKNOWN_RETRIABLE else bool(self.retriable)
 
     @property

@@ -12,6 +12,8 @@ import pytest
 from batches import NOBODY
 from readback import read_messages
 
+from kafkapp import ErrorCode
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ROWS = [{"id": i, "name": f"naïve {i}", "note": "" if i % 3 else None} for i in range(1000)]
 
@@ -123,6 +125,7 @@ EVERY = [
     ("csv_rows.py", "rows.csv", []),
     ("parquet.py", "rows.parquet", ["--value", "name"]),
     ("polars_rows.py", "rows.csv", []),
+    ("etl_retry.py", "rows.csv", ["--rounds", "1"]),
 ]
 
 
@@ -152,3 +155,26 @@ def test_a_bad_property_or_file_is_reported(files, name, file, more):
     assert result.returncode == 2 and "cannot create a producer" in result.stderr and "nix" in result.stderr
     result = run(name, "-b", NOBODY, "-t", "t", *more, files / "nowhere.csv")
     assert result.returncode == 2 and "nowhere.csv" in result.stderr
+
+
+def test_failed_rows_are_sent_again_alone_and_in_order(cluster, topic, tmp_path):
+    """The first request fails, each row in one of its own: it is sent again; a row that is too large is not."""
+    pytest.importorskip("polars")
+    rows = [{"id": 0, "note": "first"}, {"id": 1, "note": "x" * 2_000_000}, {"id": 2, "note": "third"}]
+    (tmp_path / "rows.ndjson").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    cluster.push_request_errors("PRODUCE", ErrorCode.NOT_ENOUGH_REPLICAS)
+    result = run("etl_retry.py", "-b", cluster.bootstrap_servers, "-t", topic, "--key", "id", "--pause", "0.01", "-X", "retries=0",
+                 "-X", "batch.num.messages=1", "-X", "max.in.flight=1", tmp_path / "rows.ndjson")
+    assert result.returncode == 1 and "1 of 3 rows failed, and are sent again" in result.stderr, result.stderr
+    assert "2 records delivered" in result.stderr and "1 not sent: too large" in result.stderr
+    assert [(json.loads(value)["note"], key) for value, key in sent(cluster, topic)] == [("first", b"0"), ("third", b"2")]
+    [reject] = (json.loads(line) for line in (tmp_path / "rows.rejects.ndjson").read_text().splitlines())
+    assert reject["id"] == 1 and "too large to be sent" in reject["error"]
+
+
+def test_rows_that_fail_in_every_round_are_kept(files):
+    pytest.importorskip("polars")
+    result = run("etl_retry.py", "-b", NOBODY, "-t", "t", "--rounds", "2", "--pause", "0.01", "-X", "message.timeout.ms=300", "-X", "log_level=0",
+                 files / "rows.parquet")
+    assert result.returncode == 1 and "1000 of 1000 rows failed" in result.stderr and "0 records delivered" in result.stderr
+    assert len((files / "rows.rejects.ndjson").read_text().splitlines()) == 1000
