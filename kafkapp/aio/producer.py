@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from kafkapp.producer.columns import _Column, _Memory
     from kafkapp.producer.producer import _Group, _Offsets
     from kafkapp.producer.record import _Data, _Headers
+    from kafkapp.producer.timestamps import _Timestamps
 
 __all__ = ["KafkaProducer", "SendFuture"]
 
@@ -88,7 +89,7 @@ class KafkaProducer(ProducerBase):
 
     def send_batch(self, topic: str, values: "_Column", *, offsets: "_Memory | None" = None,
                    keys: "_Column | _Data" = None, key_offsets: "_Memory | None" = None, partition: object = None,
-                   headers: Headers = None, timestamps: object = None,
+                   headers: Headers = None, timestamps: "_Timestamps" = None,
                    option: SendOption = SendOption.NoCopyRecordValue, action: ActionWhileQueueIsFull | None = None,
                    timeout: Timeout = None) -> "asyncio.Future[Batch]":
         """Enqueue many records in one call; the arguments are those of KafkaAsyncProducer.send_batch but `callback`.

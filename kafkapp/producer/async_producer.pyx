@@ -181,7 +181,9 @@ cdef class KafkaAsyncProducer(Producer):
             key_offsets: as `offsets`, for `keys`.
             partition: an int for all, an int32 buffer of n (-1: the partitioner chooses), or None.
             headers: of all records, as those of a ProducerRecord.
-            timestamps: milliseconds since the epoch: an int for all or an int64 buffer of n; None: now.
+            timestamps: milliseconds since the epoch: an int or an aware datetime for all, an int64 buffer of n, or an
+                Arrow array or stream of int64; or Arrow's timestamps or NumPy's datetime64: UTC if they have no time
+                zone, rounded down. None, null and NaT: now.
             callback: callback(batch), once, after the last delivery report; never if `batch.accepted` is 0.
             option: a SendOption.
             timeout: seconds to wait for room in the queue (int, float or timedelta), None waits forever.

@@ -7,6 +7,7 @@ from kafkapp._librdkafka.rdkafka cimport rd_kafka_headers_t, rd_kafka_resp_err_t
 from kafkapp.client.client cimport Client
 from kafkapp.producer.columns cimport Column, kp_column
 from kafkapp.producer.delivery cimport BatchTarget, kp_batch, kp_deliveries
+from kafkapp.producer.timestamps cimport Timestamps
 
 
 cdef extern from "batch.h" nogil:
@@ -21,7 +22,6 @@ cdef extern from "batch.h" nogil:
         int flags
 
     int32_t kp_int32_at(const void *numbers, int64_t i)
-    int64_t kp_int64_at(const void *numbers, int64_t i)
     kp_batch *kp_batch_new(int64_t count)
     void kp_batch_free(kp_batch *batch)
     int64_t kp_batch_send(rd_kafka_t *rk, rd_kafka_topic_t *rkt, kp_deliveries *d, kp_batch *batch,
@@ -52,13 +52,13 @@ cdef class BatchSend:
     cdef Client client
     cdef Batch batch
     cdef kp_records records
-    cdef Py_buffer partitions, timestamps   # held until all are enqueued
+    cdef Py_buffer partitions       # held until all are enqueued, as the next one
+    cdef Timestamps timestamps
     cdef rd_kafka_topic_t *rkt
     cdef bint copy
 
     cdef int release(self) except -1
     cdef int set_partitions(self, partition) except -1
-    cdef int set_timestamps(self, timestamps) except -1
 
     # begin(), enqueue() until there is no room or nothing left, end(). The sender is counted in between: close() waits
     # for it. It may pause() and resume(), which returns False when close() has begun: that completes the batch.

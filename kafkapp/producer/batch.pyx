@@ -18,7 +18,7 @@ from kafkapp.client.handle cimport OPEN, Topic
 from kafkapp.common.atomics cimport KP_READ, KP_SET
 from kafkapp.common.buffers cimport kp_release_buffer
 from kafkapp.common.callbacks cimport raise_all, report_all_unraisable, run_callback_1
-from kafkapp.common.numbers cimport checked_partition, checked_timestamp
+from kafkapp.common.numbers cimport checked_partition
 from kafkapp.common.public_names cimport export_as
 from kafkapp.common.timeouts cimport deadline_of, expired
 from kafkapp.common.views cimport new_headers
@@ -36,6 +36,7 @@ from kafkapp.producer.delivery cimport (
 )
 from kafkapp.producer.send cimport kp_headers_size, too_large_error
 from kafkapp.producer.service cimport deliveries_of, leave_sender, wait_in_send_batch
+from kafkapp.producer.timestamps cimport new_timestamps
 
 
 cdef kp_batch EMPTY_BATCH       # that of a Batch which send_batch() has not filled in
@@ -267,7 +268,8 @@ cdef BatchSend new_batch_send(Client client, Batch batch, partition, headers, ti
     cdef BatchSend sending = BatchSend.__new__(BatchSend)
     sending.client, sending.batch, sending.copy = client, batch, copy
     sending.set_partitions(partition)
-    sending.set_timestamps(timestamps)
+    sending.timestamps = new_timestamps(timestamps, batch.batch.count)
+    sending.records.timestamps, sending.records.timestamp = sending.timestamps.each, sending.timestamps.one
     sending.records.headers = new_headers(headers)
     sending.records.flags = RD_KAFKA_MSG_F_COPY if copy else 0
     sending.records.values, sending.records.keys = batch.values.c, batch.keys.c
@@ -292,7 +294,8 @@ cdef class BatchSend:
             rd_kafka_headers_destroy(self.records.headers)
             self.records.headers = NULL
         kp_release_buffer(&self.partitions)
-        kp_release_buffer(&self.timestamps)
+        if self.timestamps is not None:
+            self.timestamps.release()
         return 0
 
     cdef int set_partitions(self, partition) except -1:
@@ -308,20 +311,6 @@ cdef class BatchSend:
             if kp_int32_at(self.records.partitions, i) < RD_KAFKA_PARTITION_UA:
                 raise ValueError(f"partition[{i}] must be from 0 to 2**31 - 1, or -1 for the partitioner, "
                                  f"not {kp_int32_at(self.records.partitions, i)}")
-        return 0
-
-    cdef int set_timestamps(self, timestamps) except -1:
-        cdef int64_t i, count = self.batch.batch.count
-        if not is_per_record(timestamps):
-            self.records.timestamp = checked_timestamp(timestamps)
-            return 0
-        get_numbers(&self.timestamps, timestamps, "timestamps", 8)
-        self.records.timestamps = self.timestamps.buf
-        check_count("timestamps", self.timestamps.len // 8, count)
-        for i in range(count):
-            if kp_int64_at(self.records.timestamps, i) <= 0:
-                raise ValueError(f"timestamps[{i}] must be more than 0 milliseconds, "
-                                 f"not {kp_int64_at(self.records.timestamps, i)}")
         return 0
 
     cdef int begin(self) except -1:

@@ -4,6 +4,8 @@ cimport cython
 from cpython.buffer cimport Py_buffer
 from libc.stdint cimport int64_t, uint8_t
 
+from kafkapp.producer.arrow cimport ArrowArray, ArrowColumn, ArrowSchema
+
 
 cdef extern from "batch.h" nogil:
     ctypedef struct kp_span:
@@ -33,26 +35,9 @@ cdef extern from "batch.h" nogil:
         int64_t valid_offset
 
     int64_t kp_column_check(const kp_column *column, int64_t count)
-    int64_t KP_MAX_ITEMS
 
 
 cdef extern from "arrow.h" nogil:
-    struct ArrowSchema:
-        const char *format
-        ArrowSchema *dictionary
-        void (*release)(ArrowSchema *) noexcept
-
-    struct ArrowArray:
-        int64_t length
-        ArrowArray *dictionary
-        void (*release)(ArrowArray *) noexcept
-
-    struct ArrowArrayStream:
-        int (*get_schema)(ArrowArrayStream *, ArrowSchema *) noexcept nogil
-        int (*get_next)(ArrowArrayStream *, ArrowArray *) noexcept nogil
-        const char *(*get_last_error)(ArrowArrayStream *) noexcept
-        void (*release)(ArrowArrayStream *) noexcept
-
     bint kp_arrow_kind(kp_column *column, const ArrowSchema *schema)
     const char *kp_arrow_column(kp_column *column, const ArrowArray *array)
     const char *kp_arrow_decode(const kp_column *values, int64_t count, const char *format, const ArrowArray *array,
@@ -61,33 +46,25 @@ cdef extern from "arrow.h" nogil:
 
 
 @cython.final
-cdef class Column:
+cdef class Column(ArrowColumn):
+    # `held`: a tuple of immutable objects, or the Lines with the spans
     cdef kp_column c
-    cdef int64_t count              # -1: one item for all records
-    cdef object held                # owner of the memory: a tuple of immutable objects, or the Lines with the spans
     cdef kp_span *spans             # owned
     cdef Py_buffer *views           # owned, as are the buffers in it
     cdef Py_ssize_t view_count
-    cdef ArrowArray arrow           # owned while its `release` is set
     cdef bint sent                 # a batch has it, and releases it
     cdef int mark_sent(self, str what) except -1
-    cdef int release(self) except -1
     cdef int hold(self, Py_buffer *view) except -1
     cdef int span(self, kp_span *span, object data, str what) except -1
     cdef int from_sequence(self, tuple items, str what) except -1
     cdef int from_buffer(self, object data, object offsets, str what, str offsets_name) except -1
-    cdef int from_arrow(self, object exporter, str what) except -1
-    cdef int from_stream(self, object exporter, str what) except -1
-    cdef list read_stream(self, ArrowArrayStream *stream, str what)
-    cdef int take(self, const ArrowSchema *schema, str what) except -1
     cdef int decode(self, const ArrowSchema *schema, str what) except -1
     cdef int allocate_spans(self) except -1
-    cdef int join(self, list chunks, str what) except -1
-    cdef int set_count(self, int64_t count, str what) except -1
     cdef int check(self, str what) except -1
 
 
 cdef Column new_column(object values, object offsets, str what)
 cdef bint is_per_record(object given)
 cdef int get_numbers(Py_buffer *view, object numbers, str what, int itemsize=*) except -1
+cdef object numpy_kind(object values)
 cdef Column new_key_column(object keys, object offsets, str what)

@@ -2,6 +2,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias, final
 
+from kafkapp.producer.arrow import ArrowColumn
 from kafkapp.producer.record import _Data
 
 if sys.version_info >= (3, 12):
@@ -16,7 +17,7 @@ class _ArrowStream(Protocol):
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any: ...
 
 @final
-class Column: ...
+class Column(ArrowColumn): ...
 
 _Memory: TypeAlias = _Buffer
 # What send_batch() takes for the values or the keys of many records.

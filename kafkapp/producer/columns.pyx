@@ -2,7 +2,6 @@
 
 Knows where the bytes of each item are, and holds the exporters until it is released.
 """
-import os
 import sys
 
 cimport cython
@@ -10,12 +9,12 @@ from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyObject_CheckBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport PyObject
-from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
 from kafkapp.common.buffers cimport kp_get_buffer, kp_release_buffer
 from kafkapp.common.views cimport View, get_view
+from kafkapp.producer.arrow cimport ArrowColumn, ArrowSchema, format_of, is_arrow, malformed
 
 
 cdef extern from *:
@@ -38,13 +37,9 @@ cdef extern from *:
     Py_ssize_t kp_bytes_spans(PyObject *items, kp_span *spans)
 
 
-# An exporter that returns the same capsules again, or one whose array another library has imported.
-cdef str CONSUMED_TEXT = "the Arrow {} was consumed or released already: export the array anew for each call"
-
-
 @cython.final
 @cython.no_gc_clear     # C reads what it holds; its references are set once, so another object breaks each cycle
-cdef class Column:
+cdef class Column(ArrowColumn):
     """Where the keys or values of a batch are; holds their memory."""
 
     def __dealloc__(self):
@@ -62,22 +57,16 @@ cdef class Column:
         """Release the exporters. The caller must know that librdkafka has reported every record."""
         cdef Py_buffer *views
         cdef kp_span *spans
-        cdef object _held
-        cdef ArrowArray arrow
         cdef Py_ssize_t i, n
-        with cython.critical_section(self):     # the sender of a copied batch and its last report may both release it
+        with cython.critical_section(self):     # as ArrowColumn.release()
             views, self.views = self.views, NULL
             n, self.view_count = self.view_count, 0
             spans, self.spans = self.spans, NULL
-            _held, self.held = self.held, None       # dropped at the end, outside the critical section
-            arrow, self.arrow.release = self.arrow, NULL
         for i in range(n):
             kp_release_buffer(&views[i])
         free(views)
         free(spans)
-        if arrow.release is not NULL:
-            arrow.release(&arrow)
-        return 0
+        return ArrowColumn.release(self)
 
     cdef int hold(self, Py_buffer *view) except -1:
         """Take over an acquired buffer; when there is no memory it is released here."""
@@ -156,36 +145,15 @@ cdef class Column:
                              f"{what}[{bad}] is less than the one before or beyond the buffer's {self.c.size} bytes")
         return 0
 
-    cdef int set_count(self, int64_t count, str what) except -1:
-        if count > KP_MAX_ITEMS:
-            raise ValueError(f"{what}: {count} of them are too many for one batch, which takes up to {KP_MAX_ITEMS}")
-        self.count = count
+    cdef int check_schema(self, const ArrowSchema *schema, str what) except -1:
+        cdef kp_column kind
+        if not kp_arrow_kind(&kind, schema if schema.dictionary is NULL else schema.dictionary):
+            form = format_of(schema)
+            raise TypeError(f"{what} must be an Arrow array of binary, string or fixed-size binary values, not of "
+                            f"format {form!r}: {'choose one of its columns' if form == '+s' else 'cast it first'}")
         return 0
 
-    cdef int from_arrow(self, object exporter, str what) except -1:
-        cdef const ArrowSchema *schema
-        cdef ArrowArray *array
-        cdef tuple capsules
-        given = exporter.__arrow_c_array__()
-        capsules = tuple(given) if isinstance(given, tuple) else ()     # one derived from it may give others
-        if not (len(capsules) == 2 and PyCapsule_IsValid(capsules[0], "arrow_schema")
-                and PyCapsule_IsValid(capsules[1], "arrow_array")):
-            raise TypeError(f"{what}: __arrow_c_array__() did not return a schema and an array")
-        schema = <const ArrowSchema *>PyCapsule_GetPointer(capsules[0], "arrow_schema")
-        array = <ArrowArray *>PyCapsule_GetPointer(capsules[1], "arrow_array")
-        if schema.release is NULL:
-            raise ValueError(f"{what}: {CONSUMED_TEXT.format('schema')}")
-        check_schema(schema, what)
-        # Moved out of the capsule, as the Arrow C data interface defines: from here on the column owns the array, and
-        # the capsule shows that it is consumed.
-        with cython.critical_section(capsules[1]):
-            if array.release is NULL:
-                raise ValueError(f"{what}: {CONSUMED_TEXT.format('array')}")
-            self.arrow, array.release = array[0], NULL
-        return self.take(schema, what)
-
     cdef int take(self, const ArrowSchema *schema, str what) except -1:
-        """Make a column of the array that it owns, whose schema is checked."""
         cdef const char *problem
         if schema.dictionary is not NULL:
             return self.decode(schema, what)
@@ -216,61 +184,7 @@ cdef class Column:
             raise malformed(what, problem)
         return 0
 
-    cdef int from_stream(self, object exporter, str what) except -1:
-        cdef ArrowArrayStream stream
-        cdef ArrowArrayStream *source
-        cdef list chunks
-        capsule = exporter.__arrow_c_stream__()
-        if not PyCapsule_IsValid(capsule, "arrow_array_stream"):
-            raise TypeError(f"{what}: __arrow_c_stream__() did not return a stream")
-        source = <ArrowArrayStream *>PyCapsule_GetPointer(capsule, "arrow_array_stream")
-        with cython.critical_section(capsule):
-            if source.release is NULL:
-                raise ValueError(f"{what}: {CONSUMED_TEXT.format('stream')}")
-            stream, source.release = source[0], NULL
-        try:
-            chunks = self.read_stream(&stream, what)
-        finally:
-            stream.release(&stream)
-        return self.join(chunks, what)
-
-    cdef list read_stream(self, ArrowArrayStream *stream, str what):
-        """A column of each chunk. The exporter may wait for its source, or run Python code: it gets no GIL."""
-        cdef ArrowSchema schema
-        cdef ArrowArray *array
-        cdef Column chunk
-        cdef list chunks = []
-        cdef int64_t count = 0
-        cdef int failure
-        schema.release = NULL
-        with nogil:
-            failure = stream.get_schema(stream, &schema)
-        if failure:
-            raise stream_error(stream, failure, what)
-        if schema.release is NULL:
-            raise ValueError(f"{what}: {CONSUMED_TEXT.format('schema')}")
-        try:
-            check_schema(&schema, what)
-            while True:
-                chunk = Column.__new__(Column)      # owns what comes
-                array = &chunk.arrow
-                with nogil:
-                    failure = stream.get_next(stream, array)
-                if failure:
-                    array.release = NULL
-                    raise stream_error(stream, failure, what)
-                if array.release is NULL:
-                    return chunks
-                chunk.take(&schema, what)
-                chunks.append(chunk)
-                count += chunk.count
-                self.set_count(count, what)         # a stream without an end ends here
-                PyErr_CheckSignals()
-        finally:
-            schema.release(&schema)
-
     cdef int join(self, list chunks, str what) except -1:
-        """Make one column of several, and hold them."""
         cdef Column chunk
         cdef int64_t i = 0, bad
         if len(chunks) == 1:
@@ -297,27 +211,6 @@ cdef class Column:
         self.c.kind = KP_SPANS
         self.c.spans = self.spans
         return 0
-
-
-cdef int check_schema(const ArrowSchema *schema, str what) except -1:
-    cdef kp_column kind
-    if schema.format is NULL or (schema.dictionary is not NULL and schema.dictionary.format is NULL):
-        raise ValueError(f"{what}: a malformed Arrow schema: it has no format")
-    if not kp_arrow_kind(&kind, schema if schema.dictionary is NULL else schema.dictionary):
-        form = schema.format.decode("utf-8", "replace")
-        raise TypeError(f"{what} must be an Arrow array of binary, string or fixed-size binary values, not of format "
-                        f"{form!r}: {'choose one of its columns' if form == '+s' else 'cast it first'}")
-    return 0
-
-
-cdef object malformed(str what, const char *problem):
-    return ValueError(f"{what}: a malformed Arrow array: {problem.decode()}")
-
-
-cdef object stream_error(ArrowArrayStream *stream, int failure, str what):
-    cdef const char *text = stream.get_last_error(stream)
-    return OSError(f"{what}: the Arrow stream failed: "
-                   f"{os.strerror(failure) if text is NULL else text.decode('utf-8', 'replace')}")
 
 
 cdef int place_error(object exc, str what, Py_ssize_t i) except -1:
@@ -396,10 +289,8 @@ cdef Column new_column(object values, object offsets, str what):
         return values
     if offsets is not None:
         column.from_buffer(values, offsets, what, "offsets" if what == "values" else "key_offsets")
-    elif hasattr(values, "__arrow_c_array__"):
-        column.from_arrow(values, what)
-    elif hasattr(values, "__arrow_c_stream__"):
-        column.from_stream(values, what)
+    elif is_arrow(values):
+        column.read(values, what)
     elif is_sequence(values):
         column.from_sequence(items_of(values), what)
     else:
@@ -435,8 +326,7 @@ cdef Column new_key_column(object keys, object offsets, str what):
     """As new_column(), for keys: also one key for all records, or None."""
     cdef Column column
     cdef kp_span span
-    if offsets is None and not isinstance(keys, Column) and not hasattr(keys, "__arrow_c_array__") \
-            and not hasattr(keys, "__arrow_c_stream__") and not is_sequence(keys):
+    if offsets is None and not isinstance(keys, Column) and not is_arrow(keys) and not is_sequence(keys):
         check_single_key(keys, what)
         column = Column.__new__(Column)
         column.count = -1

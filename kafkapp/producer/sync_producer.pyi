@@ -10,6 +10,7 @@ from kafkapp.producer.producer import Producer
 from kafkapp.producer.record import ProducerRecord, _Data
 from kafkapp.producer.record import _Headers as _RecordHeaders
 from kafkapp.producer.record_metadata import RecordMetadata
+from kafkapp.producer.timestamps import _Timestamps
 
 _Timeout: TypeAlias = int | float | timedelta | None
 _Headers: TypeAlias = Mapping[str, Any] | Sequence[Any] | None
@@ -24,5 +25,5 @@ class KafkaSyncProducer(Producer):
     def send(self, record: ProducerRecord, timeout: _Timeout = None) -> RecordMetadata: ...
     def send_batch(self, topic: str, values: _Column, *, offsets: _Memory | None = None, keys: _Column | _Data = None,
                    key_offsets: _Memory | None = None, partition: object = None, headers: _Headers = None,
-                   timestamps: object = None, callback: Callable[[Batch], object] | None = None,
+                   timestamps: _Timestamps = None, callback: Callable[[Batch], object] | None = None,
                    option: SendOption = SendOption.NoCopyRecordValue, timeout: _Timeout = None) -> Batch: ...

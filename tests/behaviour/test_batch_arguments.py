@@ -99,7 +99,7 @@ MALFORMED = {
     "timestamps: str": (TypeError, "timestamp", {"timestamps": "now"}),
     "timestamps: list": (TypeError, "timestamps must be a buffer of int64", {"timestamps": [1, 2, 3]}),
     "timestamps: int32": (TypeError, "timestamps must be", {"timestamps": np.ones(3, "i4")}),
-    "timestamps: NumPy's own": (TypeError, "timestamps", {"timestamps": np.zeros(3, "datetime64[ms]")}),
+    "timestamps: NumPy's own": (ValueError, r"timestamps\[0\] must be more than 0", {"timestamps": np.zeros(3, "datetime64[ms]")}),
     "timestamps: other order": (TypeError, "timestamps", {"timestamps": np.ones(3, ">i8")}),
     "partition: other order": (TypeError, "partition", {"partition": np.zeros(3, ">i4")}),
     "timestamps: too many": (ValueError, "timestamps: 4 entries for 3", {"timestamps": array("q", [1] * 4)}),

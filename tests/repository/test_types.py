@@ -8,6 +8,8 @@ from helpers import ROOT
 PROGRAM = """
 from array import array
 from collections.abc import Sequence
+from datetime import datetime
+import numpy as np
 import polars as pl
 from kafkapp import Batch, Header, KafkaAsyncProducer, KafkaSyncProducer, ProducerRecord, RecordMetadata
 from kafkapp.aio import KafkaProducer
@@ -29,6 +31,10 @@ def batches(producer: KafkaAsyncProducer, column: Sequence[bytes | None]) -> Bat
     producer.send_batch("t", [b"a", "b", None], keys="one for all")
     producer.send_batch("t", b"abc", offsets=array("i", [0, 3]))
     producer.send_batch("t", pl.Series(["a"]), keys=pl.Series(["a"]))
+    producer.send_batch("t", [b"a"], timestamps=pl.Series([1]))
+    producer.send_batch("t", [b"a"], timestamps=np.array([1], "M8[ms]"))
+    producer.send_batch("t", [b"a"], timestamps=datetime.now())
+    producer.send_batch("t", [b"a"], timestamps="now")  # error
     producer.send_batch("t", 5)  # error
     producer.send_batch("t", [1, 2])  # error
     producer.send_batch("t", {b"a"})  # error
