@@ -1,8 +1,11 @@
 """The examples: each runs as its first lines say, and another client reads what it sent."""
 
+import hashlib
 import json
+import multiprocessing
 import os
 import re
+import shutil
 import subprocess
 import sys
 import uuid
@@ -126,6 +129,7 @@ EVERY = [
     ("parquet.py", "rows.parquet", ["--value", "name"]),
     ("polars_rows.py", "rows.csv", []),
     ("etl_retry.py", "rows.csv", ["--rounds", "1"]),
+    ("worker_pools.py", "rows.ndjson", ["--workers", "2"]),
 ]
 
 
@@ -178,3 +182,17 @@ def test_rows_that_fail_in_every_round_are_kept(files):
                  files / "rows.parquet")
     assert result.returncode == 1 and "1000 of 1000 rows failed" in result.stderr and "0 records delivered" in result.stderr
     assert len((files / "rows.rejects.ndjson").read_text().splitlines()) == 1000
+
+
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_processes_of_a_pool_send_what_they_make(broker, topic, files, method):
+    result = run("worker_pools.py", "-b", broker.bootstrap_servers, "-t", topic, "--method", method, "--workers", "2", files / "rows.ndjson")
+    assert result.returncode == 0 and f"1000 records delivered to {topic}" in result.stderr, result.stderr
+    assert sent(broker, topic) == [(hashlib.sha256(line).hexdigest().encode(), line) for line in map(bytes.strip, open(files / "rows.ndjson", "rb"))]
+
+
+def test_the_tests_of_ones_own_code_pass(tmp_path):
+    shutil.copytree(EXAMPLES / "testing", tmp_path / "testing", ignore=shutil.ignore_patterns("__pycache__"))
+    result = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", tmp_path / "testing"], cwd=tmp_path,
+                            capture_output=True, text=True, timeout=100, check=False)
+    assert result.returncode == 0 and "5 passed" in result.stdout, result.stdout + result.stderr
