@@ -12,6 +12,7 @@ from docutils.parsers.rst import Directive
 import kafkapp.aio
 import kafkapp.stats
 import kafkapp.testing
+import kafkapp.typing
 
 project = "kafkapp"
 author = "the kafkapp authors"
@@ -70,7 +71,7 @@ def signature(function, self=False):
 
 
 SIGNATURES = stub_signatures()
-MODULES = (kafkapp, kafkapp.aio, kafkapp.stats, kafkapp.testing)
+MODULES = (kafkapp, kafkapp.aio, kafkapp.stats, kafkapp.testing, kafkapp.typing)
 CLASSES = {name: getattr(module, name) for module in MODULES for name in module.__all__}
 
 

@@ -27,6 +27,7 @@ from kafkapp.producer.record import ProducerRecord
 from kafkapp.producer.record_metadata import RecordMetadata
 
 if TYPE_CHECKING:
+    from kafkapp.config.property_types import ProducerProperties
     from kafkapp.producer.columns import _Column, _Memory
     from kafkapp.producer.producer import _Group, _Offsets
     from kafkapp.producer.record import _Data, _Headers
@@ -53,7 +54,7 @@ class KafkaProducer(ProducerBase):
     __module__ = "kafkapp.aio"
     _closing: asyncio.Future[BaseException | None] | None = None
 
-    def __init__(self, properties: Properties | Mapping[str, Any]) -> None:
+    def __init__(self, properties: "ProducerProperties | Properties | Mapping[str, Any]") -> None:
         self._open(partial(LoopSide, properties))
         try:
             asyncio.get_running_loop()
@@ -87,7 +88,20 @@ class KafkaProducer(ProducerBase):
         """
         return await self.send(*arguments, **named)
 
-    def send_batch(self, topic: str, values: "_Column", *, offsets: "_Memory | None" = None,
+    @overload
+    def send_batch(self, topic: str, values: "_Column", *, offsets: None = None, keys: "_Column | _Data" = None,
+                   key_offsets: "_Memory | None" = None, partition: object = None, headers: Headers = None,
+                   timestamps: "_Timestamps" = None, option: SendOption = SendOption.NoCopyRecordValue,
+                   action: ActionWhileQueueIsFull | None = None,
+                   timeout: Timeout = None) -> "asyncio.Future[Batch]": ...
+    @overload
+    def send_batch(self, topic: str, values: "_Memory", *, offsets: "_Memory", keys: "_Column | _Data" = None,
+                   key_offsets: "_Memory | None" = None, partition: object = None, headers: Headers = None,
+                   timestamps: "_Timestamps" = None, option: SendOption = SendOption.NoCopyRecordValue,
+                   action: ActionWhileQueueIsFull | None = None,
+                   timeout: Timeout = None) -> "asyncio.Future[Batch]": ...
+
+    def send_batch(self, topic: str, values: "_Column | _Memory", *, offsets: "_Memory | None" = None,
                    keys: "_Column | _Data" = None, key_offsets: "_Memory | None" = None, partition: object = None,
                    headers: Headers = None, timestamps: "_Timestamps" = None,
                    option: SendOption = SendOption.NoCopyRecordValue, action: ActionWhileQueueIsFull | None = None,

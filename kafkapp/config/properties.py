@@ -140,7 +140,8 @@ class Properties(MutableMapping[str, "Any"]):
 class ProducerConfig(Properties):
     """The properties of a producer, with constants for the names of the most common ones.
 
-    Any other producer property of librdkafka is set under its own name, as a string.
+    Any other producer property of librdkafka is set under its own name, as a string. `kafkapp.typing` has a dict of
+    all of them for type checkers, and the callbacks' signatures.
 
     Source: kafka::clients::producer::ProducerConfig, kafka::clients::Config.
     """
@@ -153,7 +154,11 @@ class ProducerConfig(Properties):
     LOG_LEVEL = "log_level"
     SOCKET_TIMEOUT_MS = "socket.timeout.ms"
 
+    STATISTICS_INTERVAL_MS = "statistics.interval.ms"
+
     ACKS = "acks"
+    COMPRESSION_TYPE = "compression.type"
+    COMPRESSION_LEVEL = "compression.level"
     QUEUE_BUFFERING_MAX_MESSAGES = "queue.buffering.max.messages"
     QUEUE_BUFFERING_MAX_KBYTES = "queue.buffering.max.kbytes"
     LINGER_MS = "linger.ms"
@@ -169,8 +174,23 @@ class ProducerConfig(Properties):
     TRANSACTION_TIMEOUT_MS = "transaction.timeout.ms"
 
     SECURITY_PROTOCOL = "security.protocol"
+    SSL_CA_LOCATION = "ssl.ca.location"
+    SSL_CA_PEM = "ssl.ca.pem"
+    SSL_CERTIFICATE_LOCATION = "ssl.certificate.location"
+    SSL_CERTIFICATE_PEM = "ssl.certificate.pem"
+    SSL_KEY_LOCATION = "ssl.key.location"
+    SSL_KEY_PEM = "ssl.key.pem"
+    SSL_KEY_PASSWORD = "ssl.key.password"
+    SSL_KEYSTORE_LOCATION = "ssl.keystore.location"
+    SSL_KEYSTORE_PASSWORD = "ssl.keystore.password"
+    SSL_CRL_LOCATION = "ssl.crl.location"
+    SSL_CIPHER_SUITES = "ssl.cipher.suites"
+    SSL_ENDPOINT_IDENTIFICATION_ALGORITHM = "ssl.endpoint.identification.algorithm"
+    ENABLE_SSL_CERTIFICATE_VERIFICATION = "enable.ssl.certificate.verification"
     SASL_KERBEROS_KINIT_CMD = "sasl.kerberos.kinit.cmd"
     SASL_KERBEROS_SERVICE_NAME = "sasl.kerberos.service.name"
+    SASL_KERBEROS_PRINCIPAL = "sasl.kerberos.principal"
+    SASL_KERBEROS_KEYTAB = "sasl.kerberos.keytab"
     SASL_MECHANISM = "sasl.mechanisms"
     SASL_USERNAME = "sasl.username"
     SASL_PASSWORD = "sasl.password"

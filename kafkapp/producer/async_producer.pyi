@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from typing import Any, SupportsIndex, TypeAlias, overload
@@ -7,7 +7,9 @@ from typing_extensions import disjoint_base
 
 from kafkapp.common.errors import Error
 from kafkapp.config.properties import Properties
+from kafkapp.config.property_types import ProducerProperties
 from kafkapp.producer.batch import Batch
+from kafkapp.producer.callback_types import BatchCallback, DeliveryCallback
 from kafkapp.producer.columns import _Column, _Memory
 from kafkapp.producer.options import ActionWhileQueueIsFull, EventsPollingOption, SendOption
 from kafkapp.producer.producer import Producer
@@ -18,28 +20,27 @@ from kafkapp.producer.timestamps import _Timestamps
 
 _Timeout: TypeAlias = int | float | timedelta | None
 _Headers: TypeAlias = Mapping[str, Any] | Sequence[Any] | None
-_Callback: TypeAlias = Callable[[RecordMetadata, Error | None], object]
 
 @disjoint_base
 class KafkaAsyncProducer(Producer):
-    def __init__(self, properties: Properties | Mapping[str, Any],
+    def __init__(self, properties: ProducerProperties | Properties | Mapping[str, Any],
                  events_polling: EventsPollingOption = EventsPollingOption.Auto) -> None: ...
     @overload
     def send(self, topic: str, value: _Data, *, key: _Data = None, partition: SupportsIndex | None = None,
              headers: _RecordHeaders = None, timestamp: SupportsIndex | datetime | None = None, id: object = None,
-             callback: _Callback | None = None, option: SendOption = SendOption.NoCopyRecordValue,
+             callback: DeliveryCallback | None = None, option: SendOption = SendOption.NoCopyRecordValue,
              action: ActionWhileQueueIsFull | None = None, timeout: _Timeout = None) -> None: ...
     @overload
-    def send(self, record: ProducerRecord, callback: _Callback | None = None,
+    def send(self, record: ProducerRecord, callback: DeliveryCallback | None = None,
              option: SendOption = SendOption.NoCopyRecordValue, *, action: ActionWhileQueueIsFull | None = None,
              timeout: _Timeout = None) -> None: ...
     @overload
     def try_send(self, topic: str, value: _Data, *, key: _Data = None, partition: SupportsIndex | None = None,
                  headers: _RecordHeaders = None, timestamp: SupportsIndex | datetime | None = None, id: object = None,
-                 callback: _Callback | None = None,
+                 callback: DeliveryCallback | None = None,
                  option: SendOption = SendOption.NoCopyRecordValue) -> Error | None: ...
     @overload
-    def try_send(self, record: ProducerRecord, callback: _Callback | None = None,
+    def try_send(self, record: ProducerRecord, callback: DeliveryCallback | None = None,
                  option: SendOption = SendOption.NoCopyRecordValue) -> Error | None: ...
     @overload
     def send_future(self, topic: str, value: _Data, *, key: _Data = None, partition: SupportsIndex | None = None,
@@ -51,9 +52,15 @@ class KafkaAsyncProducer(Producer):
     def send_future(self, record: ProducerRecord, option: SendOption = SendOption.NoCopyRecordValue, *,
                     action: ActionWhileQueueIsFull | None = None,
                     timeout: _Timeout = None) -> Future[RecordMetadata]: ...
-    def send_batch(self, topic: str, values: _Column, *, offsets: _Memory | None = None, keys: _Column | _Data = None,
+    @overload
+    def send_batch(self, topic: str, values: _Column, *, offsets: None = None, keys: _Column | _Data = None,
                    key_offsets: _Memory | None = None, partition: object = None, headers: _Headers = None,
-                   timestamps: _Timestamps = None, callback: Callable[[Batch], object] | None = None,
+                   timestamps: _Timestamps = None, callback: BatchCallback | None = None,
+                   option: SendOption = SendOption.NoCopyRecordValue, timeout: _Timeout = None) -> Batch: ...
+    @overload
+    def send_batch(self, topic: str, values: _Memory, *, offsets: _Memory, keys: _Column | _Data = None,
+                   key_offsets: _Memory | None = None, partition: object = None, headers: _Headers = None,
+                   timestamps: _Timestamps = None, callback: BatchCallback | None = None,
                    option: SendOption = SendOption.NoCopyRecordValue, timeout: _Timeout = None) -> Batch: ...
     def poll_events(self, timeout: _Timeout = 0) -> int: ...
 

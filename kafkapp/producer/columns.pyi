@@ -1,5 +1,4 @@
 import sys
-from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias, final
 
 from kafkapp.producer.arrow import ArrowColumn
@@ -16,11 +15,24 @@ class _ArrowArray(Protocol):
 class _ArrowStream(Protocol):
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any: ...
 
+# A sequence that is no str and no bytes: `in` takes any object.
+class _Items(Protocol):
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> _Data: ...
+    def __contains__(self, item: object, /) -> bool: ...
+
+# NumPy's of strings or objects.
+class _Array(Protocol):
+    @property
+    def dtype(self) -> Any: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Any: ...
+
 @final
 class Column(ArrowColumn): ...
 
 _Memory: TypeAlias = _Buffer
 # What send_batch() takes for the values or the keys of many records.
-_Column: TypeAlias = Sequence[_Data] | _Buffer | _ArrowArray | _ArrowStream | Column
+_Column: TypeAlias = _Items | _Array | _ArrowArray | _ArrowStream | Column
 
 __pyx_capi__: dict[str, Any]

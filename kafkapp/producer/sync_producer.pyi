@@ -1,9 +1,11 @@
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, SupportsIndex, TypeAlias, overload
 
 from kafkapp.config.properties import Properties
+from kafkapp.config.property_types import ProducerProperties
 from kafkapp.producer.batch import Batch
+from kafkapp.producer.callback_types import BatchCallback
 from kafkapp.producer.columns import _Column, _Memory
 from kafkapp.producer.options import SendOption
 from kafkapp.producer.producer import Producer
@@ -16,14 +18,20 @@ _Timeout: TypeAlias = int | float | timedelta | None
 _Headers: TypeAlias = Mapping[str, Any] | Sequence[Any] | None
 
 class KafkaSyncProducer(Producer):
-    def __init__(self, properties: Properties | Mapping[str, Any]) -> None: ...
+    def __init__(self, properties: ProducerProperties | Properties | Mapping[str, Any]) -> None: ...
     @overload
     def send(self, topic: str, value: _Data, *, key: _Data = None, partition: SupportsIndex | None = None,
              headers: _RecordHeaders = None, timestamp: SupportsIndex | datetime | None = None, id: object = None,
              timeout: _Timeout = None) -> RecordMetadata: ...
     @overload
     def send(self, record: ProducerRecord, timeout: _Timeout = None) -> RecordMetadata: ...
-    def send_batch(self, topic: str, values: _Column, *, offsets: _Memory | None = None, keys: _Column | _Data = None,
+    @overload
+    def send_batch(self, topic: str, values: _Column, *, offsets: None = None, keys: _Column | _Data = None,
                    key_offsets: _Memory | None = None, partition: object = None, headers: _Headers = None,
-                   timestamps: _Timestamps = None, callback: Callable[[Batch], object] | None = None,
+                   timestamps: _Timestamps = None, callback: BatchCallback | None = None,
+                   option: SendOption = SendOption.NoCopyRecordValue, timeout: _Timeout = None) -> Batch: ...
+    @overload
+    def send_batch(self, topic: str, values: _Memory, *, offsets: _Memory, keys: _Column | _Data = None,
+                   key_offsets: _Memory | None = None, partition: object = None, headers: _Headers = None,
+                   timestamps: _Timestamps = None, callback: BatchCallback | None = None,
                    option: SendOption = SendOption.NoCopyRecordValue, timeout: _Timeout = None) -> Batch: ...

@@ -15,8 +15,9 @@ import kafkapp
 import kafkapp.aio
 import kafkapp.stats
 import kafkapp.testing
+import kafkapp.typing
 
-MODULES = (kafkapp, kafkapp.aio, kafkapp.stats, kafkapp.testing)
+MODULES = (kafkapp, kafkapp.aio, kafkapp.stats, kafkapp.testing, kafkapp.typing)
 pytestmark = pytest.mark.timeout(300)
 FOR_MODULES = {"member"}        # how kafkapp's own modules read an option
 

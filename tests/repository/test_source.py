@@ -31,7 +31,7 @@ LAYERS = [
     {"config"},
     {"client"},
     {"producer", "consumer", "admin"},
-    {"__init__", "aio", "stats", "testing"},
+    {"__init__", "aio", "stats", "testing", "typing"},
     {"bench", "cli"},
     {"__main__", "__pyinstaller"},
 ]

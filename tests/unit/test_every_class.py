@@ -60,6 +60,7 @@ TABLE = {
     "Timestamp": "Timestamp(5)",
     "Statistics": "CLASS('{}')", "Parts": None, "Part": None, "Field": None, "Object": None, "Optional": None, "Table": None,
     **dict.fromkeys(("BrokerStatistics", "TopicStatistics", "PartitionStatistics", "BrokerPartition", "Window", "ConsumerGroup", "ExactlyOnce", "Fatal"), "CLASS({'name': 'x'})"),
+    **dict.fromkeys(("LogCallback", "ErrorCallback", "StatsCallback", "TokenRefreshCallback", "DeliveryCallback", "BatchCallback", "ProducerProperties")),
     "Type": None,
 }
 PROGRAMS = {"__main__", "__pyinstaller", "bench", "cli"}     # nobody imports these

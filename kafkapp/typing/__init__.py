@@ -1,0 +1,19 @@
+"""Types for annotations: the callbacks' signatures, and a dict of properties that editors complete."""
+from kafkapp.config.property_types import (
+    ErrorCallback,
+    LogCallback,
+    ProducerProperties,
+    StatsCallback,
+    TokenRefreshCallback,
+)
+from kafkapp.producer.callback_types import BatchCallback, DeliveryCallback
+
+__all__ = [
+    "BatchCallback",
+    "DeliveryCallback",
+    "ErrorCallback",
+    "LogCallback",
+    "ProducerProperties",
+    "StatsCallback",
+    "TokenRefreshCallback",
+]
