@@ -123,7 +123,12 @@ def test_offsets_of_a_consumer_that_a_rebalance_has_passed_are_refused(producer,
     assert refused(producer, [(topic, 0, 11)], as_tuple) == ErrorCode.RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID
     committed((30, "state of 30"))
 
-    # What the fence is for: the bare name moves the group back.
+
+def test_control_by_its_bare_name_the_group_is_moved_back(producer, member, topic, committed):
+    new = member()
+    wait_until(lambda: len(new.places) == 2, SECONDS, "the member to have both partitions")
+    commit(producer, [(topic, 0, 30)], new.metadata)
+    committed((30, ""))
     with pytest.warns(UserWarning, match="does not fence"):
         commit(producer, [(topic, 0, 11)], topic)
     committed((11, ""))
