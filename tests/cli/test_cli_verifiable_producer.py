@@ -86,9 +86,10 @@ def test_what_is_not_delivered_is_a_line_with_its_cause(topic, tmp_path, option)
 
 def test_a_second_signal_purges_what_nobody_has_acknowledged(topic, tmp_path):
     file = tmp_path / "producer.properties"
-    file.write_text("message.timeout.ms=5000\nqueue.buffering.max.messages=100\n")
-    process = start("verifiable-producer", "--bootstrap-server", NOWHERE, "--topic", topic, "--command-config", file)
-    lines = [process.stdout.readline() for _ in range(2)]       # one has failed: those that took its place have 5 s
+    file.write_text("message.timeout.ms=5000\n")
+    process = start("verifiable-producer", "--bootstrap-server", NOWHERE, "--topic", topic, "--command-config", file,
+                    "--throughput", 50)
+    lines = [process.stdout.readline() for _ in range(2)]       # one has failed: those of the last 5 s have not
     process.terminate()
     with pytest.raises(subprocess.TimeoutExpired):
         process.communicate(timeout=1)
