@@ -10,6 +10,7 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 
 import kafkapp.aio
+import kafkapp.prometheus
 import kafkapp.stats
 import kafkapp.testing
 import kafkapp.typing
@@ -71,7 +72,7 @@ def signature(function, self=False):
 
 
 SIGNATURES = stub_signatures()
-MODULES = (kafkapp, kafkapp.aio, kafkapp.stats, kafkapp.testing, kafkapp.typing)
+MODULES = (kafkapp, kafkapp.aio, kafkapp.prometheus, kafkapp.stats, kafkapp.testing, kafkapp.typing)
 CLASSES = {name: getattr(module, name) for module in MODULES for name in module.__all__}
 
 

@@ -4,12 +4,14 @@ They are all in kafkapp._modules; it finds that one itself, and librdkafka as th
 """
 from PyInstaller.utils.hooks import collect_submodules, copy_metadata
 
-# The command line and the benchmarks are left out: a program that uses them names them.
+# Left out: the command line and the benchmarks, which a program that uses them names, and the extras in Python, which
+# would bring their packages along: where a program imports them PyInstaller sees it.
 PROGRAMS = ("kafkapp.__main__", "kafkapp.__pyinstaller", "kafkapp.bench", "kafkapp.cli")
+EXTRAS = ("kafkapp.prometheus",)
 
 
 def is_library(name: str) -> bool:
-    return not any(name == program or name.startswith(program + ".") for program in PROGRAMS)
+    return not any(name == left_out or name.startswith(left_out + ".") for left_out in PROGRAMS + EXTRAS)
 
 
 hiddenimports = collect_submodules("kafkapp", filter=is_library)

@@ -6,13 +6,16 @@ import multiprocessing
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import urllib.request
 import uuid
 from pathlib import Path
 
 import pytest
 from batches import NOBODY
+from helpers import wait_for
 from readback import read_messages
 
 from kafkapp import ErrorCode
@@ -121,6 +124,25 @@ def test_polars(broker, topic, files, kind):
     assert [(row["id"], row["name"], row["note"] or None) for row in rows] == [
         (r["id"], r["name"], r["note"] or None) for r in ROWS
     ]
+
+
+def test_prometheus_metrics(broker, topic):
+    pytest.importorskip("prometheus_client")
+    command = [sys.executable, EXAMPLES / "prometheus_metrics.py", "-b", broker.bootstrap_servers, "-t", topic, "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        try:
+            url = program.stdout.readline().strip()
+
+            def scraped():
+                with urllib.request.urlopen(url, timeout=30) as page:
+                    return re.search(rf'kafkapp_topic_sent_records_total{{client="ticks#.*",topic="{topic}"}} [1-9]', page.read().decode())
+
+            wait_for(scraped, 60)
+            program.send_signal(signal.SIGINT)
+            assert program.communicate(timeout=60) == ("", "") and program.returncode == 0
+        finally:
+            program.kill()
+    assert read_messages(broker.bootstrap_servers, topic)
 
 
 EVERY = [

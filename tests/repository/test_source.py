@@ -32,6 +32,7 @@ LAYERS = [
     {"client"},
     {"producer", "consumer", "admin"},
     {"__init__", "aio", "stats", "testing", "typing"},
+    {"prometheus"},
     {"bench", "cli"},
     {"__main__", "__pyinstaller"},
 ]

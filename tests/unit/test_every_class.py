@@ -58,6 +58,7 @@ TABLE = {
     "Option": None, "SendOption": "SendOption.ToCopyRecordValue",
     "EventsPollingOption": "EventsPollingOption.Auto", "ActionWhileQueueIsFull": "ActionWhileQueueIsFull.Block",
     "Timestamp": "Timestamp(5)",
+    "KafkaCollector": "CLASS(None)", "Metric": None,
     "Statistics": "CLASS('{}')", "Parts": None, "Part": None, "Field": None, "Object": None, "Optional": None, "Table": None,
     **dict.fromkeys(("BrokerStatistics", "TopicStatistics", "PartitionStatistics", "BrokerPartition", "Window", "ConsumerGroup", "ExactlyOnce", "Fatal"), "CLASS({'name': 'x'})"),
     **dict.fromkeys(("LogCallback", "ErrorCallback", "StatsCallback", "TokenRefreshCallback", "DeliveryCallback", "BatchCallback", "ProducerProperties")),

@@ -13,6 +13,7 @@ from helpers import run_python
 
 import kafkapp
 import kafkapp.aio
+import kafkapp.prometheus
 import kafkapp.stats
 import kafkapp.testing
 import kafkapp.typing
@@ -35,7 +36,7 @@ from kafkapp import (
 from kafkapp.common.cluster_metadata import Node, PartitionInfo
 from kafkapp.producer.record_metadata import _restore_metadata
 
-MODULES = {module.__name__: module for module in (kafkapp, kafkapp.aio, kafkapp.stats, kafkapp.testing, kafkapp.typing)}
+MODULES = {module.__name__: module for module in (kafkapp, kafkapp.aio, kafkapp.prometheus, kafkapp.stats, kafkapp.testing, kafkapp.typing)}
 PUBLIC = {f"{name}.{attribute}": getattr(module, attribute) for name, module in MODULES.items() for attribute in module.__all__}
 CLASSES = {name: thing for name, thing in PUBLIC.items() if isinstance(thing, type)}
 CLASSES["kafkapp.Timestamp.Type"] = Timestamp.Type
