@@ -4,6 +4,7 @@ The log here is a list; the same faults in the log of a real broker are in kafka
 """
 
 import pytest
+from anomalies import ABORTED, COMMITTED, OPEN, inconsistent_offsets, polls_out_of_order, skips
 from ledger import NOT_PERSISTED, UNKNOWN, Ledger, LogRecord, out_of_order, pack, unpack
 
 
@@ -121,7 +122,7 @@ def test_an_unknown_outcome_may_be_in_the_log_and_a_not_persisted_one_may_not():
 
 def test_a_report_of_another_place_than_the_records_own_is_contradicted():
     ledger, log = run_of(5)
-    log[3] = LogRecord(0, 7, log[3].value)
+    log[4] = LogRecord(0, 7, log[4].value)
     assert ledger.verdict(log).faults() == {"contradicted": 1}
 
 
@@ -171,3 +172,74 @@ def test_the_ledger_is_restored_from_its_journal(tmp_path):
     assert again.verdict(log).faults() == {"contradicted": 1, "unreported": 1}
     assert again.codes() == {-184, -192}
     ledger.close()
+
+
+# -- jepsen's rules ----------------------------------------------------------------------------------------------------
+
+def in_transactions(**ends):
+    """A ledger of transactions of three delivered records each, and what a reader of all of them finds."""
+    ledger, log = Ledger(), []
+    for transaction, end in ends.items():
+        for _ in range(3):
+            identity, payload = ledger.stamp(transaction=transaction)
+            ledger.delivered(identity, 0, len(log))
+            log.append(LogRecord(0, len(log), payload))
+        if end != OPEN:
+            ledger.ended(transaction, end)
+    return ledger, log
+
+
+@pytest.mark.parametrize("open_ones", ["read", "not read"])
+def test_committed_transactions_are_read_and_aborted_ones_are_not(open_ones):
+    ledger, log = in_transactions(a=COMMITTED, b=ABORTED, c=OPEN)
+    assert ledger.verdict(log[:3] + (log[6:] if open_ones == "read" else [])).faults() == {}
+
+
+def test_a_record_of_an_aborted_transaction_is_an_aborted_read():
+    ledger, log = in_transactions(a=COMMITTED, b=ABORTED)
+    verdict = ledger.verdict(log[:4])
+    assert verdict.faults() == {"aborted_read": 1}
+    assert verdict.aborted_read == [(0, 3)]
+
+
+@pytest.mark.parametrize("end, more", [(COMMITTED, {"lost": 1}), (OPEN, {})])
+def test_a_transaction_of_which_a_part_is_read_is_torn(end, more):
+    ledger, log = in_transactions(a=end)
+    verdict = ledger.verdict(log[:2])
+    assert verdict.faults() == {"torn": 1, **more}
+    assert verdict.torn == [("a", [(0, 0), (0, 1)], [(0, 2)])]
+
+
+def test_two_records_at_one_place_are_inconsistent():
+    ledger, log = run_of(5)
+    log.append(LogRecord(0, 4, log[3].value, reader="another"))     # two readers disagree about offset 4
+    verdict = ledger.verdict(log)
+    assert verdict.faults() == {"inconsistent": 1, "duplicate": 1}
+    assert verdict.inconsistent == [((0, 4), (0, 3), (0, 4))]
+
+
+def test_two_acknowledgements_of_one_place_are_inconsistent():
+    acknowledged = [((0, 1), (0, 7)), ((0, 2), (0, 7)), ((0, 3), (1, 7))]
+    assert inconsistent_offsets(acknowledged, []) == [((0, 7), (0, 1), (0, 2))]
+
+
+@pytest.mark.parametrize("polls, place", [((1, 1), "inside"), ((1, 2), "between")])
+def test_an_offset_that_goes_back_is_out_of_order(polls, place):
+    log = [LogRecord(0, 5, b"", poll=polls[0]), LogRecord(1, 3, b"", poll=polls[0]), LogRecord(0, 4, b"", poll=polls[1])]
+    inside, between = polls_out_of_order(log)
+    assert (inside, between) == (([(0, 4)], []) if place == "inside" else ([], [(0, 4)]))
+    assert polls_out_of_order(sorted(log, key=lambda record: record.offset)) == ([], [])
+    ledger, log = run_of(5)
+    assert ledger.verdict([*log[:3], log[4], log[3]]).faults() == {"poll_order": 1, "reordered": 1}
+
+
+@pytest.mark.parametrize("polls, place", [((1, 1), "inside"), ((1, 2), "between")])
+def test_what_one_reader_passes_by_and_another_got_is_skipped(polls, place):
+    known = {(0, offset) for offset in (1, 2, 4, 9)} | {(1, 3)}
+    log = [LogRecord(0, 1, b"", poll=polls[0]), LogRecord(0, 4, b"", poll=polls[1])]
+    inside, between = skips(log, known)
+    assert (inside, between) == (([(0, 2)], []) if place == "inside" else ([], [(0, 2)]))
+    assert skips(log, known - {(0, 2)}) == ([], [])         # a gap that nobody knows a record of: control records
+    ledger, log = run_of(5)
+    another = [LogRecord(r.partition, r.offset, r.value, reader="another") for r in log if r.offset != 2]
+    assert ledger.verdict(log + another).faults() == {"skipped": 1}

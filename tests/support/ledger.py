@@ -13,6 +13,8 @@ import struct
 import threading
 import zlib
 
+from anomalies import ABORTED, OPEN, aborted_reads, inconsistent_offsets, polls_out_of_order, skips, torn_transactions
+
 # magic, run, producer, sequence; then the body, then the CRC-32 of all before it.
 HEAD = struct.Struct(">4sQIQ")
 CRC = struct.Struct(">I")
@@ -48,6 +50,8 @@ class LogRecord:
     offset: int
     value: bytes | None
     key: bytes | None = None
+    reader: str = dataclasses.field(default="", compare=False)
+    poll: int = dataclasses.field(default=0, compare=False)  # the number of the reader's poll that gave it
 
 
 @dataclasses.dataclass
@@ -65,8 +69,15 @@ class Verdict:
     unreported: list  # sent, and never reported
     overreported: list  # reported more than once
     contradicted: list  # reported as not persisted, yet in the log; or reported at another place than it is
+    # jepsen's: see anomalies.py
+    aborted_read: list
+    torn: list
+    inconsistent: list
+    poll_order: list  # inside and between polls
+    skipped: list  # inside and between polls
 
-    FAULTS = ("lost", "duplicate", "reordered", "corrupt", "phantom", "unreported", "overreported", "contradicted")
+    FAULTS = ("lost", "duplicate", "reordered", "corrupt", "phantom", "unreported", "overreported", "contradicted",
+              "aborted_read", "torn", "inconsistent", "poll_order", "skipped")
 
     def faults(self):
         """The counts that are not zero."""
@@ -89,15 +100,23 @@ class Ledger:
         self._lock = threading.Lock()
         self._next = {}  # producer -> its next sequence
         self._outcomes = {}  # (producer, sequence) -> [(kind, partition, offset, code)]
+        self._transactions = {}  # (producer, sequence) -> its transaction
+        self._ends = {}  # transaction -> COMMITTED, ABORTED; not there: nobody was told
         self._journal = None if path is None else os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
-    def stamp(self, producer=0, size=100):
-        """Enter one more record and return (identity, payload). Call it right before the send."""
+    def stamp(self, producer=0, size=100, transaction=None):
+        """Enter one more record and return (identity, payload). Call it right before the send.
+
+        Args:
+            transaction: the name of the one that it is sent in; its log is then read by read_committed.
+        """
         with self._lock:
             sequence = self._next.get(producer, 0)
             self._next[producer] = sequence + 1
             identity = (producer, sequence)
             self._outcomes[identity] = []
+            if transaction is not None:
+                self._transactions[identity] = transaction
             self._write("sent", identity)
         return identity, pack(self.run, producer, sequence, size)
 
@@ -113,6 +132,11 @@ class Ledger:
     def refused(self, identity, code=0):
         """The send itself failed: there is to be no report, and no record in the log."""
         self.report(identity, REFUSED, code=code)
+
+    def ended(self, transaction, end):
+        """A transaction was told to be COMMITTED or ABORTED."""
+        with self._lock:
+            self._ends[transaction] = end
 
     def _write(self, kind, identity, *more):
         if self._journal is not None:
@@ -166,7 +190,8 @@ class Ledger:
             for kind, p, o, _ in said
             if kind == DELIVERED and o is not None
         }
-        places, corrupt, phantom, contradicted = {}, [], [], []
+        places, corrupt, phantom, contradicted, read = {}, [], [], [], []
+        log = list(log)
         order = {}  # (producer, partition) -> the sequences, in the log's order, first copies only
         for record in log:
             place = record.partition, record.offset
@@ -185,7 +210,9 @@ class Ledger:
                 continue
             if identity not in places:
                 order.setdefault((producer, record.partition), []).append(sequence)
-            places.setdefault(identity, []).append(place)
+            read.append((identity, place))
+            if place not in places.setdefault(identity, []):  # two readers, or one twice: poll_order tells
+                places[identity].append(place)
         lost, unreported, overreported = [], [], []
         for identity, said in outcomes.items():
             kinds = [kind for kind, *_ in said]
@@ -194,13 +221,16 @@ class Ledger:
                 unreported.append(identity)
             if len(kinds) > 1:
                 overreported.append(identity)
-            if DELIVERED in kinds and not found and complete:
+            if DELIVERED in kinds and not found and complete and self._end_of(identity) not in (ABORTED, OPEN):
                 lost.append(identity)
             if NOT_PERSISTED in kinds and found:
                 contradicted.append((*identity, *found[0]))
             reported = [(p, o) for kind, p, o, _ in said if kind == DELIVERED and o is not None]
             contradicted.extend((*identity, *place) for place in reported if found and place not in found)
         final = [said[-1][0] for said in outcomes.values() if said]
+        acknowledged = [(identity, place) for place, identity in by_place.items()]
+        delivered = [identity for identity, said in outcomes.items() if said and said[-1][0] == DELIVERED]
+        known = {place for _, place in read}  # what was acknowledged and nobody read is lost already
         return Verdict(
             sent=len(outcomes),
             delivered=final.count(DELIVERED),
@@ -213,7 +243,16 @@ class Ledger:
             unreported=unreported,
             overreported=overreported,
             contradicted=contradicted,
+            aborted_read=aborted_reads(places, self._transactions, self._ends),
+            torn=torn_transactions(places, delivered, self._transactions, self._ends) if complete else [],
+            inconsistent=inconsistent_offsets(acknowledged, read),
+            poll_order=[place for found in polls_out_of_order(log) for place in found],
+            skipped=[place for found in skips(log, known) for place in found],
         )
+
+    def _end_of(self, identity):
+        transaction = self._transactions.get(identity)
+        return None if transaction is None else self._ends.get(transaction, OPEN)
 
 
 def out_of_order(sequences):

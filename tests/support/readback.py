@@ -23,8 +23,13 @@ def write_fences(bootstrap_servers, topic, partitions, timeout=60):
         raise AssertionError(f"no fence could be written to {topic} in {timeout} s: {failures}")
 
 
-def read_messages(bootstrap_servers, topic, *, committed=False, fence=True, timeout=60):
-    """All messages of the topic as confluent-kafka's own objects, ordered by partition and offset.
+def read_messages(bootstrap_servers, topic, **how):
+    """All messages of the topic as confluent-kafka's own objects, by partition, each as it came. Arguments as of read_polls()."""
+    return [message for _, message in read_polls(bootstrap_servers, topic, **how)]
+
+
+def read_polls(bootstrap_servers, topic, *, committed=False, fence=True, timeout=60):
+    """(the number of the poll, message) of all messages of the topic.
 
     The checksums of the batches are checked; `committed` leaves out what transactions did not commit. Without `fence`
     nothing is written, for topics that take no records, or whose readers an open transaction holds up.
@@ -48,20 +53,21 @@ def read_messages(bootstrap_servers, topic, *, committed=False, fence=True, time
             write_fences(bootstrap_servers, topic, partitions, timeout)
         open_ends = set(partitions)
         consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
-        found = []
+        found, poll = [], 0
         while open_ends:
+            poll += 1
             if time.monotonic() > deadline:
                 raise AssertionError(f"read-back of {topic}: no end of partitions {sorted(open_ends)} in {timeout} s")
             for message in consumer.consume(5000, timeout=0.1):
                 error = message.error()
                 if error is None:
                     if message.key() != FENCE:
-                        found.append(message)
+                        found.append((poll, message))
                 elif error.code() == KafkaError._PARTITION_EOF:
                     open_ends.discard(message.partition())
                 elif not error.retriable() and error.code() not in PASSING:
                     raise AssertionError(f"read-back of {topic}: {error}")
-        return sorted(found, key=lambda m: (m.partition(), m.offset()))
+        return sorted(found, key=lambda pair: pair[1].partition())  # within one as they came: the ledger looks at that
     finally:
         consumer.close()
 
@@ -71,8 +77,8 @@ PASSING = {KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError.NOT_L
 
 def read_log(bootstrap_servers, topic, *, committed=False, fence=True, timeout=60):
     """The topic as the ledger wants it."""
-    messages = read_messages(bootstrap_servers, topic, committed=committed, fence=fence, timeout=timeout)
-    return [LogRecord(m.partition(), m.offset(), m.value(), m.key()) for m in messages]
+    polls = read_polls(bootstrap_servers, topic, committed=committed, fence=fence, timeout=timeout)
+    return [LogRecord(m.partition(), m.offset(), m.value(), m.key(), poll=poll) for poll, m in polls]
 
 
 def read_log_with_kafka_python(bootstrap_servers, topic, *, timeout=60):
@@ -88,12 +94,14 @@ def read_log_with_kafka_python(bootstrap_servers, topic, *, timeout=60):
         write_fences(bootstrap_servers, topic, [partition.partition for partition in partitions], timeout)
         ends = consumer.end_offsets(partitions)
         consumer.seek_to_beginning(*partitions)
-        found = []
+        found, poll = [], 0
         while any(consumer.position(partition) < end for partition, end in ends.items()):
+            poll += 1
             if time.monotonic() > deadline:
                 raise AssertionError(f"kafka-python did not reach the end of {topic} in {timeout} s")
             for records in consumer.poll(timeout_ms=200).values():
-                found.extend(LogRecord(r.partition, r.offset, r.value, r.key) for r in records if r.key != FENCE)
-        return sorted(found, key=lambda record: (record.partition, record.offset))
+                found.extend(LogRecord(r.partition, r.offset, r.value, r.key, "kafka-python", poll)
+                             for r in records if r.key != FENCE)
+        return sorted(found, key=lambda record: record.partition)
     finally:
         consumer.close()
