@@ -224,7 +224,7 @@ def test_what_is_no_text_is_refused_at_once(text):
         Statistics(text)
 
 
-def test_control_characters_in_a_reason_are_no_error():
+def test_a_reason_with_control_characters_is_no_error():
     assert Statistics('{"name": "a\tb"}').name == "a\tb"
 
 

@@ -6,7 +6,7 @@ Lost, doubled and phantom records are the ledger's own (`Ledger.verdict`); these
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 
-COMMITTED, ABORTED, OPEN = "committed", "aborted", "open"      # of a transaction; open: its end was not told
+COMMITTED, ABORTED, OPEN = "committed", "aborted", "open"      # of a transaction; open: its end was not reported
 
 
 def aborted_reads(read, transactions, ends):

@@ -101,7 +101,7 @@ class Ledger:
         self._next = {}  # producer -> its next sequence
         self._outcomes = {}  # (producer, sequence) -> [(kind, partition, offset, code)]
         self._transactions = {}  # (producer, sequence) -> its transaction
-        self._ends = {}  # transaction -> COMMITTED, ABORTED; not there: nobody was told
+        self._ends = {}  # transaction -> COMMITTED, ABORTED; not there: its end was not reported
         self._journal = None if path is None else os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def stamp(self, producer=0, size=100, transaction=None):
@@ -134,7 +134,7 @@ class Ledger:
         self.report(identity, REFUSED, code=code)
 
     def ended(self, transaction, end):
-        """A transaction was told to be COMMITTED or ABORTED."""
+        """A transaction is reported as COMMITTED or ABORTED."""
         with self._lock:
             self._ends[transaction] = end
 

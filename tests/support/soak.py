@@ -177,7 +177,7 @@ class Transacting(Sending):
                 except KafkaException as failure:
                     if not failure.error.is_fatal:
                         raise
-                    end = OPEN      # nobody was told how it ended
+                    end = OPEN      # how it ended was not reported
                     self.producer.close(10)
                     self.producer = self.open_producer()
                 if end != OPEN:
