@@ -98,7 +98,8 @@ cdef class CompletedFutures:
 @cython.final
 @cython.trashcan(True)      # a future may hold the last reference to another one, and so on
 cdef class SendFuture(FutureTarget):
-    """The outcome of a record, to be awaited: its RecordMetadata, or a KafkaException.
+    """SendFuture(*args, **kwargs)\n--\n
+    The outcome of a record, to be awaited: its RecordMetadata, or a KafkaException.
 
     It has the methods of asyncio.Future except those that set an outcome, and works wherever one does
     (`asyncio.gather`, `wait`, `wait_for`, `shield`). Cancelling it does not stop the record.

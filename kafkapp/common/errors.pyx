@@ -126,7 +126,8 @@ cdef object member_of(int code):
 
 @cython.final
 cdef class Error:
-    """One failure, or none: a code, and what librdkafka says about it. Immutable; false for no error.
+    """Error(code=0, message=None, *, is_fatal=False, is_retriable=None, transaction_requires_abort=False)\n--\n
+    One failure, or none: a code, and what librdkafka says about it. Immutable; false for no error.
 
     Args:
         code: an `ErrorCode` or its number.
@@ -265,6 +266,7 @@ class KafkaException(Exception):
             cls = class_for((<Error>error).value)
         return super(KafkaException, cls).__new__(cls, error)       # of cls: only OSError creates a TimeoutError
 
+    @cython.embedsignature(False)       # of a Python class it would stand in the docstring
     def __init__(self, error, message=None):
         # Exception's own would set args to all arguments.
         pass

@@ -312,12 +312,14 @@ cdef class View:
 
 @cython.final
 cdef class Key(View):
-    """A read-only view over a record's key; see `Value`."""
+    """Key(data=None)\n--\n
+    A read-only view over a record's key; see `Value`."""
 
 
 @cython.final
 cdef class Value(View):
-    """A read-only view over the bytes of an object. Copies nothing, and holds the object's buffer only while reading.
+    """Value(data=None)\n--\n
+    A read-only view over the bytes of an object. Copies nothing, and holds the object's buffer only while reading.
 
     It equals any bytes-like object of the same bytes. A null view equals `None` and null views; an empty one is not
     null. The hash is that of the current bytes. `copy.copy` returns the view itself; `copy.deepcopy` and `pickle` copy
@@ -339,7 +341,8 @@ NullValue = Value()
 
 @cython.final
 cdef class Header:
-    """A header: a name and a value. Immutable.
+    """Header(key, value)\n--\n
+    A header: a name and a value. Immutable.
 
     Args:
         key: the name, `str` without NUL.

@@ -39,7 +39,8 @@ cdef object NO_BLOCK = ActionWhileQueueIsFull.NoBlock
 
 
 cdef class KafkaAsyncProducer(Producer):
-    """Sends records without waiting for them; a callback gets the outcome of each.
+    """KafkaAsyncProducer(properties, events_polling=EventsPollingOption.Auto)\n--\n
+    Sends records without waiting for them; a callback gets the outcome of each.
 
     Args:
         properties: a Properties or a mapping; `bootstrap.servers` is required.

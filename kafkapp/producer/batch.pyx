@@ -64,7 +64,8 @@ cdef class OutcomeColumn:
 @cython.final
 @cython.no_gc_clear     # reports are written into it; its references are set once, so another object breaks each cycle
 cdef class Batch(BatchTarget):
-    """The outcome of the records of one `send_batch`, which returns it.
+    """Batch(*args, **kwargs)\n--\n
+    The outcome of the records of one `send_batch`, which returns it.
 
     `topic` is the topic's name (str), `accepted` how many records were enqueued (int), `next_index` the index of the
     first record refused because the queue was full (else `len`), `done` whether every accepted record has its delivery

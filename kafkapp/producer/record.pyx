@@ -53,7 +53,8 @@ cdef str checked_topic(object topic):
 
 @cython.trashcan(True)      # its id may be a record that has an id, and so on; csrc/record_pool.h does the same
 cdef class ProducerRecord:
-    """A record to send: a thin wrapper that copies no payload and may be changed and sent again.
+    """ProducerRecord(topic, partition=None, key=None, value=None, id=None, *, headers=None, timestamp=None)\n--\n
+    A record to send: a thin wrapper that copies no payload and may be changed and sent again.
 
     Args:
         topic: `str` without NUL; the only attribute that cannot be set.

@@ -30,7 +30,8 @@ cdef str id_text(object record_id):
 @cython.freelist(256)
 @cython.trashcan(True)
 cdef class RecordMetadata:
-    """The outcome of a record, as its delivery report says. Immutable.
+    """RecordMetadata(*args, **kwargs)\n--\n
+    The outcome of a record, as its delivery report says. Immutable.
 
     Source: rd_kafka_message_t; Producer::RecordMetadata.
     """

@@ -27,7 +27,8 @@ cdef object NO_COPY = SendOption.NoCopyRecordValue
 
 
 cdef class KafkaSyncProducer(Producer):
-    """Sends a record and waits for its outcome. Thread-safe: use one for many threads.
+    """KafkaSyncProducer(properties)\n--\n
+    Sends a record and waits for its outcome. Thread-safe: use one for many threads.
 
     `linger.ms` is 0 unless it is set.
 

@@ -52,7 +52,8 @@ cdef void destroy(rd_kafka_mock_cluster_t *cluster, rd_kafka_t *handle) noexcept
 
 @cython.final
 cdef class MockCluster:
-    """A Kafka cluster of one to a hundred brokers inside this process, on free ports of the loopback interface.
+    """MockCluster(brokers=1)\n--\n
+    A Kafka cluster of one to a hundred brokers inside this process, on free ports of the loopback interface.
 
     Any Kafka client can use it, until it is closed. A pytest fixture::
 
