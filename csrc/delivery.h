@@ -165,6 +165,7 @@ typedef struct {
     uint32_t epoch_count;                    /* allocated so far */
     kp_loss *losses;
     size_t loss_count, loss_room;
+    int64_t other_losses; /* of unknown topics, and of topics for which there was no memory */
 } kp_deliveries;
 
 /* -- counting ------------------------------------------------------------------------------------
@@ -317,8 +318,10 @@ void kp_slot_release(kp_deliveries *d, kp_batch *batch);
 kp_batch *kp_slot_in_use(kp_deliveries *d, uint32_t *from);
 void kp_finish(kp_deliveries *d, kp_batch *batch);
 
-/* Losses: nothing is counted before kp_losses_begin(). kp_loss_at: 0 behind the last. */
+/* Losses: nothing is counted before kp_losses_begin(), or after kp_losses_end(), which forgets what was. kp_loss_at: 0
+ * behind the last. */
 void kp_losses_begin(kp_deliveries *d);
+void kp_losses_end(kp_deliveries *d);
 void kp_loss_add(kp_deliveries *d, void *topic, int64_t count);
 int kp_loss_at(kp_deliveries *d, size_t i, kp_loss *loss);
 

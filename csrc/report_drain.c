@@ -69,6 +69,28 @@ void kp_losses_begin(kp_deliveries *d) {
     KP_SET(d->counts_losses, 1);
 }
 
+void kp_losses_end(kp_deliveries *d) {
+    KP_SET(d->counts_losses, 0);
+    pthread_mutex_lock(&d->lock);
+    d->loss_count = 0;
+    d->other_losses = 0;
+    pthread_mutex_unlock(&d->lock);
+}
+
+/* Makes room for one more topic. Returns 0 without memory: nothing waits for memory with the lock. */
+static int grow_losses(kp_deliveries *d) {
+    size_t room = d->loss_room ? d->loss_room * 2 : 64;
+    kp_loss *grown;
+    if (d->loss_count < d->loss_room)
+        return 1;
+    grown = realloc(d->losses, room * sizeof(*grown));
+    if (!grown)
+        return 0;
+    d->losses = grown;
+    d->loss_room = room;
+    return 1;
+}
+
 void kp_loss_add(kp_deliveries *d, void *topic, int64_t count) {
     size_t i = 0;
     if (!count || !KP_READ(d->counts_losses))
@@ -76,20 +98,22 @@ void kp_loss_add(kp_deliveries *d, void *topic, int64_t count) {
     pthread_mutex_lock(&d->lock);
     while (i < d->loss_count && d->losses[i].topic != topic)
         i++;
-    if (i == d->loss_count) {
-        kp_reserve((void **)&d->losses, d->loss_count, &d->loss_room, 1, sizeof(*d->losses));
-        d->losses[d->loss_count++] = (kp_loss){topic, 0};
+    if (!topic || (i == d->loss_count && !grow_losses(d))) {
+        d->other_losses += count;
+    } else {
+        if (i == d->loss_count)
+            d->losses[d->loss_count++] = (kp_loss){topic, 0};
+        d->losses[i].count += count;
     }
-    d->losses[i].count += count;
     pthread_mutex_unlock(&d->lock);
 }
 
 int kp_loss_at(kp_deliveries *d, size_t i, kp_loss *loss) {
     int found;
     pthread_mutex_lock(&d->lock);
-    found = i < d->loss_count;
+    found = i < d->loss_count || (i == d->loss_count && d->other_losses);
     if (found)
-        *loss = d->losses[i];
+        *loss = i < d->loss_count ? d->losses[i] : (kp_loss){NULL, d->other_losses};
     pthread_mutex_unlock(&d->lock);
     return found;
 }

@@ -15,7 +15,7 @@ from kafkapp._librdkafka.rdkafka cimport (
 )
 from kafkapp.client.blocking_calls cimport BlockingCall
 from kafkapp.client.handle cimport OPEN
-from kafkapp.client.shutdown cimport abandon
+from kafkapp.client.shutdown cimport abandon, stay_open
 from kafkapp.common.atomics cimport KP_READ, KP_SET
 from kafkapp.common.timeouts cimport deadline_of, timeout_to_ms
 from kafkapp.producer.delivery cimport kp_epoch_close, kp_epoch_done
@@ -82,6 +82,10 @@ cdef class LoopClient:
     def count_losses(self):
         """From here on count what fails: a line of the log has it when the producer is closed."""
         self.client.service.count_losses()
+
+    def stay_open(self):
+        """The close was cancelled: log what it has purged already, if it has, and count no more."""
+        stay_open(self.client)
 
     def warn_unclosed(self):
         self.client.warn_open()

@@ -194,6 +194,7 @@ class KafkaProducer(ProducerBase):
                 self.purge()
                 await side.reported(loop, loop.time() + PURGE_SECONDS)
         except BaseException:
+            side.client.stay_open()
             side.outbox.closed = False
             self._closing = None
             closing.set_result(None)

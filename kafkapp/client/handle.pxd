@@ -43,6 +43,7 @@ cdef class Service:
     cdef int cancel(self, rd_kafka_t *rk) except -1
     cdef object waiting_room(self)
     cdef int count_losses(self) noexcept
+    cdef bint end_losses(self) noexcept
     cdef dict losses(self)
     cdef dict ledger(self)
 

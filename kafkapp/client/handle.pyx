@@ -134,6 +134,10 @@ cdef class Service:
         """From here on count what fails, for losses(): the client is about to end with operations outstanding."""
         return 0
 
+    cdef bint end_losses(self) noexcept:
+        """Count no more, and forget what was counted: it does not end after all. Whether it was counted."""
+        return False
+
     cdef dict losses(self):
         """What has failed since then, is still outstanding or waits: counts by topic; "": of unknown topics."""
         return {}

@@ -78,6 +78,7 @@ cdef int close(Client client, int64_t deadline, int64_t last=-1) except -1:
     except:
         # Interrupted: the client is open again, and can be closed again; without its thread it can only be closed.
         if KP_READ(client.state) == CLOSING and not KP_READ(client.dispatcher.stopping) and not client.reports_lost:
+            stay_open(client)
             KP_SET(client.state, OPEN)
         KP_SET(client.closing_thread, 0)    # last: a close() that takes over marks it as closing again
         report_all_unraisable(raised)
@@ -87,7 +88,7 @@ cdef int close(Client client, int64_t deadline, int64_t last=-1) except -1:
         client.destroy()
         kp_wake(&client.dispatcher)
         if ended:               # else a callback runs that has more to come, of which warn_running() tells
-            warn_lost(client)
+            log_lost(client, client.service.losses())
         wait_destroyed(client, deadline)
     except:
         report_all_unraisable(raised)
@@ -221,9 +222,20 @@ cdef int warn_running(Client client) except -1:
     return 0
 
 
-cdef int warn_lost(Client client) except -1:
+cdef int stay_open(Client client) noexcept:
+    """A close() was interrupted: log what it has cancelled already, if it has, and count no more."""
+    try:
+        lost = client.service.losses()
+        if client.service.end_losses():
+            log_lost(client, lost)
+    except BaseException as exc:
+        report_unraisable(exc)
+    return 0
+
+
+cdef int log_lost(Client client, dict losses) except -1:
     """Log what has failed since the client began to end, or is left to a callback that still runs."""
-    lost = sorted(client.service.losses().items(), key=lambda pair: (not pair[0], -pair[1], pair[0]))
+    lost = sorted(losses.items(), key=lambda pair: (not pair[0], -pair[1], pair[0]))
     if not lost:
         return 0
     named = [f"{one_line(topic) or 'unknown topics'}: {count}" for topic, count in lost[:MAX_TOPICS]]

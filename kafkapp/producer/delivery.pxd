@@ -86,6 +86,7 @@ cdef extern from "delivery.h" nogil:
         int64_t count
 
     void kp_losses_begin(kp_deliveries *d)
+    void kp_losses_end(kp_deliveries *d)
     void kp_loss_add(kp_deliveries *d, void *topic, int64_t count)
     bint kp_loss_at(kp_deliveries *d, size_t i, kp_loss *loss)
     void *KP_PLAIN(kp_epoch *epoch)

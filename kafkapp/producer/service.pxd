@@ -16,6 +16,7 @@ cdef class ProducerService(Service):
     cdef list batch_waiters         # idents of threads that wait for room in a send_batch, once for each such call
     cdef int64_t max_message_bytes  # message.max.bytes; set by kafkapp.producer.send
     cdef object outbox              # a weak reference to an event loop's Outbox, or None
+    cdef int64_t expected           # records that were outstanding when losses began to be counted
     cdef dict unsent                # records of it that failed while losses are counted, by topic
     cdef object transaction_call    # a transaction's call that is still running, perhaps after its caller has left it
     cdef int resumes_call           # the next transaction call resumes one that has timed out

@@ -41,6 +41,7 @@ from kafkapp.producer.delivery cimport (
     kp_loss,
     kp_loss_at,
     kp_losses_begin,
+    kp_losses_end,
     kp_outstanding,
     kp_outstanding_records,
 )
@@ -105,19 +106,30 @@ cdef class ProducerService(Service):
         return outbox if outbox is not None and not outbox.is_dispatched() else None    # else it is that thread's
 
     cdef int count_losses(self) noexcept:
+        if not KP_READ(self.deliveries.counts_losses):
+            self.expected = self.count()
         kp_losses_begin(&self.deliveries)
         return 0
+
+    cdef bint end_losses(self) noexcept:
+        cdef bint counted = KP_READ(self.deliveries.counts_losses)
+        kp_losses_end(&self.deliveries)
+        self.unsent.clear()
+        return counted
 
     cdef dict losses(self):
         cdef kp_loss loss
         cdef size_t i = 0
+        cdef int64_t reported = 0
         cdef dict lost = dict(self.unsent)
         outbox = self.outbox() if self.outbox is not None else None
         counted = [] if outbox is None else list(outbox.topics().items())
         while kp_loss_at(&self.deliveries, i, &loss):
             counted.append(((<Topic>loss.topic).name if loss.topic is not NULL else "", loss.count))
+            reported += loss.count
             i += 1
-        counted.append(("", self.count()))
+        # What is reported, and so counted, is outstanding until its callback has returned.
+        counted.append(("", min(self.count(), max(0, self.expected - reported))))
         for name, count in counted:
             if count:
                 lost[name] = lost.get(name, 0) + count

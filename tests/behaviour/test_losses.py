@@ -1,12 +1,15 @@
 """A producer that ends with records undelivered says so, once, by a WARNING of logging.getLogger("kafkapp") with counts by topic."""
+import asyncio
 import gc
 import logging
 import re
+import signal
+import threading
 
 import pytest
 from helpers import HELD, NOWHERE, finish, properties, run_in_loop, start_python, wait_for
 
-from kafkapp import EventsPollingOption, KafkaAsyncProducer, KafkaSyncProducer, ProducerRecord, aio
+from kafkapp import EventsPollingOption, KafkaAsyncProducer, KafkaException, KafkaSyncProducer, ProducerRecord, aio
 
 QUIET = {"log_cb": lambda *log: None, "error_cb": lambda error: None}
 KINDS = {"auto": KafkaAsyncProducer, "manual": lambda made: KafkaAsyncProducer(made, EventsPollingOption.Manual), "sync": KafkaSyncProducer}
@@ -83,6 +86,70 @@ def test_one_that_is_dropped_and_delivers_in_time_says_nothing(lines, broker, to
         gc.collect()
     fill(KafkaAsyncProducer(properties(NOWHERE, QUIET))).close(0)
     assert "close() timed out" in lines()[0] and len(lines()) == 1
+
+
+def test_an_interrupted_close_says_what_it_has_purged_and_counts_no_more(lines):
+    """The callback of its first record blocks; then Ctrl-C. What fails later was no close's, and a close in time says nothing."""
+    running, release = threading.Event(), threading.Event()
+
+    def block(metadata, error):
+        running.set()
+        assert release.wait(60)
+
+    def interrupt():
+        assert running.wait(60)     # now close() has purged, and waits for this callback
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    producer = KafkaAsyncProducer(properties(NOWHERE, QUIET))
+    for number in range(3):
+        producer.send("a", b"v", callback=block if number == 0 else None)
+    interrupter = threading.Thread(target=interrupt)
+    interrupter.start()
+    with pytest.raises(KeyboardInterrupt):
+        try:
+            producer.close(0)
+        finally:
+            release.set()
+            interrupter.join(60)
+    assert not producer.closed
+    wait_for(lambda: not len(producer))
+    producer.send("b", b"v")
+    producer.purge()
+    wait_for(lambda: not len(producer))
+    producer.close(60)
+    last = fill(KafkaAsyncProducer(properties(NOWHERE, QUIET)))
+    last.close(0)         # the line after the first one is this one's
+    wait_for(lambda: len(lines()) == 2)
+    assert re.fullmatch(rf"producer {producer.name}: close\(\) timed out, and 3 records are not known to be delivered \(.*\); give it more time", lines()[0])
+    assert lines()[1] == f"producer {last.name}: close() timed out, and {THREE} (a: 2, b: 1); give it more time"
+
+
+def test_asyncio_a_cancelled_close_says_what_it_has_purged_and_counts_no_more(lines):
+    async def go():
+        producer = aio.KafkaProducer(properties(NOWHERE, QUIET))
+        purge, first = producer.purge, producer.send("a", b"v")
+
+        def purge_and_cancel():
+            purge()
+            closing.cancel()
+
+        producer.purge = purge_and_cancel
+        closing = asyncio.ensure_future(producer.close(0))
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        del producer.purge
+        second = producer.send("b", b"v")
+        producer.purge()
+        for future in first, second:
+            with pytest.raises(KafkaException, match="Purged"):
+                await future
+        await producer.close(60)
+
+    run_in_loop(go(), 100)
+    last = fill(KafkaAsyncProducer(properties(NOWHERE, QUIET)))
+    last.close(0)         # the line after the first one is this one's
+    wait_for(lambda: len(lines()) == 2)
+    assert "close() timed out, and 1 records are not known to be delivered" in lines()[0] and last.name in lines()[1]
 
 
 def test_many_topics_are_summed_up(lines):

@@ -446,6 +446,25 @@ void *__wrap_realloc(void *old, size_t size) {
     return no_memory ? NULL : __real_realloc(old, size);
 }
 
+/* Nobody waits for memory with the lock: what has no room is counted without its topic. */
+static int counts_losses_without_memory(void) {
+    kp_loss loss[3] = {{NULL, 0}};
+    int topic, good;
+    kp_loss_add(&d, &topic, 1); /* does not count: not begun */
+    kp_losses_begin(&d);
+    kp_loss_add(&d, &topic, 3);
+    kp_loss_add(&d, NULL, 4);
+    good = kp_loss_at(&d, 0, &loss[0]) && !loss[0].topic && loss[0].count == 7 && !kp_loss_at(&d, 1, &loss[1]);
+    no_memory = 0;
+    kp_loss_add(&d, &topic, 5);
+    good &= kp_loss_at(&d, 0, &loss[0]) && loss[0].topic == &topic && loss[0].count == 5;
+    good &= kp_loss_at(&d, 1, &loss[1]) && !loss[1].topic && loss[1].count == 7 && !kp_loss_at(&d, 2, &loss[2]);
+    kp_losses_end(&d);
+    kp_loss_add(&d, &topic, 1);
+    no_memory = 1;
+    return good && !kp_loss_at(&d, 0, &loss[0]);
+}
+
 static int without_memory(void) {
     PyObject owner = {.ob_refcnt = 1};
     kp_epoch *sent[2 * KP_FIRST_EPOCHS];
@@ -470,6 +489,7 @@ static int without_memory(void) {
     batch = kp_batch_new(5);
     no_memory = 1;
     good &= !kp_slot_acquire(&d, batch, &owner) && owner.ob_refcnt == 1 && !kp_slot_in_use(&d, &slot);
+    good &= counts_losses_without_memory();
     no_memory = 0;
     good &= kp_slot_acquire(&d, batch, &owner) && kp_slot_in_use(&d, &slot) == batch;
     kp_slot_release(&d, batch);
