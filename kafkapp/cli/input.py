@@ -6,13 +6,19 @@ no options, terminals or counts: a `Job` has the callables that send and report.
 import mmap
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from errno import EBADF
 from fcntl import F_GETFL, fcntl
-from typing import Any
+from functools import partial
+from io import FileIO
+from typing import Any, NamedTuple
 
 from kafkapp import Batch, Error, ErrorCode, KafkaException, ProducerRecord, SendOption
+from kafkapp.cli.compressed import Read, ending, opener, reading
+from kafkapp.cli.formats import BadLine, Fields, Format
+from kafkapp.cli.limits import Limits
+from kafkapp.cli.rejects import Line, LineId
 from kafkapp.config.application import let_faults_through
 from kafkapp.producer.line_splitter import Lines, exit_when_truncated, split_lines
 
@@ -23,6 +29,7 @@ TRUNCATED_TEXT = b"kafkapp: a FILE has been truncated while it was being sent\n"
 SHOW_CURSOR = b"\x1b[?25h"  # a progress bar has hidden it
 
 Report = Callable[[Any, Error | None], None]
+Origin = Callable[[int], LineId]    # of a line by its index
 
 
 class FatalError(Exception):
@@ -39,102 +46,212 @@ class Job:
         report: delivery callback of each accepted record; may run on another thread.
         refused: called with the line and the Error of each record that was not enqueued.
         advance: called with the number of bytes of the file that are processed.
-        send_batch: takes Lines and the number of the first, returns the last Batch that it has sent; None: the lines
-            are sent one by one.
+        send_batch: takes Lines and their Origin, returns the last Batch that it has sent; None: the lines are sent one
+            by one.
+        key: of each line without a key_delimiter.
+        form: makes the records of the lines; None: a line is a value, behind a key where there is a key_delimiter.
+        invalid: called with the line of which `form` makes no record, and with the reason.
+        limits: how many records are sent, and how fast.
+        keep: the id of a record is a Line with its text.
+        tee: called with the text of what is sent; None: not wanted.
         line: the number of the next line, from 1.
     """
 
     send: Callable[[ProducerRecord, Report, SendOption], object]
     record: ProducerRecord
     report: Report
-    refused: Callable[[int, Error], None]
+    refused: Callable[[LineId, Error], None]
     advance: Callable[[int], None]
     delimiter: bytes = b"\n"
     key_delimiter: bytes | None = None
     null_empty: bool = False
     option: SendOption = SendOption.NoCopyRecordValue
-    send_batch: Callable[[Lines, int], Batch] | None = None
+    send_batch: Callable[[Lines, Origin], Batch] | None = None
+    key: bytes | None = None
+    form: Format | None = None
+    invalid: Callable[[LineId, str], None] = lambda line, reason: None
+    limits: Limits = field(default_factory=Limits)
+    keep: bool = False
+    tee: Callable[[Any], None] | None = None
     line: int = field(default=1)
 
 
-def send_next_lines(job: Job, data: Any, start: int, final: bool) -> int:
-    """Send the next lines of `data`, at most MAX_LINES_PER_BATCH.
+class Chunk(NamedTuple):
+    """Some lines, and the text that they are in."""
+
+    lines: Lines
+    data: Any       # bytes or mmap
+    start: int
+
+    def text(self) -> memoryview:
+        return memoryview(self.data)[self.start:self.lines.following]
+
+    def origin(self, first: int, delimiter: bytes) -> Origin:
+        """The lines with their text, which is cut once more when it is asked for: when one has failed."""
+        whole: list[Lines] = []
+
+        def line(index: int) -> LineId:
+            if not whole:
+                whole.append(split_lines(self.data, self.start, True, delimiter, None, False, len(self.lines)))
+            return Line(first + index, whole[0][index][1])
+        return line
+
+
+def split(job: Job, data: Any, start: int, final: bool, most: int) -> Chunk:
+    """The next lines of `data`, at most `most`.
 
     Args:
         data: bytes or mmap.
         start: the offset to begin at.
         final: nothing follows, so the last line needs no delimiter.
-    Returns:
-        The offset of the next line; `start` when there is no complete line.
-    Raises:
-        FatalError: the producer has had a fatal error.
     """
-    lines = split_lines(data, start, final, job.delimiter, job.key_delimiter, job.null_empty, MAX_LINES_PER_BATCH)
-    first = job.line
-    job.line += len(lines)
-    if job.send_batch is None:
-        send_each(job, lines, first)
-    elif len(lines):
-        batch = job.send_batch(lines, first)
-        if batch.next_index and batch.errors[batch.next_index - 1] == ErrorCode.RD_KAFKA_RESP_ERR__FATAL:
-            raise FatalError(batch.failures()[-1][1].message)
-    return lines.following
+    if job.form is None:
+        lines = split_lines(data, start, final, job.delimiter, job.key_delimiter, job.null_empty, most)
+    else:
+        lines = split_lines(data, start, final, job.delimiter, None, False, most)
+    return Chunk(lines, data, start)
 
 
-def send_each(job: Job, lines: Lines, first: int) -> None:
-    """Send lines one by one."""
-    record = job.record
-    for line, (record.key, record.value) in enumerate(lines, first):  # type: ignore[arg-type]
-        record.id = line
-        try:
-            job.send(record, job.report, job.option)
-        except KafkaException as failure:
-            job.refused(line, failure.error)
-            if failure.error.is_fatal:
-                raise FatalError(failure.error.message) from failure
-    record.key = record.value = None  # the last slice would keep the map open
+def room_for_lines(job: Job) -> int:
+    """How many lines may be cut now. What a format makes of them counts when it is sent."""
+    if job.form is None:
+        return job.limits.room(MAX_LINES_PER_BATCH)
+    return 0 if job.limits.over else MAX_LINES_PER_BATCH
 
 
-def send_mapped(job: Job, data: mmap.mmap, start: int) -> None:
-    """Send the lines of a memory-mapped file from `start` on."""
+def mapped_chunks(job: Job, data: mmap.mmap, start: int) -> Iterator[Chunk]:
+    """The lines of a memory-mapped file from `start` on."""
     end = len(data)
-    while start < end:
-        start = send_next_lines(job, data, start, True)
+    while start < end and (room := room_for_lines(job)):
+        chunk = split(job, data, start, True, room)
+        yield chunk
+        start = chunk.lines.following
         job.advance(start)
 
 
-def send_streamed(job: Job, descriptor: int) -> None:
-    """Send the lines that are read from a pipe or the like, as they come."""
+def streamed_chunks(job: Job, read: Read, position: Callable[[], int] | None = None) -> Iterator[Chunk]:
+    """The lines that are read from a pipe or the like, as they come; `position` tells how far the reading is."""
     width = len(job.delimiter)
     parts: list[bytes] = []  # of a line that no block has ended yet
     tail = b""  # the end of the parts: a delimiter may span two blocks
     done = 0
-    while True:
-        block = os.read(descriptor, READ_BYTES)
+    while not job.limits.over:
+        block = read()
         done += len(block)
         if block and job.delimiter not in tail + block:
             parts.append(block)
             tail = (tail + block)[-(width - 1):] if width > 1 else b""
             continue
         data = b"".join([*parts, block])
-        position = _send_block(job, data, not block)
-        job.advance(done)
+        start = 0
+        while room := room_for_lines(job):
+            chunk = split(job, data, start, not block, room)
+            if chunk.lines.following == start:
+                break
+            yield chunk
+            start = chunk.lines.following
+        job.advance(done if position is None else position())
         if not block:
             return
-        parts = [data[position:]]
+        parts = [data[start:]]
         tail = parts[0][-(width - 1):] if width > 1 else b""
 
 
-def _send_block(job: Job, data: bytes, final: bool) -> int:
-    start = 0
-    while (following := send_next_lines(job, data, start, final)) != start:
-        start = following
-    return start
+def send_chunks(job: Job, chunks: Iterator[Chunk]) -> None:
+    """Send lines as they come.
+
+    Raises:
+        FatalError: the producer has had a fatal error.
+    """
+    if job.form is not None:
+        send_records(job, (line for chunk in chunks for _, line in chunk.lines))
+        return
+    for chunk in chunks:
+        lines, first = chunk.lines, job.line
+        if job.tee is not None:
+            job.tee(bytes(chunk.text()))
+        job.line += len(lines)
+        job.limits.spend(len(lines))
+        origin = chunk.origin(first, job.delimiter) if job.keep else first.__add__
+        if job.send_batch is None:
+            send_each(job, lines, origin)
+        elif len(lines):
+            batch = job.send_batch(lines, origin)
+            if batch.next_index and batch.errors[batch.next_index - 1] == ErrorCode.RD_KAFKA_RESP_ERR__FATAL:
+                raise FatalError(batch.failures()[-1][1].message)
+
+
+def send_each(job: Job, lines: Lines, origin: Origin) -> None:
+    """Send lines one by one."""
+    record = job.record
+    for index, (key, record.value) in enumerate(lines):  # type: ignore[arg-type]
+        if job.limits.stopped():
+            break
+        record.key = job.key if job.key_delimiter is None else key
+        record.id = origin(index)
+        send_one(job)
+    record.key = record.value = None  # the last slice would keep the map open
+
+
+def send_one(job: Job) -> None:
+    """Send the record of the job as it stands."""
+    try:
+        job.send(job.record, job.report, job.option)
+    except KafkaException as failure:
+        job.refused(job.record.id, failure.error)
+        if failure.error.is_fatal:
+            raise FatalError(failure.error.message) from failure
+
+
+def send_records(job: Job, lines: Iterator[Any]) -> None:
+    """Send the records that the format makes of the lines, one by one.
+
+    Raises:
+        BadInput: the format can make nothing of the file.
+        FatalError: the producer has had a fatal error.
+    """
+    assert job.form is not None
+    record, common = job.record, list(job.record.headers)
+    partition = record.partition
+    parsed = job.form(lines)
+    while job.limits.room():
+        found = next(parsed, None)
+        if found is None:
+            break
+        number, text, fields = found
+        line: LineId = Line(number, text) if job.keep else number
+        if job.tee is not None:
+            job.tee(bytes(text) + job.delimiter)
+        if isinstance(fields, BadLine):
+            job.invalid(line, str(fields))
+            continue
+        record.id = line
+        try:
+            fill(record, fields, job.null_empty)
+            record.headers = [*common, *fields.headers] if fields.headers else common
+            record.partition = partition if fields.partition is None else fields.partition
+            job.limits.spend(1)
+            send_one(job)
+        except (TypeError, ValueError, OverflowError) as failure:
+            job.invalid(line, str(failure))
+    record.key = record.value = None
+
+
+def fill(record: ProducerRecord, fields: Fields, null_empty: bool) -> None:
+    record.key, record.value, record.timestamp = fields.key, fields.value, fields.timestamp
+    if null_empty:
+        record.key, record.value = fields.key or None, fields.value or None
+
+
+def send_streamed(job: Job, descriptor: int) -> None:
+    """Send the lines that are read from a pipe or the like, as they come."""
+    send_chunks(job, streamed_chunks(job, partial(os.read, descriptor, READ_BYTES)))
 
 
 def send_text(job: Job, text: bytes) -> None:
     """Send typed text: every line, also a last one without delimiter."""
-    _send_block(job, text, True)
+    blocks = iter([text] if text else [])
+    send_chunks(job, streamed_chunks(job, lambda: next(blocks, b"")))
 
 
 def send_file(job: Job, path: str) -> None:
@@ -145,18 +262,52 @@ def send_file(job: Job, path: str) -> None:
 
     Raises:
         OSError: the file cannot be opened or read.
+        BadInput: it cannot be decompressed, or the format can make nothing of it.
         FatalError: the producer has had a fatal error.
     """
+    if end := ending(path):
+        with open_unbuffered(path) as file:
+            send_chunks(job, streamed_chunks(job, reading(opener(end)(file)), partial(bytes_read, file)))
+        return
     descriptor = 0 if path == STDIN else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         data, start = _map(descriptor)
         if data is None:
             send_streamed(job, descriptor)
         else:
-            send_mapped(job, data, start)
+            send_chunks(job, mapped_chunks(job, data, start))
     finally:
         if descriptor:
             os.close(descriptor)
+
+
+def open_unbuffered(path: str) -> FileIO:
+    """A file whose read() returns what is there: a pipe is live."""
+    return open(path, "rb", buffering=0)
+
+
+def bytes_read(file: FileIO) -> int:
+    return file.tell() if file.seekable() else 0
+
+
+def send_whole(job: Job, path: str) -> None:
+    """Send a whole file as one record; its map is the value. Raises as `send_file`."""
+    data: Any
+    if end := ending(path):
+        with open_unbuffered(path) as file:
+            data = b"".join(iter(reading(opener(end)(file)), b""))
+    else:
+        descriptor = 0 if path == STDIN else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data, start = _map(descriptor)
+            data = (b"".join(iter(partial(os.read, descriptor, READ_BYTES), b"")) if data is None
+                    else memoryview(data)[start:])
+        finally:
+            if descriptor:
+                os.close(descriptor)
+    job.form = lambda lines: iter([(1, path.encode(errors="surrogateescape"), Fields(data, job.key))])
+    send_records(job, iter(()))
+    job.advance(len(data))
 
 
 def _map(descriptor: int) -> tuple[mmap.mmap | None, int]:

@@ -18,6 +18,7 @@ from kafkapp import (
     ProducerRecord,
     SendOption,
 )
+from kafkapp.cli.rejects import LineId
 from kafkapp.cli.signals import Interrupts
 from kafkapp.producer.line_splitter import Lines
 
@@ -32,13 +33,15 @@ class AsyncMode:
     """The asynchronous producer: callbacks run on its background thread, a full queue blocks."""
 
     unreported = 0
+    pending: LineId = 0
 
     def __init__(self, properties: dict[str, Any], interrupts: Interrupts) -> None:
         self.producer = KafkaAsyncProducer(properties)
+        self.outstanding: Callable[[], int] = self.producer.__len__
         self.send: Callable[[ProducerRecord, Report, SendOption], object] = self.producer.send
 
     def send_batch(self, lines: Lines, record: ProducerRecord, report: BatchReport, option: SendOption) -> Batch:
-        """Send lines in one call, with the record's topic, partition and headers. Blocks while the queue is full."""
+        """Send lines in one call, with what else the record has. Blocks while the queue is full."""
         return send_as_batch(self.producer, lines, record, partial(report, 0, lines), option)
 
     def metadata(self, topic: str, timeout: float) -> BrokerMetadata:
@@ -56,9 +59,11 @@ class ManualMode:
     """The asynchronous producer with manual polling: callbacks run on this thread, between two sends."""
 
     unreported = 0
+    pending: LineId = 0
 
     def __init__(self, properties: dict[str, Any], interrupts: Interrupts) -> None:
         self.producer = KafkaAsyncProducer(properties, EventsPollingOption.Manual)
+        self.outstanding: Callable[[], int] = self.producer.__len__
         self._held = interrupts.held  # an exception in a callback would lose its count
         self._records_to_poll = RECORDS_PER_POLL
 
@@ -106,11 +111,11 @@ class ManualMode:
 
 
 def send_as_batch(producer: KafkaAsyncProducer, lines: Lines, record: ProducerRecord, report: Callable[[Batch], None],
-               option: SendOption) -> Batch:
+                  option: SendOption) -> Batch:
     """Send lines as a batch; `report` is called with it once, also when none of them was enqueued."""
     values, keys = lines.columns()
-    batch = producer.send_batch(record.topic, values, keys=keys, partition=record.partition, headers=record.headers,
-                                callback=report, option=option)
+    batch = producer.send_batch(record.topic, values, keys=record.key if keys is None else keys, callback=report,
+                                partition=record.partition, headers=record.headers, option=option)
     if not batch.accepted:
         report(batch)
     return batch
@@ -123,12 +128,13 @@ class SyncMode:
         self.producer = KafkaSyncProducer(properties)
         self._held = interrupts.held
         self.unreported = 0  # 1 while a record is in flight, and after Ctrl-C has ended the wait for it
+        self.pending: LineId = 0  # its id
 
     def send(self, record: ProducerRecord, report: Report, option: SendOption) -> None:
-        self.unreported = 1
+        self.unreported, self.pending = 1, record.id
         try:
             metadata = self.producer.send(record)
-        except KafkaException:
+        except Exception:   # Ctrl-C is none
             self.unreported = 0
             raise
         with self._held():
@@ -137,6 +143,9 @@ class SyncMode:
 
     def metadata(self, topic: str, timeout: float) -> BrokerMetadata:
         return self.producer.fetch_broker_metadata(topic, timeout)
+
+    def outstanding(self) -> int:
+        return self.unreported
 
     def drain(self) -> None:
         """Nothing is in flight between two sends."""

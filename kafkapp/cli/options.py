@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from kafkapp import ProducerConfig
+from kafkapp.cli.properties import LIST
 from kafkapp.config.java_properties import Malformed, load
 
 
@@ -45,6 +46,19 @@ def parse_timeout(context: click.Context, parameter: click.Parameter, seconds: f
     return seconds
 
 
+def parse_rate(context: click.Context, parameter: click.Parameter, rate: float | None) -> float | None:
+    if rate is not None and not 0 < rate < math.inf:
+        raise click.BadParameter("expected a number of records a second, above 0")
+    return rate
+
+
+def parse_column_separator(context: click.Context, parameter: click.Parameter, text: str) -> str:
+    separator = {r"\t": "\t"}.get(text, text)
+    if len(separator) != 1 or separator in "\r\n\"\0 " or not separator.isascii():
+        raise click.BadParameter(r"expected one character: a comma, a semicolon, \t")
+    return separator
+
+
 def parse_headers(context: click.Context, parameter: click.Parameter,
                   texts: tuple[str, ...]) -> list[tuple[str, bytes]]:
     headers = []
@@ -60,8 +74,11 @@ def parse_pairs(context: click.Context, parameter: click.Parameter, texts: tuple
     pairs = {}
     for text in texts:
         name, equals, value = text.partition("=")
+        if text == LIST:
+            pairs[LIST] = text
+            continue
         if not equals or not name.strip():
-            raise click.BadParameter("expected key=value")  # the text is not repeated: it may hold a secret
+            raise click.BadParameter(f"expected key=value, or {LIST}")  # the text is not repeated: it may hold a secret
         if not value:
             raise click.BadParameter(f"{name.strip()} is empty: leave it out for its default")
         pairs[name.strip()] = value
@@ -91,6 +108,14 @@ def without(properties: dict[str, Any], above: dict[str, str]) -> dict[str, Any]
     if not any(name in above for name in names):
         return properties
     return {name: value for name, value in properties.items() if name not in names}
+
+
+def compressed(properties: dict[str, Any], codec: str | None) -> dict[str, Any]:
+    """The properties, and above them the codec."""
+    if codec is None:
+        return properties
+    kept = {name: value for name, value in properties.items() if name not in ("compression.type", "compression.codec")}
+    return {**kept, "compression.type": codec}
 
 
 def merged(filed: dict[str, str], pairs: dict[str, str], bootstrap_servers: str | None) -> dict[str, Any]:

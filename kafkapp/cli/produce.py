@@ -2,89 +2,71 @@
 
 Knows no spelling of options, and leaves splitting files and counting reports to other modules.
 """
-import json
 import os
-import re
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
-import click
-
-from kafkapp import Error, ErrorCode, KafkaException, ProducerConfig, ProducerRecord, SendOption
-from kafkapp.cli.input import STDIN, FatalError, Job, check_readable, send_file, send_text, watch_for_truncation
-from kafkapp.cli.modes import MODES, Mode, SyncMode
+from kafkapp import ErrorCode, KafkaException, ProducerConfig, ProducerRecord
+from kafkapp.cli.causes import Causes
+from kafkapp.cli.compressed import check_module
+from kafkapp.cli.csv_rows import csv_rows
+from kafkapp.cli.delimited import delimited
+from kafkapp.cli.dry_run import DryMode
+from kafkapp.cli.formats import BadInput, Format, envelopes, json_lines
+from kafkapp.cli.input import STDIN, FatalError, Job, check_readable, send_file, send_whole, watch_for_truncation
+from kafkapp.cli.limits import Limits
+from kafkapp.cli.modes import MODES, AsyncMode, ManualMode, Mode
+from kafkapp.cli.rejects import Rejects
+from kafkapp.cli.request import SERVERS, Misuse, ProduceOptions, file_label, require_servers, topic_for
+from kafkapp.cli.session import run_session
 from kafkapp.cli.signals import Interrupts
-from kafkapp.cli.streams import note, say
+from kafkapp.cli.streams import note, say, say_bytes
+from kafkapp.cli.summary import summary
 from kafkapp.cli.tally import Tally, progress_bar
 from kafkapp.common.texts import one_line
 from kafkapp.config.redaction import redact
 
 INTERRUPTED_CLOSE_SECONDS = 1.0  # for the records in flight after Ctrl-C
-PROMPT = "Type message value and hit enter to produce message. (empty line to quit)"
-SERVERS = (ProducerConfig.BOOTSTRAP_SERVERS, "metadata.broker.list", "test.mock.num.brokers")
-ENVIRONMENT = "KAFKA_BOOTSTRAP_SERVERS"
 UNREACHABLE = frozenset((
     ErrorCode.RD_KAFKA_RESP_ERR__TRANSPORT, ErrorCode.RD_KAFKA_RESP_ERR__TIMED_OUT,
     ErrorCode.RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, ErrorCode.RD_KAFKA_RESP_ERR__RESOLVE,
     ErrorCode.RD_KAFKA_RESP_ERR__AUTHENTICATION, ErrorCode.RD_KAFKA_RESP_ERR__SSL))
 
 
-class Misuse(click.ClickException):
-    """A usage error that is found after the options have been parsed."""
-
-    exit_code = 2
-
-
-@dataclass
-class ProduceOptions:
-    """The parsed options."""
-
-    paths: tuple[str, ...]
-    topic: str | None
-    properties: dict[str, Any]
-    embedded: bool
-    mode: str
-    option: SendOption
-    delimiter: bytes
-    key_delimiter: bytes | None
-    headers: list[tuple[str, bytes]]
-    partition: int | None
-    null_empty: bool
-    timeout: float
-    as_json: bool
-
-
-@dataclass
 class Run:
     """One run of the command; `run` does all of it and returns the exit status."""
 
-    request: ProduceOptions
-    tally: Tally = field(default_factory=Tally)
-    interrupts: Interrupts = field(default_factory=Interrupts)
-    end_reason: str = ""  # why the run ended early, except for Ctrl-C
-    status: int = 0  # exit status for that reason
-    client_error: Error | None = None  # the last one other than RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN
+    def __init__(self, request: ProduceOptions) -> None:
+        self.request = request
+        self.tally = Tally()
+        self.interrupts = Interrupts()
+        self.causes = Causes(request.properties)
+        self.rejects: Rejects | None = None
+        self.limits = Limits(request.count, request.rate, self._is_stopped)
+        self.end_reason = ""  # why the run ended early, except for Ctrl-C
+        self.status = 0  # exit status for that reason
+        self.connecting = True
 
     def run(self) -> int:
         sizes = self._check_files()
         watch_for_truncation()
         with self.interrupts.watched(), ExitStack() as stack:
             self._find_servers(stack)
+            self._open_rejects(stack)
             mode = self._open_mode()
             if self.request.embedded:  # after the producer is created: an invalid property prints one line only
                 note("using an embedded cluster at "
-                     f"{self.request.properties[ProducerConfig.BOOTSTRAP_SERVERS]}; "
+                     f"{self.request.properties.get(ProducerConfig.BOOTSTRAP_SERVERS, '(none: a dry run)')}; "
                      "its records are gone when this command ends")
             stack.callback(mode.close, 0)  # closes it if an exception is raised before the close below
             try:
-                self._check_broker(mode)
-                with self._progress(sizes) as advance:
-                    self._send_files(mode, sizes, advance)
-                    mode.drain()
+                with self.causes.told(lambda: self.connecting or mode.outstanding() > 0, lambda: self.tally.delivered):
+                    self._check_broker(mode)
+                    self.connecting = False
+                    with self._progress(sizes) as advance:
+                        self._send_files(mode, sizes, advance)
+                        mode.drain()
             except KeyboardInterrupt:
                 if self.interrupts.signal is None:
                     raise
@@ -92,49 +74,75 @@ class Run:
             mode.close(INTERRUPTED_CLOSE_SECONDS if self.interrupts.signal or self.end_reason else None)
             self.tally.stop()
             self.tally.unreported = mode.unreported
+            self._close_rejects(mode)
         self._print_results()
         return self._exit_status()
+
+    def _is_stopped(self) -> bool:
+        """Whether nothing more may be sent, after what has happened so far."""
+        if self.rejects is not None and self.rejects.failure is not None:
+            return True
+        return self.request.fail_fast and bool(self.tally.codes)
 
     def _check_files(self) -> list[int | None]:
         sizes = []
         for path in self.request.paths:
             try:
                 sizes.append(check_readable(path))
+                check_module(path)
             except OSError as failure:
                 raise Misuse(f"{file_label(path)}: {failure.strerror}") from None
+            except BadInput as failure:
+                raise Misuse(f"{file_label(path)}: {failure}") from None
         return sizes
 
     def _find_servers(self, stack: ExitStack) -> None:
-        properties = self.request.properties
-        given = next((name for name in SERVERS if name in properties), None)
-        if self.request.embedded:
-            if given is not None:
+        request = self.request
+        if request.embedded:
+            if given := next((name for name in SERVERS if name in request.properties), None):
                 raise Misuse(f"--embedded and brokers ({given}) exclude each other")
-            from kafkapp.testing import MockCluster
-            cluster = stack.enter_context(MockCluster(1))
-            properties[ProducerConfig.BOOTSTRAP_SERVERS] = cluster.bootstrap_servers
+            if not request.dry_run:
+                from kafkapp.testing import MockCluster
+                cluster = stack.enter_context(MockCluster(1))
+                request.properties[ProducerConfig.BOOTSTRAP_SERVERS] = cluster.bootstrap_servers
             return
-        if given is None:
-            servers = os.environ.get(ENVIRONMENT)
-            if not servers:
-                raise Misuse(f"no brokers: name them by -b HOST:PORT or in the environment's {ENVIRONMENT}; "
-                             "--embedded sends to an embedded cluster, for a try")
-            properties[ProducerConfig.BOOTSTRAP_SERVERS] = servers
-        if self.request.topic is None:
+        if not request.dry_run:
+            require_servers(request.properties)
+        if request.topic is None:
             raise Misuse("no topic: name it by -t")  # a topic named by accident would be created in earnest
 
-    def _open_mode(self) -> Mode:
-        properties = {"error_cb": self._on_client_error, **self.request.properties}
+    def _open_rejects(self, stack: ExitStack) -> None:
+        request = self.request
+        if request.rejects is None:
+            return
+        try:
+            self.rejects = Rejects(request.rejects, b"\n" if request.form in ("csv", "file") else request.delimiter)
+        except OSError as failure:
+            raise Misuse(f"--rejects {request.rejects}: {failure.strerror}") from None
+        except BadInput as failure:
+            raise Misuse(f"--rejects {failure}") from None
+        stack.callback(self.rejects.close)      # if an exception is raised before the close of the run
+        self.tally.on_failure = self.rejects.add
+
+    def _close_rejects(self, mode: Mode | DryMode) -> None:
+        if self.rejects is None:
+            return
+        if mode.unreported:
+            self.rejects.add(mode.pending)      # nobody knows: rather twice than never
+        if self.rejects.failure is not None:
+            self._end_early(2, f"{self.rejects.path}: {self.rejects.failure.strerror}")
+        self.rejects.close()
+
+    def _open_mode(self) -> Mode | DryMode:
+        if self.request.dry_run:
+            return DryMode()
+        properties = {"error_cb": self.causes.on_error, **self.request.properties}
         try:
             return MODES[self.request.mode](properties, self.interrupts)
         except (KafkaException, TypeError, ValueError) as failure:
             raise Misuse(message_of(failure)) from None  # librdkafka's text, without secrets
 
-    def _on_client_error(self, error: Error) -> None:
-        if error.code != ErrorCode.RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
-            self.client_error = error
-
-    def _check_broker(self, mode: Mode) -> None:
+    def _check_broker(self, mode: Mode | DryMode) -> None:
         request = self.request
         topic = request.topic or topic_for(request.paths[0])
         try:
@@ -142,8 +150,8 @@ class Run:
         except KafkaException as failure:
             error = failure.error
             if error.code in UNREACHABLE:
-                servers = next(str(value) for name in SERVERS if (value := request.properties.get(name)))
-                reason = self.client_error or error
+                servers = require_servers(request.properties)
+                reason = self.causes.error or error
                 raise Misuse(redact(f"no broker reachable at {servers} within {request.timeout:g} s: {reason.message}",
                                     request.properties)) from None
             if error.code < 0:
@@ -159,7 +167,7 @@ class Run:
     def _is_session(self) -> bool:
         return STDIN in self.request.paths and os.isatty(0)
 
-    def _send_files(self, mode: Mode, sizes: list[int | None], advance: Callable[[int], None]) -> None:
+    def _send_files(self, mode: Mode | DryMode, sizes: list[int | None], advance: Callable[[int], None]) -> None:
         before = 0
         for path, size in zip(self.request.paths, sizes, strict=True):
             try:
@@ -170,52 +178,58 @@ class Run:
             except OSError as failure:
                 self._end_early(2, f"{file_label(path)}: {failure.strerror or failure}")
                 return
+            except BadInput as failure:
+                self._end_early(2, f"{file_label(path)}: {failure}")
+                return
+            if self._is_stopped() and not self.end_reason:
+                self._end_early(1, "stopped after a failure: the lines behind it are not sent")
+            if self.limits.over:
+                return
             before += size or 0
 
-    def _send_one(self, mode: Mode, path: str, advance: Callable[[int], None]) -> None:
+    def _send_one(self, mode: Mode | DryMode, path: str, advance: Callable[[int], None]) -> None:
         request, name = self.request, file_label(path)
         topic = request.topic
         if topic is None:
             topic = topic_for(path)
             note(f"no --topic: {name} goes to topic {topic}")
         report = self.tally.reporter(name, topic)
-        record = ProducerRecord(topic, request.partition, headers=request.headers or None)
-        job = Job(mode.send, record, report, lambda line, error: self.tally.failed(name, line, error), advance,
-                  request.delimiter, request.key_delimiter, request.null_empty, request.option)
-        if path == STDIN and os.isatty(0):
-            self._run_session(mode, job)
+        record = ProducerRecord(topic, request.partition, key=request.key, headers=request.headers or None)
+        job = Job(mode.send, record, report, partial(self.tally.failed, name), advance,
+                  request.delimiter, request.key_delimiter, request.null_empty, request.option, key=request.key,
+                  form=self._format(), invalid=partial(self.tally.invalid, name), limits=self.limits,
+                  keep=self.rejects is not None, tee=say_bytes if request.tee else None)
+        if request.form == "file":
+            send_whole(job, path)
             return
-        if not isinstance(mode, SyncMode):
-            report_batch = self.tally.batch_reporter(name, topic)
-            job.send_batch = lambda lines, first: mode.send_batch(lines, record, partial(report_batch, first),
-                                                                    request.option)
+        if path == STDIN and os.isatty(0):
+            run_session(job, mode.drain if request.mode == "manual" else int, self._is_stdout_taken())
+            return
+        if isinstance(mode, (AsyncMode, ManualMode)):
+            report_batch = self.tally.batch_reporter(name, topic, len(request.key or b""))
+            send_batch = mode.send_batch
+            job.send_batch = lambda lines, origin: send_batch(lines, record, partial(report_batch, origin),
+                                                              request.option)
         send_file(job, path)
 
-    def _run_session(self, mode: Mode, job: Job) -> None:
-        """Session on a terminal: sends the typed lines, prints the delivery reports as they come."""
-        results = self.request.as_json  # standard output is for the JSON then
+    def _format(self) -> Format | None:
+        """Makes the records of one file; None: lines as they are cut."""
+        request = self.request
+        if request.form == "json":
+            return json_lines(request.key_field, request.key)
+        if request.form == "envelope":
+            return envelopes(request.key)
+        if request.form == "csv":
+            return csv_rows(request.column_separator, request.key_field, request.key,
+                            self.rejects.begin if self.rejects else None)
+        if request.header_delimiter or request.null_marker is not None or (request.key_delimiter and request.key):
+            return delimited(request.header_delimiter, request.header_separators, request.key_delimiter, request.key,
+                             request.null_marker)
+        return None
 
-        def report(metadata: Any, error: Error | None) -> None:
-            count(metadata, error)
-            if error is None:
-                say(f"Message delivered: {metadata}", err=results)
-            else:
-                failed(error)
-
-        def refused(line: int, error: Error) -> None:
-            count_refused(line, error)
-            failed(error)
-
-        def failed(error: Error) -> None:
-            say(click.style(f"Message failed to be delivered: {one_line(error.message)}", fg="red"), err=results)
-
-        count, count_refused = job.report, job.refused
-        job.report, job.refused = report, refused
-        say(PROMPT, err=results)
-        while text := sys.stdin.buffer.readline().rstrip(b"\n"):
-            send_text(job, text)
-            if self.request.mode == "manual":
-                mode.drain()
+    def _is_stdout_taken(self) -> bool:
+        """Whether results go to standard error, because standard output is for something else."""
+        return self.request.as_json or self.request.tee or self.request.dry_run
 
     def _end_early(self, status: int, end_reason: str) -> None:
         self.status, self.end_reason = status, end_reason
@@ -226,15 +240,23 @@ class Run:
         return self.status or (1 if self.tally.undelivered else 0)
 
     def _print_results(self) -> None:
-        signal = self.interrupts.signal
-        if self.request.as_json:
-            say(json.dumps({
-                **self.tally.as_dict(), "interrupted": bool(signal), "error": self.end_reason or None,
-                "embedded": self.request.embedded}))
+        request, signal = self.request, self.interrupts.signal
+        elsewhere = request.tee or request.dry_run
+        cause = self.causes.of(self.tally.codes)
+        rejects = self.rejects
+        if request.as_json:
+            say(summary(self.tally, interrupted=bool(signal), error=self.end_reason or None, cause=cause,
+                        embedded=request.embedded, dry_run=request.dry_run,
+                        rejects={"file": rejects.path, "lines": rejects.count} if rejects and rejects.count else None),
+                err=elsewhere)
         else:
-            say(self.tally.as_text())
+            say(self.tally.as_text(request.dry_run), err=elsewhere)
             if failures := self.tally.failures_text():
                 note(failures)
+            if cause:
+                note(f"cause: {cause}")
+            if rejects and rejects.count:
+                note(f"{rejects.count:,} failed lines are in {rejects.path}")
         if self.end_reason:
             note(one_line(f"kafkapp: {self.end_reason}"))
         if signal:
@@ -249,14 +271,3 @@ def advance_total(advance: Callable[[int], None], before: int, done: int) -> Non
 def message_of(failure: BaseException) -> str:
     return failure.error.message if isinstance(failure, KafkaException) else str(failure)
 
-
-def file_label(path: str) -> str:
-    return "standard input" if path == STDIN else path
-
-
-def topic_for(path: str) -> str:
-    """A legal topic named after a file."""
-    if path == STDIN:
-        return "stdin"
-    name = re.sub(r"[^a-zA-Z0-9._-]", "_", os.path.basename(path))[:249]
-    return name if name.strip(".") else "_"

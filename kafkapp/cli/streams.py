@@ -15,6 +15,14 @@ def say(text: str, err: bool = False) -> None:
         lost.append(("standard error" if err else "standard output", failure))
 
 
+def say_bytes(data: bytes, err: bool = False) -> None:
+    """As `say`, for bytes as they are: no line end is added."""
+    try:
+        click.echo(data, nl=False, err=err)
+    except OSError as failure:
+        lost.append(("standard error" if err else "standard output", failure))
+
+
 def note(text: str) -> None:
     """Print a line on standard error."""
     say(text, err=True)

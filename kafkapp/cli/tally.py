@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 import click
 
 from kafkapp import Batch, Error
+from kafkapp.cli.rejects import LineId
 from kafkapp.common.texts import one_line
 from kafkapp.producer.line_splitter import Lines
 
 FIRST_FAILURES = 10  # are kept and shown
+INVALID_LINE = "INVALID_LINE"  # stands beside the codes of librdkafka
 
 
 class Failure(NamedTuple):
@@ -35,6 +37,7 @@ class Tally:
         self.codes: Counter[str] = Counter()
         self.first: list[Failure] = []
         self.unreported = 0  # sent, and interrupted before the delivery report
+        self.on_failure: Callable[[LineId], object] = int  # called with the line of each failure; any thread
         self._lock = threading.Lock()
         self._begin = time.monotonic()
         self._end: float | None = None
@@ -57,29 +60,42 @@ class Tally:
 
         return report
 
-    def batch_reporter(self, file: str, topic: str) -> Callable[[int, int, Lines, Batch], None]:
-        """As `reporter`, for batches; takes the number of the first line, and the index of the batch's first line."""
+    def batch_reporter(self, file: str, topic: str,
+                       key_size: int = 0) -> Callable[[Callable[[int], LineId], int, Lines, Batch], None]:
+        """As `reporter`, for batches; takes what numbers the lines, and the index of the batch's first one.
+
+        Args:
+            key_size: bytes of a key that all records share.
+        """
         cells = self.cells.setdefault(topic, {})
 
-        def report(first: int, start: int, lines: Lines, batch: Batch) -> None:
+        def report(number: Callable[[int], LineId], start: int, lines: Lines, batch: Batch) -> None:
             delivered, failed = lines.tally(batch)
             for partition, (records, size) in delivered.items():
                 cell = cells.setdefault(partition, [0, 0])
                 cell[0] += records
-                cell[1] += size
+                cell[1] += size + records * key_size
             if failed:
                 for index, error in batch.failures():
                     if index < batch.next_index:  # those that found the queue full are sent again
-                        self.failed(file, first + start + index, error)
+                        self.failed(file, number(start + index), error)
 
         return report
 
-    def failed(self, file: str, line: int, error: Error) -> None:
+    def failed(self, file: str, line: LineId, error: Error) -> None:
         """Count a record that will not be delivered."""
+        self._count(file, line, error.code.name, error.message)
+
+    def invalid(self, file: str, line: LineId, reason: str) -> None:
+        """Count a line that cannot be made into a record."""
+        self._count(file, line, INVALID_LINE, reason)
+
+    def _count(self, file: str, line: LineId, code: str, message: str) -> None:
         with self._lock:
-            self.codes[error.code.name] += 1
+            self.codes[code] += 1
             if len(self.first) < FIRST_FAILURES:
-                self.first.append(Failure(file, line, error.code.name, error.message))
+                self.first.append(Failure(file, int(line), code, message))
+        self.on_failure(line)
 
     def start(self) -> None:
         """Restart the clock: before now nothing was sent."""
@@ -123,15 +139,17 @@ class Tally:
             "first_failures": [failure._asdict() for failure in self.first],
         }
 
-    def as_text(self) -> str:
+    def as_text(self, dry_run: bool = False) -> str:
         """The summary: one line, and one for each partition."""
         seconds, delivered, size = self.seconds, self.delivered, self.bytes
         pace = ""
-        if seconds and delivered:
-            pace = f", {delivered / seconds:,.0f} records/s, {size / seconds / 1e6:,.2f} MB/s"
-        head = (f"{click.style(f'{delivered:,} delivered', fg='green')}, {self._failed_text()}: "
-                f"{human(size)} in {seconds:.2f} s{pace}")
-        rows = [f"  {topic}-{partition}: {cell[0]:,} records, {human(cell[1])}"
+        if not dry_run:
+            pace = f" in {seconds:.2f} s"
+            if seconds and delivered:
+                pace += f", {delivered / seconds:,.0f} records/s, {size / seconds / 1e6:,.2f} MB/s"
+        outcome = click.style(f"{delivered:,} {'would be sent' if dry_run else 'delivered'}", fg="green")
+        head = f"{outcome}, {self._failed_text()}: {human(size)}{pace}"
+        rows = [f"  {topic}{f'-{partition}' * (partition >= 0)}: {cell[0]:,} records, {human(cell[1])}"
                 for topic, cells in sorted(self.cells.items()) for partition, cell in sorted(cells.items())]
         return "\n".join([head, *rows])
 

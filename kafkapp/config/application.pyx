@@ -106,12 +106,11 @@ cdef object invalid(str text, properties):
     return new_exception(RD_KAFKA_RESP_ERR__INVALID_ARG, one_line(redact(text, properties)))
 
 
-cdef dict property_table():
-    """librdkafka's own table of properties, with aliases: name to Row.
+def librdkafka_properties():
+    """librdkafka's own table of properties, as text, which `config.table` takes apart.
 
-    Takes a fraction of a millisecond: only for error messages.
+    Takes a fraction of a millisecond: only for error messages and for the command.
     """
-    from kafkapp.config.table import rows       # here: importing re takes a tenth of the import of kafkapp
     cdef char *text = NULL
     cdef size_t size = 0
     cdef FILE *stream = open_memstream(&text, &size)
@@ -120,9 +119,15 @@ cdef dict property_table():
     rd_kafka_conf_properties_show(stream)
     fclose(stream)
     try:
-        return rows(text[:size].decode("utf-8", "replace"))
+        return text[:size].decode("utf-8", "replace")
     finally:
         free(text)
+
+
+cdef dict property_table():
+    """The properties, with aliases: name to Row. Only for error messages."""
+    from kafkapp.config.table import rows       # here: importing re takes a tenth of the import of kafkapp
+    return rows(librdkafka_properties())
 
 
 cdef list property_names(const rd_kafka_conf_t *conf):

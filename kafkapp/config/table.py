@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 ACKS = "all (-1), 1, 0"     # librdkafka takes more, which brokers refuse
 
@@ -24,14 +24,19 @@ class Row:
         self.alias_of = alias[1] if alias else ""
 
 
+def cells(text: str) -> Iterator[list[str]]:
+    """Name, `P`, `C` or `*` (producers, consumers, both), values, default, importance, description of each row."""
+    for line in text.splitlines():
+        fields = [field.strip() for field in line.split(" | ", 5)]
+        if len(fields) == 6 and fields[0] != "Property":
+            yield fields
+
+
 def rows(text: str) -> dict[str, Row]:
     """The table's rows by name, aliases among them."""
     known: dict[str, Row] = {}
-    for line in text.splitlines():
-        fields = line.split(" | ", 5)
-        if len(fields) == 6 and fields[0].strip() != "Property":
-            row = Row(fields[2].strip(), fields[5])
-            known.setdefault(fields[0].strip(), row)        # a topic property of the same name comes later
+    for name, _role, values, _default, _importance, description in cells(text):
+        known.setdefault(name, Row(values, description))        # a topic property of the same name comes later
     return known
 
 

@@ -63,7 +63,7 @@ def test_json_for_a_machine(cluster, topic, to):
     assert place.pop("partition") in range(4)
     assert place == {"topic": topic, "records": 3, "bytes": 18}
     assert summary == {"records": 3, "delivered": 3, "failed": 0, "unreported": 0, "bytes": 18, "failures": {},
-                    "first_failures": [], "interrupted": False, "error": None, "embedded": False}
+                    "first_failures": [], "interrupted": False, "error": None, "embedded": False, "cause": None, "rejects": None, "dry_run": False}
 
 
 @MODES
