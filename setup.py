@@ -4,7 +4,7 @@ from pathlib import Path
 
 sys.path.insert(0, "build_support")
 
-from kafkapp_build import bdist_wheel, build_ext
+from kafkapp_build import bdist_wheel, build_ext, build_py
 from setuptools import Extension, setup
 
 # One shared object has all modules, kafkapp/ROOM/NAME.pyx, and all of csrc/: what is in it is in a process once.
@@ -38,4 +38,4 @@ build_ext.own_flags = {source: ["-O1"] for source in MODULES if name_of(source) 
 build_ext.own_flags[SHARED] = ["-O1", f'-DKAFKAPP_MODULES="{names}"']
 setup(ext_modules=[Extension("kafkapp._modules", [*CSRC, SHARED, *MODULES], include_dirs=["csrc"],
                              extra_compile_args=CFLAGS)],
-      cmdclass={"bdist_wheel": bdist_wheel, "build_ext": build_ext})
+      cmdclass={"bdist_wheel": bdist_wheel, "build_ext": build_ext, "build_py": build_py})

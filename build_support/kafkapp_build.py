@@ -24,10 +24,12 @@ import node_client
 import progress
 import python_headers
 import sbom
+import stub_docstrings
 from library import MACOS
 from setuptools import build_meta
 from setuptools.command.bdist_wheel import bdist_wheel as setuptools_bdist_wheel
 from setuptools.command.build_ext import build_ext as setuptools_build_ext
+from setuptools.command.build_py import build_py as setuptools_build_py
 
 
 def hook(function):
@@ -146,6 +148,15 @@ class bdist_wheel(setuptools_bdist_wheel):
             used = json.loads((library.licences[0].parents[1] / "sources.json").read_text())
             bill = sbom.document(self.distribution.get_version(), used)
             Path(wheelfile_base, "sboms", "kafkapp.cdx.json").write_text(bill)
+
+
+class build_py(setuptools_build_py):
+    """Copies the Python files, and gives the copies of the stubs the docstrings of the modules."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            stub_docstrings.write(self.build_lib)
 
 
 class build_ext(setuptools_build_ext):

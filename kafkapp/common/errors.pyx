@@ -53,6 +53,7 @@ cdef int check_code(object code) except? -1:
         raise ValueError("code must fit into 32 bits: no error code of librdkafka is that large") from None
 
 
+@cython.embedsignature(False)       # in the docstrings of a Python class it would stand as text
 class ErrorCode(IntEnum):
     """The error codes of the linked librdkafka, under its own names, in full and without the prefix:
     `ErrorCode._QUEUE_FULL` is `ErrorCode.RD_KAFKA_RESP_ERR__QUEUE_FULL`.
@@ -236,6 +237,7 @@ export_as(Error, "kafkapp.Error")
 _restore_error.__module__ = "kafkapp"       # pickles name it
 
 
+@cython.embedsignature(False)       # as ErrorCode
 class KafkaException(Exception):
     """A failure that librdkafka or the broker reported; `error` says which.
 
@@ -266,7 +268,6 @@ class KafkaException(Exception):
             cls = class_for((<Error>error).value)
         return super(KafkaException, cls).__new__(cls, error)       # of cls: only OSError creates a TimeoutError
 
-    @cython.embedsignature(False)       # of a Python class it would stand in the docstring
     def __init__(self, error, message=None):
         # Exception's own would set args to all arguments.
         pass

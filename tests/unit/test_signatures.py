@@ -58,6 +58,13 @@ def test_a_method_says_its_arguments_once(name):
     assert documentation and not documentation.startswith(f"{last}(") and "\n--\n" not in documentation
 
 
+def test_no_property_shows_a_signature():
+    properties = {f"{name}.{member}": thing for name, cls in CLASSES.items() for base in cls.__mro__ if base.__module__.startswith("kafkapp")
+                  for member, thing in vars(base).items() if isinstance(thing, (property, type(kafkapp.Key.size)))}
+    assert len(properties) > 20 and "kafkapp.ErrorCode.description" in properties
+    assert [name for name, thing in properties.items() if "\n--\n" in (thing.__doc__ or "")] == []
+
+
 def test_those_of_what_users_make():
     assert str(inspect.signature(kafkapp.KafkaAsyncProducer)) == "(properties, events_polling=<EventsPollingOption.Auto: 1>)"
     assert str(inspect.signature(kafkapp.ProducerRecord)) == "(topic, partition=None, key=None, value=None, id=None, *, headers=None, timestamp=None)"
