@@ -10,6 +10,7 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 
 import kafkapp.aio
+import kafkapp.opentelemetry
 import kafkapp.prometheus
 import kafkapp.stats
 import kafkapp.testing
@@ -72,7 +73,8 @@ def signature(function, self=False):
 
 
 SIGNATURES = stub_signatures()
-MODULES = (kafkapp, kafkapp.aio, kafkapp.prometheus, kafkapp.stats, kafkapp.testing, kafkapp.typing)
+MODULES = (kafkapp, kafkapp.aio, kafkapp.opentelemetry, kafkapp.prometheus, kafkapp.stats, kafkapp.testing,
+           kafkapp.typing)
 CLASSES = {name: getattr(module, name) for module in MODULES for name in module.__all__}
 
 

@@ -7,7 +7,7 @@ from PyInstaller.utils.hooks import collect_submodules, copy_metadata
 # Left out: the command line and the benchmarks, which a program that uses them names, and the extras in Python, which
 # would bring their packages along: where a program imports them PyInstaller sees it.
 PROGRAMS = ("kafkapp.__main__", "kafkapp.__pyinstaller", "kafkapp.bench", "kafkapp.cli")
-EXTRAS = ("kafkapp.prometheus",)
+EXTRAS = ("kafkapp.opentelemetry", "kafkapp.prometheus")
 
 
 def is_library(name: str) -> bool:

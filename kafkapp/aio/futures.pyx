@@ -170,6 +170,13 @@ cdef class SendFuture(FutureTarget):
         """The KafkaException of a record that was not delivered, None for one that was; raises as `result`."""
         return self.get_failure()
 
+    def _peek(self):
+        """(metadata, error) of a future that is done, without taking the exception for retrieved: for tracing."""
+        cdef bint lost = self.failure is None and self.metadata is None
+        if self.state == CANCELLED:
+            return None, self._make_cancelled_error()
+        return self.metadata, MemoryError("no memory for the delivery report") if lost else self.failure
+
     def done(self):
         """Whether the record has its delivery report, or the future is cancelled."""
         return self.state != PENDING

@@ -214,6 +214,16 @@ THREADS = Scenario(
      Target("CPU of the same", cpus("2 threads, one producer", "1 thread"))),
     ("rate", "wall_us", "cpu_us"), default=False)
 
+TRACED, TRACED_API = "kafkapp, traced", "kafkapp, traced, no SDK"
+TRACING = Scenario(
+    "tracing", "send with a callback, and with a span of OpenTelemetry's for each record, which no exporter gets",
+    (ours("send", 200_000),
+     Case(TRACED, "ours", "traced", 200_000, needs=(*KAFKAPP, "opentelemetry.sdk"), options={"sdk": True}),
+     Case(TRACED_API, "ours", "traced", 200_000, needs=(*KAFKAPP, "opentelemetry.trace"), options={"sdk": False})),
+    (Target("CPU of a record with a span, µs more", lambda outcomes: outcomes[TRACED].cpu_us - outcomes[OURS].cpu_us),
+     Target("the same without an SDK", lambda outcomes: outcomes[TRACED_API].cpu_us - outcomes[OURS].cpu_us)),
+    default=False, counted=True)
+
 FILE = Scenario(
     "file", "a file's lines of 65 bytes: kafkapp produce and kcat, with the start of either",
     (Case("kafkapp produce", "programs", "kafkapp-produce", 2_000_000, size=65, needs=(*KAFKAPP, "kafkapp.cli.main"),
@@ -232,4 +242,4 @@ JAVA = Scenario(
 
 ALL = {scenario.name: scenario for scenario in (
     CALLBACK, NO_CALLBACK, BATCH, COPY, STALL, REPORTS, SYNC, ASYNCIO, MEMORY, IMPORT, TOPICS, FLAT, FILE,
-    PATHS, COPY_ALL, PARTITIONS, FLAT_LONG, THREADS, STEADY, JAVA)}
+    PATHS, COPY_ALL, PARTITIONS, FLAT_LONG, THREADS, TRACING, STEADY, JAVA)}

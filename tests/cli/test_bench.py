@@ -143,7 +143,7 @@ def test_instructions_are_counted_over_whole_batches():
 @pytest.mark.parametrize("scenario", [scenario for scenario in ALL.values() if scenario.counted], ids=lambda scenario: scenario.name)
 def test_counted_scenarios_compare_clients_of_librdkafka(scenario):
     counted = {case.client for case in scenario.cases if case.client in instructions.CLIENTS}
-    assert "ours" in counted and (counted > {"ours"} or scenario.name in ("paths", "partitions"))
+    assert "ours" in counted and (counted > {"ours"} or scenario.name in ("paths", "partitions", "tracing"))
 
 
 def test_instructions_without_valgrind_say_how_to_get_it(tmp_path):

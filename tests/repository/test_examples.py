@@ -126,6 +126,20 @@ def test_polars(broker, topic, files, kind):
     ]
 
 
+def test_opentelemetry_tracing(broker, topic):
+    pytest.importorskip("opentelemetry.sdk")
+    command = [sys.executable, EXAMPLES / "opentelemetry_tracing.py", "-b", broker.bootstrap_servers, "-t", topic, "--count", "2"]
+    result = subprocess.run(command, capture_output=True, timeout=60, text=True, check=False)
+    assert result.returncode == 0 and result.stderr == "", result.stderr
+    spans = [json.loads(line) for line in result.stdout.splitlines()]
+    of_sends = [span for span in spans if span["name"] == f"send {topic}"]
+    orders = {span["context"]["span_id"] for span in spans if span["name"] == "place order"}
+    assert len(of_sends) == len(orders) == 4 and {span["parent_id"] for span in of_sends} == orders
+    contexts = {f"00-{span['context']['trace_id'][2:]}-{span['context']['span_id'][2:]}".encode() for span in of_sends}
+    messages = read_messages(broker.bootstrap_servers, topic)
+    assert len(messages) == 4 and {dict(message.headers())["traceparent"][:-3] for message in messages} == contexts
+
+
 def test_prometheus_metrics(broker, topic):
     pytest.importorskip("prometheus_client")
     command = [sys.executable, EXAMPLES / "prometheus_metrics.py", "-b", broker.bootstrap_servers, "-t", topic, "--port", "0"]

@@ -13,12 +13,13 @@ from helpers import ROOT
 
 import kafkapp
 import kafkapp.aio
+import kafkapp.opentelemetry
 import kafkapp.prometheus
 import kafkapp.stats
 import kafkapp.testing
 import kafkapp.typing
 
-MODULES = (kafkapp, kafkapp.aio, kafkapp.prometheus, kafkapp.stats, kafkapp.testing, kafkapp.typing)
+MODULES = (kafkapp, kafkapp.aio, kafkapp.opentelemetry, kafkapp.prometheus, kafkapp.stats, kafkapp.testing, kafkapp.typing)
 pytestmark = pytest.mark.timeout(300)
 FOR_MODULES = {"member"}        # how kafkapp's own modules read an option
 

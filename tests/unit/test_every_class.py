@@ -59,6 +59,8 @@ TABLE = {
     "EventsPollingOption": "EventsPollingOption.Auto", "ActionWhileQueueIsFull": "ActionWhileQueueIsFull.Block",
     "Timestamp": "Timestamp(5)",
     "KafkaCollector": "CLASS(None)", "Metric": None,
+    "KafkaInstrumentor": None, "Instrumentor": None, "TracedSends": None, "TracedAsyncProducer": None, "TracedSyncProducer": None,
+    "TracedLoopProducer": None, "Call": None, "Sending": None, "BatchSending": None, "HeaderSetter": None,
     "Statistics": "CLASS('{}')", "Parts": None, "Part": None, "Field": None, "Object": None, "Optional": None, "Table": None,
     **dict.fromkeys(("BrokerStatistics", "TopicStatistics", "PartitionStatistics", "BrokerPartition", "Window", "ConsumerGroup", "ExactlyOnce", "Fatal"), "CLASS({'name': 'x'})"),
     **dict.fromkeys(("LogCallback", "ErrorCallback", "StatsCallback", "TokenRefreshCallback", "DeliveryCallback", "BatchCallback", "ProducerProperties")),

@@ -5,7 +5,7 @@ from helpers import run_python
 
 import kafkapp
 
-OTHERS = {"click", "rich", "numpy", "pyarrow", "pandas", "polars", "matplotlib"}
+OTHERS = {"click", "rich", "numpy", "pyarrow", "pandas", "polars", "matplotlib", "prometheus_client", "opentelemetry"}
 SLOW = {"asyncio", "concurrent", "contextlib", "dataclasses", "datetime", "difflib", "importlib", "inspect", "ipaddress", "logging", "random", "re",
         "socket", "subprocess", "threading", "traceback", "typing", "weakref"}
 

@@ -13,6 +13,7 @@ from helpers import run_python
 
 import kafkapp
 import kafkapp.aio
+import kafkapp.opentelemetry
 import kafkapp.prometheus
 import kafkapp.stats
 import kafkapp.testing
@@ -36,7 +37,7 @@ from kafkapp import (
 from kafkapp.common.cluster_metadata import Node, PartitionInfo
 from kafkapp.producer.record_metadata import _restore_metadata
 
-MODULES = {module.__name__: module for module in (kafkapp, kafkapp.aio, kafkapp.prometheus, kafkapp.stats, kafkapp.testing, kafkapp.typing)}
+MODULES = {module.__name__: module for module in (kafkapp, kafkapp.aio, kafkapp.opentelemetry, kafkapp.prometheus, kafkapp.stats, kafkapp.testing, kafkapp.typing)}
 PUBLIC = {f"{name}.{attribute}": getattr(module, attribute) for name, module in MODULES.items() for attribute in module.__all__}
 CLASSES = {name: thing for name, thing in PUBLIC.items() if isinstance(thing, type)}
 CLASSES["kafkapp.Timestamp.Type"] = Timestamp.Type
@@ -67,7 +68,7 @@ def test_a_public_class_says_where_it_is_exported(name):
 
 def test_the_same_for_the_functions():
     functions = {name: thing for name, thing in PUBLIC.items() if inspect.isroutine(thing)}
-    assert set(functions) == {"kafkapp.librdkafka_version", "kafkapp.librdkafka_features"}
+    assert set(functions) == {"kafkapp.librdkafka_version", "kafkapp.librdkafka_features", "kafkapp.opentelemetry.traced"}
     for name, function in functions.items():
         assert f"{function.__module__}.{function.__qualname__}" == name and pickle.loads(pickle.dumps(function)) is function
 

@@ -43,8 +43,9 @@ def option(run: Run) -> SendOption:
     return SendOption.ToCopyRecordValue if run.copy else SendOption.NoCopyRecordValue
 
 
-def warmed(run: Run, polling: EventsPollingOption = EventsPollingOption.Auto) -> KafkaAsyncProducer:
-    producer = KafkaAsyncProducer(run.properties(), polling)
+def warmed(run: Run, polling: EventsPollingOption = EventsPollingOption.Auto,
+           kind: type[KafkaAsyncProducer] = KafkaAsyncProducer) -> KafkaAsyncProducer:
+    producer = kind(run.properties(), polling)
     for topic, partition in run.targets():
         producer.send(ProducerRecord(topic, partition, None, run.value))
         run.warm += 1
@@ -68,9 +69,23 @@ def measured(run: Run, producer: Any, send: Callable[[Any], None], poll: Callabl
     producer.close(10)
 
 
-def send(run: Run) -> None:
+def send_traced(run: Run) -> None:
+    """As `send`, with a span for each record: of OpenTelemetry's SDK, without an exporter, or of its API alone."""
+    from opentelemetry.trace import NoOpTracerProvider, TracerProvider
+
+    from kafkapp.opentelemetry import traced
+
+    provider: TracerProvider = NoOpTracerProvider()
+    if run.options["sdk"]:
+        from opentelemetry.sdk import trace
+
+        provider = trace.TracerProvider()
+    send(run, traced(KafkaAsyncProducer, provider))
+
+
+def send(run: Run, kind: type[KafkaAsyncProducer] = KafkaAsyncProducer) -> None:
     """Topic, value and keywords, as the README and the guide show."""
-    producer, value, turns = warmed(run), run.value, run.turns()
+    producer, value, turns = warmed(run, kind=kind), run.value, run.turns()
 
     def send_all(callback: Any) -> None:
         send = producer.send
@@ -271,6 +286,7 @@ def steady(run: Run) -> None:
     producer.close(10)
 
 
-PATHS = {"send": send, "keywords": send_keywords, "tuned": tuned, "manual": send_manual, "try_send": try_send,
+PATHS = {"send": send, "traced": send_traced,
+         "keywords": send_keywords, "tuned": tuned, "manual": send_manual, "try_send": try_send,
          "list": send_batch, "columns": send_columns, "sync": sync, "reports": reports, "stall": stall, "hold": hold,
          "threads": threads, "steady": steady}
