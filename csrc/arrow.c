@@ -68,7 +68,7 @@ static const char *views_column(kp_column *c, const struct ArrowArray *a) {
 }
 
 /* What is wrong with the numbers of an array, whatever is in its buffers; NULL: nothing. `item`: the bytes of one. */
-static const char *malformed(const struct ArrowArray *a, int64_t item) {
+static const char *malformed(const struct ArrowArray *a, int64_t item, int64_t children) {
     if (a->length < 0)
         return "its length is negative";
     if (a->offset < 0)
@@ -77,7 +77,7 @@ static const char *malformed(const struct ArrowArray *a, int64_t item) {
         return "its offset and length are more than memory can have";
     if (a->null_count < -1 || a->null_count > a->length)
         return "its null_count is neither -1 nor from 0 to its length";
-    return a->n_children ? "it has children, and its format has none" : NULL;
+    return a->n_children != children ? "it has another number of children than its format" : NULL;
 }
 
 static int has_buffers_of_its_format(const kp_column *c, const struct ArrowArray *a) {
@@ -95,7 +95,7 @@ static const char *fixed_column(kp_column *c, const struct ArrowArray *a) {
 }
 
 const char *kp_arrow_column(kp_column *c, const struct ArrowArray *a) {
-    const char *problem = malformed(a, c->kind == KP_VIEWS ? 16 : c->kind == KP_FIXED && c->width > 8 ? c->width : 8);
+    const char *problem = malformed(a, c->kind == KP_VIEWS ? 16 : c->kind == KP_FIXED && c->width > 8 ? c->width : 8, 0);
     if (!problem && a->dictionary)
         problem = "it has a dictionary, and its format has none";
     if (problem || c->kind == KP_NULLS)
@@ -150,7 +150,7 @@ static int set_span(kp_span *span, const kp_column *c, int64_t i) {
 const char *kp_arrow_decode(const kp_column *values, int64_t count, const char *format, const struct ArrowArray *a,
                             kp_span *spans) {
     int width = index_width(format);
-    const char *problem = malformed(a, 8);
+    const char *problem = malformed(a, 8, 0);
     int64_t i, index;
     kp_column nulls = {.kind = KP_NULLS};
     if (problem)
@@ -182,4 +182,86 @@ int64_t kp_column_spans(const kp_column *c, int64_t count, kp_span *spans) {
         if (!set_span(&spans[i], c, i))
             return i;
     return -1;
+}
+
+/* Find where the pairs of each row are, counted from the first of all. */
+static const char *ranges_of(const struct ArrowArray *a, kp_column_kind kind, kp_range *ranges, kp_range *all) {
+    kp_column rows = {.kind = kind};
+    const char *problem = malformed(a, 8, 1);
+    int64_t i, start, end;
+    *all = (kp_range){0, 0};
+    if (!problem && a->dictionary)
+        problem = "it has a dictionary, and its format has none";
+    if (problem || a->length == 0)
+        return problem;
+    if (a->n_buffers != 2 || !a->buffers || !a->buffers[1])
+        return "it has no offsets";
+    if (a->null_count > 0 && !a->buffers[0])
+        return "it has nulls, and no bitmap that says where";
+    rows.offsets = (const char *)a->buffers[1] + a->offset * (kind == KP_OFFSETS32 ? 4 : 8);
+    rows.valid = a->null_count ? a->buffers[0] : NULL;
+    rows.valid_offset = a->offset;
+    all->start = start = kp_offset_at(rows.offsets, kind, 0);
+    for (i = 0; i < a->length; i++, start = end) {
+        end = kp_offset_at(rows.offsets, kind, i + 1);
+        if (start < 0 || end < start)
+            return "its offsets are not in order";
+        ranges[i] = kp_is_null(&rows, i) ? (kp_range){0, 0} : (kp_range){start - all->start, end - all->start};
+    }
+    all->end = start;
+    return NULL;
+}
+
+/* The part of the pairs' names or values that the rows have. */
+static const char *part_of(const struct ArrowArray *pairs, const struct ArrowArray *child, kp_range all,
+                           struct ArrowArray *part) {
+    const char *problem;
+    if (!child)
+        return "a child of its pairs is missing";
+    if ((problem = malformed(child, 16, 0)))
+        return problem;
+    if (child->length < pairs->offset + all.end)
+        return "a child of its pairs is shorter than they are";
+    *part = *child;
+    part->release = NULL; /* it stays the array's */
+    part->offset += pairs->offset + all.start;
+    part->length = all.end - all.start;
+    if (part->null_count > part->length)
+        part->null_count = part->length;
+    return NULL;
+}
+
+/* The index of a row with a pair that is null, or -1. */
+static int64_t row_with_null(const struct ArrowArray *pairs, const kp_range *ranges, int64_t count, int64_t start) {
+    kp_column valid = {.kind = KP_NULLS, .valid_offset = pairs->offset + start};
+    int64_t i, j;
+    if (!pairs->null_count || pairs->n_buffers < 1 || !pairs->buffers || !(valid.valid = pairs->buffers[0]))
+        return -1;
+    for (i = 0; i < count; i++)
+        for (j = ranges[i].start; j < ranges[i].end; j++)
+            if (kp_is_null(&valid, j))
+                return i;
+    return -1;
+}
+
+const char *kp_arrow_entries(const struct ArrowArray *a, int large, kp_range *ranges, struct ArrowArray *first,
+                             struct ArrowArray *second, int64_t *bad) {
+    kp_range all;
+    const struct ArrowArray *pairs;
+    const char *problem = ranges_of(a, large ? KP_OFFSETS64 : KP_OFFSETS32, ranges, &all);
+    if (problem || all.end == all.start)
+        return problem;
+    pairs = a->children ? a->children[0] : NULL;
+    if (!pairs)
+        return "its child is missing";
+    if ((problem = malformed(pairs, 8, 2)))
+        return problem;
+    if (pairs->dictionary || !pairs->children)
+        return "its pairs have a dictionary, or no children";
+    if (all.end > pairs->length)
+        return "its offsets are beyond its pairs";
+    if ((*bad = row_with_null(pairs, ranges, a->length, all.start)) >= 0)
+        return "a pair is null";
+    problem = part_of(pairs, pairs->children[0], all, first);
+    return problem ? problem : part_of(pairs, pairs->children[1], all, second);
 }

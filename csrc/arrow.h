@@ -40,6 +40,12 @@ const char *kp_arrow_column(kp_column *column, const struct ArrowArray *array);
 const char *kp_arrow_decode(const kp_column *values, int64_t count, const char *format, const struct ArrowArray *array,
                             kp_span *spans);
 
+/* Of an array of lists (`large`: with offsets of 8 bytes) or maps, which are lists of pairs: find where the pairs of each
+ * row are in both of their parts, of which only what the rows have is left. The parts are the array's memory; they are
+ * empty if there is no pair. Returns as kp_arrow_column(); *bad is set if it is about one row. */
+const char *kp_arrow_entries(const struct ArrowArray *array, int large, kp_range *ranges, struct ArrowArray *first,
+                             struct ArrowArray *second, int64_t *bad);
+
 /* Find the items of a column. Returns the index of one that is out of bounds, or -1. */
 int64_t kp_column_spans(const kp_column *column, int64_t count, kp_span *spans);
 

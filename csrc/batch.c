@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "headers.h"
 #include "produce.h"
 
 #define MAX_RECORDS_PER_CALL 512 /* of rd_kafka_produce_batch(): few enough for the stack and the first-level cache */
@@ -164,7 +165,8 @@ static rd_kafka_resp_err_t final_error(const kp_deliveries *d, rd_kafka_resp_err
                                                                              : err;
 }
 
-static void refuse(kp_batch *batch, int64_t i, rd_kafka_resp_err_t err, size_t key_size, size_t value_size) {
+static void refuse(kp_batch *batch, int64_t i, rd_kafka_resp_err_t err, size_t key_size, size_t value_size,
+                   int64_t headers_size) {
     batch->errors[i] = err;
     if (err != RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
         return;
@@ -176,7 +178,8 @@ static void refuse(kp_batch *batch, int64_t i, rd_kafka_resp_err_t err, size_t k
         batch->too_large = grown;
         batch->too_large_room = room;
     }
-    batch->too_large[batch->too_large_count++] = (kp_too_large){i, (int64_t)key_size, (int64_t)value_size};
+    batch->too_large[batch->too_large_count++] = (kp_too_large){i, (int64_t)key_size, (int64_t)value_size,
+                                                                     headers_size};
 }
 
 /* Enqueue one record that has a timestamp or headers, which rd_kafka_produce_batch() does not take. Returns 0 when the
@@ -185,11 +188,12 @@ static int send_one(rd_kafka_t *rk, rd_kafka_topic_t *rkt, kp_deliveries *d, kp_
                     int64_t i, int64_t *accepted) {
     kp_record record = {0};
     rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR__INVALID_ARG;
+    int64_t headers_size = 0;
     if (kp_column_item(&r->values, i, &record.value, &record.size) &&
-        kp_column_item(&r->keys, i, &record.key, &record.key_size)) {
+        kp_column_item(&r->keys, i, &record.key, &record.key_size) &&
+        (!r->headers || kp_headers_take(r->headers, i, &record.headers))) {
         record.partition = r->partitions ? kp_int32_at(r->partitions, i) : r->partition;
         record.timestamp = r->timestamps ? kp_int64_at(r->timestamps, i) : r->timestamp;
-        record.headers = r->headers ? rd_kafka_headers_copy(r->headers) : NULL;
         record.flags = r->flags;
         /* Counted first: the report may come before the call returns. */
         kp_items_begin(batch, 1);
@@ -199,12 +203,14 @@ static int send_one(rd_kafka_t *rk, rd_kafka_topic_t *rkt, kp_deliveries *d, kp_
             return 1;
         }
         kp_items_abandon(batch, 1);
-        if (record.headers)
-            rd_kafka_headers_destroy(record.headers);
+        if (err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
+            headers_size = kp_headers_size(record.headers);
+        if (r->headers)
+            kp_headers_return(r->headers, i, record.headers);
     }
     if (err == RD_KAFKA_RESP_ERR__QUEUE_FULL)
         return 0;
-    refuse(batch, i, err, record.key_size, record.size);
+    refuse(batch, i, err, record.key_size, record.size, headers_size);
     return 1;
 }
 
@@ -234,7 +240,7 @@ static int refuse_of_run(kp_deliveries *d, kp_batch *batch, const rd_kafka_messa
             break;
         skipped |= err != messages[k].err;
         if (err)
-            refuse(batch, i + k, err, messages[k].key_len, messages[k].len);
+            refuse(batch, i + k, err, messages[k].key_len, messages[k].len, 0);
     }
     *full = k < n && !skipped;
     return k;
@@ -246,7 +252,7 @@ static int send_run(rd_kafka_topic_t *rkt, kp_deliveries *d, kp_batch *batch, co
     rd_kafka_message_t messages[MAX_RECORDS_PER_CALL];
     int n = fill_run(messages, batch, r, i), good;
     if (n == 0) {
-        refuse(batch, i, RD_KAFKA_RESP_ERR__INVALID_ARG, 0, 0);
+        refuse(batch, i, RD_KAFKA_RESP_ERR__INVALID_ARG, 0, 0, 0);
         return 1;
     }
     /* Counted first: a report may come before the call returns. */

@@ -40,12 +40,18 @@ typedef struct {
 } kp_column;
 
 typedef struct {
+    int64_t start, end;
+} kp_range;
+
+typedef struct kp_headers kp_headers; /* headers.h */
+
+typedef struct {
     kp_column values;
     kp_column keys;
     const void *partitions; /* int32, or NULL: partition */
     const void *timestamps; /* int64, or NULL: timestamp */
     int64_t timestamp;         /* milliseconds since the epoch, 0: now */
-    rd_kafka_headers_t *headers; /* for all, or NULL; copied for each */
+    const kp_headers *headers; /* NULL: none */
     int32_t partition;
     int flags; /* RD_KAFKA_MSG_F_COPY or 0 */
 } kp_records;

@@ -65,7 +65,7 @@ struct kp_delivery {
 
 /* An item of a batch that was refused because it is too large; sizes in bytes. */
 typedef struct {
-    int64_t index, key_size, value_size;
+    int64_t index, key_size, value_size, headers_size;
 } kp_too_large;
 
 /* A batch in flight: the columns of its outcomes, which delivery reports fill in without the GIL. Owned by its Batch
@@ -85,7 +85,6 @@ struct kp_batch {
     kp_epoch *epoch; /* the epoch that counts it */
     kp_too_large *too_large; /* the items refused for their size, in order; the sender's while it sends */
     int64_t too_large_count, too_large_room;
-    int64_t headers_size; /* bytes of the headers that each item has */
 };
 
 /* A message's opaque: a kp_delivery; for a plain record, whose completion does nothing but count, just its epoch; for

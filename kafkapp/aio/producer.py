@@ -4,7 +4,7 @@ What blocks in librdkafka runs in a thread of its own: ending lingering (flush, 
 request (fetch_broker_metadata). `send` is ProducerBase's, in aio/outbox.pyx; all else is LoopSide's.
 """
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
@@ -29,6 +29,7 @@ from kafkapp.producer.record_metadata import RecordMetadata
 if TYPE_CHECKING:
     from kafkapp.config.property_types import ProducerProperties
     from kafkapp.producer.columns import _Column, _Memory
+    from kafkapp.producer.headers_column import _HeadersColumn
     from kafkapp.producer.producer import _Group, _Offsets
     from kafkapp.producer.record import _Data, _Headers
     from kafkapp.producer.timestamps import _Timestamps
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["KafkaProducer", "SendFuture"]
 
 Timeout = int | float | timedelta | None
-Headers = Mapping[str, Any] | Sequence[Any] | None
 PURGE_SECONDS = 1  # for the reports of purged records; destroying the client waits for later ones
 
 
@@ -90,20 +90,20 @@ class KafkaProducer(ProducerBase):
 
     @overload
     def send_batch(self, topic: str, values: "_Column", *, offsets: None = None, keys: "_Column | _Data" = None,
-                   key_offsets: "_Memory | None" = None, partition: object = None, headers: Headers = None,
+                   key_offsets: "_Memory | None" = None, partition: object = None, headers: "_HeadersColumn" = None,
                    timestamps: "_Timestamps" = None, option: SendOption = SendOption.NoCopyRecordValue,
                    action: ActionWhileQueueIsFull | None = None,
                    timeout: Timeout = None) -> "asyncio.Future[Batch]": ...
     @overload
     def send_batch(self, topic: str, values: "_Memory", *, offsets: "_Memory", keys: "_Column | _Data" = None,
-                   key_offsets: "_Memory | None" = None, partition: object = None, headers: Headers = None,
+                   key_offsets: "_Memory | None" = None, partition: object = None, headers: "_HeadersColumn" = None,
                    timestamps: "_Timestamps" = None, option: SendOption = SendOption.NoCopyRecordValue,
                    action: ActionWhileQueueIsFull | None = None,
                    timeout: Timeout = None) -> "asyncio.Future[Batch]": ...
 
     def send_batch(self, topic: str, values: "_Column | _Memory", *, offsets: "_Memory | None" = None,
                    keys: "_Column | _Data" = None, key_offsets: "_Memory | None" = None, partition: object = None,
-                   headers: Headers = None, timestamps: "_Timestamps" = None,
+                   headers: "_HeadersColumn" = None, timestamps: "_Timestamps" = None,
                    option: SendOption = SendOption.NoCopyRecordValue, action: ActionWhileQueueIsFull | None = None,
                    timeout: Timeout = None) -> "asyncio.Future[Batch]":
         """Enqueue many records in one call; the arguments are those of KafkaAsyncProducer.send_batch but `callback`.

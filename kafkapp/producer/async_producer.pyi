@@ -1,4 +1,4 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from typing import Any, SupportsIndex, TypeAlias, overload
@@ -11,15 +11,14 @@ from kafkapp.config.property_types import ProducerProperties
 from kafkapp.producer.batch import Batch
 from kafkapp.producer.callback_types import BatchCallback, DeliveryCallback
 from kafkapp.producer.columns import _Column, _Memory
+from kafkapp.producer.headers_column import _HeadersColumn
 from kafkapp.producer.options import ActionWhileQueueIsFull, EventsPollingOption, SendOption
 from kafkapp.producer.producer import Producer
-from kafkapp.producer.record import ProducerRecord, _Data
-from kafkapp.producer.record import _Headers as _RecordHeaders
+from kafkapp.producer.record import ProducerRecord, _Data, _Headers
 from kafkapp.producer.record_metadata import RecordMetadata
 from kafkapp.producer.timestamps import _Timestamps
 
 _Timeout: TypeAlias = int | float | timedelta | None
-_Headers: TypeAlias = Mapping[str, Any] | Sequence[Any] | None
 
 @disjoint_base
 class KafkaAsyncProducer(Producer):
@@ -27,7 +26,7 @@ class KafkaAsyncProducer(Producer):
                  events_polling: EventsPollingOption = EventsPollingOption.Auto) -> None: ...
     @overload
     def send(self, topic: str, value: _Data, *, key: _Data = None, partition: SupportsIndex | None = None,
-             headers: _RecordHeaders = None, timestamp: SupportsIndex | datetime | None = None, id: object = None,
+             headers: _Headers = None, timestamp: SupportsIndex | datetime | None = None, id: object = None,
              callback: DeliveryCallback | None = None, option: SendOption = SendOption.NoCopyRecordValue,
              action: ActionWhileQueueIsFull | None = None, timeout: _Timeout = None) -> None: ...
     @overload
@@ -36,7 +35,7 @@ class KafkaAsyncProducer(Producer):
              timeout: _Timeout = None) -> None: ...
     @overload
     def try_send(self, topic: str, value: _Data, *, key: _Data = None, partition: SupportsIndex | None = None,
-                 headers: _RecordHeaders = None, timestamp: SupportsIndex | datetime | None = None, id: object = None,
+                 headers: _Headers = None, timestamp: SupportsIndex | datetime | None = None, id: object = None,
                  callback: DeliveryCallback | None = None,
                  option: SendOption = SendOption.NoCopyRecordValue) -> Error | None: ...
     @overload
@@ -44,7 +43,7 @@ class KafkaAsyncProducer(Producer):
                  option: SendOption = SendOption.NoCopyRecordValue) -> Error | None: ...
     @overload
     def send_future(self, topic: str, value: _Data, *, key: _Data = None, partition: SupportsIndex | None = None,
-                    headers: _RecordHeaders = None, timestamp: SupportsIndex | datetime | None = None,
+                    headers: _Headers = None, timestamp: SupportsIndex | datetime | None = None,
                     id: object = None, option: SendOption = SendOption.NoCopyRecordValue,
                     action: ActionWhileQueueIsFull | None = None,
                     timeout: _Timeout = None) -> Future[RecordMetadata]: ...
@@ -54,12 +53,12 @@ class KafkaAsyncProducer(Producer):
                     timeout: _Timeout = None) -> Future[RecordMetadata]: ...
     @overload
     def send_batch(self, topic: str, values: _Column, *, offsets: None = None, keys: _Column | _Data = None,
-                   key_offsets: _Memory | None = None, partition: object = None, headers: _Headers = None,
+                   key_offsets: _Memory | None = None, partition: object = None, headers: _HeadersColumn = None,
                    timestamps: _Timestamps = None, callback: BatchCallback | None = None,
                    option: SendOption = SendOption.NoCopyRecordValue, timeout: _Timeout = None) -> Batch: ...
     @overload
     def send_batch(self, topic: str, values: _Memory, *, offsets: _Memory, keys: _Column | _Data = None,
-                   key_offsets: _Memory | None = None, partition: object = None, headers: _Headers = None,
+                   key_offsets: _Memory | None = None, partition: object = None, headers: _HeadersColumn = None,
                    timestamps: _Timestamps = None, callback: BatchCallback | None = None,
                    option: SendOption = SendOption.NoCopyRecordValue, timeout: _Timeout = None) -> Batch: ...
     def poll_events(self, timeout: _Timeout = 0) -> int: ...

@@ -181,7 +181,8 @@ cdef class KafkaAsyncProducer(Producer):
             keys: as `values`, or one key for all, or None.
             key_offsets: as `offsets`, for `keys`.
             partition: an int for all, an int32 buffer of n (-1: the partitioner chooses), or None.
-            headers: of all records, as those of a ProducerRecord.
+            headers: of all records, as those of a ProducerRecord; or of each: a list of None, dicts or such lists, or
+                an Arrow array or stream of maps, or of lists of structs with the fields key and value.
             timestamps: milliseconds since the epoch: an int or an aware datetime for all, an int64 buffer of n, or an
                 Arrow array or stream of int64; or Arrow's timestamps or NumPy's datetime64: UTC if they have no time
                 zone, rounded down. None, null and NaT: now.

@@ -3,10 +3,11 @@
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
-from kafkapp._librdkafka.rdkafka cimport rd_kafka_headers_t, rd_kafka_resp_err_t, rd_kafka_t, rd_kafka_topic_t
+from kafkapp._librdkafka.rdkafka cimport rd_kafka_resp_err_t, rd_kafka_t, rd_kafka_topic_t
 from kafkapp.client.client cimport Client
 from kafkapp.producer.columns cimport Column, kp_column
 from kafkapp.producer.delivery cimport BatchTarget, kp_batch, kp_deliveries
+from kafkapp.producer.headers_column cimport HeadersColumn, kp_headers
 from kafkapp.producer.timestamps cimport Timestamps
 
 
@@ -17,7 +18,7 @@ cdef extern from "batch.h" nogil:
         const void *partitions
         const void *timestamps
         int64_t timestamp
-        rd_kafka_headers_t *headers
+        const kp_headers *headers
         int32_t partition
         int flags
 
@@ -52,8 +53,9 @@ cdef class BatchSend:
     cdef Client client
     cdef Batch batch
     cdef kp_records records
-    cdef Py_buffer partitions       # held until all are enqueued, as the next one
+    cdef Py_buffer partitions       # held until all are enqueued, as the next two
     cdef Timestamps timestamps
+    cdef HeadersColumn headers
     cdef rd_kafka_topic_t *rkt
     cdef bint copy
 

@@ -11,7 +11,6 @@ from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_PARTITION_UA,
     RD_KAFKA_RESP_ERR__IN_PROGRESS,
     RD_KAFKA_RESP_ERR__QUEUE_FULL,
-    rd_kafka_headers_destroy,
 )
 from kafkapp.client.dispatcher cimport kp_rounds
 from kafkapp.client.handle cimport OPEN, Topic
@@ -21,7 +20,6 @@ from kafkapp.common.callbacks cimport raise_all, report_all_unraisable, run_call
 from kafkapp.common.numbers cimport checked_partition
 from kafkapp.common.public_names cimport export_as
 from kafkapp.common.timeouts cimport deadline_of, expired
-from kafkapp.common.views cimport new_headers
 from kafkapp.producer.columns cimport is_per_record, new_column, new_key_column, get_numbers
 from kafkapp.producer.delivery cimport (
     kp_batch_abandon,
@@ -34,7 +32,8 @@ from kafkapp.producer.delivery cimport (
     kp_slot_release,
     kp_too_large,
 )
-from kafkapp.producer.send cimport kp_headers_size, too_large_error
+from kafkapp.producer.headers_column cimport new_headers_column
+from kafkapp.producer.send cimport too_large_error
 from kafkapp.producer.service cimport deliveries_of, leave_sender, wait_in_send_batch
 from kafkapp.producer.timestamps cimport new_timestamps
 
@@ -141,7 +140,7 @@ cdef class Batch(BatchTarget):
             if not err or err == RD_KAFKA_RESP_ERR__IN_PROGRESS:
                 continue
             if large != end and large.index == i:
-                error = too_large_error(self.client, large.key_size, large.value_size, self.batch.headers_size)
+                error = too_large_error(self.client, large.key_size, large.value_size, large.headers_size)
                 large += 1
             else:
                 error = self.client.error(err)
@@ -271,10 +270,10 @@ cdef BatchSend new_batch_send(Client client, Batch batch, partition, headers, ti
     sending.set_partitions(partition)
     sending.timestamps = new_timestamps(timestamps, batch.batch.count)
     sending.records.timestamps, sending.records.timestamp = sending.timestamps.each, sending.timestamps.one
-    sending.records.headers = new_headers(headers)
+    sending.headers = new_headers_column(headers, batch.batch.count)
+    sending.records.headers = sending.headers.pointer()
     sending.records.flags = RD_KAFKA_MSG_F_COPY if copy else 0
     sending.records.values, sending.records.keys = batch.values.c, batch.keys.c
-    batch.batch.headers_size = kp_headers_size(sending.records.headers)
     client.check_open()
     batch.batch.topic = client.topic(batch.topic)
     sending.rkt = <rd_kafka_topic_t *>(<Topic>batch.batch.topic).rkt
@@ -291,12 +290,11 @@ cdef class BatchSend:
         self.release()
 
     cdef int release(self) except -1:
-        if self.records.headers is not NULL:
-            rd_kafka_headers_destroy(self.records.headers)
-            self.records.headers = NULL
         kp_release_buffer(&self.partitions)
         if self.timestamps is not None:
             self.timestamps.release()
+        if self.headers is not None:
+            self.headers.release()
         return 0
 
     cdef int set_partitions(self, partition) except -1:

@@ -37,6 +37,7 @@ cdef extern from "delivery.h" nogil:
         int64_t index
         int64_t key_size
         int64_t value_size
+        int64_t headers_size
 
     ctypedef struct kp_batch:
         PyObject *owner
@@ -50,7 +51,6 @@ cdef extern from "delivery.h" nogil:
         kp_epoch *epoch
         kp_too_large *too_large
         int64_t too_large_count
-        int64_t headers_size
 
     ctypedef struct kp_report:
         kp_delivery *delivery

@@ -12,7 +12,8 @@ from libc.string cimport memcpy
 from kafkapp.common.buffers cimport kp_release_buffer
 from kafkapp.common.numbers cimport checked_timestamp
 from kafkapp.producer.arrow cimport ArrowColumn, ArrowSchema, format_of, is_arrow, malformed
-from kafkapp.producer.columns cimport KP_FIXED, get_numbers, is_per_record, kp_arrow_column, kp_column, numpy_kind
+from kafkapp.producer.columns cimport (
+    KP_FIXED, KP_NULLS, get_numbers, is_per_record, kp_arrow_column, kp_column, numpy_kind)
 
 
 cdef extern from "batch.h" nogil:
@@ -83,7 +84,7 @@ cdef class Timestamps(ArrowColumn):
 
     cdef int check_schema(self, const ArrowSchema *schema, str what) except -1:
         form = format_of(schema)
-        if schema.dictionary is NULL and (form == "l" or re.match("ts[smun]:", form)):
+        if schema.dictionary is NULL and (form in ("l", "n") or re.match("ts[smun]:", form)):
             return 0
         cure = "cast it first: a date has no time of day" if form.startswith("td") else "cast it first"
         raise TypeError(f"{what} must be an Arrow array of timestamps, or of int64 milliseconds, not of format "
@@ -92,13 +93,13 @@ cdef class Timestamps(ArrowColumn):
     cdef int take(self, const ArrowSchema *schema, str what) except -1:
         cdef kp_column numbers
         cdef const char *problem
-        numbers.kind, numbers.valid, numbers.width = KP_FIXED, NULL, 8
+        form = format_of(schema)
+        numbers.kind, numbers.valid, numbers.width = KP_NULLS if form == "n" else KP_FIXED, NULL, 8
         self.set_count(max(0, self.arrow.length), what)
         problem = kp_arrow_column(&numbers, &self.arrow)
         if problem is not NULL:
             raise malformed(what, problem)
-        form = format_of(schema)
-        self.convert(&numbers, self.arrow.length, 1000 if form == "l" else PER_SECOND[form[2]], False, what)
+        self.convert(&numbers, self.arrow.length, PER_SECOND[form[2]] if form[:2] == "ts" else 1000, False, what)
         return ArrowColumn.release(self)        # they are copied
 
     cdef int join(self, list chunks, str what) except -1:

@@ -22,7 +22,7 @@ SOURCES = {
     **{f"Arrow, {unit}, {zone}": (pa.array(DATES[unit], pa.timestamp(unit, zone)), IN_MS[unit]) for unit in UNITS for zone in (None, "Europe/Berlin")},
     **{f"NumPy, {unit}": (np.array(DATES[unit], f"M8[{unit}]"), IN_MS[unit]) for unit in UNITS},
     "Arrow, nulls": (NULLS, [*MS, NOW]), "a slice": (NULLS[1:], [*MS[1:], NOW]), "chunks": (pa.chunked_array([NULLS, NULLS[:0], NULLS[2:]]), [*MS, NOW, MS[2], NOW]),
-    "no chunk": (pa.chunked_array([], pa.timestamp("s")), []), "Arrow, int64": (pa.array([*MS, None]), [*MS, NOW]),
+    "of no type": (pa.nulls(2), [NOW, NOW]), "no chunk": (pa.chunked_array([], pa.timestamp("s")), []), "Arrow, int64": (pa.array([*MS, None]), [*MS, NOW]),
     "a column of a table": (pa.table({"at": NULLS})["at"], [*MS, NOW]),
     "NumPy, NaT": (np.array([5, "NaT"], "M8[ms]"), [5, NOW]), "NumPy, empty": (np.zeros(0, "M8[ns]"), []),
     "pandas": (pd.Series([*TIMES, pd.NaT]), [*MS, NOW]), "pandas, naive": (pd.Series(np.array(MS, "M8[ms]")), MS),

@@ -162,6 +162,36 @@ assert refused > 2, refused
 print("ok")
 """
 
+BATCHES = START + """
+# Manual: a batch with columns of its own for all that it has. Either it is refused, or all of it is accepted.
+import pyarrow as pa
+
+cluster = MockCluster()
+cluster.create_topic("t")
+producer = make(cluster.bootstrap_servers, **{"linger.ms": 0})
+payload = bytearray(b"v" * 10)
+header = bytearray(b"h" * 10)
+maps = pa.chunked_array([[[("h", b"1")], None], [[("h", b"2")] * 3]], pa.map_(pa.string(), pa.binary()))
+times = pa.chunked_array([[5, 6], [7]], pa.timestamp("ms"))
+rows, refused, held = [{"h": header}, None, [("a", b""), ("h", header)]], 0, pa.total_allocated_bytes()
+for headers in (rows, maps):
+    for last in (False, True):
+        for number in range(100):
+            seen = failing(number, 0 if last else number + 1,
+                           lambda: producer.send_batch("t", [payload] * 3, headers=headers, timestamps=times, partition=0))
+            refused += isinstance(seen, MemoryError)
+            assert isinstance(seen, MemoryError) or seen.accepted == 3, seen
+            header.append(0)
+            producer.flush()
+assert refused > 20, refused
+payload.append(1)                       # no export is left
+ledger = producer._ledger()
+assert ledger["states"] == ledger["buffers"] == ledger["outstanding"] == 0, ledger
+assert pa.total_allocated_bytes() == held
+producer.close()
+print("ok")
+"""
+
 MAKES = START + """
 # A producer is made while each allocation in turn fails: a clean exception, and no thread or client is left.
 import os
@@ -252,6 +282,10 @@ print("ok")
 @pytest.mark.parametrize("kind", ["Auto", "Manual"])
 def test_a_send_without_memory_is_refused_and_leaves_nothing(kind):
     assert run_python(SENDS, kind, timeout=60).startswith("ok")
+
+
+def test_a_batch_without_memory_is_refused_and_leaves_nothing():
+    assert run_python(BATCHES, "Manual", timeout=60).startswith("ok")
 
 
 @pytest.mark.parametrize("kind", ["Auto", "Manual"])

@@ -69,6 +69,12 @@ def batches(producer: KafkaAsyncProducer, column: Sequence[bytes | None]) -> Bat
     producer.send_batch("t", ("a", b"b"), keys=["a", None], callback=on_batch)
     producer.send_batch("t", deque([b"a"]))
     producer.send_batch("t", np.array([b"a"]), keys=b"abc", key_offsets=array("i", [0, 3]))
+    producer.send_batch("t", [b"a"], headers={"a": "text"})
+    producer.send_batch("t", [b"a", b"b"], headers=[{"a": b"1"}, None])
+    producer.send_batch("t", [b"a", b"b"], headers=[[("a", b"1")], [Header("b", None)]])
+    producer.send_batch("t", [b"a"], headers=pl.Series([[{"key": "a", "value": b"1"}]]))
+    producer.send_batch("t", [b"a"], headers=[5])  # error
+    producer.send_batch("t", [b"a"], headers="text")  # error
     producer.send_batch("t", 5)  # error
     producer.send_batch("t", "abc")  # error
     producer.send_batch("t", b"abc")  # error

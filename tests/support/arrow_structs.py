@@ -54,6 +54,16 @@ class Exporter:
                      for struct, name in zip((self.schema, self.array), self.names, strict=True))
 
 
+def with_children(exporter, *children):
+    """Make the structs of some Exporters the children of another one's."""
+    exporter.parts, exporter.pointers = children, {}
+    for kind in ("schema", "array"):
+        struct = getattr(exporter, kind)
+        exporter.pointers[kind] = pointers = (ctypes.c_void_p * len(children))(*(ctypes.addressof(getattr(child, kind)) for child in children))
+        struct.children, struct.n_children = ctypes.addressof(pointers), len(children)
+    return exporter
+
+
 class Stream(ctypes.Structure):
     pass
 
