@@ -68,7 +68,8 @@ def run():
                 function(*args)
                 if dropped:
                     count, dropped = dropped, 0
-                    logger().warning("%s log lines were dropped: the handlers of logging are too slow", count)
+                    logger().warning("%s log lines were dropped: the handlers of logging are too slow", count,
+                                     extra=fields("kafkapp", "DROPPED", 4))
             with lock:
                 if not lines:
                     running = IDLE

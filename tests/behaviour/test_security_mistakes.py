@@ -144,8 +144,9 @@ DOUBTS = {
 }
 
 
-def warnings_of(caplog):
-    return [record for record in caplog.records if record.name == "kafkapp" and record.levelno == logging.WARNING]
+def warnings_of(caplog, name):
+    return [record for record in caplog.records if record.name == "kafkapp" and record.levelno == logging.WARNING
+            and (record.kafka_client, record.kafka_facility) == (name, "CONFWARN")]
 
 
 @pytest.mark.parametrize("doubt", DOUBTS)
@@ -153,7 +154,7 @@ def test_what_may_be_meant_is_warned_of(doubt, caplog):
     given, words = DOUBTS[doubt]
     caplog.set_level(logging.WARNING, "kafkapp")
     with KafkaSyncProducer(properties(NOWHERE, QUIET, given)) as producer:
-        record, = wait_for(lambda: warnings_of(caplog))
+        record, = wait_for(lambda: warnings_of(caplog, producer.name))
     assert record.getMessage().startswith(f"{producer.name} CONFWARN ") and words in record.getMessage()
     assert SECRET not in record.getMessage() and "hunter22" not in record.getMessage()
     assert (record.kafka_client, record.kafka_facility, record.kafka_level) == (producer.name, "CONFWARN", 4)
@@ -162,8 +163,8 @@ def test_what_may_be_meant_is_warned_of(doubt, caplog):
 @needs("ssl")
 def test_an_empty_path_is_warned_of(caplog):
     caplog.set_level(logging.WARNING, "kafkapp")
-    KafkaSyncProducer(properties(NOWHERE, QUIET, TLS, {"ssl.ca.location": ""})).close()
-    record, = wait_for(lambda: warnings_of(caplog))
+    with KafkaSyncProducer(properties(NOWHERE, QUIET, TLS, {"ssl.ca.location": ""})) as producer:
+        record, = wait_for(lambda: warnings_of(caplog, producer.name))
     assert "ssl.ca.location: empty, which is as if not given" in record.getMessage()
 
 
