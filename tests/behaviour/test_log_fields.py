@@ -1,11 +1,13 @@
 """Each record in logging.getLogger("kafkapp") has its client, facility and syslog level as fields, whoever wrote the line."""
 import logging
+import threading
 
 import pytest
 
 from helpers import HELD, NOWHERE, properties, wait_for
 
 from kafkapp import EventsPollingOption, KafkaAsyncProducer, KafkaSyncProducer
+from kafkapp.common import log_lines
 
 # The facility: librdkafka's connection log, the error that it reports, what a closing producer has lost.
 LEVELS = {"FAIL": (3, logging.ERROR), "ERROR": (3, logging.ERROR), "BROKER": (7, logging.DEBUG), "LOST": (4, logging.WARNING)}
@@ -34,3 +36,20 @@ def test_every_record_has_them(caplog):
     assert len(records) > 10
     assert {(type(record.kafka_client), type(record.kafka_facility), type(record.kafka_level)) for record in records} == {(str, str, int)}
     assert producer.name in {record.kafka_client for record in records}
+
+
+def test_the_line_about_dropped_lines_has_them(caplog, monkeypatch):
+    """It is the logging thread's own, and of no client."""
+    caplog.set_level(logging.WARNING, "kafkapp")
+    wait_for(lambda: not log_lines.running)     # what earlier tests have left
+    going_on = threading.Event()
+    monkeypatch.setattr(log_lines, "MAX_LINES", 1)
+    try:
+        log_lines.log_later(going_on.wait, 30)
+        wait_for(lambda: not log_lines.lines)   # the thread is in the first
+        for _ in range(3):
+            log_lines.log_later(int)
+    finally:
+        going_on.set()
+    record, = wait_for(lambda: [record for record in caplog.records if getattr(record, "kafka_facility", None) == "DROPPED"])
+    assert (record.kafka_client, record.kafka_level) == ("kafkapp", 4) and record.getMessage().startswith("2 log lines were dropped")
