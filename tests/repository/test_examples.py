@@ -108,6 +108,26 @@ def test_parquet(broker, topic, files):
     assert sent(broker, topic) == [(None if row["note"] is None else b"", b"%d" % row["id"]) for row in ROWS]
 
 
+def test_columns_of_timestamps_and_headers(broker, topic, tmp_path):
+    pa, pl = pytest.importorskip("pyarrow"), pytest.importorskip("polars")
+    import pyarrow.parquet as pq
+
+    times = pa.array([*range(10**6, 10**6 + 100)], pa.timestamp("ms"))
+    headers = pa.array([[("n", b"%d" % n)] for n in range(100)], pa.map_(pa.string(), pa.binary()))
+    pq.write_table(pa.table({"id": range(100), "at": times, "more": headers}), tmp_path / "rows.parquet", row_group_size=30)
+    options = ["-b", broker.bootstrap_servers, "-t", topic, "--key", "id", "--timestamp", "at"]
+    result = run("parquet.py", *options, "--value", "id", "--headers", "more", tmp_path / "rows.parquet")
+    assert result.returncode == 0 and "100 records delivered" in result.stderr
+    messages = sorted(read_messages(broker.bootstrap_servers, topic), key=lambda message: int(message.key()))
+    assert [(m.timestamp()[1], m.headers()) for m in messages] == [(10**6 + n, [("n", b"%d" % n)]) for n in range(100)]
+
+    pl.DataFrame({"id": range(100), "at": pl.from_arrow(times)}).write_parquet(tmp_path / "more.parquet")
+    options[3] = f"{topic}-polars"
+    assert run("polars_rows.py", *options, tmp_path / "more.parquet").returncode == 0
+    messages = sorted(read_messages(broker.bootstrap_servers, f"{topic}-polars"), key=lambda message: int(message.key()))
+    assert [m.timestamp()[1] for m in messages] == [10**6 + n for n in range(100)]
+
+
 def test_parquet_without_that_column(broker, topic, files):
     result = run("parquet.py", "-b", broker.bootstrap_servers, "-t", topic, "--value", "nix", files / "rows.parquet")
     assert result.returncode == 1 and "has no column nix" in result.stderr
