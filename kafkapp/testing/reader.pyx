@@ -32,11 +32,12 @@ cdef list read_records(str servers, bytes topic, int64_t deadline):
         b"bootstrap.servers": servers.encode(), b"client.id": b"kafkapp-mock-cluster-reader",
         b"enable.partition.eof": b"true", b"fetch.wait.max.ms": b"10", b"allow.auto.create.topics": b"false"})
     cdef const char *name = topic
-    cdef rd_kafka_topic_t *rkt = rd_kafka_topic_new(rk, name, NULL)
+    cdef rd_kafka_topic_t *rkt = NULL
     cdef rd_kafka_queue_t *queue = rd_kafka_queue_new(rk)
     cdef int started = 0, partitions, i
     try:
-        partitions = partition_count(rk, rkt, topic.decode(), deadline)
+        partitions = partition_count(rk, topic, deadline)
+        rkt = rd_kafka_topic_new(rk, name, NULL)    # not before: librdkafka asks for the topic at once
         while started < partitions:
             if rd_kafka_consume_start_queue(rkt, started, RD_KAFKA_OFFSET_BEGINNING, queue):
                 raise new_exception(rd_kafka_last_error())
@@ -47,20 +48,20 @@ cdef list read_records(str servers, bytes topic, int64_t deadline):
             for i in range(started):
                 rd_kafka_consume_stop(rkt, i)
             rd_kafka_queue_destroy(queue)
-            rd_kafka_topic_destroy(rkt)
+            if rkt != NULL:
+                rd_kafka_topic_destroy(rkt)
             rd_kafka_destroy(rk)
 
 
-cdef const rd_kafka_metadata_t *new_metadata(rd_kafka_t *rk, rd_kafka_topic_t *rkt, str what,
-                                             int64_t deadline) except NULL:
-    """Of one topic, or of all."""
+cdef const rd_kafka_metadata_t *new_metadata(rd_kafka_t *rk, str what, int64_t deadline) except NULL:
+    """Of all topics: to ask for one would create it, with librdkafka 2.0.2 whatever the client's properties say."""
     cdef const rd_kafka_metadata_t *metadata
     cdef rd_kafka_resp_err_t err
     cdef int wait
     while True:
         wait = max(1, remaining_ms(deadline, REQUEST_MS))
         with nogil:
-            err = rd_kafka_metadata(rk, rkt == NULL, rkt, &metadata, wait)
+            err = rd_kafka_metadata(rk, 1, NULL, &metadata, wait)
         if not err:
             return metadata
         check_time(what, deadline)
@@ -74,16 +75,20 @@ cdef int check_time(str what, int64_t deadline) except -1:
     return 0
 
 
-cdef int partition_count(rd_kafka_t *rk, rd_kafka_topic_t *rkt, str topic, int64_t deadline) except -1:
-    cdef const rd_kafka_metadata_t *metadata = new_metadata(rk, rkt, "records", deadline)
-    cdef rd_kafka_resp_err_t err = metadata.topics[0].err
-    cdef int count = metadata.topics[0].partition_cnt
+cdef int partition_count(rd_kafka_t *rk, bytes topic, int64_t deadline) except -1:
+    cdef const rd_kafka_metadata_t *metadata = new_metadata(rk, "records", deadline)
+    cdef rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR
+    cdef int i, count = -1
+    for i in range(metadata.topic_cnt):
+        if metadata.topics[i].topic == topic:
+            err, count = metadata.topics[i].err, metadata.topics[i].partition_cnt
     rd_kafka_metadata_destroy(metadata)
-    if err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
-        raise new_exception(err, f"records(): there is no topic {topic!r}: nothing has been sent to it yet; flush() "
-                                 "waits until what was sent is written")
     if err:
         raise new_exception(err)
+    if count < 0:
+        raise new_exception(RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
+                            f"records(): there is no topic {topic.decode()!r}: nothing has been sent to it yet; "
+                            "flush() waits until what was sent is written")
     return count
 
 
@@ -139,7 +144,7 @@ cdef dict read_committed(str servers, bytes group, int64_t deadline):
 
 cdef rd_kafka_topic_partition_list_t *new_partitions(rd_kafka_t *rk, int64_t deadline) except NULL:
     """All partitions of the cluster."""
-    cdef const rd_kafka_metadata_t *metadata = new_metadata(rk, NULL, "committed", deadline)
+    cdef const rd_kafka_metadata_t *metadata = new_metadata(rk, "committed", deadline)
     cdef rd_kafka_topic_partition_list_t *partitions = rd_kafka_topic_partition_list_new(0)
     cdef int topic, partition
     for topic in range(metadata.topic_cnt):

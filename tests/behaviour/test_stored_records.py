@@ -110,6 +110,7 @@ def test_a_cluster_without_topics_has_no_offsets():
         assert cluster.committed("billing") == {}
 
 
+@pytest.mark.filterwarnings("ignore:send_offsets_to_transaction")
 def test_offsets_of_a_transaction_are_not_kept(cluster, topic):
     """As committed() says: a librdkafka that keeps them fails this test, and then its docstring and testing.md are out of date."""
     with KafkaSyncProducer(properties(cluster, transactional_id="copy")) as producer:
