@@ -117,8 +117,9 @@ class Sending:
             return None
 
     def __del__(self) -> None:
-        error = "the producer was dropped, or the event loop has ended, before the delivery report"
-        self.end(None, error if self._reported else None)
+        if self._open:
+            error = "the producer was dropped, or the event loop has ended, before the delivery report"
+            self.end(None, error if self._reported else None)
 
 
 class BatchSending(Sending):

@@ -43,6 +43,13 @@ def test_c_program_delivers_what_it_sends(servers, case):
     assert outcome.rate > 0 and 0 < outcome.sender_us <= outcome.cpu_us * 1.5
 
 
+@pytest.mark.parametrize("sdk", [True, False])
+def test_traced_records_are_delivered(servers, sdk):
+    pytest.importorskip("opentelemetry.sdk")
+    outcome = run_case(Case("traced", "ours", "traced", 500, options={"sdk": sdk}), servers, f"test-traced-{sdk}")
+    assert outcome.raw["delivered"] == 500
+
+
 def test_broker_counts_what_a_case_without_reports_sent(servers):
     pytest.importorskip("confluent_kafka")
     outcome = run_case(Case("quiet", "confluent", "send", 500, callback=False), servers, "test-quiet")
