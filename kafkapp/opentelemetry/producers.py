@@ -10,7 +10,7 @@ from opentelemetry.trace import Span, Tracer
 from kafkapp.aio.futures import SendFuture
 from kafkapp.aio.producer import KafkaProducer
 from kafkapp.common.views import Header
-from kafkapp.opentelemetry.spans import BatchSending, HeaderList, Sending, inject, start_span, suppressed
+from kafkapp.opentelemetry.spans import BatchSending, HeaderList, Sending, inject, name_of, start_span, suppressed
 from kafkapp.producer.async_producer import KafkaAsyncProducer
 from kafkapp.producer.batch import Batch
 from kafkapp.producer.record import ProducerRecord
@@ -67,6 +67,23 @@ def common_headers(headers: Any) -> HeaderList | None:
     return pairs if all(map(is_header, pairs)) else None
 
 
+def headers_with_context(span: Span, headers: Any) -> Any:
+    """The headers of a batch, its span's context among them. Arrow's columns cannot be added to, and stay."""
+    common = common_headers(headers)
+    if common is not None:
+        inject(span, common)
+        return common or None
+    if not isinstance(headers, (list, tuple)):
+        return headers
+    rows = [common_headers(row) for row in headers]     # those of each record
+    context: HeaderList = []
+    inject(span, context)
+    names = {name_of(header) for header in context}
+    added: list[HeaderList] = [[*(header for header in row if name_of(header) not in names), *context] for row in rows
+                               if row is not None]
+    return added if len(added) == len(rows) else headers        # else the producer raises what it has to say of one
+
+
 def is_header(thing: Any) -> bool:
     return isinstance(thing, Header) or isinstance(thing, tuple) and len(thing) == 2 and isinstance(thing[0], str)
 
@@ -89,9 +106,7 @@ class TracedSends:
     def _start_batch(self, topic: str, named: dict[str, Any]) -> BatchSending:
         """The same for a batch: all its records have the one context."""
         span = self._span(topic)
-        if (headers := common_headers(named.get("headers"))) is not None:
-            inject(span, headers)
-            named["headers"] = headers or None
+        named["headers"] = headers_with_context(span, named.get("headers"))
         return BatchSending(span, named.get("callback"), self._all_reported())
 
     def _span(self, topic: str, record: ProducerRecord | None = None) -> Span:

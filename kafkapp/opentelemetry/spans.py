@@ -36,14 +36,14 @@ class HeaderSetter(Setter[HeaderList]):
     """Sets a header for a propagator, in the place of those of its name, which came from elsewhere."""
 
     def set(self, carrier: HeaderList, key: str, value: str) -> None:
-        carrier[:] = [header for header in carrier if _name_of(header) != key]
+        carrier[:] = [header for header in carrier if name_of(header) != key]
         carrier.append((key, value.encode()))
 
 
 SETTER = HeaderSetter()
 
 
-def _name_of(header: Header | tuple[str, Any]) -> str:
+def name_of(header: Header | tuple[str, Any]) -> str:
     return header.key if isinstance(header, Header) else header[0]
 
 

@@ -257,6 +257,27 @@ def test_a_batch_has_one_span(cluster, topic, spans, cls, headers):
     assert [record.headers for record in cluster.records(topic)] == [[*([("a", b"1")] if headers else []), ("traceparent", parent_header(spans.one()))]] * 3
 
 
+def test_a_batch_with_headers_of_each_record(cluster, topic, spans):
+    rows = [None, {"a": b"1"}, [("traceparent", b"another"), ("b", b"2")]]
+    with spans.traced(KafkaAsyncProducer)(properties(cluster)) as producer:
+        producer.send_batch(topic, [b"a", b"b", b"c"], headers=rows, partition=0)
+        with pytest.raises(TypeError, match=r"headers\[1\]"):
+            producer.send_batch(topic, [b"a", b"b"], headers=[None, 5])
+        producer.flush(30)
+    context = ("traceparent", parent_header(spans.ended[-1]))
+    assert [record.headers for record in cluster.records(topic)] == [[context], [("a", b"1"), context], [("b", b"2"), context]]
+    assert rows == [None, {"a": b"1"}, [("traceparent", b"another"), ("b", b"2")]]
+
+
+def test_arrow_headers_stay_as_they_are(cluster, topic, spans):
+    pa = pytest.importorskip("pyarrow")
+    column = pa.array([[("a", b"1")], None], pa.map_(pa.string(), pa.binary()))
+    with spans.traced(KafkaAsyncProducer)(properties(cluster)) as producer:
+        producer.send_batch(topic, [b"a", b"b"], headers=column, partition=0)
+        producer.flush(30)
+    assert [record.headers for record in cluster.records(topic)] == [[("a", b"1")], []] and len(spans.ended) == 1
+
+
 def test_a_batch_of_which_some_fail(cluster, topic, spans):
     with spans.traced(KafkaAsyncProducer)(properties(cluster, QUIET | {"message.max.bytes": 1000})) as producer:
         batch = producer.send_batch(topic, [b"a", b"b" * 2000, b"c"])
