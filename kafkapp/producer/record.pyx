@@ -28,7 +28,7 @@ cdef extern from "plain_arguments.h":
     bint kp_plain_partition(PyObject *number, int32_t *partition)
 
 cdef extern from "record_pool.h":
-    bint kp_record_pool_start(PyObject *type, PyObject *record)
+    bint kp_record_pool_start(PyObject *type, PyObject *names, PyObject *record)
     bint kp_plain_name(PyObject *topic)
     PyObject *kp_record_from_pool(PyObject *topic, PyObject *partition, PyObject *key, PyObject *value, PyObject *id)
     ProducerRecord new_owned "(PyObject *)"(PyObject *owned)     # a reference that is the caller's already
@@ -250,17 +250,8 @@ cdef ProducerRecord snapshot(ProducerRecord record):
     return copy
 
 
-cdef str last_topic = ""        # the one that fill() has checked last: most programs use the same one again
-
-
 cdef inline int fill(ProducerRecord record, object topic, object partition, object key, object value) except -1:
-    global last_topic
-    if KP_GIL and topic is last_topic:
-        record._topic = <str>topic
-    else:
-        record._topic = checked_topic(topic)
-        if KP_GIL:
-            last_topic = record._topic
+    record._topic = <str>topic if KP_GIL and kp_plain_name(<PyObject *>topic) else checked_topic(topic)
     if not kp_plain_partition(<PyObject *>partition, &record._partition):
         record._partition = checked_partition(partition)
     check_data(key, "key")
@@ -288,7 +279,7 @@ cdef object make_record(PyObject *cls, PyObject **args, size_t nargsf, PyObject 
 
 cdef inline ProducerRecord make(PyObject *topic, PyObject *partition, PyObject *key, PyObject *value, PyObject *id):
     cdef PyObject *pooled
-    if KP_GIL and (topic == <PyObject *>last_topic or kp_plain_name(topic)):
+    if KP_GIL and kp_plain_name(topic):
         pooled = kp_record_from_pool(topic, partition, key, value, id)
         if pooled != NULL:
             return new_owned(pooled)
@@ -339,11 +330,11 @@ cdef object make_by_init(PyObject **args, Py_ssize_t count, PyObject *kwnames):
     return type.__call__(ProducerRecord, *positional, **named)
 
 
+(<PyTypeObject *>ProducerRecord).tp_vectorcall = <void *>make_record
 if KP_GIL:
     probe = ProducerRecord("t", 1, b"k", b"v", 2, timestamp=3)
-    if not kp_record_pool_start(<PyObject *>ProducerRecord, <PyObject *>probe):
+    if not kp_record_pool_start(<PyObject *>ProducerRecord, <PyObject *>ARGUMENT_NAMES, <PyObject *>probe):
         raise SystemError("kafkapp: Cython lays the fields of a record out in another way than csrc/record_pool.h")
     del probe
-(<PyTypeObject *>ProducerRecord).tp_vectorcall = <void *>make_record
 export_as(ProducerRecord, "kafkapp.ProducerRecord")
 _restore_record.__module__ = "kafkapp"      # pickles name it

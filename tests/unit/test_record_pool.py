@@ -46,7 +46,37 @@ def test_references_balance():
         ProducerRecord(topic, 3, key, value)
         ProducerRecord(topic, value=value)
     after = [sys.getrefcount(thing) for thing in (topic, key, value, None)]
-    assert all(abs(a - b) <= 1 for a, b in zip(after, before, strict=True))     # the last topic is remembered
+    assert all(abs(a - b) <= 1 for a, b in zip(after, before, strict=True))     # the topic's name is remembered
+
+
+def test_arguments_by_name_reach_their_fields():
+    for _ in range(3 * POOL):
+        record = ProducerRecord(value=b"v", topic="t", id="i", partition=2, key=b"k")
+        assert (record.topic, record.partition, record.key, record.value, record.id) == ("t", 2, b"k", b"v", "i")
+        record = ProducerRecord("t", **{str(b"value", "ascii"): b"v"}, timestamp=7)     # a name made at run time
+        assert (record.topic, record.key, record.value, record.timestamp) == ("t", None, b"v", 7)
+        with pytest.raises(TypeError):
+            ProducerRecord("t", 1, partition=2)
+        with pytest.raises(TypeError):
+            ProducerRecord(value=b"v")
+        with pytest.raises(TypeError):
+            ProducerRecord("t", 1, b"k", b"v", None, id=1)
+        with pytest.raises(TypeError):
+            ProducerRecord("t", val=b"v")
+
+
+def test_names_beyond_those_that_are_remembered():
+    names = ["".join(["name", str(i)]) for i in range(20 * POOL)]
+    before = [sys.getrefcount(name) for name in names]
+    for i in range(2 * len(names)):
+        record = ProducerRecord(names[i % len(names)], 0, None, b"v")
+        assert record.topic == f"name{i % len(names)}"
+        with pytest.raises(ValueError, match="NUL"):
+            ProducerRecord(record.topic + chr(0), 0, None, b"v")
+    del record
+    after = [sys.getrefcount(name) for name in names]
+    kept = [b - a for a, b in zip(before, after, strict=True)]
+    assert set(kept) == {0, 1} and sum(kept) <= POOL
 
 
 def test_a_key_whose_end_makes_records():
