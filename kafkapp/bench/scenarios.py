@@ -44,9 +44,9 @@ CALLBACK = Scenario(
     (ours("send", 500_000), ours("tuned", 500_000, OURS_TUNED), ours("keywords", 500_000, "kafkapp, keywords"),
      ours("manual", 500_000, "kafkapp, Manual, tuned"), c_program(500_000), confluent("send", 500_000), confluent("tuned", 500_000, TUNED),
      pure("aiokafka", 50_000, "aiokafka", "aiokafka"), pure("kafka-python", 20_000, "kafka", "kafka-python")),
-    (Target("rate against confluent-kafka, both as documented", rates(OURS, CONFLUENT), at_least=3.0, beyond=3.5),
+    (Target("rate against confluent-kafka, both as documented", rates(OURS, CONFLUENT), at_least=3.5, beyond=4),
      Target("rate against confluent-kafka, both tuned", rates(OURS_TUNED, TUNED)),
-     Target("rate against the C loop, tuned", rates(OURS_TUNED, C), at_least=0.50, beyond=0.60),
+     Target("rate against the C loop, tuned", rates(OURS_TUNED, C), at_least=0.50, beyond=0.80),
      Target("CPU against the C loop, tuned", cpus(OURS_TUNED, C)),
      Target("CPU against confluent-kafka, both as documented", cpus(OURS, CONFLUENT), at_most=0.40, beyond=0.33, real=True)),
     counted=True)
@@ -56,7 +56,7 @@ NO_CALLBACK = Scenario(
     (ours("send", 500_000, callback=False), ours("tuned", 500_000, OURS_TUNED, callback=False),
      ours("tuned", 500_000, "kafkapp, copy, tuned", callback=False, copy=True),
      c_program(500_000), confluent("send", 500_000, callback=False), confluent("tuned", 500_000, TUNED, callback=False)),
-    (Target("rate against confluent-kafka, both as documented", rates(OURS, CONFLUENT), at_least=2.25, beyond=2.5),
+    (Target("rate against confluent-kafka, both as documented", rates(OURS, CONFLUENT), at_least=2.75, beyond=3.5),
      Target("rate against confluent-kafka, both tuned", rates(OURS_TUNED, TUNED)),
      Target("rate against the C loop, tuned", rates(OURS_TUNED, C)),
      Target("CPU against the C loop, tuned", cpus(OURS_TUNED, C))), counted=True)
