@@ -118,9 +118,12 @@ class LoopSide:
         loop = self._completed.loop
         if self._reader < 0 or loop is None:
             return self._completed  # closed
+        reported = 1
         try:
-            self.producer.poll_events(0)
+            reported = self.producer.poll_events(0)
         finally:
+            if reported:
+                self.outbox.full = False
             # librdkafka signals only the first event in an empty queue. The loop runs other callbacks in between.
             if self.client.has_events():
                 loop.call_soon(self._dispatch_for_loop)
@@ -182,6 +185,15 @@ class LoopSide:
         """Wait until what waits for room now has found it. Returns False when the deadline has expired first."""
         last = self.outbox.waited
         while self.outbox.left < last:
+            left = None if deadline is None else deadline - loop.time()
+            if left is not None and left <= 0:
+                return False
+            await self._progress_for(loop, left)
+        return True
+
+    async def has_room(self, loop: asyncio.AbstractEventLoop, deadline: float | None) -> bool:
+        """Wait until a record would find room at once. Returns False when the deadline has expired first."""
+        while not self.outbox.has_room():
             left = None if deadline is None else deadline - loop.time()
             if left is not None and left <= 0:
                 return False

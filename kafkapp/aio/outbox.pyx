@@ -21,9 +21,10 @@ from kafkapp.aio.futures cimport CompletedFutures, SendFuture
 from kafkapp.aio.loop_client cimport LoopClient
 from kafkapp.client.client cimport Client
 from kafkapp.common.atomics cimport KP_READ
+from kafkapp.common.callbacks cimport check_callback
 from kafkapp.common.errors cimport new_error
 from kafkapp.producer.batch cimport Batch, BatchSend, new_batch, new_batch_send
-from kafkapp.producer.delivery cimport KP_FUTURE
+from kafkapp.producer.delivery cimport KP_CALLBACK, KP_FUTURE
 from kafkapp.producer.record cimport ProducerRecord, checked_topic
 from kafkapp.producer.send cimport enqueue, enqueue_error, never_fits_error, queued_copy, wants_copy
 from kafkapp.producer.service cimport deliveries_of, service_of
@@ -69,6 +70,7 @@ cdef class Outbox:
     cdef Client client
     cdef readonly CompletedFutures completed    # they outlive a producer that is garbage-collected
     cdef public bint closed                     # no record is accepted
+    cdef public bint full                       # try_send() has found no room, and no record was reported since
     cdef object waiting                         # deque of WaitingRecord and WaitingBatch
     cdef readonly int64_t waited                # how many of them have ever been put into `waiting`
     cdef readonly int64_t left                  # how many have left it
@@ -86,6 +88,10 @@ cdef class Outbox:
             if isinstance(entry, WaitingBatch):
                 count += (<WaitingBatch>entry).count() - 1
         return count
+
+    def has_room(self):
+        """Whether nothing waits for room, and a record would find it."""
+        return self.waited == self.left and not (self.full and self.client.service.count())
 
     def is_dispatched(self):
         """Whether its loop runs."""
@@ -221,7 +227,7 @@ cdef class Outbox:
 
 
 cdef class ProducerBase:
-    """Base of kafkapp.aio.KafkaProducer: its `send`, in C, since it runs once for each record."""
+    """Base of kafkapp.aio.KafkaProducer: its `send` and `try_send`, in C, since they run once for each record."""
     cdef object side                # a LoopSide, None until __init__ has run
     cdef Outbox outbox              # the side's
 
@@ -276,8 +282,56 @@ cdef class ProducerBase:
         return future
 
 
+    def try_send(self, record, callback=None, option=kafkapp.producer.options.SendOption.NoCopyRecordValue):
+        """As `send`, with a topic or a record, but never lets it wait for room, and has a callback in place of a future.
+
+        Never blocks. `wait_for_room` waits until there is room.
+
+        Args:
+            callback: callback(metadata, error), once, in the loop, when the record is delivered or has failed; `error`
+                is None on success. What it raises goes to the loop's exception handler.
+        Returns:
+            None: the record was enqueued; else the Error, and the callback will not run:
+            RD_KAFKA_RESP_ERR__QUEUE_FULL, or others as KafkaAsyncProducer.send.
+        Raises:
+            TypeError, BufferError: an argument is of the wrong type.
+            RuntimeError: after `close`, outside the producer's loop, or in a forked child.
+        Source: rd_kafka_produce(), rd_kafka_produceva(); the KafkaAsyncProducer::send that takes an error.
+        """
+        cdef Outbox outbox = self.outbox
+        cdef rd_kafka_resp_err_t err
+        cdef int straight
+        if outbox is None or outbox.closed or not outbox.completed.runs_here():
+            self._loop_side.bind(self)
+            outbox = self.outbox
+        if not isinstance(record, ProducerRecord):
+            raise TypeError(f"record must be a ProducerRecord, not {type(record).__name__}")
+        check_callback(callback)
+        if outbox.waited != outbox.left:
+            self.side.enqueue_waiting()         # they come first
+            if outbox.waited != outbox.left:
+                return new_error(RD_KAFKA_RESP_ERR__QUEUE_FULL)
+        straight = enqueue_straight(outbox.client, <PyObject *>record, <PyObject *>callback, KP_CALLBACK,
+                                    <PyObject *>option)
+        if not straight:
+            return None
+        try:
+            err = enqueue(outbox.client, record, callback, KP_CALLBACK, option, False, 0, straight)
+        except KafkaException as exc:
+            return exc.error
+        if not err:
+            return None
+        outbox.full = err == RD_KAFKA_RESP_ERR__QUEUE_FULL
+        return enqueue_error(outbox.client, err, record)
+
+
 cdef object send_to_topic(PyObject *self, PyObject **args, Py_ssize_t count, PyObject *names):
     return call_either(general_send, "send", self, args, count, names)
 
 
+cdef object try_send_to_topic(PyObject *self, PyObject **args, Py_ssize_t count, PyObject *names):
+    return call_either(general_try_send, "try_send", self, args, count, names)
+
+
 cdef kp_method general_send = put_before(ProducerBase, "send", send_to_topic)
+cdef kp_method general_try_send = put_before(ProducerBase, "try_send", try_send_to_topic)

@@ -142,6 +142,24 @@ class KafkaProducer(ProducerBase):
             future.add_done_callback(partial(_end_timer, timer))
         return future
 
+    async def wait_for_room(self, timeout: Timeout = None) -> None:
+        """Wait until nothing that was sent waits for room in librdkafka's queue, and the queue has room.
+
+        Backpressure: after each `send`, or when `try_send` has found the queue full. With several tasks another one may
+        take the room first. Does not block the loop.
+
+        Args:
+            timeout: seconds (int, float or timedelta), None waits forever.
+        Raises:
+            KafkaException: RD_KAFKA_RESP_ERR__QUEUE_FULL (a BufferError): there was no room before the timeout expired.
+            RuntimeError: outside the producer's loop, after `close`, or in a forked child.
+        """
+        side = self._loop_side
+        loop = side.bind(self)
+        if not await side.has_room(loop, deadline_of(loop, timeout)):
+            raise KafkaException(ErrorCode.RD_KAFKA_RESP_ERR__QUEUE_FULL,
+                                 f"wait_for_room() timed out: {len(self)} records are outstanding")
+
     async def flush(self, timeout: Timeout = None) -> None:
         """End lingering, and wait until all records sent before are reported; after `close` there are none.
 
@@ -340,6 +358,12 @@ class KafkaProducer(ProducerBase):
         """Ask the cluster for a topic's partitions and leaders; see KafkaAsyncProducer.fetch_broker_metadata."""
         loop = self._loop_side.bind(self)
         return await threads.in_thread(loop, self._producer.fetch_broker_metadata, topic, timeout)
+
+    async def list_topics(self, timeout: Timeout = 10) -> dict[str, int]:
+        """Ask the cluster for all topics: a dict of names and numbers of partitions; see
+        KafkaAsyncProducer.list_topics."""
+        loop = self._loop_side.bind(self)
+        return await threads.in_thread(loop, self._producer.list_topics, timeout)
 
     def purge(self) -> None:
         """Fail all records in flight, and those that wait for room; see KafkaAsyncProducer.purge. Does not block."""

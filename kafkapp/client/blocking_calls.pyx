@@ -106,20 +106,24 @@ cdef class BlockingCall:
 
 @cython.final
 cdef class BlockingMetadataCall(BlockingCall):
-    cdef Topic topic
+    cdef Topic topic                # None: all topics
     cdef rd_kafka_resp_err_t err
     cdef object result
 
     cdef int perform(self) except -1:
         cdef const rd_kafka_metadata_t *metadata = NULL
         cdef rd_kafka_t *rk = self.client.rk
-        cdef rd_kafka_topic_t *rkt = <rd_kafka_topic_t *>self.topic.rkt
+        cdef bint every = self.topic is None
+        cdef rd_kafka_topic_t *rkt = NULL if every else <rd_kafka_topic_t *>self.topic.rkt
         with nogil:
-            self.err = rd_kafka_metadata(rk, 0, rkt, &metadata, self.timeout_ms)
+            self.err = rd_kafka_metadata(rk, every, rkt, &metadata, self.timeout_ms)
         if self.err == RD_KAFKA_RESP_ERR_NO_ERROR:
             try:
-                self.err = metadata.topics[0].err if metadata.topic_cnt else RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
-                self.result = from_c_metadata(metadata)
+                if every:
+                    self.result = partition_counts(metadata)
+                else:
+                    self.err = metadata.topics[0].err if metadata.topic_cnt else RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
+                    self.result = from_c_metadata(metadata)
             finally:
                 rd_kafka_metadata_destroy(metadata)
         return 0
@@ -136,20 +140,35 @@ cpdef object still_running_error():
 
 
 cdef object fetch_metadata(Client client, str topic, int64_t deadline):
+    return request_metadata(client, "fetch_broker_metadata", topic, deadline)
+
+
+cdef dict list_topics(Client client, int64_t deadline):
+    return request_metadata(client, "list_topics", None, deadline)
+
+
+cdef object request_metadata(Client client, str what, str topic, int64_t deadline):
     cdef BlockingMetadataCall request = BlockingMetadataCall.__new__(BlockingMetadataCall)
-    client.check_blocking("fetch_broker_metadata")
+    client.check_blocking(what)
     client.enter()      # this thread dispatches: a close() in another thread must not destroy the handle meanwhile
     try:
-        request.topic = <Topic>client.topic(topic)
+        if topic is not None:
+            request.topic = <Topic>client.topic(topic)
         request.start(client, deadline)
         if not request.wait(with_grace(deadline), None):
             request.err = RD_KAFKA_RESP_ERR__TIMED_OUT
     finally:
         client.leave()
     if request.err:
-        raise new_exception(request.err, f"fetch_broker_metadata({topic!r}) failed: "
+        raise new_exception(request.err, f"{what}({'' if topic is None else repr(topic)}) failed: "
                                          f"{rd_kafka_err2str(request.err).decode()}")
     return request.result
+
+
+cdef dict partition_counts(const rd_kafka_metadata_t *metadata):
+    cdef int i
+    return dict(sorted([(metadata.topics[i].topic.decode("utf-8", "replace"), metadata.topics[i].partition_cnt)
+                        for i in range(metadata.topic_cnt)]))
 
 
 cdef object from_c_metadata(const rd_kafka_metadata_t *metadata):

@@ -7,7 +7,7 @@ from kafkapp.producer.transactions import Transaction
 
 cimport cython
 
-from kafkapp.client.blocking_calls cimport fetch_metadata
+from kafkapp.client.blocking_calls cimport fetch_metadata, list_topics
 from kafkapp.client.client cimport Client
 from kafkapp.client.handle cimport OPEN
 from kafkapp.client.shutdown cimport abandon, close
@@ -263,6 +263,32 @@ cdef class Producer:
         """
         return fetch_metadata(self.get_client(), checked_topic(topic), deadline_of(timeout))
 
+    def list_topics(self, timeout=10):
+        """Ask the cluster for all topics that this client may see, internal ones too.
+
+        Blocks, without the GIL.
+
+        Args:
+            timeout: seconds (int, float or timedelta), None waits forever.
+        Returns:
+            A dict of names, in their order, and numbers of partitions: {"orders": 12}. `fetch_broker_metadata` has more
+            of one topic.
+        Raises:
+            KafkaException: RD_KAFKA_RESP_ERR__TIMED_OUT or RD_KAFKA_RESP_ERR__TRANSPORT: no broker answered.
+            RuntimeError: in a delivery callback of this producer, after `close`, or in a forked child.
+        Source: rd_kafka_metadata().
+        """
+        return list_topics(self.get_client(), deadline_of(timeout))
+
+    def __aenter__(self):
+        raise not_for_asyncio(self)
+
+    def __aexit__(self, *exc):
+        raise not_for_asyncio(self)
+
+    def __await__(self):
+        raise not_for_asyncio(self)
+
     def __enter__(self):
         self.get_client().check_open()
         return self
@@ -288,3 +314,8 @@ cdef class Producer:
     def _ledger(self):
         """What is held for records in flight: dict of names and counts. For tests."""
         return self.get_client().ledger()
+
+
+cdef object not_for_asyncio(Producer producer):
+    return TypeError(f"{type(producer).__name__} is for threads, and asyncio's producer is kafkapp.aio.KafkaProducer: "
+                     "`async with kafkapp.aio.KafkaProducer(properties) as producer`")

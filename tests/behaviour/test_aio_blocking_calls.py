@@ -49,6 +49,7 @@ CALLS = {
     "close at once": lambda producer, topic: producer.close(0),
     "async with": lambda producer, topic: producer.__aexit__(None, None, None),
     "fetch_broker_metadata": lambda producer, topic: producer.fetch_broker_metadata(topic, SECONDS),
+    "list_topics": lambda producer, topic: producer.list_topics(SECONDS),
     "send": lambda producer, topic: producer.send(ProducerRecord(topic, 0, value=b"w")),
     "send_batch": lambda producer, topic: producer.send_batch(topic, [b"w"]),
 }

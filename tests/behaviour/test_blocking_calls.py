@@ -118,6 +118,7 @@ def make():
 record = ProducerRecord("t", 0, value=bytearray(b"v"))
 both = {
     "fetch_broker_metadata": lambda producer: producer.fetch_broker_metadata("t", none),
+    "list_topics": lambda producer: producer.list_topics(none),
     "flush": lambda producer: producer.flush(none),
     "purge": lambda producer: producer.purge(),
     "close": lambda producer: producer.close(none),

@@ -1,4 +1,5 @@
 """Construction of both producers: defaults, identity, properties with callbacks, metadata, and the closed state."""
+import asyncio
 import gc
 import json
 import logging
@@ -367,3 +368,18 @@ def test_an_object_that_was_never_initialised_raises_and_does_not_crash(Producer
             assert "__init__" in str(error)
     del producer
     gc.collect()
+
+
+@both
+def test_used_as_asyncios_it_says_where_that_is(Producer):
+    async def enter(producer):
+        async with producer:
+            pass
+
+    async def wait(producer):
+        await producer
+
+    with Producer({"bootstrap.servers": NOWHERE}) as producer:
+        for use in enter, wait:
+            with pytest.raises(TypeError, match="is for threads, and asyncio's producer is kafkapp.aio.KafkaProducer"):
+                asyncio.run(use(producer))
