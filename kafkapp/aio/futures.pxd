@@ -16,6 +16,7 @@ cdef enum State:
 
 @cython.final
 cdef class CompletedFutures:
+    cdef readonly str client        # the client's name in librdkafka's logs
     cdef readonly object loop       # the producer's; None: not bound yet
     cdef object is_running          # loop.is_running
     cdef unsigned long thread       # the thread that the loop runs in
@@ -35,6 +36,8 @@ cdef class CompletedFutures:
 @cython.final
 cdef class SendFuture(FutureTarget):
     cdef CompletedFutures outcomes
+    cdef str topic                  # of the record
+    cdef object record_id           # likewise
     cdef SendFuture next            # in the list of those whose callbacks are due
     cdef object metadata            # RecordMetadata, once it is delivered; when cancelled, the message
     cdef object failure             # Error, or the exception made of it

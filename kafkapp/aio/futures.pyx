@@ -5,6 +5,7 @@ share one of each.
 """
 from asyncio import CancelledError, InvalidStateError
 
+from kafkapp.common import unretrieved
 from kafkapp.common.errors import KafkaException
 
 cimport cython
@@ -250,16 +251,16 @@ cdef class SendFuture(FutureTarget):
 
     def __del__(self):
         if self.unseen:
-            self.outcomes.loop.call_exception_handler({
-                "message": "the exception of a record was never retrieved", "exception": self.get_failure(),
-                "future": self})
+            unretrieved.add(self.outcomes.client, self.get_failure(), self.topic)
 
     def __repr__(self):
         if self.state == PENDING:
-            return "<SendFuture pending>"
-        if self.state == CANCELLED:
-            return "<SendFuture cancelled>"
-        return f"<SendFuture {self.metadata if self.failure is None else self.failure!r}>"
+            state = "pending"
+        elif self.state == CANCELLED:
+            state = "cancelled"
+        else:
+            state = str(self.metadata if self.failure is None else f"failed, {self.failure}")
+        return f"<SendFuture {unretrieved.record_text(self.topic or '', self.record_id)}: {state}>"
 
     def __reduce__(self):
         raise TypeError("a SendFuture cannot be pickled or copied: it belongs to an event loop")

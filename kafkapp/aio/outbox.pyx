@@ -79,6 +79,7 @@ cdef class Outbox:
     def __cinit__(self, LoopClient client not None):
         self.client = client.client
         self.completed = CompletedFutures.__new__(CompletedFutures)
+        self.completed.client = self.client.name
         self.waiting = deque()
         service_of(self.client).outbox = ref(self)
 
@@ -277,6 +278,7 @@ cdef class ProducerBase:
             raise TypeError(f"record must be a ProducerRecord, not {type(record).__name__}")
         future = SendFuture.__new__(SendFuture)
         future.outcomes = outbox.completed
+        future.topic, future.record_id = (<ProducerRecord>record)._topic, (<ProducerRecord>record)._id
         if outbox.waited != outbox.left or not outbox.try_enqueue(<ProducerRecord>record, future, option):
             outbox.add_waiting(<ProducerRecord>record, future, option)
         return future

@@ -1,6 +1,4 @@
 """KafkaAsyncProducer: sends records without waiting; callbacks get their outcomes."""
-from functools import partial
-
 import kafkapp.producer.options      # defaults by their full names: inspect.signature() reads them from the docstring
 from kafkapp.common.errors import KafkaException
 from kafkapp.config import defaults
@@ -148,16 +146,16 @@ cdef class KafkaAsyncProducer(Producer):
 
         Returns:
             A concurrent.futures.Future of the RecordMetadata, which raises KafkaException when the record was not
-            delivered. It cannot be cancelled. What it calls runs where callbacks do.
+            delivered. It cannot be cancelled. What it calls runs where callbacks do. Failures that nobody retrieves are
+            logged, in sum.
         Raises:
             Exception: as `send`.
         Source: rd_kafka_produce(), rd_kafka_produceva(); KafkaAsyncProducer::send.
         """
-        from concurrent.futures import Future       # imported on demand: with logging it doubles the time of an import
-        future = Future()
-        future.set_running_or_notify_cancel()
-        KafkaAsyncProducer.send(self, record, partial(set_outcome, future), option, action=action,
-                                timeout=timeout)
+        from kafkapp.producer.record_future import RecordFuture     # on demand: it doubles the time of an import
+        topic = (<ProducerRecord>record)._topic if isinstance(record, ProducerRecord) else ""
+        future = RecordFuture(self.get_client().name, topic, getattr(record, "id", None))
+        KafkaAsyncProducer.send(self, record, future.complete, option, action=action, timeout=timeout)
         return future
 
     def send_batch(self, topic, values, *, offsets=None, keys=None, key_offsets=None, partition=None, headers=None,
@@ -250,14 +248,6 @@ cdef class KafkaAsyncProducer(Producer):
 
 
 export_as(KafkaAsyncProducer, "kafkapp.KafkaAsyncProducer")
-
-
-def set_outcome(future, metadata, error):
-    """The delivery callback of send_future(). Internal."""
-    if error is None:
-        future.set_result(metadata)
-    else:
-        future.set_exception(KafkaException(error))
 
 
 # -- the straight path of send() ----------------------------------------------------------------

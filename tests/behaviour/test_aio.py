@@ -288,13 +288,7 @@ def test_exceptions_that_nobody_handles_go_to_the_loop(broker, topic):
             await asyncio.sleep(0)
             assert [type(context["exception"]) for context in contexts] == [ZeroDivisionError] and seen == [future]
             contexts.clear()
-            producer.send(ProducerRecord("", 0, None, b"v"))            # dropped
-            gc.collect()
-            assert [context["exception"].error.code for context in contexts] == [ErrorCode.RD_KAFKA_RESP_ERR__INVALID_ARG]
-            contexts.clear()
-            seen = producer.send(ProducerRecord("", 0, None, b"v"))
-            assert isinstance(seen.exception(), ValueError)
-            del seen
+            producer.send(ProducerRecord("", 0, None, b"v"))            # dropped: test_unretrieved_failures.py
             gc.collect()
             assert contexts == []
 

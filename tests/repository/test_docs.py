@@ -268,7 +268,7 @@ def in_order(parts, message):
     return True
 
 
-PYTHONS = {"object NoneType can't be used in 'await' expression", "a coroutine was expected, got <SendFuture pending>"}
+PYTHONS = {"object NoneType can't be used in 'await' expression", "a coroutine was expected, got <SendFuture for orders: pending>"}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the linked librdkafka in /proc")

@@ -156,7 +156,7 @@ kafkapp\.cli\.tally\.Outcome@\d+
 kafkapp\.opentelemetry\.instrumentor\.(Base|KafkaInstrumentor)(\..*)?
 kafkapp\.producer\.async_producer\.KafkaAsyncProducer\.(try_send|send|send_future)
 kafkapp\.producer\.sync_producer\.KafkaSyncProducer\.send
-kafkapp\.aio\.outbox\.ProducerBase\.send
+kafkapp\.aio\.outbox\.ProducerBase\.(try_send|send)
 """
 
 
