@@ -8,8 +8,8 @@ from kafkapp.aio.futures import CompletedFutures, SendFuture
 from kafkapp.aio.loop_client import LoopClient
 from kafkapp.aio.loop_side import LoopSide
 from kafkapp.common.errors import Error
-from kafkapp.producer.async_producer import _Callback
 from kafkapp.producer.batch import Batch
+from kafkapp.producer.callback_types import DeliveryCallback
 from kafkapp.producer.options import SendOption
 from kafkapp.producer.record import ProducerRecord, _Data, _Headers
 
@@ -52,9 +52,9 @@ class ProducerBase:
     @overload
     def try_send(self, topic: str, value: _Data, *, key: _Data = None, partition: SupportsIndex | None = None,
                  headers: _Headers = None, timestamp: SupportsIndex | datetime | None = None, id: object = None,
-                 callback: _Callback | None = None, option: SendOption = ...) -> Error | None: ...
+                 callback: DeliveryCallback | None = None, option: SendOption = ...) -> Error | None: ...
     @overload
-    def try_send(self, record: ProducerRecord, callback: _Callback | None = None,
+    def try_send(self, record: ProducerRecord, callback: DeliveryCallback | None = None,
                  option: SendOption = ...) -> Error | None: ...
     def _open(self, make: Callable[[], LoopSide]) -> None: ...
     @property

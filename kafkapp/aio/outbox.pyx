@@ -228,7 +228,7 @@ cdef class Outbox:
 
 
 cdef class ProducerBase:
-    """Base of kafkapp.aio.KafkaProducer: its `send` and `try_send`, in C, since they run once for each record."""
+    """Base of kafkapp.aio.KafkaProducer: its `send` and `try_send`, in C, as they run once for each record."""
     cdef object side                # a LoopSide, None until __init__ has run
     cdef Outbox outbox              # the side's
 
@@ -283,9 +283,8 @@ cdef class ProducerBase:
             outbox.add_waiting(<ProducerRecord>record, future, option)
         return future
 
-
     def try_send(self, record, callback=None, option=kafkapp.producer.options.SendOption.NoCopyRecordValue):
-        """As `send`, with a topic or a record, but never lets it wait for room, and has a callback in place of a future.
+        """As `send`, with a topic or a record, but never lets it wait for room; a callback in place of a future.
 
         Never blocks. `wait_for_room` waits until there is room.
 

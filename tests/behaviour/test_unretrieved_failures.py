@@ -16,9 +16,9 @@ LINE = re.compile(r"producer (\S+): (\d+) records failed, and the exceptions of 
 
 
 @pytest.fixture
-def told(caplog):
-    """Waits until so many failures are told of; returns the lines."""
-    def told(count):
+def reported(caplog):
+    """Waits until so many failures are reported; returns the lines."""
+    def reported(count):
         gc.collect()
         wait_for(lambda: sum(int(line[2]) for line in lines()) >= count)
         assert sum(int(line[2]) for line in lines()) == count
@@ -29,7 +29,7 @@ def told(caplog):
 
     wait_for(lambda: not unretrieved.counts)        # another test's
     caplog.clear()
-    return told
+    return reported
 
 
 def purged_by_threads():
@@ -53,9 +53,9 @@ def purged_by_asyncio():
 
 
 @pytest.mark.parametrize("purged", [purged_by_threads, purged_by_asyncio])
-def test_very_many_are_told_of_in_few_lines(told, purged):
+def test_very_many_are_reported_in_few_lines(reported, purged):
     name = purged()
-    lines = told(COUNT)
+    lines = reported(COUNT)
     assert len(lines) < COUNT / 50          # one, but on a machine that needs seconds for it
     assert {line[1] for line in lines} == {name}
     counted = [re.findall(rf"{PURGED} for (\w+): (\d+)", line[3]) for line in lines]
@@ -64,7 +64,7 @@ def test_very_many_are_told_of_in_few_lines(told, purged):
     assert not unretrieved.counts
 
 
-def test_what_was_retrieved_is_not_told_of(told):
+def test_what_was_retrieved_is_not_reported(reported):
     producer = KafkaAsyncProducer(properties(NOWHERE, HELD))
     futures = [producer.send_future("t", b"v") for _ in range(4)]
     with pytest.raises(TimeoutError):
@@ -89,18 +89,18 @@ def test_what_was_retrieved_is_not_told_of(told):
     run_in_loop(wrapped(futures[2]))
     run_in_loop(awaited())
     del futures
-    assert {line[3] for line in told(2)} == {f"{PURGED} for t: 1"}      # the last one of each
+    assert {line[3] for line in reported(2)} == {f"{PURGED} for t: 1"}      # the last one of each
 
 
-def test_memory_and_lines_are_bounded_whatever_the_topics(told):
+def test_memory_and_lines_are_bounded_whatever_the_topics(reported):
     for number in range(10 * unretrieved.MAX_KINDS):
         unretrieved.add("p", KafkaException(1), f"t{number}\n")
     assert len(unretrieved.counts) <= unretrieved.MAX_KINDS + 1
-    for line in told(10 * unretrieved.MAX_KINDS):
+    for line in reported(10 * unretrieved.MAX_KINDS):
         assert line[3].count(":") <= unretrieved.MAX_NAMED + 1 and "\n" not in line[3]
 
 
-def test_at_exit_they_are_told_of():
+def test_at_exit_they_are_reported():
     errors = run_python("""
 import sys
 from kafkapp import KafkaAsyncProducer
