@@ -146,8 +146,9 @@ def test_every_compiled_module_is_typed():
         assert (INSTALLED.parent / name.replace(".", "/")).with_suffix(".pyi").exists(), f"{name} has no stub"
 
 
-# Programs that are not imported; a class whose base is of a package that may be there; and what stubtest cannot see: a class inside a function, and overloads with other names, which
-# behaviour/test_topic_calls.py calls.
+# Programs that are not imported; a class whose base is of a package that may be there; what stubtest cannot see: a class inside a
+# function, and overloads with other names, which behaviour/test_topic_calls.py calls; and what only raises, which no type checker
+# shall accept.
 ALLOWED = r"""
 kafkapp\.bench\.clients\..*
 kafkapp\.__main__
@@ -157,6 +158,7 @@ kafkapp\.opentelemetry\.instrumentor\.(Base|KafkaInstrumentor)(\..*)?
 kafkapp\.producer\.async_producer\.KafkaAsyncProducer\.(try_send|send|send_future)
 kafkapp\.producer\.sync_producer\.KafkaSyncProducer\.send
 kafkapp\.aio\.outbox\.ProducerBase\.(try_send|send)
+kafkapp\.producer\.producer\.Producer\.__(aenter|aexit|await)__
 """
 
 
