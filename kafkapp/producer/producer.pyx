@@ -271,8 +271,8 @@ cdef class Producer:
         Args:
             timeout: seconds (int, float or timedelta), None waits forever.
         Returns:
-            A dict of each topic's name, in their order, and how many partitions it has. `fetch_broker_metadata` has more
-            of one topic.
+            A dict of each topic's name, in their order, and how many partitions it has. `fetch_broker_metadata` has
+            more of one topic.
         Raises:
             KafkaException: RD_KAFKA_RESP_ERR__TIMED_OUT or RD_KAFKA_RESP_ERR__TRANSPORT: no broker answered.
             RuntimeError: in a delivery callback of this producer, after `close`, or in a forked child.
