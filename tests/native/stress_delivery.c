@@ -13,6 +13,7 @@
 
 #include "batch.h"
 #include "destroy.h"
+#include "headers.h"
 #include "produce.h"
 
 #define SENDERS 4
@@ -249,6 +250,7 @@ static void end_sending(kp_batch *batch, int64_t accepted) {
 
 static void send_batch(PyObject *owner, unsigned *seed) {
     kp_records records;
+    kp_headers headers = {.all = NULL};
     kp_batch *batch = kp_batch_new(ITEMS);
     int64_t accepted = 0, index = 0, seen, i, failed = 0;
     int tries = rand_r(seed) % 4;
@@ -260,7 +262,8 @@ static void send_batch(PyObject *owner, unsigned *seed) {
     records.flags = rand_r(seed) % 2 ? RD_KAFKA_MSG_F_COPY : 0;
     records.partitions = rand_r(seed) % 3 ? NULL : &uneven.partitions;
     records.timestamps = rand_r(seed) % 6 ? NULL : &uneven.timestamps;
-    records.headers = rand_r(seed) % 6 ? NULL : some_headers();
+    headers.all = rand_r(seed) % 6 ? NULL : some_headers();
+    records.headers = headers.all ? &headers : NULL;
     kp_enter(&d);
     kp_batch_begin(&d, batch);
     kp_slot_acquire(&d, batch, owner);
@@ -284,8 +287,8 @@ static void send_batch(PyObject *owner, unsigned *seed) {
     end_sending(batch, accepted);
     kp_leave(&d);
     GIL_GIVE();
-    if (records.headers)
-        rd_kafka_headers_destroy(records.headers);
+    if (headers.all)
+        rd_kafka_headers_destroy(headers.all);
 }
 
 /* So many batches at once that the slots get another chunk, while the dispatcher thread reads them. */

@@ -100,7 +100,7 @@ import pytest
 sys.exit(pytest.main(sys.argv[1:]))
 """
 STRESS = ["tests/native/stress_delivery.c", "tests/native/stress_destroy.c", "csrc/dispatcher.c", "csrc/kept.c", "csrc/delivery.c",
-          "csrc/report_drain.c", "csrc/batch.c", "csrc/produce.c", "csrc/destroy.c"]
+          "csrc/report_drain.c", "csrc/headers.c", "csrc/batch.c", "csrc/produce.c", "csrc/destroy.c"]
 # Functions that the stress wraps, to control or observe them.
 WRAPPED = ["rd_kafka_queue_poll", "malloc", "calloc", "realloc", "kp_deadline_in", "kp_kept_next", "rd_kafka_destroy",
            "pthread_create"]
