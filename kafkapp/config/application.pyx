@@ -273,13 +273,13 @@ cdef str refused_value(str name, str value, str text, rd_kafka_conf_res_t result
         close = suggestion(name, [*table, *CALLBACKS, *OWN_PROPERTIES])
         return f"{text}; {close}" if close else text
     text = in_own_names(text, {name: value}, table)
-    if text.startswith("Invalid value for ") and not is_sensitive(name):
+    if text.startswith("Invalid value for ") and not text.endswith(f": {value}") and not is_sensitive(name):
         text = f'Invalid value "{value[:64]}" for {text.removeprefix("Invalid value for ").removesuffix(": (null)")}'
     if name[:64] not in text:
         text = f"{name[:64]}: {text}"
     if "dedicated" in text:
         return text + ("; use send(record, callback)" if name in ("dr_cb", "dr_msg_cb") else "")
-    return text + ("" if "allowed" in text else allowed(name, table))
+    return text + ("" if "allowed" in text or "true or false" in text else allowed(name, table))
 
 
 cdef str refused_client(str text, dict properties):

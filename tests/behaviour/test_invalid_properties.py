@@ -141,6 +141,16 @@ def test_property(make, number):
         check_refusal(make, Properties(with_servers(bad)), kind, text)
 
 
+@pytest.mark.parametrize("name, value, once", [
+    ("partitioner", "murmurr", "murmurr"), ("partitioner", "", "Invalid value"), ("acks", "al", '"al"'), ("compression.type", "lz5", "lz5"),
+    ("linger.ms", "soon", "soon"), ("linger.ms", 10**7, "allowed"), ("security.protocol", "tls", "tls"), ("enable.idempotence", "maybe", "true"),
+])
+def test_a_refusal_says_nothing_twice(name, value, once):
+    with pytest.raises(ValueError) as caught:
+        KafkaAsyncProducer(with_servers({name: value}))
+    assert str(caught.value).count(once) == 1, caught.value
+
+
 GOOD = {
     "9": ({"bootstrap.servers": "127.0.0.1:1,,127.0.0.1:2"}, "bootstrap.servers", "127.0.0.1:1,,127.0.0.1:2"),
     "14": ({"enable.idempotence": True}, "enable.idempotence", "true"), "15": ({"linger.ms": 7}, "linger.ms", "7"),
