@@ -10,17 +10,13 @@ import os
 import pytest
 from kafka_admin import ClusterAdmin
 from kafka_cluster import KafkaCluster
-from kafka_jars import KafkaUnavailable
+from kafka_jars import KafkaUnavailable, may_not_be_left_out
 from ledger import Ledger
 from proxy import ProxySet
 from readback import read_log
 
 _left_out = pytest.StashKey()
 _logs = pytest.StashKey()
-
-
-def _may_not_be_left_out():
-    return bool(os.environ.get("KAFKAPP_TEST_REQUIRE_KAFKA") or os.environ.get("CI"))
 
 
 @pytest.hookimpl
@@ -45,7 +41,7 @@ def kafka_factory(request, tmp_path_factory):
         try:
             cluster = KafkaCluster(nodes, folder=folder, **arguments)
         except KafkaUnavailable as missing:
-            if _may_not_be_left_out():
+            if may_not_be_left_out():
                 pytest.fail(f"a real Kafka is required here, but {missing}", pytrace=False)
             request.config.stash[_left_out] = str(missing)
             pytest.skip(f"real Kafka: {missing}")

@@ -33,6 +33,11 @@ class KafkaUnavailable(Exception):
     """A real Kafka cannot run here; the text says what is missing."""
 
 
+def may_not_be_left_out():
+    """Whether tests fail that lack what they need, instead of being skipped."""
+    return bool(os.environ.get("KAFKAPP_TEST_REQUIRE_KAFKA") or os.environ.get("CI"))
+
+
 def find_java():
     """The java program to use: of JAVA_HOME, else of PATH; raises KafkaUnavailable when it is missing or too old."""
     home = os.environ.get("JAVA_HOME")
@@ -48,7 +53,7 @@ def find_java():
 
 
 def cache_folder():
-    """Where the jars are kept between test runs: never inside the repository."""
+    """Where what tests fetch is kept between their runs: never inside the repository."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(pathlib.Path.home(), ".cache")
     return pathlib.Path(base) / "kafkapp-tests"
 
