@@ -135,9 +135,10 @@ class Producer:
         return len(self.producer)
 
     def list_topics(self, topic=None, timeout=-1):
+        timeout = None if timeout < 0 else timeout
         if topic is None:
-            raise NotImplementedError("kafkapp has no list of all topics")
-        return translated(self.producer.fetch_broker_metadata, topic, None if timeout < 0 else timeout)
+            return translated(self.producer.list_topics, timeout)
+        return translated(self.producer.fetch_broker_metadata, topic, timeout)
 
     def init_transactions(self, timeout=-1):
         translated(self.producer.init_transactions, None if timeout < 0 else timeout)
