@@ -119,6 +119,24 @@ class TracedSends:
             self._reports_all = only_errors != "true"
         return self._reports_all
 
+    def _traced(self, send: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """A call of a method that takes a callback."""
+        call = call_of(arguments, named)
+        callback = None if call is None else call.arguments[0] if call.arguments else call.named.get("callback")
+        if call is None or not is_callback(callback):
+            return send(*arguments, **named)
+        sending = self._start(call.record, callback)
+        by_name = {} if call.arguments else {"callback": sending}
+        by_position = (sending, *call.arguments[1:]) if call.arguments else ()
+        try:
+            error = send(call.record, *by_position, **{**call.named, **by_name})
+        except BaseException as exc:
+            sending.end(None, exc)
+            raise
+        if error is not None:       # try_send()'s
+            sending.end(None, error)
+        return error
+
     def _traced_batch(self, send_batch: Callable[..., Batch], arguments: tuple[Any, ...],
                       named: dict[str, Any]) -> Batch:
         if (topic := topic_of_batch(arguments, named)) is None:
@@ -148,23 +166,6 @@ class TracedAsyncProducer(TracedSends, KafkaAsyncProducer):
 
     def try_send(self, *arguments: Any, **named: Any) -> Any:
         return self._traced(super().try_send, arguments, named)
-
-    def _traced(self, send: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        call = call_of(arguments, named)
-        callback = None if call is None else call.arguments[0] if call.arguments else call.named.get("callback")
-        if call is None or not is_callback(callback):
-            return send(*arguments, **named)
-        sending = self._start(call.record, callback)
-        by_name = {} if call.arguments else {"callback": sending}
-        by_position = (sending, *call.arguments[1:]) if call.arguments else ()
-        try:
-            error = send(call.record, *by_position, **{**call.named, **by_name})
-        except BaseException as exc:
-            sending.end(None, exc)
-            raise
-        if error is not None:       # try_send()'s
-            sending.end(None, error)
-        return error
 
     def send_future(self, *arguments: Any, **named: Any) -> Any:
         if (call := call_of(arguments, named)) is None:
@@ -216,6 +217,9 @@ class TracedLoopProducer(TracedSends, KafkaProducer):
         future.add_done_callback(partial(end_with_send_future, sending))
         return future
 
+    def try_send(self, *arguments: Any, **named: Any) -> Any:
+        return self._traced(super().try_send, arguments, named)
+
     def send_batch(self, *arguments: Any, **named: Any) -> Any:
         if (topic := topic_of_batch(arguments, named)) is None or "callback" in named:
             return super().send_batch(*arguments, **named)
@@ -230,8 +234,8 @@ class TracedLoopProducer(TracedSends, KafkaProducer):
 
 
 def end_with_future(sending: Sending, future: Any) -> None:
-    error = future.exception()
-    sending.end(future.result() if error is None else None, error)
+    error = future._exception       # as below
+    sending.end(future._result if error is None else None, error)
 
 
 def end_with_send_future(sending: Sending, future: SendFuture) -> None:

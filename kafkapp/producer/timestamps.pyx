@@ -2,8 +2,6 @@
 
 Knows numbers and Arrow, no client.
 """
-import re
-
 cimport cython
 from libc.stdint cimport INT64_MAX, int64_t
 from libc.stdlib cimport free, malloc
@@ -70,6 +68,7 @@ cdef class Timestamps(ArrowColumn):
         """NumPy exports no buffer of its datetime64: it is viewed as int64."""
         cdef kp_column numbers
         cdef Py_buffer view
+        import re       # imported on demand: it is slow to import
         form = str(given.dtype.str)
         unit = re.fullmatch(r"([<>=|])M8\[(s|ms|us|ns)\]", form)
         if unit is None:
@@ -84,7 +83,7 @@ cdef class Timestamps(ArrowColumn):
 
     cdef int check_schema(self, const ArrowSchema *schema, str what) except -1:
         form = format_of(schema)
-        if schema.dictionary is NULL and (form in ("l", "n") or re.match("ts[smun]:", form)):
+        if schema.dictionary is NULL and (form in ("l", "n") or form.startswith(("tss:", "tsm:", "tsu:", "tsn:"))):
             return 0
         cure = "cast it first: a date has no time of day" if form.startswith("td") else "cast it first"
         raise TypeError(f"{what} must be an Arrow array of timestamps, or of int64 milliseconds, not of format "

@@ -62,17 +62,15 @@ def test_a_future_that_is_cancelled(spans):
     assert [span.attributes["error.type"] for span in spans.ended] == ["asyncio.exceptions.CancelledError"] * 2
 
 
-def test_a_failure_that_nobody_retrieves_is_reported_all_the_same(spans):
-    said = []
-
+def test_a_failure_that_nobody_retrieves_is_reported_all_the_same(spans, caplog):
     async def main():
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: said.append(context["message"]))
         async with spans.traced(kafkapp.aio.KafkaProducer)(DEAD | {"message.timeout.ms": 50, "linger.ms": 0}) as producer:
             producer.send("t", b"v")
 
     asyncio.run(main())
     gc.collect()
-    assert said and failed(spans.one(), ErrorCode.RD_KAFKA_RESP_ERR__MSG_TIMED_OUT)
+    wait_for(lambda: "were never retrieved" in caplog.text, 60)
+    assert failed(spans.one(), ErrorCode.RD_KAFKA_RESP_ERR__MSG_TIMED_OUT)
 
 
 @pytest.mark.filterwarnings("ignore:.*never closed:ResourceWarning")
@@ -90,3 +88,19 @@ def test_a_loop_that_ends_first(spans):
     gc.collect()
     wait_for(lambda: gc.collect() is not None and spans.ended, 60)
     assert spans.one().status.status_code is StatusCode.ERROR
+
+
+def test_try_send_in_a_loop(spans):
+    said = []
+
+    async def main():
+        made = DEAD | HELD | {"queue.buffering.max.messages": 1}
+        async with spans.traced(kafkapp.aio.KafkaProducer)(made) as producer:
+            assert producer.try_send("t", b"v", callback=lambda metadata, error: said.append(error.code)) is None
+            assert producer.try_send("t", b"v").code == ErrorCode.RD_KAFKA_RESP_ERR__QUEUE_FULL
+            producer.purge()
+
+    asyncio.run(main())
+    refused, purged = spans.ended
+    assert failed(refused, ErrorCode.RD_KAFKA_RESP_ERR__QUEUE_FULL) and failed(purged, ErrorCode.RD_KAFKA_RESP_ERR__PURGE_QUEUE)
+    assert said == [ErrorCode.RD_KAFKA_RESP_ERR__PURGE_QUEUE]
