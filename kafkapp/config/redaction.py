@@ -34,11 +34,11 @@ def redact(text: str, properties: Mapping[str, Any]) -> str:
     for name, secret in properties.items():
         if not isinstance(secret, str) or not secret or not is_sensitive(name):
             continue
-        if name in CERTIFICATES and "-----BEGIN CERTIFICATE" in secret[:16384]:
-            continue            # public, and full of words that error messages have too
-        places += whole_places(secret, text)
-        if len(secret) > MIN_PIECE:
-            longer.append(without_labels(secret))
+        public = name in CERTIFICATES and "-----BEGIN CERTIFICATE" in secret    # and full of words of error messages
+        for part in private_keys(secret) if public else [secret]:
+            places += whole_places(part, text)
+            if len(part) > MIN_PIECE:
+                longer.append(without_labels(part))
     if longer:
         for start, end in possible_pieces(text, max(map(len, longer))):
             piece = text[start:end]
@@ -47,6 +47,13 @@ def redact(text: str, properties: Mapping[str, Any]) -> str:
             if any(is_part(piece, secret) for secret in longer):
                 places.append((start, end))
     return masked(text, places)
+
+
+def private_keys(pem: str) -> list[str]:
+    """What a text with certificates must not show: the private keys that stand beside them."""
+    parts = pem.split("-----")
+    return [parts[place + 1] for place, label in enumerate(parts[:-1])
+            if label.startswith("BEGIN ") and label.endswith("PRIVATE KEY")]
 
 
 def without_labels(secret: str) -> str:

@@ -46,10 +46,11 @@ def contradiction(properties: Mapping[str, Any], protocol: str) -> str:
     for name, value in properties.items():
         if (name.startswith("ssl.") and protocol.endswith("ssl")
                 or name.startswith("https.") and protocol.startswith("sasl")):
+            value = value.lstrip(" \t\n\v\f\r")       # as librdkafka strips it
             if name in PEM:
-                reason = against_pem(name, value, PEM[name])
-            elif value.strip() and (name in FILES or name in FILES_OR_FOLDERS and value != "probe"):
-                reason = against_file(name, value.lstrip(" \t\n\v\f\r"))      # as librdkafka strips it
+                reason = against_pem(name, value, "" if name in KEYS and "ssl.providers" in properties else PEM[name])
+            elif value and (name in FILES or name in FILES_OR_FOLDERS and value != "probe"):
+                reason = against_file(name, value)
             else:
                 continue
             if reason:
@@ -71,7 +72,7 @@ def against_sasl(properties: Mapping[str, Any]) -> str:
 
 
 def against_pem(name: str, text: str, what: str) -> str:
-    """Why the text is not the PEM that a property takes."""
+    """Why the text is not the PEM that a property takes, of what is labelled `what`; empty: of anything."""
     if not text.strip():
         return f"{name} is empty: leave it out, or give it the text of a PEM file"
     if BEGIN not in text:
@@ -101,10 +102,12 @@ def against_file(name: str, path: str) -> str:
         return f"{name} takes the path of a file; its text is what {name.removesuffix('location')}pem takes"
     reason = ""
     try:
-        if S_ISDIR(os.stat(path).st_mode):
+        encoded = path.encode()             # as librdkafka has it, whatever the locale's encoding
+        mode = os.stat(encoded).st_mode
+        if S_ISDIR(mode):
             reason = "" if name in FILES_OR_FOLDERS else "Is a directory"
-        elif not os.access(path, os.R_OK):
-            reason = "Permission denied"
+        elif S_ISREG(mode):                 # of a pipe librdkafka has to be the first reader
+            os.close(os.open(encoded, os.O_RDONLY | os.O_CLOEXEC))      # access() would ask for the real user
     except OSError as exc:
         reason = exc.strerror or type(exc).__name__
     if not reason:
@@ -135,6 +138,8 @@ def hint(text: str, properties: Mapping[str, Any]) -> str:
     if text.startswith("Unsupported SASL mechanism"):
         return f"; {mechanism_name(properties)} allows: {MECHANISMS}"
     for name in (*FILES, *FILES_OR_FOLDERS, *PEM):
+        if name not in properties:
+            continue
         if f"{name} failed" in text or f"{name}: " in text:
             if name in KEYS and "ENCRYPTED" in key_text(name, properties[name]):
                 return "; the key is encrypted, and ssl.key.password is " + (

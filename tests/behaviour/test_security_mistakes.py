@@ -4,6 +4,7 @@ What may be meant is warned of instead, by a WARNING of logging.getLogger("kafka
 """
 import base64
 import logging
+import os
 
 import pytest
 
@@ -12,7 +13,7 @@ from helpers import NOWHERE, needs, properties, wait_for
 import certificates
 from kafkapp import ErrorCode, KafkaAsyncProducer, KafkaException, KafkaSyncProducer, Properties
 from kafkapp.config.redaction import redact
-from kafkapp.config.security import MECHANISMS, contradiction, doubts
+from kafkapp.config.security import MECHANISMS, against_file, contradiction, doubts, hint
 
 QUIET = {"log_level": 0, "error_cb": lambda error: None, "log_cb": lambda *log: None}
 TLS = {"security.protocol": "ssl"}
@@ -118,11 +119,51 @@ def test_what_is_right_is_taken(tmp_path):
     key, certificate = authority.issue("me")
     text = authority.file.read_text()
     for given in ({"ssl.ca.location": str(authority.file)}, {"ssl.ca.location": str(tmp_path)}, {"ssl.ca.location": "probe"},
-                  {"ssl.ca.location": f" {authority.file}"}, {"ssl.ca.pem": text}, {"ssl.ca.pem": f"an authority:\n{text}\n{text}"},
+                  {"ssl.ca.location": " probe"}, {"ssl.ca.location": f" {authority.file}"}, {"ssl.ca.pem": text}, {"ssl.ca.pem": f"an authority:\n{text}\n{text}"},
                   {"ssl.ca.pem": text.replace("\n", "\r\n")},
                   {"ssl.key.location": str(key), "ssl.certificate.pem": certificate.read_text()},
                   {"ssl.key.pem": key.read_text(), "ssl.certificate.location": str(certificate)}):
         KafkaAsyncProducer(properties(NOWHERE, QUIET, TLS, given)).close(0)
+
+
+@needs("ssl")
+def test_a_pipe_is_read_once_and_by_librdkafka(tmp_path):
+    """As the shell's <(...) makes one: what has read it before leaves nothing."""
+    authority = certificates.Authority(tmp_path, "authority")
+    key, certificate = authority.issue("me")
+    ends = {name: os.pipe() for name in ("ssl.key.location", "ssl.certificate.location", "ssl.ca.location")}
+    for (_, end), file in zip(ends.values(), (key, certificate, authority.file), strict=True):
+        os.write(end, file.read_bytes())        # less than a pipe holds
+        os.close(end)
+    try:
+        KafkaAsyncProducer(properties(NOWHERE, QUIET, TLS, {name: f"/dev/fd/{end}" for name, (end, _) in ends.items()})).close(0)
+    finally:
+        for end, _ in ends.values():
+            os.close(end)
+
+
+def test_a_file_is_looked_at_as_librdkafka_opens_it(tmp_path, monkeypatch):
+    """access() asks for the real user, who may not read what the effective one may; str is encoded as the locale says."""
+    file = tmp_path / "ключ.pem"
+    file.write_text(KEY)
+    monkeypatch.setattr(os, "access", lambda *_arguments, **_named: False)
+    opened, real = [], os.open
+    monkeypatch.setattr(os, "open", lambda path, *more, **named: opened.append(path) or real(path, *more, **named))
+    assert against_file("ssl.key.location", str(file)) == "" and opened == [str(file).encode()]
+    monkeypatch.setattr(os, "open", lambda *_arguments, **_named: real(tmp_path / "not there", os.O_RDONLY))
+    assert "No such file" in against_file("ssl.key.location", str(file))
+
+
+def test_a_provider_may_have_keys_of_its_own():
+    uri = "-----BEGIN PKCS#11 PROVIDER URI-----\nMIIB\n-----END PKCS#11 PROVIDER URI-----\n"
+    given = TLS | {"ssl.key.pem": uri, "ssl.certificate.pem": CERTIFICATE}
+    assert contradiction(given | {"ssl.providers": "default,pkcs11"}, "ssl") == ""
+    assert contradiction(given, "ssl") == "ssl.key.pem has no PRIVATE KEY, but something else"
+
+
+@pytest.mark.parametrize("name", ["ssl.ca.location", "ssl.key.location", "ssl.key.pem"])
+def test_a_text_of_librdkafkas_about_what_was_not_given_needs_no_hint(name):
+    assert hint(f"{name} failed: no such thing", TLS) == ""
 
 
 def test_kerberos_needs_no_mechanism():
@@ -189,3 +230,25 @@ def test_public_words_and_names_are_not_hidden(text):
 def test_what_stands_between_the_labels_is_hidden(shown):
     assert SECRET[-18:] not in redact(f"bad key: {shown}", {"ssl.key.pem": KEY})
     assert SECRET[:18] not in redact(f"bad key: {shown}", {"ssl.key.pem": KEY})
+
+
+@pytest.mark.parametrize("name", ["ssl.certificate.pem", "ssl.ca.pem"])
+@pytest.mark.parametrize("kind", ["", "RSA ", "ENCRYPTED "])
+def test_a_key_beside_a_certificate_is_hidden(name, kind):
+    """librdkafka takes ssl.certificate.pem for public: with debug=conf it logs the whole of it."""
+    key = KEY.replace("PRIVATE KEY", f"{kind}PRIVATE KEY")
+    for both in CERTIFICATE + key, key + CERTIFICATE, (CERTIFICATE + key).replace("\n", "\r\n"):
+        said = redact(f"{name} = {both}", {name: both})
+        assert SECRET not in said and "MIIB" in said
+        assert SECRET[:20] not in redact(f"{name} = {both}"[:both.index(SECRET) + len(name) + 23], {name: both}), "cut by librdkafka"
+
+
+@needs("ssl")
+def test_a_key_beside_a_certificate_is_not_logged(tmp_path):
+    key, certificate = certificates.Authority(tmp_path, "authority").issue("me")
+    secret = key.read_text().split("\n")[1]
+    lines = []
+    given = {"ssl.certificate.pem": certificate.read_text() + key.read_text(), "ssl.key.location": str(key), "debug": "conf"}
+    with KafkaAsyncProducer(properties(NOWHERE, QUIET, TLS, given, {"log_level": 7, "log_cb": lambda level, facility, text: lines.append(text)})):
+        wait_for(lambda: any("ssl.certificate.pem" in line for line in lines))
+    assert not [line for line in lines if secret in line]
