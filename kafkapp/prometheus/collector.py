@@ -2,6 +2,7 @@
 import os
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.registry import Collector
@@ -72,12 +73,13 @@ class KafkaCollector(Collector):
         return families.values()
 
     def _start(self) -> None:
-        self._process = os.getpid()
-        self._lock = threading.Lock()
+        # Reentrant: a signal handler may poll a producer, whose statistics come here, in the midst of a scrape.
+        self._lock = threading.RLock()
         self._latest: dict[str, Statistics] = {}
         self._topics: set[str] = set()      # those that have metrics
+        self._process = os.getpid()         # last: another thread of a child must not take the old lock for its own
 
-    def _of_this_process(self) -> threading.Lock:
+    def _of_this_process(self) -> AbstractContextManager[bool]:
         """The lock. A forked child has none of its parent's clients, and a lock that perhaps nobody releases."""
         if self._process != os.getpid():
             self._start()
@@ -87,7 +89,7 @@ class KafkaCollector(Collector):
         """With the lock."""
         there = _names_of_open_clients()
         for name in self._latest.keys() - there:
-            del self._latest[name]
+            self._latest.pop(name, None)
 
     def _chosen_topics(self, all_latest: Sequence[Statistics]) -> set[str]:
         """The topics that have metrics: once chosen they stay, so that no series comes and goes. With the lock."""

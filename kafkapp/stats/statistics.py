@@ -226,11 +226,12 @@ class Statistics(Part):
     @property
     def json(self) -> dict[str, Any]:
         """All fields by their names, as librdkafka wrote them: those of a newer librdkafka as well."""
-        if self._text is not None:
-            fields = json.loads(self._text, strict=False)
+        text = self._text           # once: another thread that has read a field sets it to None
+        if text is not None:
+            fields = json.loads(text, strict=False)
             if not isinstance(fields, dict):
                 raise ValueError(f"statistics are a JSON object, not {_name(fields)}")
-            self._fields, self._text = fields, None     # in this order: another thread may look
+            self._fields, self._text = fields, None     # in this order, for the same reason
         return self._fields
 
     def find(self, *path: str) -> list[tuple[tuple[str, ...], Any]]:

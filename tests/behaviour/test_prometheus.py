@@ -296,6 +296,16 @@ def test_a_forked_child_has_none_of_its_parents_clients():
         assert ("kafkapp_brokers_up", producer.name) in collected(collector) and producer.name in {client.name for client in clients}
 
 
+def test_a_signal_handler_may_report_in_the_midst_of_a_scrape(opened):
+    """It may poll or close a producer, which then calls its stats_cb: in the thread that collects."""
+    opened("a")
+    collector = KafkaCollector(None)
+    within = threading.Thread(target=lambda: collector._lock.__enter__() and collector(text_of("a")), daemon=True)
+    within.start()
+    within.join(30)
+    assert not within.is_alive() and collector._latest
+
+
 def test_without_prometheus_client_it_says_what_to_install():
     code = """
 import sys

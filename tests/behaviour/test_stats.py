@@ -243,6 +243,15 @@ def test_threads_may_read_at_once():
     assert seen == [3] * 8
 
 
+def test_another_thread_may_parse_it_just_before():
+    class Read(Statistics):
+        """The text is there when it is looked at first, and gone from then on."""
+
+        _text = property(lambda one: one.texts.pop() if one.texts else None, lambda one, text: setattr(one, "texts", [text] if text else []))
+
+    assert Read(TEXT).msg_cnt == 3
+
+
 def test_a_broker_that_is_away_has_figures():
     latest = Latest()
     made = {"bootstrap.servers": NOWHERE, "stats_cb": latest, "statistics.interval.ms": 50, "log_level": 0, "error_cb": lambda error: None}
