@@ -15,6 +15,7 @@ import click
 
 import kafkapp
 from kafkapp import SendOption
+from kafkapp.cli.cluster_list import list_cluster
 from kafkapp.cli.input import STDIN
 from kafkapp.cli.options import (
     compressed,
@@ -182,13 +183,16 @@ def show_logs(wanted: bool) -> None:
 @click.option("--dry-run", is_flag=True,
               help="Send nothing, and ask no broker: print the records as envelopes, and the summary on standard "
                    "error.")
+@click.option("-L", "--list", "listing", is_flag=True,
+              help="List brokers, topics, partitions and leaders, and send nothing.")
 @click.option("--timeout", type=click.FloatRange(min=0), default=10.0, show_default=True, metavar="SECONDS",
               callback=parse_timeout, help="How long to look for a broker.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, whichever way the command ends.")
 @click.option("-v", "--verbose", is_flag=True, help="Show what librdkafka logs.")
 def produce(files: tuple[str, ...], bootstrap_servers: str | None, pairs: dict[str, str], filed: dict[str, str],
             codec: str | None, sync: bool, manual: bool, copy: bool, form: str | None, delimiter: bytes | None,
-            header_separator: bytes, header_key_separator: bytes, verbose: bool, as_json: bool, **given: Any) -> int:
+            header_separator: bytes, header_key_separator: bytes, listing: bool, verbose: bool, as_json: bool,
+            **given: Any) -> int:
     r"""Send each line of the FILEs as a record, without a copy: they are memory-mapped.
 
     Without a FILE, or for `-`, lines come from standard input, and on a terminal from whoever types there.
@@ -204,11 +208,15 @@ def produce(files: tuple[str, ...], bootstrap_servers: str | None, pairs: dict[s
     check_format(form, delimiter, given)
     properties = compressed(merged(filed, pairs, bootstrap_servers), codec)
     show_logs(verbose or "debug" in properties)
-    return Run(ProduceOptions(
+    request = ProduceOptions(
         paths=files or (STDIN,), properties=properties, mode="sync" if sync else "manual" if manual else "async",
         option=SendOption.ToCopyRecordValue if copy else SendOption.NoCopyRecordValue, form=form,
         delimiter=delimiter or b"\n", header_separators=(header_separator, header_key_separator), as_json=as_json,
-        **given)).run()
+        **given)
+    if listing:
+        say(list_cluster(request))
+        return 0
+    return Run(request).run()
 
 
 def check_format(form: str, delimiter: bytes | None, given: dict[str, Any]) -> None:

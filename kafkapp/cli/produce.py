@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 
-from kafkapp import ErrorCode, KafkaException, ProducerConfig, ProducerRecord
+from kafkapp import KafkaException, ProducerConfig, ProducerRecord
 from kafkapp.cli.causes import Causes
 from kafkapp.cli.compressed import check_module
 from kafkapp.cli.csv_rows import csv_rows
@@ -18,7 +18,16 @@ from kafkapp.cli.input import STDIN, FatalError, Job, check_readable, send_file,
 from kafkapp.cli.limits import Limits
 from kafkapp.cli.modes import MODES, AsyncMode, ManualMode, Mode
 from kafkapp.cli.rejects import Rejects
-from kafkapp.cli.request import SERVERS, Misuse, ProduceOptions, file_label, require_servers, topic_for
+from kafkapp.cli.request import (
+    SERVERS,
+    UNREACHABLE,
+    Misuse,
+    ProduceOptions,
+    file_label,
+    message_of,
+    require_servers,
+    topic_for,
+)
 from kafkapp.cli.session import run_session
 from kafkapp.cli.signals import Interrupts
 from kafkapp.cli.streams import note, say, say_bytes
@@ -28,11 +37,6 @@ from kafkapp.common.texts import one_line
 from kafkapp.config.redaction import redact
 
 INTERRUPTED_CLOSE_SECONDS = 1.0  # for the records in flight after Ctrl-C
-UNREACHABLE = frozenset((
-    ErrorCode.RD_KAFKA_RESP_ERR__TRANSPORT, ErrorCode.RD_KAFKA_RESP_ERR__TIMED_OUT,
-    ErrorCode.RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, ErrorCode.RD_KAFKA_RESP_ERR__RESOLVE,
-    ErrorCode.RD_KAFKA_RESP_ERR__AUTHENTICATION, ErrorCode.RD_KAFKA_RESP_ERR__SSL))
-
 
 class Run:
     """One run of the command; `run` does all of it and returns the exit status."""
@@ -266,8 +270,3 @@ class Run:
 def advance_total(advance: Callable[[int], None], before: int, done: int) -> None:
     """Advance the progress over all files; `before`: bytes of the files before this one."""
     advance(before + done)
-
-
-def message_of(failure: BaseException) -> str:
-    return failure.error.message if isinstance(failure, KafkaException) else str(failure)
-

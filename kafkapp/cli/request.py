@@ -6,11 +6,15 @@ from typing import Any
 
 import click
 
-from kafkapp import ProducerConfig, SendOption
+from kafkapp import ErrorCode, KafkaException, ProducerConfig, SendOption
 from kafkapp.cli.input import STDIN
 
 SERVERS = (ProducerConfig.BOOTSTRAP_SERVERS, "metadata.broker.list", "test.mock.num.brokers")
 ENVIRONMENT = "KAFKA_BOOTSTRAP_SERVERS"
+UNREACHABLE = frozenset((
+    ErrorCode.RD_KAFKA_RESP_ERR__TRANSPORT, ErrorCode.RD_KAFKA_RESP_ERR__TIMED_OUT,
+    ErrorCode.RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, ErrorCode.RD_KAFKA_RESP_ERR__RESOLVE,
+    ErrorCode.RD_KAFKA_RESP_ERR__AUTHENTICATION, ErrorCode.RD_KAFKA_RESP_ERR__SSL))
 
 
 class Misuse(click.ClickException):
@@ -68,6 +72,10 @@ def require_servers(properties: dict[str, Any]) -> str:
         raise Misuse(f"no brokers: name them by -b HOST:PORT or in the environment's {ENVIRONMENT}; "
                      "--embedded sends to an embedded cluster, for a try")
     return servers
+
+
+def message_of(failure: BaseException) -> str:
+    return failure.error.message if isinstance(failure, KafkaException) else str(failure)
 
 
 def file_label(path: str) -> str:

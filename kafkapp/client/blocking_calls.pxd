@@ -24,3 +24,4 @@ cdef int64_t with_grace(int64_t deadline) noexcept
 cpdef object still_running_error()
 cdef object fetch_metadata(Client client, str topic, int64_t deadline)
 cdef dict list_topics(Client client, int64_t deadline)
+cdef list fetch_cluster(Client client, int64_t deadline)

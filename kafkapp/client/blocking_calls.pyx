@@ -188,3 +188,45 @@ cdef object from_c_metadata(const rd_kafka_metadata_t *metadata):
                 [nodes.get(partition.isrs[j]) or Node(partition.isrs[j]) for j in range(partition.isr_cnt)])
     return BrokerMetadata(name, list(nodes.values()), partitions,
                           nodes.get(metadata.orig_broker_id) or Node(metadata.orig_broker_id))
+
+
+@cython.final
+cdef class BlockingClusterCall(BlockingCall):
+    cdef rd_kafka_resp_err_t err
+    cdef list result
+
+    cdef int perform(self) except -1:
+        cdef const rd_kafka_metadata_t *metadata = NULL
+        cdef rd_kafka_metadata_t one
+        cdef rd_kafka_t *rk = self.client.rk
+        cdef int i
+        with nogil:
+            self.err = rd_kafka_metadata(rk, 1, NULL, &metadata, self.timeout_ms)
+        if self.err == RD_KAFKA_RESP_ERR_NO_ERROR:
+            try:
+                one = metadata[0]
+                one.topic_cnt = 0       # the brokers alone
+                self.result = [(from_c_metadata(&one), 0)]
+                one.topic_cnt = 1
+                for i in range(metadata.topic_cnt):
+                    one.topics = metadata.topics + i
+                    self.result.append((from_c_metadata(&one), one.topics.err))
+            finally:
+                rd_kafka_metadata_destroy(metadata)
+        return 0
+
+
+cdef list fetch_cluster(Client client, int64_t deadline):
+    """(BrokerMetadata, its error's code) of each topic; before them one without a topic, for the brokers alone."""
+    cdef BlockingClusterCall request = BlockingClusterCall.__new__(BlockingClusterCall)
+    client.check_blocking("fetch_cluster")
+    client.enter()      # this thread dispatches: a close() in another thread must not destroy the handle meanwhile
+    try:
+        request.start(client, deadline)
+        if not request.wait(with_grace(deadline), None):
+            request.err = RD_KAFKA_RESP_ERR__TIMED_OUT
+    finally:
+        client.leave()
+    if request.err:
+        raise new_exception(request.err, rd_kafka_err2str(request.err).decode())
+    return request.result

@@ -7,7 +7,7 @@ from kafkapp.producer.transactions import Transaction
 
 cimport cython
 
-from kafkapp.client.blocking_calls cimport fetch_metadata, list_topics
+from kafkapp.client.blocking_calls cimport fetch_cluster, fetch_metadata, list_topics
 from kafkapp.client.client cimport Client
 from kafkapp.client.handle cimport OPEN
 from kafkapp.client.shutdown cimport abandon, close
@@ -314,6 +314,13 @@ cdef class Producer:
     def _ledger(self):
         """What is held for records in flight: dict of names and counts. For tests."""
         return self.get_client().ledger()
+
+    def _fetch_cluster(self, timeout):
+        """(BrokerMetadata, its error's code) of each topic; the first is of none, for the brokers. For the command.
+
+        Blocks, without the GIL; raises as `fetch_broker_metadata`.
+        """
+        return fetch_cluster(self.get_client(), deadline_of(timeout))
 
 
 cdef object not_for_asyncio(Producer producer):
