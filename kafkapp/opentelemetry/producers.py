@@ -14,6 +14,7 @@ from kafkapp.opentelemetry.spans import BatchSending, HeaderList, Sending, injec
 from kafkapp.producer.async_producer import KafkaAsyncProducer
 from kafkapp.producer.batch import Batch
 from kafkapp.producer.record import ProducerRecord
+from kafkapp.producer.record_future import RecordFuture
 from kafkapp.producer.sync_producer import KafkaSyncProducer
 
 FIELDS = ("topic", "partition", "key", "value", "id", "headers", "timestamp")
@@ -176,7 +177,7 @@ class TracedAsyncProducer(TracedSends, KafkaAsyncProducer):
         except BaseException as exc:
             sending.end(None, exc)
             raise
-        future.add_done_callback(partial(end_with_future, sending))
+        future.add_done_callback(partial(end_with_send_future, sending))
         return future
 
     def send_batch(self, *arguments: Any, **named: Any) -> Batch:
@@ -233,12 +234,7 @@ class TracedLoopProducer(TracedSends, KafkaProducer):
         return future
 
 
-def end_with_future(sending: Sending, future: Any) -> None:
-    error = future._exception       # as below
-    sending.end(future._result if error is None else None, error)
-
-
-def end_with_send_future(sending: Sending, future: SendFuture) -> None:
+def end_with_send_future(sending: Sending, future: SendFuture | RecordFuture) -> None:
     metadata, error = future._peek()        # without retrieving the exception, which the caller may forget to do
     sending.end(metadata, error)
 

@@ -37,6 +37,10 @@ class RecordFuture(Future[RecordMetadata]):
         self._unseen = False
         return failure
 
+    def _peek(self) -> tuple[RecordMetadata | None, BaseException | None]:
+        """The outcome, of one that is done; it does not count as retrieved."""
+        return (self._result, None) if self._exception is None else (None, self._exception)
+
     def __repr__(self) -> str:
         if not self.done():
             state = "pending"

@@ -86,7 +86,7 @@ def finders():
 
 
 def run(code, *arguments):
-    return run_python(START + textwrap.dedent(code), *arguments)
+    return run_python(START + textwrap.dedent(code), *arguments, timeout=200)      # some start a process for each module
 
 
 def test_a_second_import_is_as_the_first():
