@@ -259,3 +259,21 @@ def test_a_second_close_that_times_out_says_what_it_purged(stuck, caplog):
 
     run_in_loop(go(), 30)
     wait_for(lambda: [line for line in caplog.messages if "close() timed out, and 5 records" in line])
+
+
+@pytest.mark.parametrize("form", ["list", "Arrow"])
+def test_headers_of_each_record_wait_for_room_with_it(cluster, topic, narrow, form):
+    rows = [None if number % 3 == 0 else [("n", b"%d" % number)] for number in range(1000)]
+    headers = rows
+    if form == "Arrow":
+        pa = pytest.importorskip("pyarrow")
+        headers = pa.array(rows, pa.map_(pa.string(), pa.binary()))
+
+    async def go():
+        async with KafkaProducer(narrow) as producer:
+            batch = await producer.send_batch(topic, numbers(1000), partition=0, headers=headers)
+            assert (batch.accepted, batch.failures()) == (1000, [])
+
+    run_in_loop(go())
+    assert [(record.value, list(record.headers)) for record in cluster.records(topic)] == [
+        (b"%d" % number, row or []) for number, row in enumerate(rows)]
