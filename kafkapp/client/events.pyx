@@ -12,8 +12,7 @@ cimport cython
 
 from kafkapp.common.log_lines import log_later, log_line, wait
 from kafkapp.common.texts import check_text, one_line
-from kafkapp.config.names import is_sensitive
-from kafkapp.config.redaction import redact
+from kafkapp.config.redaction import redact, secrets
 
 from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_EVENT_ERROR,
@@ -49,7 +48,7 @@ cdef object warning = _local()      # `here`: this thread is inside log_warning(
 cdef class EventHandlers:
     def __init__(self, str name, dict properties):
         self.name = name
-        self.secrets = {key: value for key, value in properties.items() if is_sensitive(key)}
+        self.secrets = secrets(properties)
         self.log_cb = properties.get("log_cb")
         self.error_cb = properties.get("error_cb")
         self.stats_cb = properties.get("stats_cb")

@@ -34,8 +34,7 @@ def redact(text: str, properties: Mapping[str, Any]) -> str:
     for name, secret in properties.items():
         if not isinstance(secret, str) or not secret or not is_sensitive(name):
             continue
-        public = name in CERTIFICATES and "-----BEGIN CERTIFICATE" in secret    # and full of words of error messages
-        for part in private_keys(secret) if public else [secret]:
+        for part in hidden_parts(name, secret):
             places += whole_places(part, text)
             if len(part) > MIN_PIECE:
                 longer.append(without_labels(part))
@@ -49,9 +48,23 @@ def redact(text: str, properties: Mapping[str, Any]) -> str:
     return masked(text, places)
 
 
-def private_keys(pem: str) -> list[str]:
-    """What a text with certificates must not show: the private keys that stand beside them."""
-    parts = pem.split("-----")
+def secrets(properties: Mapping[str, Any]) -> dict[str, str]:
+    """Those of the properties that have something to hide, for `redact` of each line of a log.
+
+    A bundle of all authorities, which takes a while to look through, is not among them.
+    """
+    return {name: value for name, value in properties.items()
+            if isinstance(value, str) and is_sensitive(name) and hidden_parts(name, value)}
+
+
+def hidden_parts(name: str, secret: str) -> list[str]:
+    """What of a sensitive value must not be shown: of certificates the private keys that stand beside them.
+
+    Certificates are public, and full of words that error messages have too.
+    """
+    if name not in CERTIFICATES or "-----BEGIN CERTIFICATE" not in secret:
+        return [secret]
+    parts = secret.split("-----")
     return [parts[place + 1] for place, label in enumerate(parts[:-1])
             if label.startswith("BEGIN ") and label.endswith("PRIVATE KEY")]
 

@@ -12,7 +12,7 @@ from helpers import NOWHERE, needs, properties, wait_for
 
 import certificates
 from kafkapp import ErrorCode, KafkaAsyncProducer, KafkaException, KafkaSyncProducer, Properties
-from kafkapp.config.redaction import redact
+from kafkapp.config.redaction import redact, secrets
 from kafkapp.config.security import MECHANISMS, against_file, contradiction, doubts, hint
 
 QUIET = {"log_level": 0, "error_cb": lambda error: None, "log_cb": lambda *log: None}
@@ -241,6 +241,12 @@ def test_a_key_beside_a_certificate_is_hidden(name, kind):
         said = redact(f"{name} = {both}", {name: both})
         assert SECRET not in said and "MIIB" in said
         assert SECRET[:20] not in redact(f"{name} = {both}"[:both.index(SECRET) + len(name) + 23], {name: both}), "cut by librdkafka"
+
+
+def test_a_bundle_of_authorities_is_not_looked_through_for_each_line_of_log():
+    given = {"ssl.ca.pem": CERTIFICATE * 200, "ssl.certificate.pem": CERTIFICATE + KEY, "sasl.password": "hunter22hunter22", "log_cb": print, "acks": "all"}
+    assert [*secrets(given)] == ["ssl.certificate.pem", "sasl.password"]
+    assert [*secrets({"ssl.ca.pem": "no certificate"})] == ["ssl.ca.pem"]
 
 
 @needs("ssl")
