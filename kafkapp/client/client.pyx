@@ -137,8 +137,7 @@ cdef class Client(Handle):
         self.client_id = given["client.id"]
         self.handlers = EventHandlers(self.name, given)
         self.properties = Properties(given)
-        for doubt in doubtful(<rd_kafka_conf_t *>self.conf, given):
-            warn(self.name, doubt)
+        warn(self.name, doubtful(<rd_kafka_conf_t *>self.conf, given))
         if thread == KEEPS_EVENTS:
             failure = kp_keeper_start(&self.dispatcher)     # kp_kept_free() ends it
             if failure:

@@ -22,4 +22,4 @@ cdef class EventHandlers:
     cdef int fail_token_refresh(self, rd_kafka_t *rk, str reason, exc) except -1
     cdef int on_token_refresh(self, rd_kafka_t *rk, rd_kafka_event_t *event) except -1
 
-cdef int warn(str name, str message) except -1
+cdef int warn(str name, list messages) except -1

@@ -149,10 +149,11 @@ cdef class EventHandlers:
         return raise_or_report([exc])
 
 
-cdef int warn(str name, str message) except -1:
-    """Log a warning about a client that is being created, and wait a moment for that: the program may end at once."""
-    if not getattr(warning, "here", False):
-        log_later(log_warning, name, message)
+cdef int warn(str name, list messages) except -1:
+    """Log warnings about a client that is being created, and wait a moment for that: the program may end at once."""
+    if messages and not getattr(warning, "here", False):
+        for message in messages:
+            log_later(log_warning, name, message)
         wait(WARNING_WAIT_SECONDS)
     return 0
 

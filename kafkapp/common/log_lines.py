@@ -2,7 +2,7 @@
 
 A call of `logging` waits for its locks and those of its handlers. A thread that dispatches must not: the thread that
 holds such a lock may be in a close(), flush() or send() that waits for the dispatching one. Nothing waits for the
-logging thread but exit, for a moment. It runs for as long as there are lines.
+logging thread but exit and a client's creation, for a moment. It runs for as long as there are lines.
 """
 from __future__ import annotations
 

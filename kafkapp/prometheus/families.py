@@ -30,8 +30,14 @@ class Metric:
         return self.kind(f"kafkapp_{self.name}", self.text, labels=[*labels, *(("quantile",) if self.window else ())])
 
     def add(self, family: Family, labels: Sequence[str], part: object) -> None:
-        """Add the samples of a part of the statistics; a Window in which nothing was measured has none."""
-        found = self.read(part)
+        """Add the samples of a part of the statistics; a Window in which nothing was measured has none.
+
+        Nor has what the librdkafka in use does not write: an error here would end a scrape, of all collectors.
+        """
+        try:
+            found = self.read(part)
+        except AttributeError:
+            return
         if not isinstance(found, Window):
             family.add_metric(labels, found * self.scale)
         elif found.cnt:

@@ -152,6 +152,18 @@ def test_brokers_have_their_ids(opened):
     assert found["kafkapp_broker_throttle_seconds", "a", "1", "0.99"] == pytest.approx(3)
 
 
+def test_what_another_librdkafka_does_not_write_has_no_series(opened):
+    opened("a")
+    collector = KafkaCollector(None)
+    text = text_of("a", ["t"])
+    collector(text)
+    before = collected(collector)
+    for field in "txretries", "rtt", "msg_max", "batchsize", "msgs_inflight":
+        collector(text.replace(f'"{field}"', '"new"'))
+        lost = {name for name, *_labels in before.keys() - collected(collector).keys()}
+        assert len(lost) == 1, field
+
+
 def topics_of(collector):
     return {key[2] for key in collected(collector) if key[0] == "kafkapp_topic_sent_records_total"}
 

@@ -201,6 +201,16 @@ def test_what_may_be_meant_is_warned_of(doubt, caplog):
     assert (record.kafka_client, record.kafka_facility, record.kafka_level) == (producer.name, "CONFWARN", 4)
 
 
+def test_the_warnings_are_waited_for_once(caplog, monkeypatch):
+    caplog.set_level(logging.WARNING, "kafkapp")
+    waits = []
+    monkeypatch.setattr("kafkapp.client.events.wait", waits.append)
+    with KafkaSyncProducer(properties(NOWHERE, QUIET, {"ssl.ca.pem": "", "sasl.username": "me", "stats_cb": print})) as producer:
+        wait_for(lambda: len(warnings_of(caplog, producer.name)) == 3)
+    KafkaSyncProducer(properties(NOWHERE, QUIET)).close(0)
+    assert len(waits) == 1
+
+
 @needs("ssl")
 def test_an_empty_path_is_warned_of(caplog):
     caplog.set_level(logging.WARNING, "kafkapp")
