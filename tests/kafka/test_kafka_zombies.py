@@ -3,6 +3,7 @@
 kafka-python and confluent-kafka consume; what a transaction of ours commits for a group is refused when the group has
 moved on. The control shows what that is for: by the group's bare name the same offsets are accepted.
 """
+import asyncio
 import threading
 import time
 import warnings
@@ -15,6 +16,7 @@ from kafka.structs import TopicPartition as Place
 from kafka_admin import wait_until
 
 import kafkapp
+import kafkapp.aio
 from kafkapp import ErrorCode, KafkaException
 
 SECONDS = 60
@@ -64,12 +66,37 @@ def topic(make_topic):
     return make_topic(partitions=2)
 
 
-@pytest.fixture(params=["sync", "async"])
+class Loop:
+    """asyncio's producer, called from outside of its loop."""
+
+    def __init__(self, properties):
+        self.runner = asyncio.Runner()
+        self.producer = self.runner.run(self.open(properties))
+
+    async def open(self, properties):
+        producer = kafkapp.aio.KafkaProducer(properties)
+        await producer.init_transactions(SECONDS)
+        return producer
+
+    async def commit(self, offsets, group):
+        async with self.producer.transaction():
+            await self.producer.send_offsets_to_transaction(offsets, group, SECONDS)
+
+    def close(self):
+        self.runner.run(self.producer.close())
+        self.runner.close()
+
+
+@pytest.fixture(params=["sync", "async", "asyncio"])
 def producer(request, kafka, topic):
-    kind = kafkapp.KafkaSyncProducer if request.param == "sync" else kafkapp.KafkaAsyncProducer
-    with kind({"bootstrap.servers": kafka.bootstrap_servers, "transactional.id": topic}) as producer:
+    properties = {"bootstrap.servers": kafka.bootstrap_servers, "transactional.id": topic}
+    if request.param == "asyncio":
+        producer = Loop(properties)
+    else:
+        producer = (kafkapp.KafkaSyncProducer if request.param == "sync" else kafkapp.KafkaAsyncProducer)(properties)
         producer.init_transactions(SECONDS)
-        yield producer
+    yield producer
+    producer.close()
 
 
 @pytest.fixture
@@ -88,6 +115,9 @@ def committed(kafka, topic):
 
 
 def commit(producer, offsets, group):
+    if isinstance(producer, Loop):
+        producer.runner.run(producer.commit(offsets, group))
+        return
     with producer.transaction():
         producer.send_offsets_to_transaction(offsets, group, SECONDS)
 
