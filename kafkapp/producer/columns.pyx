@@ -241,6 +241,8 @@ cdef int get_numbers(Py_buffer *view, object numbers, str what, int itemsize=0) 
     wanted = "int32" if itemsize == 4 else "int64" if itemsize == 8 else "int32 or int64"
     if not PyObject_CheckBuffer(numbers):
         raise TypeError(f"{what} must be a buffer of {wanted} (array.array, NumPy), not {type(numbers).__name__}")
+    if numpy_kind(numbers) and getattr(numbers, "mask", None) is not None and numbers.mask.any():
+        raise TypeError(f"{what} has masked numbers, whose memory may hold anything: .filled() says what they are")
     try:
         kp_get_buffer(numbers, view, PyBUF_FORMAT | PyBUF_ND)
     except (BufferError, ValueError) as exc:

@@ -3,7 +3,7 @@
 Knows numbers and Arrow, no client.
 """
 cimport cython
-from libc.stdint cimport INT64_MAX, int64_t
+from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
@@ -74,7 +74,10 @@ cdef class Timestamps(ArrowColumn):
         if unit is None:
             raise TypeError(f"{what} must be datetime64 of s, ms, us or ns, not {form}: "
                             f".astype('datetime64[ms]') makes milliseconds")
-        get_numbers(&view, given.view(f"{unit[1]}i8"), what, 8)
+        numbers_given = given.view(f"{unit[1]}i8")
+        if hasattr(given, "filled"):    # what is masked is null, as NaT is
+            numbers_given = numbers_given.filled(INT64_MIN)
+        get_numbers(&view, numbers_given, what, 8)
         numbers.kind, numbers.valid, numbers.data = KP_FIXED, NULL, <const char *>view.buf
         try:
             return self.convert(&numbers, view.len // 8, PER_SECOND[unit[2][0]], True, what)
