@@ -227,6 +227,11 @@ class LoopSide:
         if self._fatal_check is not None:
             self._fatal_check.cancel()
 
+    def end_waits(self) -> None:
+        """After the last report, which no dispatch has seen: wake the calls that wait, and run callbacks."""
+        self._progress()
+        self.run_callbacks_soon()
+
     def run_callbacks_soon(self) -> None:
         """Have the loop run the callbacks of completed futures: no dispatch will do so."""
         self._completed.soon()

@@ -4,7 +4,7 @@ What blocks in librdkafka runs in a thread of its own: ending lingering (flush, 
 request (fetch_broker_metadata). `send` is ProducerBase's, in aio/outbox.pyx; all else is LoopSide's.
 """
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
@@ -242,7 +242,7 @@ class KafkaProducer(ProducerBase):
 
     def _ended(self, ended: "asyncio.Future[None]") -> None:
         assert self._closing is not None
-        self._loop_side.run_callbacks_soon()
+        self._loop_side.end_waits()
         closing, self._closing = self._closing, None
         closing.set_result(ended.exception())
 
@@ -313,14 +313,15 @@ class KafkaProducer(ProducerBase):
             RuntimeError: outside the producer's loop, after `close`, or in a forked child.
         Source: rd_kafka_abort_transaction(); KafkaProducer::abortTransaction.
         """
-        await self._call_transaction("abort_transaction", timeout, self._loop_side.fail_waiting)
-
-    async def _call_transaction(self, name: str, timeout: Timeout, first: Callable[[], None] | None = None) -> None:
-        loop = self._loop_side.bind(self)
+        loop, side = self._loop_side.bind(self), self._loop_side
         deadline = deadline_of(loop, timeout)
-        if first is not None:
-            first()
-        await self._loop_side.transactions.run(loop, name, deadline)
+        if self.get_property("transactional.id"):  # else the call is an error, and no record's end
+            side.fail_waiting()
+        await side.transactions.run(loop, "abort_transaction", deadline)
+
+    async def _call_transaction(self, name: str, timeout: Timeout) -> None:
+        loop = self._loop_side.bind(self)
+        await self._loop_side.transactions.run(loop, name, deadline_of(loop, timeout))
 
     async def send_offsets_to_transaction(self, offsets: "_Offsets", group: "_Group",
                                           timeout: Timeout = None) -> None:

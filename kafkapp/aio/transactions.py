@@ -26,6 +26,7 @@ class TransactionCalls:
     def __init__(self, client: LoopClient) -> None:
         self._client = client
         self._resumes = False  # the next call resumes one that has timed out
+        self._owned: BlockingTransactionCall | None = None  # the last whose task still waits for it
 
     async def run(self, loop: asyncio.AbstractEventLoop, name: str, deadline: float | None) -> None:
         """Do what Producer's method of this name does: as transactions.run(), which blocks a thread.
@@ -54,12 +55,18 @@ class TransactionCalls:
         while (call := self._client.transaction_call) is not None:
             if not await self._finished(loop, call, deadline):
                 return None
+            left = self._client.transaction_call is call and call is not self._owned  # by a cancelled task
             self._take(call)
-            if call.name == name:
+            # A transaction that another task has begun is that task's: to begin a second one is an error.
+            if call.name == name and (left or name != "begin_transaction"):
                 return call
-        call = self._client.start_transaction_call(name, _left(loop, deadline), LoopEvent(loop))
-        if not await self._finished(loop, call, None if deadline is None else deadline + GRACE_SECONDS):
-            return None
+        self._owned = call = self._client.start_transaction_call(name, _left(loop, deadline), LoopEvent(loop))
+        try:
+            if not await self._finished(loop, call, None if deadline is None else deadline + GRACE_SECONDS):
+                return None
+        finally:
+            if self._owned is call:
+                self._owned = None
         self._take(call)
         return call
 
@@ -113,7 +120,7 @@ class LoopTransaction:
         if exc is not None:
             try:
                 await self._abort(ABORT_SECONDS if isinstance(exc, asyncio.CancelledError) else None)
-            except KafkaException as failure:
+            except Exception as failure:  # also a RuntimeError: the producer was closed meanwhile
                 exc.add_note(f"the transaction could not be aborted: {failure}")
             return
         while True:

@@ -7,6 +7,7 @@ from helpers import NOWHERE, properties, run_in_loop
 
 from kafkapp import ErrorCode, KafkaException, ProducerRecord, SendOption
 from kafkapp.aio import KafkaProducer
+from kafkapp.aio import producer as front
 
 QUIET = {"log_level": 0, "error_cb": lambda error: None}
 FULL = ErrorCode.RD_KAFKA_RESP_ERR__QUEUE_FULL
@@ -132,5 +133,20 @@ def test_waiting_for_room_ends_with_its_time_with_a_purge_and_when_cancelled(wai
         assert all(future.exception() for future in made if hasattr(future, "exception"))
         with pytest.raises(RuntimeError, match="closed"):
             await producer.wait_for_room()
+
+    run_in_loop(go())
+
+
+def test_calls_that_wait_end_with_a_close_whose_last_reports_come_in_another_thread(monkeypatch):
+    monkeypatch.setattr(front, "PURGE_SECONDS", 0)
+
+    async def go():
+        producer = KafkaProducer(properties(NOWHERE, QUIET, queue_buffering_max_messages=2))
+        while producer.try_send("t", b"v") is None:
+            pass
+        waiting = [asyncio.ensure_future(call()) for call in (producer.wait_for_room, producer.flush)]
+        await asyncio.sleep(0)
+        await producer.close(0)
+        assert await asyncio.wait_for(asyncio.gather(*waiting), SECONDS) == [None, None]
 
     run_in_loop(go())

@@ -238,6 +238,31 @@ def test_two_tasks_that_end_the_same_transaction(cluster, topic):
     run_in_loop(go())
 
 
+def test_of_tasks_that_begin_at_once_one_has_begun_a_transaction(cluster):
+    async def begun(producer, tasks):
+        outcomes = await asyncio.gather(*(producer.begin_transaction() for _ in range(tasks)), return_exceptions=True)
+        assert sorted(outcome.error.code if outcome else 0 for outcome in outcomes) == [STATE] * (tasks - 1) + [0]
+        await producer.abort_transaction(SECONDS)
+
+    async def go():
+        async with initialized(cluster) as producer:
+            await begun(producer, 3)
+            if await cancelled(producer.begin_transaction(), 2):
+                await begun(producer, 3)        # one of them has its result
+
+    run_in_loop(go())
+
+
+def test_an_abort_without_transactions_is_an_error_and_no_records_end(cluster, topic):
+    async def go():
+        async with KafkaProducer(properties(cluster, queue_buffering_max_messages=2)) as producer:
+            futures = [producer.send(topic, b"%d" % n, partition=0) for n in range(5)]
+            assert (await failing(producer.abort_transaction(SECONDS))).code == err("_NOT_CONFIGURED")
+            assert [(await future).offset for future in futures] == list(range(5))
+
+    run_in_loop(go())
+
+
 @pytest.mark.parametrize("end", ["commit_transaction", "abort_transaction"])
 def test_a_close_amid_it_ends_it(cluster, topic, end):
     async def go():
@@ -275,6 +300,19 @@ def test_the_context_commits_gives_its_producer_and_aborts_when_its_body_raises_
                     await asyncio.sleep(60)
             for call in producer.commit_transaction, producer.abort_transaction:
                 assert (await failing(call(SECONDS))).code == STATE         # nothing is left open
+
+    run_in_loop(go())
+
+
+@pytest.mark.parametrize("raised", [ZeroDivisionError, asyncio.CancelledError])
+def test_a_body_that_raises_when_the_producer_is_closed_raises_that(cluster, raised):
+    async def go():
+        async with initialized(cluster) as producer:
+            with pytest.raises(raised) as failure:
+                async with producer.transaction():
+                    await producer.close(SECONDS)
+                    raise raised
+            assert any("could not be aborted: the producer is closed" in note for note in failure.value.__notes__)
 
     run_in_loop(go())
 
