@@ -10,7 +10,7 @@ import atexit
 import os
 from time import sleep
 
-from kafkapp.common.log_lines import logger
+from kafkapp.common.log_lines import fields, logger
 from kafkapp.common.texts import one_line
 from kafkapp.common.threads import start_thread
 
@@ -70,8 +70,9 @@ def log() -> None:
         named = [f"{error} for {one_line(topic) or 'unknown topics'}: {count}" for count, error, topic in kinds]
         if rest := total - sum(count for count, *_ in kinds):
             named.append(f"{OTHERS}: {rest}")
-        logger().warning("%s", f"producer {client}: {total} records failed, and the exceptions of their futures were "
-                         f"never retrieved ({', '.join(named)})")
+        logger().warning("%s", f"producer {one_line(client)}: {total} records failed, and the exceptions of their "
+                         f"futures were never retrieved ({', '.join(named)})",
+                         extra=fields(one_line(client), "UNRETRIEVED", 4))     # 4: a warning
 
 
 def forget() -> None:

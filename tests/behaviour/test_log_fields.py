@@ -6,8 +6,8 @@ import pytest
 
 from helpers import HELD, NOWHERE, properties, wait_for
 
-from kafkapp import EventsPollingOption, KafkaAsyncProducer, KafkaSyncProducer
-from kafkapp.common import log_lines
+from kafkapp import ErrorCode, EventsPollingOption, KafkaAsyncProducer, KafkaException, KafkaSyncProducer
+from kafkapp.common import log_lines, unretrieved
 
 # The facility: librdkafka's connection log, the error that it reports, what a closing producer has lost.
 LEVELS = {"FAIL": (3, logging.ERROR), "ERROR": (3, logging.ERROR), "BROKER": (7, logging.DEBUG), "LOST": (4, logging.WARNING)}
@@ -36,6 +36,14 @@ def test_every_record_has_them(caplog):
     assert len(records) > 10
     assert {(type(record.kafka_client), type(record.kafka_facility), type(record.kafka_level)) for record in records} == {(str, str, int)}
     assert producer.name in {record.kafka_client for record in records}
+
+
+def test_the_line_about_failures_that_nobody_retrieved_has_them(caplog):
+    caplog.set_level(logging.WARNING, "kafkapp")
+    unretrieved.add("orders\n#producer-7", KafkaException(ErrorCode.RD_KAFKA_RESP_ERR__PURGE_QUEUE), "t")
+    record, = wait_for(lambda: [record for record in caplog.records if "producer-7" in record.getMessage()])
+    assert (record.kafka_client, record.kafka_facility, record.kafka_level) == (r"orders\n#producer-7", "UNRETRIEVED", 4)
+    assert record.getMessage().startswith(r"producer orders\n#producer-7: 1 records failed")
 
 
 def test_the_line_about_dropped_lines_has_them(caplog, monkeypatch):
