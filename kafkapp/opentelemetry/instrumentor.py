@@ -62,7 +62,8 @@ def traced(producer: type[P], tracer_provider: TracerProvider | None = None) -> 
         producer: KafkaAsyncProducer, KafkaSyncProducer, kafkapp.aio.KafkaProducer, or a subclass of one of them.
         tracer_provider: an opentelemetry.trace.TracerProvider; None: the global one.
     Returns:
-        A subclass of `producer`; `producer` itself, if it is traced already.
+        A subclass of `producer`; `producer` itself, if it is traced already. Of a subclass with sends of its own, what
+        these send by `super()` has spans.
     Raises:
         TypeError: `producer` is no such class.
     """
@@ -74,7 +75,9 @@ def traced(producer: type[P], tracer_provider: TracerProvider | None = None) -> 
     [kind] = [of_kind for base, of_kind in KINDS.items() if issubclass(producer, base)]
     names = {name: getattr(producer, name) for name in ("__doc__", "__module__", "__qualname__")}
     tracer = trace.get_tracer("kafkapp", version("kafkapp"), tracer_provider)
-    return type(producer.__name__, (kind, producer), {**names, "_tracer": tracer})
+    # Below a subclass, whose methods may take what no send of kafkapp's does, or send by another one.
+    bases = (kind,) if producer in KINDS else (producer, kind)
+    return type(producer.__name__, bases, {**names, "_tracer": tracer})
 
 
 PLACES = ((kafkapp, "KafkaAsyncProducer"), (kafkapp, "KafkaSyncProducer"), (kafkapp.aio, "KafkaProducer"))

@@ -325,6 +325,26 @@ def test_a_subclass_can_be_traced(cluster, topic, spans):
     assert len(spans.ended) == 1
 
 
+def test_a_subclass_may_send_in_its_own_way(cluster, topic, spans):
+    class Orders(KafkaAsyncProducer):
+        def send(self, order, *, urgent=False):
+            super().send(topic, f"{order}{'!' * urgent}", key="k")
+
+        def try_send(self, record, callback=None):
+            super().send(record, callback)
+
+    reports = Reports()
+    with spans.traced(Orders)(properties(cluster)) as producer:
+        producer.send(5, urgent=True)
+        producer.try_send(ProducerRecord(topic, value=b"v"), reports)
+        producer.flush(30)
+        assert isinstance(producer, TracedSends) and type(producer).send is Orders.send
+    assert len(reports.calls) == 1 and len(spans.ended) == 2
+    records = cluster.records(topic)
+    assert {record.value for record in records} == {b"5!", b"v"}
+    assert {record.headers[0][1] for record in records} == {parent_header(span) for span in spans.ended}
+
+
 def test_a_traced_class_is_one_already(spans):
     cls = spans.traced(KafkaAsyncProducer)
     assert traced(cls) is cls and issubclass(cls, TracedSends) and not issubclass(KafkaAsyncProducer, TracedSends)
