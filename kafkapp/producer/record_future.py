@@ -31,6 +31,8 @@ class RecordFuture(Future[RecordMetadata]):
         except KafkaException:
             self._unseen = False
             raise
+        finally:
+            del self  # else the exception, whose traceback has this frame, and the future would hold each other
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         failure = super().exception(timeout)

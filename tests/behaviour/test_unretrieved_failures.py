@@ -2,6 +2,7 @@
 import asyncio
 import gc
 import re
+import weakref
 
 import pytest
 from helpers import HELD, NOWHERE, properties, run_in_loop, run_python, wait_for
@@ -9,6 +10,7 @@ from helpers import HELD, NOWHERE, properties, run_in_loop, run_python, wait_for
 from kafkapp import KafkaAsyncProducer, KafkaException
 from kafkapp.aio import KafkaProducer
 from kafkapp.common import unretrieved
+from kafkapp.producer.record_future import RecordFuture
 
 COUNT = 5000
 PURGED = "RD_KAFKA_RESP_ERR__PURGE_QUEUE"
@@ -90,6 +92,21 @@ def test_what_was_retrieved_is_not_reported(reported):
     run_in_loop(awaited())
     del futures
     assert {line[3] for line in reported(2)} == {f"{PURGED} for t: 1"}      # the last one of each
+
+
+def test_a_failure_that_was_raised_holds_no_future():
+    """As concurrent.futures does: else each of them waits for the garbage collector."""
+    future = RecordFuture("p", "t", None)
+    future.complete(None, KafkaException(1).error)
+    gone = weakref.ref(future)
+    gc.disable()
+    try:
+        with pytest.raises(KafkaException):
+            future.result(0)
+        del future
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_memory_and_lines_are_bounded_whatever_the_topics(reported):
