@@ -51,6 +51,8 @@ class KafkaCollector(Collector):
             ValueError: it is none.
         """
         statistics = Statistics(text)
+        if "name" not in statistics:
+            raise ValueError("these are no statistics of a client: they have no name")
         name = statistics.name
         with self._of_this_process():
             if name not in self._latest:

@@ -23,6 +23,12 @@ class Part:
     def __getitem__(self, name: str) -> Any:
         return self.json[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.json
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.json)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.json!r})"
 

@@ -252,9 +252,10 @@ def test_arguments_are_checked(more, error):
         KafkaCollector(None, **more)
 
 
-def test_what_is_no_statistics_is_refused():
+@pytest.mark.parametrize("text", ["{", "{}"])
+def test_what_is_no_statistics_is_refused(text):
     with pytest.raises(ValueError):
-        KafkaCollector(None)("{")
+        KafkaCollector(None)(text)
 
 
 def test_threads_report_and_scrape_at_once(broker):

@@ -208,6 +208,11 @@ def test_they_are_printed_and_pickled():
         assert pickle.loads(pickle.dumps(thing)).json == thing.json
 
 
+def test_the_names_of_a_part_are_those_of_its_json():
+    made = Statistics('{"name": "n", "new": 1}')
+    assert list(made) == ["name", "new"] and "new" in made and "old" not in made and made["new"] == 1
+
+
 @pytest.mark.parametrize("text, error", [("{", ValueError), ("[]", ValueError), ("", ValueError), ("5", ValueError)])
 def test_what_is_none_is_refused_when_it_is_read(text, error):
     one = Statistics(text)
