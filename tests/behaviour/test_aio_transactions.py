@@ -146,7 +146,7 @@ def test_an_end_that_timed_out_is_resumed_and_conflicts_with_the_other_until_the
         async with initialized(cluster) as producer:
             await producer.begin_transaction()
             await producer.send(topic, b"v", partition=0)
-            cluster.push_broker_errors(1, ApiKey.EndTxn, (0, 0.6))
+            cluster.push_broker_errors(1, ApiKey.EndTxn, (0, 2))
             for call, code in (end, TIMED_OUT), (other, err("_CONFLICT")):
                 error = await failing(getattr(producer, call)(0.1))
                 assert (error.code, kind_of(error)) == (code, "retriable")
@@ -201,7 +201,7 @@ def test_a_cancelled_commit_goes_on_and_the_other_calls_wait_for_it(cluster, top
                     await producer.commit_transaction()
             assert watch.seconds < 0.5 or (await failing(producer.abort_transaction(SECONDS))).code == STATE
             assert (await failing(producer.abort_transaction(SECONDS))).code == STATE        # it is committed
-            await open_transaction(cluster, topic, producer, 0.5)
+            await open_transaction(cluster, topic, producer, 2)
             assert await cancelled(producer.commit_transaction(), 5)
             assert (await failing(producer.abort_transaction(0.05))).code == TIMED_OUT       # it runs
             await producer.begin_transaction()

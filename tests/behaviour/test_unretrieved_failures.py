@@ -130,14 +130,15 @@ producer.close(0)
 
 
 def test_reprs_name_topic_id_and_state(broker, topic):
-    with KafkaAsyncProducer(properties(broker, linger_ms=200)) as producer:
-        future, bare = producer.send_future(topic, b"v", id=42, partition=0), producer.send_future(topic, b"v")
-        assert repr(future) == f"<RecordFuture for {topic}, id 42: pending>" and repr(bare) == f"<RecordFuture for {topic}: pending>"
-        assert repr(future) in {f"<RecordFuture for {topic}, id 42: pending>", f"<RecordFuture for {topic}, id 42: {future.result(20)}>"}
-        assert repr(future) == f"<RecordFuture for {topic}, id 42: {future.result(20)}>"
+    with KafkaAsyncProducer(properties(broker)) as producer:
+        future = producer.send_future(topic, b"v", id=42, partition=0)
+        metadata = future.result(20)
+        assert repr(future) == f"<RecordFuture for {topic}, id 42: {metadata}>"
     producer = KafkaAsyncProducer(properties(NOWHERE, HELD))
-    future = producer.send_future("t", b"v", id="x" * 500)
+    future, bare = producer.send_future("t", b"v", id="x" * 500), producer.send_future("t", b"v")
+    assert repr(future) == f"<RecordFuture for t, id 'x{'x' * 98}: pending>" and repr(bare) == "<RecordFuture for t: pending>"
     producer.close(0)
+    assert bare.exception(0)
     assert re.fullmatch(rf"<RecordFuture for t, id 'x{{99}}: failed, {re.escape(str(future.exception(0)))}>", repr(future))
 
     async def go():
