@@ -258,6 +258,8 @@ const char *kp_arrow_entries(const struct ArrowArray *a, int large, kp_range *ra
         return problem;
     if (pairs->dictionary || !pairs->children)
         return "its pairs have a dictionary, or no children";
+    if (pairs->null_count > 0 && (pairs->n_buffers < 1 || !pairs->buffers || !pairs->buffers[0]))
+        return "its pairs have nulls, and no bitmap that says where";
     if (all.end > pairs->length)
         return "its offsets are beyond its pairs";
     if ((*bad = row_with_null(pairs, ranges, a->length, all.start)) >= 0)

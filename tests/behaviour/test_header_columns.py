@@ -255,6 +255,7 @@ MALFORMED = {
     "pairs: length": (changed("pairs", length=2), "beyond its pairs"), "pairs: no length": (changed("pairs", length=-1), "length is negative"),
     "pairs: offset": (changed("pairs", offset=1), "shorter than they are"), "pairs: negative offset": (changed("pairs", offset=-1), "offset is negative"),
     "pairs: n_children": (changed("pairs", n_children=1), "number of children"), "pairs: children": (changed("pairs", children=None), "no children"),
+    "pairs: no bitmap": (changed("pairs", null_count=1), "no bitmap"), "pairs: no buffers": (changed("pairs", null_count=1, buffers=None), "no bitmap"),
     "pairs: dictionary": (changed("pairs", dictionary=8), "dictionary"), "pairs: a child": (without("pairs", 1), "child of its pairs is missing"),
     "key: length": (changed("keys", length=2), "shorter than they are"), "key: negative": (changed("keys", length=-3), "length is negative"),
     "key: offset": (changed("keys", offset=-1), "offset is negative"), "key: far": (changed("keys", offset=HUGE // 16), "more than memory"),

@@ -23,7 +23,8 @@ SHORT = ["tests/behaviour/test_producer_sync.py", "tests/behaviour/test_producer
          "tests/behaviour/test_zero_copy.py", "tests/faults/test_sanitizer_workload.py", "tests/behaviour/test_batch.py", "tests/behaviour/test_columns.py",
          "tests/cli/test_cli_line_splitter.py", "tests/behaviour/test_aio.py", "tests/behaviour/test_tls.py", "tests/behaviour/test_broker_error_texts.py",
          "tests/behaviour/test_faulty_arrow_exporters.py", "tests/behaviour/test_buffer_subclasses.py", "tests/behaviour/test_unknown_offsets.py", "tests/behaviour/test_idle_producers.py",
-         "tests/behaviour/test_close_under_use.py", "tests/behaviour/test_straight_path.py", "tests/behaviour/test_topic_calls.py", "tests/behaviour/test_arrow_streams.py"]
+         "tests/behaviour/test_close_under_use.py", "tests/behaviour/test_straight_path.py", "tests/behaviour/test_topic_calls.py", "tests/behaviour/test_arrow_streams.py",
+         "tests/behaviour/test_header_columns.py", "tests/behaviour/test_timestamp_columns.py"]
 # memcheck makes Python thirty times slower: no tests with bounds on time, or that start a Python.
 SHORT_VALGRIND = ["tests/behaviour/test_producer_manual.py", "tests/behaviour/test_zero_copy.py", "tests/faults/test_sanitizer_workload.py",
                   "tests/behaviour/test_broker_error_texts.py"]
