@@ -10,7 +10,12 @@ from kafkapp.aio.loop_client import LoopClient
 from kafkapp.aio.threads import LoopEvent
 from kafkapp.client.blocking_calls import BlockingCall, still_running_error
 from kafkapp.common.errors import Error, ErrorCode, KafkaException
-from kafkapp.producer.transactions import RETRY_SECONDS, STATE_CHANGE_SECONDS, BlockingTransactionCall, begin_exception
+from kafkapp.producer.transactions import (
+    RETRY_SECONDS,
+    STATE_CHANGE_SECONDS,
+    BlockingTransactionCall,
+    transaction_exception,
+)
 
 if TYPE_CHECKING:
     from kafkapp.aio.producer import KafkaProducer
@@ -47,7 +52,7 @@ class TransactionCalls:
                 error = reason or error  # librdkafka does not keep the reason for the next call
                 break
         if error is not None:
-            raise begin_exception(error) if name == "begin_transaction" else KafkaException(error)
+            raise transaction_exception(name, error)
 
     async def _call(self, loop: asyncio.AbstractEventLoop, name: str,
                     deadline: float | None) -> BlockingTransactionCall | None:
@@ -98,7 +103,7 @@ class TransactionCalls:
             raise call.failure
         error: Error | None = call.error if finished else still_running_error()
         if error is not None:
-            raise KafkaException(error)
+            raise transaction_exception("send_offsets_to_transaction", error)
 
 
 def _left(loop: asyncio.AbstractEventLoop, deadline: float | None) -> float | None:

@@ -5,9 +5,10 @@ from kafkapp.common.errors import Error, KafkaException
 from kafkapp.producer.producer import Producer
 
 STATE_CHANGE_SECONDS: Final[float]
+ORDER_OF_CALLS: Final[dict[str, str]]
 RETRY_SECONDS: Final[float]
 
-def begin_exception(error: Error) -> KafkaException: ...
+def transaction_exception(name: str, error: Error) -> KafkaException: ...
 
 class Transaction:
     producer: Producer

@@ -39,6 +39,12 @@ from kafkapp.producer.service cimport ProducerService, service_of
 cdef unsigned int STATE_CHANGE_MICROSECONDS = 5000
 STATE_CHANGE_SECONDS = STATE_CHANGE_MICROSECONDS / 1e6
 
+ORDER_OF_CALLS = {
+    "init_transactions": "init_transactions() is called once, before the first begin_transaction()",
+    "begin_transaction": "init_transactions() comes first, once; commit_transaction() or abort_transaction() ends a "
+                         "transaction before the next",
+}
+
 RETRY_SECONDS = 0.1     # between two attempts of a call that fails at once
 
 ctypedef rd_kafka_error_t *(*TransactionFunction)(rd_kafka_t *, int) noexcept nogil
@@ -63,16 +69,15 @@ cdef int begin_transaction(Client client) except -1:
         client.leave()
     error_of_begin = take_error(error)
     if error_of_begin is not None:
-        raise begin_exception(error_of_begin)
+        raise transaction_exception("begin_transaction", error_of_begin)
     return 0
 
 
-def begin_exception(error):
-    """The KafkaException of a begin_transaction() that has failed with `error`."""
+def transaction_exception(name, error):
+    """The KafkaException of Producer's method of this name, which has failed with `error`."""
     exc = KafkaException(error)
     if error.code == RD_KAFKA_RESP_ERR__STATE:
-        exc.add_note("init_transactions() comes first, once; commit_transaction() or abort_transaction() ends a "
-                     "transaction before the next")
+        exc.add_note(ORDER_OF_CALLS.get(name) or f"begin_transaction() comes before {name}()")
     return exc
 
 
@@ -85,7 +90,7 @@ cdef int abort_transaction(Client client, int64_t deadline) except -1:
 
 
 cdef int send_offsets_to_transaction(Client client, offsets, group, int64_t deadline) except -1:
-    return raise_error(send_offsets(client, new_offsets_call(offsets, group), deadline))
+    return raise_error("send_offsets_to_transaction", send_offsets(client, new_offsets_call(offsets, group), deadline))
 
 
 class Transaction:
@@ -168,7 +173,7 @@ cdef int run(Client client, TransactionFunction function, str what, int64_t dead
         client.leave()
     if error is not None:
         report_all_unraisable(raised)
-        raise_error(error)
+        raise_error(what, error)
     raise_all(raised)
     return 0
 
@@ -183,9 +188,9 @@ cdef bint must_resume(TransactionFunction function, error):
     return error.code == RD_KAFKA_RESP_ERR__TIMED_OUT
 
 
-cdef int raise_error(error) except -1:
+cdef int raise_error(str what, error) except -1:
     if error is not None:
-        raise KafkaException(error)
+        raise transaction_exception(what, error)
     return 0
 
 

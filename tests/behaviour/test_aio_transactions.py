@@ -88,6 +88,16 @@ def test_calls_out_of_order_raise_and_say_what_comes_first(cluster):
             for call in producer.commit_transaction, producer.abort_transaction:
                 assert (await failing(call())).code == STATE
             await producer.init_transactions(SECONDS)
+            for call, first in (
+                (producer.commit_transaction(), "begin_transaction() comes before commit_transaction()"),
+                (
+                    producer.send_offsets_to_transaction([("t", 0, 1)], ("g", -1, "", None)),
+                    "begin_transaction() comes before send_offsets_to_transaction()",
+                ),
+            ):
+                with pytest.raises(KafkaException) as refused:
+                    await call
+                assert any(first in note for note in refused.value.__notes__)
             assert (await failing(producer.send("t", b"v"))).code == STATE
             await producer.begin_transaction()
             assert (await failing(producer.begin_transaction())).code == STATE

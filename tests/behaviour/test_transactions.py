@@ -59,6 +59,26 @@ def test_what_is_in_flight_is_purged_by_an_abort_and_reported_during_it(cluster,
 
 
 @ALL
+def test_a_call_out_of_order_says_which_comes_first(cluster, kind):
+    group = ("g", -1, "", None)
+    with open_producer(kind, cluster) as producer:
+        producer.init_transactions(10)
+        for call, first in (
+            (producer.init_transactions, "is called once, before the first begin_transaction()"),
+            (producer.commit_transaction, "begin_transaction() comes before commit_transaction()"),
+            (producer.abort_transaction, "begin_transaction() comes before abort_transaction()"),
+            (
+                lambda: producer.send_offsets_to_transaction([("t", 0, 1)], group),
+                "begin_transaction() comes before send_offsets_to_transaction()",
+            ),
+        ):
+            with pytest.raises(KafkaException) as refused:
+                call()
+            assert refused.value.error.code == err("_STATE")
+            assert any(first in note for note in refused.value.__notes__)
+
+
+@ALL
 def test_t2_calls_out_of_order_raise_and_empty_transactions_succeed(cluster, kind):
     """The C++ test CatchException (T2); librdkafka's 0103 misuse."""
     with open_producer(kind, cluster, transactional_id="") as plain:
