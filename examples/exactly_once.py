@@ -1,7 +1,8 @@
 """Reads records, writes them in capitals, exactly once: python exactly_once.py -b localhost:9092 words shouted one
 
 `one` names this instance: several with different names share the partitions. Kill any at any moment, and start it again
-under its name: what `read_committed` shows is each record once. Ends on Ctrl-C, on SIGTERM, and with --idle.
+under its name: what `read_committed` shows is each record once. Ends on Ctrl-C, on SIGTERM, and with --idle. Needs
+confluent-kafka, whose consumer it has.
 """
 
 import signal

@@ -3,7 +3,7 @@
     KAFKA_BOOTSTRAP_SERVERS=localhost:9092 uvicorn --app-dir examples fastapi_app:app
     curl -X POST --data 'two apples' localhost:8000/orders/42
 
-One producer for each worker process, made when its loop runs and closed when it ends.
+One producer for each worker process, made when its loop runs and closed when it ends. Needs fastapi and uvicorn.
 """
 
 import os
