@@ -115,6 +115,8 @@ def kafka_producer(request: pytest.FixtureRequest,
 
     def read(properties: Mapping[str, Any] | None = None, *, sync: bool = False,
              allow_undelivered: bool = False) -> tuple[dict[str, Any], bool, bool]:
+        if not isinstance(properties, Mapping | None):
+            raise TypeError(f"properties must be a dict, not {properties!r}")
         return dict(properties or {}), sync, allow_undelivered
 
     properties, sync, allowed = arguments_of(request.node, "kafka_producer", read)
@@ -205,8 +207,9 @@ def watched_producers() -> tuple[Any, Any]:
             topic = given[0] if given else named.get("record", named.get("topic"))
 
             def watch(done: Any) -> None:
-                if done.exception():
-                    self.undelivered.append(f"{topic}: {done.exception()}")
+                _, failure = done._peek()       # it stays for the test to retrieve
+                if failure:
+                    self.undelivered.append(f"{topic}: {failure}")
 
             future.add_done_callback(watch)
             return future

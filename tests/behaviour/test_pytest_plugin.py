@@ -180,6 +180,7 @@ def test_a_wider_scope_shares_the_cluster(outcomes, scope):
     ("kafka_cluster(topics={'orders': 0})", "partitions must be 1 to 10000, not 0"),
     ("kafka_producer(retries=2)", "@pytest.mark.kafka_producer: .*unexpected keyword argument 'retries'"),
     ("kafka_producer({'batch.sise': 2})", "batch.sise"),
+    ("kafka_producer('acks=all')", "@pytest.mark.kafka_producer: properties must be a dict, not 'acks=all'"),
 ])
 def test_a_wrong_marker_says_what_is_wrong(outcomes, marker, message):
     counts, said = outcomes(f"import pytest\n@pytest.mark.{marker}\ndef test_it(kafka_producer): pass")
