@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from kafkapp import Error, ProducerRecord, SendOption
-from kafkapp.cli.streams import say
+from kafkapp.cli.streams import say_bytes
 
 NO_PARTITION = -1       # the partitioner would choose
 
@@ -26,7 +26,7 @@ class DryMode:
     pending = 0
 
     def send(self, record: ProducerRecord, report: Callable[[Any, Error | None], None], option: SendOption) -> None:
-        say(json.dumps(envelope(record), ensure_ascii=False))
+        say_bytes(json.dumps(envelope(record), ensure_ascii=False).encode() + b"\n")     # UTF-8 in any locale
         partition = NO_PARTITION if record.partition is None else record.partition
         report(DryMetadata(record.id, partition, len(record.key or b""), len(record.value or b"")), None)
 

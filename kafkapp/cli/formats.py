@@ -48,19 +48,25 @@ def each_line(parse: Callable[[Any], Fields | None]) -> Format:
     return records
 
 
+class Spelled(str):
+    """A number as the JSON spells it: a float would lose digits."""
+
+
 def parse_json(line: Any, **how: Any) -> Any:
-    """The object of a line of JSON; None for a blank line."""
+    """The object of a line of JSON, whose numbers are Spelled; None for a blank line."""
     try:
         text = str(line, "utf-8-sig")
         if not text or text.isspace():
             return None
-        found = json.loads(text, parse_constant=refuse_constant, **how)
+        found = json.loads(text, parse_int=Spelled, parse_float=Spelled, parse_constant=refuse_constant, **how)
     except UnicodeDecodeError:
         raise BadLine("not UTF-8") from None
     except json.JSONDecodeError as failure:
         raise BadLine(f"not JSON: {failure.msg} at column {failure.colno}") from None
     except RecursionError:
         raise BadLine("not JSON that can be read: nested too deeply") from None
+    except BadLine:
+        raise
     except ValueError as failure:
         raise BadLine(f"not JSON that can be read: {failure}") from None
     if not isinstance(found, dict):
@@ -72,6 +78,15 @@ def refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no number of JSON")
 
 
+def without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these fields, each of which is there once: the value of another one would be lost."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise BadLine(f"has the field {next(name for name in names if names.count(name) > 1)!r} twice")
+    return found
+
+
 def json_kind(thing: Any) -> str:
     if thing is None:
         return "null"
@@ -79,8 +94,21 @@ def json_kind(thing: Any) -> str:
 
 
 def compact(thing: Any) -> bytes:
-    """As JSON without blanks."""
-    return encoded(json.dumps(thing, ensure_ascii=False, separators=(",", ":")))
+    """As JSON without blanks; numbers are as they were spelled."""
+    try:
+        return encoded(written(thing))
+    except RecursionError:
+        raise BadLine("not JSON that can be written: nested too deeply") from None
+
+
+def written(thing: Any) -> str:
+    if isinstance(thing, Spelled):
+        return thing
+    if isinstance(thing, dict):
+        return "{" + ",".join([f"{written(name)}:{written(value)}" for name, value in thing.items()]) + "}"
+    if isinstance(thing, list):
+        return "[" + ",".join([written(one) for one in thing]) + "]"
+    return json.dumps(thing, ensure_ascii=False)
 
 
 def encoded(text: str) -> bytes:
@@ -88,10 +116,6 @@ def encoded(text: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError:
         raise BadLine("has half of a surrogate pair, for which UTF-8 has no form") from None
-
-
-class Spelled(str):
-    """A number as the JSON spells it."""
 
 
 def key_text(found: dict[str, Any], field: str) -> bytes | None:
@@ -112,7 +136,7 @@ def key_text(found: dict[str, Any], field: str) -> bytes | None:
 def json_lines(key_field: str | None, key: bytes | None) -> Format:
     """Lines that are a JSON object each, which is the value as it stands."""
     def parse(line: Any) -> Fields | None:
-        found = parse_json(line, parse_int=Spelled, parse_float=Spelled)
+        found = parse_json(line)
         if found is None:
             return None
         value = line[3:] if line[:3] == b"\xef\xbb\xbf" else line      # a mark of UTF-8 at the start of the file
@@ -131,7 +155,7 @@ NAMES = ("key", "key_base64", "value", "value_base64", "headers", "headers_base6
 def envelopes(key: bytes | None) -> Format:
     """Lines that are a JSON object each, whose fields are the parts of a record; also what `kcat -J` writes."""
     def parse(line: Any) -> Fields | None:
-        found = parse_json(line)
+        found = parse_json(line, object_pairs_hook=without_repetition)
         if found is None:
             return None
         fields: dict[str, Any] = {}
@@ -166,7 +190,7 @@ def one_of(fields: dict[str, Any], name: str) -> tuple[bytes | None, bool]:
 def from_base64(text: Any, name: str) -> bytes | None:
     if text is None:
         return None
-    if not isinstance(text, str):
+    if type(text) is not str:       # a Spelled one is a number
         raise BadLine(f"{name} must be a string or null, not {json_kind(text)}")
     try:
         return base64.b64decode(text, validate=True)
@@ -178,7 +202,7 @@ def headers_of(fields: dict[str, Any]) -> Headers:
     headers: Headers = []
     for field, decode in (("headers", plain_header), ("headers_base64", from_base64)):
         for name, value in header_pairs(fields.get(field), field):
-            if not isinstance(name, str):
+            if type(name) is not str:
                 raise BadLine(f"{field}: the name of a header must be a string, not {json_kind(name)}")
             headers.append((name, decode(value, f"{field}: the value of {name}")))
     return headers
@@ -187,7 +211,7 @@ def headers_of(fields: dict[str, Any]) -> Headers:
 def plain_header(value: Any, what: str) -> bytes | None:
     if value is None:
         return None
-    if not isinstance(value, str):
+    if type(value) is not str:
         raise BadLine(f"{what} must be a string or null, not {json_kind(value)}")
     return encoded(value)
 
@@ -216,6 +240,11 @@ def header_pairs(given: Any, field: str) -> Iterator[tuple[Any, Any]]:
 
 def whole_number(fields: dict[str, Any], name: str) -> int | None:
     value = fields.get(name)
-    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
-        return value
-    raise BadLine(f"{name} must be a whole number, not {json_kind(value) if not isinstance(value, float) else value}")
+    if value is None:
+        return None
+    try:
+        if isinstance(value, Spelled):
+            return int(value)
+    except ValueError:      # has a fraction, an exponent, or too many digits for Python
+        raise BadLine(f"{name} must be a whole number, not {value[:32]}") from None
+    raise BadLine(f"{name} must be a whole number, not {json_kind(value)}")

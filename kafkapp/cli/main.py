@@ -32,7 +32,7 @@ from kafkapp.cli.options import (
 )
 from kafkapp.cli.produce import Misuse, ProduceOptions, Run
 from kafkapp.cli.properties import LIST, complete_pair, properties_json, properties_text
-from kafkapp.cli.streams import lost, note, say
+from kafkapp.cli.streams import STDERR, STDOUT, lost, note, say
 from kafkapp.cli.summary import summary
 from kafkapp.cli.tally import Tally
 from kafkapp.common.texts import one_line
@@ -270,6 +270,7 @@ def run() -> int:
         say_failure(None if interrupted else str(carrier.__cause__), interrupted)
         raise carrier.__cause__ from None
     if lost and status < 128:
-        where, loss = max(lost, key=lambda pair: pair[0])   # standard output before standard error
+        where = STDOUT if STDOUT in lost else STDERR
+        loss = lost[where]
         raise OSError(loss.errno, loss.strerror, where)
     return status

@@ -1,10 +1,12 @@
 """Output of the command line: results on standard output, all else on standard error.
 
-A failed write (full disk, closed pipe) does not end a run: it is kept, and reported at the end.
+A failed write (full disk, closed pipe) does not end a run: the first one of
+each stream is kept, and reported at the end.
 """
 import click
 
-lost: list[tuple[str, OSError]] = []     # failed writes, in order, for the command's exit
+STDOUT, STDERR = "standard output", "standard error"
+lost: dict[str, OSError] = {}       # the first failed write of each stream, for the command's exit
 
 
 def say(text: str, err: bool = False) -> None:
@@ -12,7 +14,7 @@ def say(text: str, err: bool = False) -> None:
     try:
         click.echo(text, err=err)
     except OSError as failure:
-        lost.append(("standard error" if err else "standard output", failure))
+        keep(failure, err)
 
 
 def say_bytes(data: bytes, err: bool = False) -> None:
@@ -20,7 +22,12 @@ def say_bytes(data: bytes, err: bool = False) -> None:
     try:
         click.echo(data, nl=False, err=err)
     except OSError as failure:
-        lost.append(("standard error" if err else "standard output", failure))
+        keep(failure, err)
+
+
+def keep(failure: OSError, err: bool) -> None:
+    """Without its traceback, whose frames hold what was to be written."""
+    lost.setdefault(STDERR if err else STDOUT, failure.with_traceback(None))
 
 
 def note(text: str) -> None:

@@ -6,7 +6,7 @@ from command_line import new_topic, run
 
 from kafkapp.cli.csv_rows import csv_rows
 from kafkapp.cli.delimited import delimited
-from kafkapp.cli.formats import BadInput, BadLine, Fields, envelopes, json_lines
+from kafkapp.cli.formats import BadInput, BadLine, Fields, compact, envelopes, json_lines
 from kafkapp.testing import MockCluster
 
 
@@ -97,6 +97,8 @@ def test_every_mode_sends_what_a_format_makes(produce, mode):
     ('{"value":"v","headers":["a","1","b",null]}', Fields(b"v", b"fixed", [("a", b"1"), ("b", None)])),
     ('{"value":"v","headers":[]}', Fields(b"v", b"fixed", [])),
     ('{"value":"v","headers":{"a":"1"},"headers_base64":[["b","/w=="]]}', Fields(b"v", b"fixed", [("a", b"1"), ("b", b"\xff")])),
+    ('{"value":{"a":[1.50,1e400,-0,9007199254740993.0,0.12345678901234567890]},"key":1.50}',
+     Fields(b'{"a":[1.50,1e400,-0,9007199254740993.0,0.12345678901234567890]}', b"1.50")),
     ('{"value":"v","timestamp":5,"partition":3}', Fields(b"v", b"fixed", [], 5, 3)),
     ('{"topic":"x","partition":1,"offset":9,"tstype":"create","ts":6,"broker":1,"key":"k","payload":"p"}', Fields(b"p", b"k", [], 6, 1))])
 def test_an_envelope_has_the_parts_of_a_record(line, fields):
@@ -111,10 +113,25 @@ def test_an_envelope_has_the_parts_of_a_record(line, fields):
     ('{"value":"v","headers":[["a"]]}', "a pair has a name and a value, not 1 items"), ('{"value":"v","headers":["a"]}', "a name has no value"),
     ('{"value":"v","headers":[[1,"b"]]}', "the name of a header must be a string, not a number"), ('{"value":"v","headers_base64":{"a":"?"}}', "no base64"),
     ('{"value":"v","timestamp":"now"}', "timestamp must be a whole number, not a string"), ('{"value":"v","timestamp":1.5}', "not 1.5"),
+    ('{"value":"v","timestamp":1e3}', "not 1e3"), ('{"value":"v","timestamp":' + "9" * 5000 + "}", "must be a whole number, not 999"),
+    ('{"value":"v","value":"w"}', "has the field 'value' twice"), ('{"value":{"a":1,"a":2}}', "has the field 'a' twice"),
     ('{"value":"v","partition":true}', "partition must be a whole number, not a boolean"), ('{"value":"\\ud800"}', "surrogate")])
 def test_an_envelope_that_is_no_record_says_why(line, reason):
     [said] = made(envelopes(None), line.encode())
     assert reason in said
+
+
+def test_what_is_nested_too_deeply_to_be_written():
+    thing = None
+    for _ in range(5000):
+        thing = [thing]
+    with pytest.raises(BadLine, match="nested too deeply"):
+        compact(thing)
+
+
+def test_a_dry_run_is_json_in_any_locale():
+    result = run("produce", "-t", "t", "--dry-run", stdin="é€😀\n".encode(), env={"PYTHONIOENCODING": "latin-1"})
+    assert (result.returncode, json.loads(result.stdout)["value"]) == (0, "é€😀")
 
 
 def test_envelopes_arrive(produce):

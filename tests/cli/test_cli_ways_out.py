@@ -1,14 +1,17 @@
 """`kafkapp produce`: JSON on every way out, the cause of failures while it waits and in the summary, --tee and --dry-run."""
+import io
 import json
 import os
 import select
 import signal
 import socket
+import sys
 
 import pytest
 from command_line import BOUND, Terminal, finish, mock_cluster, new_topic, run, start, until, values, write_and_see_read
 
 from kafkapp import Error, ErrorCode
+from kafkapp.cli import streams
 from kafkapp.cli.causes import Causes
 from kafkapp.testing import MockCluster
 
@@ -214,3 +217,16 @@ def test_tee_to_a_full_disk_sends_all_and_says_so(cluster, file):
         _, err = process.communicate(timeout=BOUND)
     assert process.returncode == 2 and err.endswith(b"kafkapp: standard output: No space left on device\n")
     assert sorted(r.value for r in cluster.records(topic)) == [b"one", b"two"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_what_cannot_be_written_is_not_kept(monkeypatch):
+    monkeypatch.setattr(streams, "lost", {})
+    with open("/dev/full", "wb", buffering=0) as full:
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(full, write_through=True))
+        for _ in range(3):
+            streams.say_bytes(b"x" * 1000)
+            streams.say("x")
+        [(stream, failure)] = streams.lost.items()
+        monkeypatch.undo()
+    assert stream == "standard output" and failure.__traceback__ is None    # whose frames hold the text
