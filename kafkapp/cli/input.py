@@ -144,7 +144,7 @@ def streamed_chunks(job: Job, read: Read, position: Callable[[], int] | None = N
             continue
         data = b"".join([*parts, block])
         start = 0
-        while room := room_for_lines(job):
+        while start < len(data) and (room := room_for_lines(job)):
             chunk = split(job, data, start, not block, room)
             if chunk.lines.following == start:
                 break
@@ -214,14 +214,12 @@ def send_records(job: Job, lines: Iterator[Any]) -> None:
     record, common = job.record, list(job.record.headers)
     partition = record.partition
     parsed = job.form(lines)
-    while job.limits.room():
+    while not job.limits.over:
         found = next(parsed, None)
         if found is None:
             break
         number, text, fields = found
         line: LineId = Line(number, text) if job.keep else number
-        if job.tee is not None:
-            job.tee(bytes(text) + job.delimiter)
         if isinstance(fields, BadLine):
             job.invalid(line, str(fields))
             continue
@@ -230,7 +228,11 @@ def send_records(job: Job, lines: Iterator[Any]) -> None:
             fill(record, fields, job.null_empty)
             record.headers = [*common, *fields.headers] if fields.headers else common
             record.partition = partition if fields.partition is None else fields.partition
+            if not job.limits.room():
+                break       # a failure has ended the run meanwhile
             job.limits.spend(1)
+            if job.tee is not None:
+                job.tee(bytes(text) + job.delimiter)
             send_one(job)
         except (TypeError, ValueError, OverflowError) as failure:
             job.invalid(line, str(failure))

@@ -157,16 +157,16 @@ def show_logs(wanted: bool) -> None:
               help="The field of a JSON object, or the column of a row, that is the key.")
 @click.option("-D", "--delimiter", metavar="TEXT", callback=parse_bytes,
               help=r"Ends the record; no part of it.  [default: \n]")
-@click.option("--column-separator", metavar="CHARACTER", default=",", show_default=True,
-              callback=parse_column_separator, help="Between two columns of a row.")
+@click.option("--column-separator", metavar="CHARACTER", callback=parse_column_separator,
+              help="Between two columns of a row.  [default: ,]")
 @click.option("-H", "--header", "headers", metavar="NAME=VALUE", multiple=True, callback=parse_headers,
               help="A header for each record; may be repeated.")
 @click.option("--header-delimiter", metavar="TEXT", callback=parse_bytes,
               help="Each line begins with headers, as name:value,name:value; this ends them.")
-@click.option("--header-separator", metavar="TEXT", default=",", show_default=True, callback=parse_bytes,
-              help="Between two headers of a line.")
-@click.option("--header-key-separator", metavar="TEXT", default=":", show_default=True, callback=parse_bytes,
-              help="Between the name and the value of a line's header.")
+@click.option("--header-separator", metavar="TEXT", callback=parse_bytes,
+              help="Between two headers of a line.  [default: ,]")
+@click.option("--header-key-separator", metavar="TEXT", callback=parse_bytes,
+              help="Between the name and the value of a line's header.  [default: :]")
 @click.option("-p", "--partition", type=click.IntRange(0, 2**31 - 1), help="Default: the partitioner chooses.")
 @click.option("-Z", "--null-empty", is_flag=True, help="Send an empty key or value as null.")
 @click.option("--null-marker", metavar="TEXT", callback=parse_bytes,
@@ -191,7 +191,8 @@ def show_logs(wanted: bool) -> None:
 @click.option("-v", "--verbose", is_flag=True, help="Show what librdkafka logs.")
 def produce(files: tuple[str, ...], bootstrap_servers: str | None, pairs: dict[str, str], filed: dict[str, str],
             codec: str | None, sync: bool, manual: bool, copy: bool, form: str | None, delimiter: bytes | None,
-            header_separator: bytes, header_key_separator: bytes, listing: bool, verbose: bool, as_json: bool,
+            column_separator: str | None, header_separator: bytes | None, header_key_separator: bytes | None,
+            listing: bool, verbose: bool, as_json: bool,
             **given: Any) -> int:
     r"""Send each line of the FILEs as a record, without a copy: they are memory-mapped.
 
@@ -206,12 +207,17 @@ def produce(files: tuple[str, ...], bootstrap_servers: str | None, pairs: dict[s
         raise Misuse("--sync and --manual exclude each other")
     form = form or ("lines" if given["key_field"] is None else "json")
     check_format(form, delimiter, given)
+    if column_separator is not None and form != "csv":
+        raise Misuse(f"--column-separator and --format {form} exclude each other")
+    if given["header_delimiter"] is None and (header_separator or header_key_separator):
+        raise Misuse("--header-separator and --header-key-separator go with --header-delimiter, which ends the headers")
     properties = compressed(merged(filed, pairs, bootstrap_servers), codec)
     show_logs(verbose or "debug" in properties)
     request = ProduceOptions(
         paths=files or (STDIN,), properties=properties, mode="sync" if sync else "manual" if manual else "async",
         option=SendOption.ToCopyRecordValue if copy else SendOption.NoCopyRecordValue, form=form,
-        delimiter=delimiter or b"\n", header_separators=(header_separator, header_key_separator), as_json=as_json,
+        delimiter=delimiter or b"\n", column_separator=column_separator or ",",
+        header_separators=(header_separator or b",", header_key_separator or b":"), as_json=as_json,
         **given)
     if listing:
         say(list_cluster(request))

@@ -3,6 +3,7 @@
 A mode sends records, drains what is in flight and closes. Knows no files, counts or output.
 """
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -37,12 +38,13 @@ class AsyncMode:
 
     def __init__(self, properties: dict[str, Any], interrupts: Interrupts) -> None:
         self.producer = KafkaAsyncProducer(properties)
+        self._held = interrupts.held
         self.outstanding: Callable[[], int] = self.producer.__len__
         self.send: Callable[[ProducerRecord, Report, SendOption], object] = self.producer.send
 
     def send_batch(self, lines: Lines, record: ProducerRecord, report: BatchReport, option: SendOption) -> Batch:
         """Send lines in one call, with what else the record has. Blocks while the queue is full."""
-        return send_as_batch(self.producer, lines, record, partial(report, 0, lines), option)
+        return send_as_batch(self.producer, lines, record, partial(report, 0, lines), option, self._held)
 
     def metadata(self, topic: str, timeout: float) -> BrokerMetadata:
         return self.producer.fetch_broker_metadata(topic, timeout)
@@ -81,7 +83,7 @@ class ManualMode:
         start = 0
         while True:
             rest = lines.rest(start)
-            batch = send_as_batch(self.producer, rest, record, partial(report, start, rest), option)
+            batch = send_as_batch(self.producer, rest, record, partial(report, start, rest), option, self._held)
             start += batch.next_index
             if start == len(lines):
                 self._poll(0)
@@ -111,13 +113,14 @@ class ManualMode:
 
 
 def send_as_batch(producer: KafkaAsyncProducer, lines: Lines, record: ProducerRecord, report: Callable[[Batch], None],
-                  option: SendOption) -> Batch:
-    """Send lines as a batch; `report` is called with it once, also when none of them was enqueued."""
+                  option: SendOption, held: Callable[[], AbstractContextManager[None]]) -> Batch:
+    """Send lines as a batch; `report` is called with it once, with signals held where none of them was enqueued."""
     values, keys = lines.columns()
     batch = producer.send_batch(record.topic, values, keys=record.key if keys is None else keys, callback=report,
                                 partition=record.partition, headers=record.headers, option=option)
     if not batch.accepted:
-        report(batch)
+        with held():
+            report(batch)
     return batch
 
 

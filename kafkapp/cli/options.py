@@ -52,7 +52,9 @@ def parse_rate(context: click.Context, parameter: click.Parameter, rate: float |
     return rate
 
 
-def parse_column_separator(context: click.Context, parameter: click.Parameter, text: str) -> str:
+def parse_column_separator(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    if text is None:
+        return None
     separator = {r"\t": "\t"}.get(text, text)
     if len(separator) != 1 or separator in "\r\n\"\0 " or not separator.isascii():
         raise click.BadParameter(r"expected one character: a comma, a semicolon, \t")

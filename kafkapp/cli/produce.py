@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
+from typing import Any
 
 from kafkapp import KafkaException, ProducerConfig, ProducerRecord
 from kafkapp.cli.causes import Causes
@@ -17,7 +18,7 @@ from kafkapp.cli.formats import BadInput, Format, envelopes, json_lines
 from kafkapp.cli.input import STDIN, FatalError, Job, check_readable, send_file, send_whole, watch_for_truncation
 from kafkapp.cli.limits import Limits
 from kafkapp.cli.modes import MODES, AsyncMode, ManualMode, Mode
-from kafkapp.cli.rejects import Rejects
+from kafkapp.cli.rejects import LineId, Rejects
 from kafkapp.cli.request import (
     SERVERS,
     UNREACHABLE,
@@ -199,9 +200,9 @@ class Run:
             note(f"no --topic: {name} goes to topic {topic}")
         report = self.tally.reporter(name, topic)
         record = ProducerRecord(topic, request.partition, key=request.key, headers=request.headers or None)
-        job = Job(mode.send, record, report, partial(self.tally.failed, name), advance,
+        job = Job(mode.send, record, report, partial(self._count, self.tally.failed, name), advance,
                   request.delimiter, request.key_delimiter, request.null_empty, request.option, key=request.key,
-                  form=self._format(), invalid=partial(self.tally.invalid, name), limits=self.limits,
+                  form=self._format(), invalid=partial(self._count, self.tally.invalid, name), limits=self.limits,
                   keep=self.rejects is not None, tee=say_bytes if request.tee else None)
         if request.form == "file":
             send_whole(job, path)
@@ -215,6 +216,11 @@ class Run:
             job.send_batch = lambda lines, origin: send_batch(lines, record, partial(report_batch, origin),
                                                               request.option)
         send_file(job, path)
+
+    def _count(self, count: Callable[[str, LineId, Any], None], *failure: Any) -> None:
+        """Count a line that is not sent, and have it written: a signal in the midst would lose it."""
+        with self.interrupts.held():
+            count(*failure)
 
     def _format(self) -> Format | None:
         """Makes the records of one file; None: lines as they are cut."""

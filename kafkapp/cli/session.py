@@ -49,6 +49,8 @@ def run_session(job: Job, drain: Callable[[], object], results_elsewhere: bool) 
         return
     for text in typed(drain):
         send_text(job, text)
+        if job.tee is not None:
+            job.tee(b"\n")      # that was typed
         if job.limits.over:
             return
 

@@ -19,9 +19,6 @@ class BlockingCall:
 @final
 class BlockingMetadataCall(BlockingCall): ...
 
-@final
-class BlockingClusterCall(BlockingCall): ...
-
 def still_running_error() -> Error: ...
 
 __pyx_capi__: dict[str, Any]

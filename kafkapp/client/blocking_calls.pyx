@@ -107,6 +107,7 @@ cdef class BlockingCall:
 @cython.final
 cdef class BlockingMetadataCall(BlockingCall):
     cdef Topic topic                # None: all topics
+    cdef object (*convert)(const rd_kafka_metadata_t *)
     cdef rd_kafka_resp_err_t err
     cdef object result
 
@@ -119,11 +120,9 @@ cdef class BlockingMetadataCall(BlockingCall):
             self.err = rd_kafka_metadata(rk, every, rkt, &metadata, self.timeout_ms)
         if self.err == RD_KAFKA_RESP_ERR_NO_ERROR:
             try:
-                if every:
-                    self.result = partition_counts(metadata)
-                else:
+                if not every:
                     self.err = metadata.topics[0].err if metadata.topic_cnt else RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
-                    self.result = from_c_metadata(metadata)
+                self.result = self.convert(metadata)
             finally:
                 rd_kafka_metadata_destroy(metadata)
         return 0
@@ -140,15 +139,22 @@ cpdef object still_running_error():
 
 
 cdef object fetch_metadata(Client client, str topic, int64_t deadline):
-    return request_metadata(client, "fetch_broker_metadata", topic, deadline)
+    return request_metadata(client, "fetch_broker_metadata", topic, deadline, from_c_metadata)
 
 
 cdef dict list_topics(Client client, int64_t deadline):
-    return request_metadata(client, "list_topics", None, deadline)
+    return request_metadata(client, "list_topics", None, deadline, partition_counts)
 
 
-cdef object request_metadata(Client client, str what, str topic, int64_t deadline):
+cdef list fetch_cluster(Client client, int64_t deadline):
+    """(BrokerMetadata, its error's code) of each topic; before them one without a topic, for the brokers alone."""
+    return request_metadata(client, "fetch_cluster", None, deadline, topic_by_topic)
+
+
+cdef object request_metadata(Client client, str what, str topic, int64_t deadline,
+                             object (*convert)(const rd_kafka_metadata_t *)):
     cdef BlockingMetadataCall request = BlockingMetadataCall.__new__(BlockingMetadataCall)
+    request.convert = convert
     client.check_blocking(what)
     client.enter()      # this thread dispatches: a close() in another thread must not destroy the handle meanwhile
     try:
@@ -165,10 +171,22 @@ cdef object request_metadata(Client client, str what, str topic, int64_t deadlin
     return request.result
 
 
-cdef dict partition_counts(const rd_kafka_metadata_t *metadata):
+cdef object partition_counts(const rd_kafka_metadata_t *metadata):
     cdef int i
     return dict(sorted([(metadata.topics[i].topic.decode("utf-8", "replace"), metadata.topics[i].partition_cnt)
                         for i in range(metadata.topic_cnt)]))
+
+
+cdef object topic_by_topic(const rd_kafka_metadata_t *metadata):
+    cdef rd_kafka_metadata_t one = metadata[0]
+    cdef int i
+    one.topic_cnt = 0
+    found = [(from_c_metadata(&one), 0)]
+    one.topic_cnt = 1
+    for i in range(metadata.topic_cnt):
+        one.topics = metadata.topics + i
+        found.append((from_c_metadata(&one), one.topics.err))
+    return found
 
 
 cdef object from_c_metadata(const rd_kafka_metadata_t *metadata):
@@ -188,45 +206,3 @@ cdef object from_c_metadata(const rd_kafka_metadata_t *metadata):
                 [nodes.get(partition.isrs[j]) or Node(partition.isrs[j]) for j in range(partition.isr_cnt)])
     return BrokerMetadata(name, list(nodes.values()), partitions,
                           nodes.get(metadata.orig_broker_id) or Node(metadata.orig_broker_id))
-
-
-@cython.final
-cdef class BlockingClusterCall(BlockingCall):
-    cdef rd_kafka_resp_err_t err
-    cdef list result
-
-    cdef int perform(self) except -1:
-        cdef const rd_kafka_metadata_t *metadata = NULL
-        cdef rd_kafka_metadata_t one
-        cdef rd_kafka_t *rk = self.client.rk
-        cdef int i
-        with nogil:
-            self.err = rd_kafka_metadata(rk, 1, NULL, &metadata, self.timeout_ms)
-        if self.err == RD_KAFKA_RESP_ERR_NO_ERROR:
-            try:
-                one = metadata[0]
-                one.topic_cnt = 0       # the brokers alone
-                self.result = [(from_c_metadata(&one), 0)]
-                one.topic_cnt = 1
-                for i in range(metadata.topic_cnt):
-                    one.topics = metadata.topics + i
-                    self.result.append((from_c_metadata(&one), one.topics.err))
-            finally:
-                rd_kafka_metadata_destroy(metadata)
-        return 0
-
-
-cdef list fetch_cluster(Client client, int64_t deadline):
-    """(BrokerMetadata, its error's code) of each topic; before them one without a topic, for the brokers alone."""
-    cdef BlockingClusterCall request = BlockingClusterCall.__new__(BlockingClusterCall)
-    client.check_blocking("fetch_cluster")
-    client.enter()      # this thread dispatches: a close() in another thread must not destroy the handle meanwhile
-    try:
-        request.start(client, deadline)
-        if not request.wait(with_grace(deadline), None):
-            request.err = RD_KAFKA_RESP_ERR__TIMED_OUT
-    finally:
-        client.leave()
-    if request.err:
-        raise new_exception(request.err, rd_kafka_err2str(request.err).decode())
-    return request.result

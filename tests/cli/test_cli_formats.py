@@ -266,10 +266,17 @@ def test_a_whole_file_is_a_record(produce, tmp_path):
 
 @pytest.mark.parametrize("arguments", [
     ("-f", "csv", "-D", ";"), ("-f", "file", "-D", ";"), ("-f", "json", "-K", ":"), ("-f", "csv", "--null-marker", "x"), ("-f", "envelope", "--header-delimiter", "x"),
-    ("-f", "lines", "--key-field", "id"), ("-f", "envelope", "--key-field", "id"), ("--key-field", "id", "-k", "k"), ("--tee", "--dry-run"), ("--tee", "-f", "file")])
+    ("-f", "lines", "--key-field", "id"), ("-f", "envelope", "--key-field", "id"), ("--key-field", "id", "-k", "k"), ("--tee", "--dry-run"), ("--tee", "-f", "file"),
+    ("--column-separator", ";"), ("-f", "json", "--column-separator", ",")])
 def test_options_that_exclude_each_other(arguments):
     result = run("produce", "-b", "127.0.0.1:1", "-t", "t", *arguments)
     assert (result.returncode, result.stdout) == (2, "") and "exclude each other" in result.stderr
+
+
+@pytest.mark.parametrize("option", ["--header-separator", "--header-key-separator"])
+def test_separators_without_headers(option):
+    result = run("produce", "-b", "127.0.0.1:1", "-t", "t", option, ",")
+    assert (result.returncode, result.stdout) == (2, "") and "go with --header-delimiter" in result.stderr
 
 
 @pytest.mark.parametrize("arguments", [("-f", "xml"), ("--column-separator", ";;"), ("--column-separator", ""), ("-c", "0"), ("--rate", "0"), ("--rate", "nan"), ("-z", "rar"),

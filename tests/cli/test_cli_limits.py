@@ -139,3 +139,9 @@ def test_fail_fast_at_a_line_that_is_no_record(cluster, topic, to):
 def test_without_it_the_others_are_sent(cluster, topic, to):
     result = run(*to, "-f", "json", stdin=b'{"a":1}\nno\n{"a":2}\n')
     assert result.returncode == 1 and "2 delivered, 1 failed" in result.stdout
+
+
+@pytest.mark.parametrize("how", [(), ("-f", "json")], ids=str)
+def test_the_end_does_not_wait_for_when_another_record_would_be_due(how):
+    result = run("produce", "-t", "t", "--dry-run", "--rate", "0.001", *how, stdin=b"{}\n")
+    assert result.returncode == 0 and "1 would be sent" in result.stderr

@@ -2,9 +2,11 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
-from command_line import finish, new_topic, run, start, until, write_and_see_read
+from command_line import BOUND, finish, new_topic, run, start, until, write_and_see_read
 
 from kafkapp import ErrorCode
 from kafkapp.cli.formats import BadInput
@@ -110,6 +112,19 @@ def test_ctrl_c_keeps_what_was_not_delivered(cluster, topic, to, file, mode):
     status, _, err = finish(process)
     assert status == 130 and "Traceback" not in err
     assert sorted(file.read_bytes().splitlines()) == ([b"a"] if mode == ("--sync",) else [b"a", b"b"])
+
+
+@pytest.mark.parametrize("how", [("--dry-run", "-f", "json"), (), ("--manual",), ("--sync",)], ids=str)
+def test_ctrl_c_while_a_line_is_written_into_the_file(to, file, how):
+    text = b"x" * 2000
+    program = "import os, signal, sys; write = os.write; import kafkapp.cli.main; from kafkapp.__main__ import main\n" \
+              "os.write = lambda *data: (write(*data), signal.raise_signal(signal.SIGINT))[0]; main()"
+    arguments = [*to, *how, "-X", "message.max.bytes=1000", "--rejects", str(file), "--json"]
+    result = subprocess.run([sys.executable, "-c", program, *arguments], input=text + b"\n", capture_output=True, timeout=BOUND, check=False)
+    assert result.returncode == 130 and b"Traceback" not in result.stderr
+    assert file.read_bytes() == text + b"\n"
+    said = result.stderr if "--dry-run" in how else result.stdout
+    assert json.loads(said.splitlines()[0])["failed"] == 1
 
 
 # -- the file ----------------------------------------------------------------------------------------------------------

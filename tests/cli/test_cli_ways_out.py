@@ -10,9 +10,11 @@ import sys
 import pytest
 from command_line import BOUND, Terminal, finish, mock_cluster, new_topic, run, start, until, values, write_and_see_read
 
-from kafkapp import Error, ErrorCode
+from kafkapp import Error, ErrorCode, ProducerRecord
 from kafkapp.cli import streams
 from kafkapp.cli.causes import Causes
+from kafkapp.cli.input import Job
+from kafkapp.cli.session import run_session
 from kafkapp.testing import MockCluster
 
 
@@ -168,6 +170,18 @@ def test_tee_copies_what_is_sent(cluster, mode):
     assert process.returncode == 0
     assert out == (data.replace(b"\n\n", b"\n") if mode == ("-f", "json") else data)
     assert b" delivered, 0 failed" in err
+
+
+def test_tee_leaves_out_lines_that_make_no_record(cluster):
+    result = run("produce", "-b", cluster.bootstrap_servers, "-t", new_topic(), "-T", "-f", "json", stdin=b'{"a":1}\nbroken\n{"b":2}')
+    assert (result.returncode, result.stdout) == (1, '{"a":1}\n{"b":2}\n')
+
+
+def test_tee_ends_each_typed_line(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"first\nsecond\n\n")))
+    copied = []
+    run_session(Job(lambda *_: None, ProducerRecord("t"), print, print, int, tee=copied.append), int, True)
+    assert b"".join(copied) == b"first\nsecond\n"
 
 
 def test_tee_with_json(cluster):

@@ -43,7 +43,7 @@ TABLE = {
     "ProducerRecord": RECORDS,
     "RecordMetadata": "importlib.import_module('kafkapp')._restore_metadata('t', 1, 2, 3, 4, 5, 6, 7, 1, 2)",
     "PersistedStatus": "PersistedStatus.Done",
-    "BlockingCall": None, "BlockingClusterCall": None, "BlockingMetadataCall": None, "BlockingOffsetsCall": None, "BlockingPurgeCall": None, "BlockingTransactionCall": None,
+    "BlockingCall": None, "BlockingMetadataCall": None, "BlockingOffsetsCall": None, "BlockingPurgeCall": None, "BlockingTransactionCall": None,
     "Transaction": "producer().transaction()", "LoopTransaction": "aio.KafkaProducer(QUIET).transaction()", "TransactionCalls": None, "LoopEvent": None, "RecordFuture": None,
     "MockCluster": "testing.MockCluster()",
     "TimeoutRangeError": "importlib.import_module('kafkapp.common.timeouts').TimeoutRangeError('x')",
