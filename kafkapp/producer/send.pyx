@@ -344,9 +344,9 @@ cdef int read_size_limits(Client client) except -1:
     service_of(client).max_message_bytes = int(client.get_property("message.max.bytes"))
     if service_of(client).max_message_bytes > room:
         kbytes = client.get_property("queue.buffering.max.kbytes")
-        warn(client.name, f"message.max.bytes ({service_of(client).max_message_bytes}) is more than "
-             f"queue.buffering.max.kbytes ({kbytes}) has room for: values of more than {room} bytes are refused; "
-             "raise queue.buffering.max.kbytes")
+        warn(client.name, [
+            f"message.max.bytes ({service_of(client).max_message_bytes}) is more than queue.buffering.max.kbytes "
+            f"({kbytes}) has room for: values of more than {room} bytes are refused; raise queue.buffering.max.kbytes"])
     return 0
 
 

@@ -111,7 +111,7 @@ WRONG = {
     "lying negative": Lying(-5), "lying huge": Lying(10**5000), "numpy negative": np.int64(-5), "uint64, most": np.uint64(2**64 - 1), "naive": datetime(2024, 1, 1), "naive of pandas": pd.Timestamp("2024-01-01"),
 }
 # Where they do stand for something.
-GOOD = {("timestamp of a batch", "array"), ("timeout", "float"), ("timeout", "huge index"), ("timeout", "uint64, most"), ("ms", "huge"), ("ms", "huge index"), ("ms", "negative"), ("ms", "lying negative"), ("ms", "lying huge"),
+GOOD = {("timestamp of a batch", "array"), ("timestamp of a batch", "Series"), ("timeout", "float"), ("timeout", "huge index"), ("timeout", "uint64, most"), ("ms", "huge"), ("ms", "huge index"), ("ms", "negative"), ("ms", "lying negative"), ("ms", "lying huge"),
         ("ms", "hugely negative"), ("ms", "numpy negative"), ("ms", "uint64, most")}
 
 
