@@ -26,14 +26,15 @@ class Causes:
     def __init__(self, properties: dict[str, Any]) -> None:
         self.error: Error | None = None
         self._properties = properties
-        self._fresh: str | None = None      # the last one's text, until something is delivered
+        self._fresh: tuple[str, int] | None = None      # the last one's text, and how many were delivered by then
+        self._delivered: Callable[[], int] = lambda: 0
         self._end = threading.Event()
 
     def on_error(self, error: Error) -> None:
         """The client's error_cb; any thread."""
         if error.code != ErrorCode.RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
             self.error = error
-            self._fresh = self._text(error)
+            self._fresh = self._text(error), self._delivered()
 
     def of(self, failures: Iterable[str]) -> str | None:
         """The cause of failures with these codes, if the client has told one."""
@@ -64,12 +65,12 @@ class Causes:
             thread.join()
 
     def _watch(self, waiting: Callable[[], bool], delivered: Callable[[], int]) -> None:
-        before, last, told_at = delivered(), None, 0.0
+        last, told_at = None, 0.0
+        self._delivered = delivered
         while not self._end.wait(CHECK_SECONDS):
-            now = delivered()
-            if now != before:
-                before, self._fresh = now, None
-            text = self._fresh
+            text, then = self._fresh or (None, 0)
+            if then != delivered():
+                continue        # it goes on since that error, which is over
             if text is not None and waiting() and (text != last or time.monotonic() - told_at >= REPEAT_SECONDS):
                 last, told_at = text, time.monotonic()
                 note(f"waiting: {text}")

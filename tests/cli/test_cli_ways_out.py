@@ -137,6 +137,22 @@ def test_nothing_is_said_while_all_goes_well_or_nobody_waits(cluster, capfd):
     assert capfd.readouterr().err == ""
 
 
+def test_what_is_delivered_just_before_the_error_does_not_hide_it(capfd):
+    causes, checks, count = Causes({}), [], [0]
+
+    class Tick:
+        def wait(self, seconds):
+            checks.append(1)
+            if len(checks) == 1:        # within one second
+                count[0] = 1
+                causes.on_error(Error(ErrorCode.RD_KAFKA_RESP_ERR__TRANSPORT, "broker/1: Disconnected"))
+            return len(checks) > 3
+
+    causes._end = Tick()
+    causes._watch(lambda: True, lambda: count[0])
+    assert capfd.readouterr().err == "waiting: broker/1: Disconnected\n"
+
+
 def test_the_same_cause_is_said_once_and_no_secret(capfd):
     causes, checks = Causes({"sasl.password": "secret-word"}), []
 
