@@ -4,6 +4,7 @@ import json
 import pytest
 from command_line import new_topic, run
 
+import kafkapp
 from kafkapp.cli.csv_rows import csv_rows
 from kafkapp.cli.delimited import delimited
 from kafkapp.cli.formats import BadInput, BadLine, Fields, compact, envelopes, json_lines
@@ -286,7 +287,7 @@ def test_values_that_an_option_does_not_take(arguments):
     assert (result.returncode, result.stdout) == (2, "") and arguments[0] in result.stderr and result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("codec", ["none", "gzip", "snappy", "lz4", "zstd"])
+@pytest.mark.parametrize("codec", ["none", *sorted({"gzip", "snappy", "lz4", "zstd"} & set(kafkapp.librdkafka_features()))])
 def test_compression(produce, codec):
-    _, found = produce("-z", codec, "-p", "0", "-X", "compression.codec=gzip", stdin=b"x" * 1000 + b"\ny\n")
+    _, found = produce("-z", codec, "-p", "0", "-X", "compression.codec=lz4", stdin=b"x" * 1000 + b"\ny\n")
     assert [r.value for r in found] == [b"x" * 1000, b"y"]
