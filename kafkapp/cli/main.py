@@ -207,10 +207,7 @@ def produce(files: tuple[str, ...], bootstrap_servers: str | None, pairs: dict[s
         raise Misuse("--sync and --manual exclude each other")
     form = form or ("lines" if given["key_field"] is None else "json")
     check_format(form, delimiter, given)
-    if column_separator is not None and form != "csv":
-        raise Misuse(f"--column-separator and --format {form} exclude each other")
-    if given["header_delimiter"] is None and (header_separator or header_key_separator):
-        raise Misuse("--header-separator and --header-key-separator go with --header-delimiter, which ends the headers")
+    check_separators(form, column_separator, header_separator or header_key_separator, given)
     properties = compressed(merged(filed, pairs, bootstrap_servers), codec)
     show_logs(verbose or "debug" in properties)
     request = ProduceOptions(
@@ -223,6 +220,14 @@ def produce(files: tuple[str, ...], bootstrap_servers: str | None, pairs: dict[s
         say(list_cluster(request))
         return 0
     return Run(request).run()
+
+
+def check_separators(form: str, column: str | None, header: bytes | None, given: dict[str, Any]) -> None:
+    """Refuse separators of what the format does not have."""
+    if column is not None and form != "csv":
+        raise Misuse(f"--column-separator and --format {form} exclude each other")
+    if given["header_delimiter"] is None and header:
+        raise Misuse("--header-separator and --header-key-separator go with --header-delimiter, which ends the headers")
 
 
 def check_format(form: str, delimiter: bytes | None, given: dict[str, Any]) -> None:

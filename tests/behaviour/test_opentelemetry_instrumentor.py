@@ -85,6 +85,7 @@ def test_opentelemetry_instrument_finds_it(tmp_path, monkeypatch, disabled, said
     (tmp_path / "program.py").write_text("from opentelemetry import trace\nfrom opentelemetry.sdk.trace import TracerProvider\n"
                                          "trace.set_tracer_provider(TracerProvider())\n" + PROGRAM)
     monkeypatch.setenv("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", disabled)
+    monkeypatch.chdir(tmp_path)         # it puts the folder into the program's path, and the repository has a kafkapp without modules
     for name in ("TRACES", "METRICS", "LOGS"):
         monkeypatch.setenv(f"OTEL_{name}_EXPORTER", "none")
     code = "import sys; from opentelemetry.instrumentation.auto_instrumentation import run; sys.argv[1:] = [sys.executable, sys.argv[1]]; run()"

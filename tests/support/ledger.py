@@ -245,7 +245,7 @@ class Ledger:
             contradicted=contradicted,
             aborted_read=aborted_reads(places, self._transactions, self._ends),
             torn=torn_transactions(places, delivered, self._transactions, self._ends) if complete else [],
-            inconsistent=inconsistent_offsets(acknowledged, read),
+            inconsistent=inconsistent_offsets(acknowledged if complete else [], read),  # a deleted topic begins again at 0
             poll_order=[place for found in polls_out_of_order(log) for place in found],
             skipped=[place for found in skips(log, known) for place in found],
         )
