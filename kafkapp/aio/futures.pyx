@@ -173,10 +173,12 @@ cdef class SendFuture(FutureTarget):
 
     def _peek(self):
         """(metadata, error) of a future that is done, without taking the exception for retrieved: for tracing."""
-        cdef bint lost = self.failure is None and self.metadata is None
+        cdef bint unseen = self.unseen
         if self.state == CANCELLED:
             return None, self._make_cancelled_error()
-        return self.metadata, MemoryError("no memory for the delivery report") if lost else self.failure
+        failure = self.get_failure()
+        self.unseen = unseen
+        return self.metadata, failure
 
     def done(self):
         """Whether the record has its delivery report, or the future is cancelled."""

@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from kafkapp.aio.deadlines import seconds_left
 from kafkapp.aio.futures import CompletedFutures
 from kafkapp.aio.loop_client import LoopClient
 from kafkapp.aio.outbox import Outbox
@@ -170,8 +171,7 @@ class LoopSide:
                 if epoch is not None and self.client.is_epoch_done(epoch):
                     await asyncio.sleep(0)  # the futures of batches are done at the loop's next iteration
                     return True
-                left = None if deadline is None else deadline - loop.time()
-                if left is not None and left <= 0:
+                if (left := seconds_left(loop, deadline)) == 0:
                     return False
                 self._end_lingering()
                 await self._progress_for(loop, left)
@@ -185,8 +185,7 @@ class LoopSide:
         """Wait until what waits for room now has found it. Returns False when the deadline has expired first."""
         last = self.outbox.waited
         while self.outbox.left < last:
-            left = None if deadline is None else deadline - loop.time()
-            if left is not None and left <= 0:
+            if (left := seconds_left(loop, deadline)) == 0:
                 return False
             await self._progress_for(loop, left)
         return True
@@ -194,8 +193,7 @@ class LoopSide:
     async def has_room(self, loop: asyncio.AbstractEventLoop, deadline: float | None) -> bool:
         """Wait until a record would find room at once. Returns False when the deadline has expired first."""
         while not self.outbox.has_room():
-            left = None if deadline is None else deadline - loop.time()
-            if left is not None and left <= 0:
+            if (left := seconds_left(loop, deadline)) == 0:
                 return False
             await self._progress_for(loop, left)
         return True

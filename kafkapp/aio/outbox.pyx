@@ -269,13 +269,8 @@ cdef class ProducerBase:
             RuntimeError: after `close`, outside the producer's loop, or in a forked child.
         Source: rd_kafka_produce(), rd_kafka_produceva(); KafkaAsyncProducer::send.
         """
-        cdef Outbox outbox = self.outbox
+        cdef Outbox outbox = outbox_for(self, record)
         cdef SendFuture future
-        if outbox is None or outbox.closed or not outbox.completed.runs_here():
-            self._loop_side.bind(self)
-            outbox = self.outbox
-        if not isinstance(record, ProducerRecord):
-            raise TypeError(f"record must be a ProducerRecord, not {type(record).__name__}")
         future = SendFuture.__new__(SendFuture)
         future.outcomes = outbox.completed
         future.topic, future.record_id = (<ProducerRecord>record)._topic, (<ProducerRecord>record)._id
@@ -299,14 +294,9 @@ cdef class ProducerBase:
             RuntimeError: after `close`, outside the producer's loop, or in a forked child.
         Source: rd_kafka_produce(), rd_kafka_produceva(); the KafkaAsyncProducer::send that takes an error.
         """
-        cdef Outbox outbox = self.outbox
+        cdef Outbox outbox = outbox_for(self, record)
         cdef rd_kafka_resp_err_t err
         cdef int straight
-        if outbox is None or outbox.closed or not outbox.completed.runs_here():
-            self._loop_side.bind(self)
-            outbox = self.outbox
-        if not isinstance(record, ProducerRecord):
-            raise TypeError(f"record must be a ProducerRecord, not {type(record).__name__}")
         check_callback(callback)
         if outbox.waited != outbox.left:
             self.side.enqueue_waiting()         # they come first
@@ -324,6 +314,17 @@ cdef class ProducerBase:
             return None
         outbox.full = err == RD_KAFKA_RESP_ERR__QUEUE_FULL
         return enqueue_error(outbox.client, err, record)
+
+
+cdef inline Outbox outbox_for(ProducerBase producer, object record):
+    """The outbox of a producer that is open and called in its loop, to send a record by."""
+    cdef Outbox outbox = producer.outbox
+    if outbox is None or outbox.closed or not outbox.completed.runs_here():
+        producer._loop_side.bind(producer)
+        outbox = producer.outbox
+    if not isinstance(record, ProducerRecord):
+        raise TypeError(f"record must be a ProducerRecord, not {type(record).__name__}")
+    return outbox
 
 
 cdef object send_to_topic(PyObject *self, PyObject **args, Py_ssize_t count, PyObject *names):

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, SupportsIndex, overload
 
 from kafkapp.aio import threads
+from kafkapp.aio.deadlines import deadline_of, seconds_left
 from kafkapp.aio.futures import SendFuture
 from kafkapp.aio.loop_side import LoopSide
 from kafkapp.aio.outbox import ProducerBase
@@ -235,9 +236,9 @@ class KafkaProducer(ProducerBase):
         while self._closing is not None:
             if self._closing.get_loop() is not loop:
                 raise RuntimeError("this producer belongs to another loop, which is closing it: await close() there")
-            if deadline is not None and deadline <= loop.time():
+            if (left := seconds_left(loop, deadline)) == 0:
                 return False
-            await asyncio.wait((self._closing,), timeout=None if deadline is None else deadline - loop.time())
+            await asyncio.wait((self._closing,), timeout=left)
         return True
 
     def _ended(self, ended: "asyncio.Future[None]") -> None:
@@ -432,8 +433,3 @@ def _batch_done(future: "asyncio.Future[Batch]", batch: Batch) -> None:
 def _end_timer(timer: asyncio.TimerHandle, future: "asyncio.Future[Batch]") -> None:
     if not future.cancelled():  # then the batch goes on, and so does its time
         timer.cancel()
-
-
-def deadline_of(loop: asyncio.AbstractEventLoop, timeout: Timeout) -> float | None:
-    seconds = seconds_of(timeout)
-    return None if seconds is None else loop.time() + seconds

@@ -6,6 +6,7 @@ import asyncio
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from kafkapp.aio.deadlines import seconds_left
 from kafkapp.aio.loop_client import LoopClient
 from kafkapp.aio.threads import LoopEvent
 from kafkapp.client.blocking_calls import BlockingCall, still_running_error
@@ -48,7 +49,7 @@ class TransactionCalls:
             self._resumes = True
             if error.code != ErrorCode.RD_KAFKA_RESP_ERR__TIMED_OUT:
                 reason = error
-            if deadline is not None and deadline <= loop.time():
+            if seconds_left(loop, deadline) == 0:
                 error = reason or error  # librdkafka does not keep the reason for the next call
                 break
         if error is not None:
@@ -65,7 +66,7 @@ class TransactionCalls:
             # A transaction that another task has begun is that task's: to begin a second one is an error.
             if call.name == name and (left or name != "begin_transaction"):
                 return call
-        self._owned = call = self._client.start_transaction_call(name, _left(loop, deadline), LoopEvent(loop))
+        self._owned = call = self._client.start_transaction_call(name, seconds_left(loop, deadline), LoopEvent(loop))
         try:
             if not await self._finished(loop, call, None if deadline is None else deadline + GRACE_SECONDS):
                 return None
@@ -86,7 +87,7 @@ class TransactionCalls:
         while not call.is_finished:
             if self._client.is_closed():
                 raise RuntimeError("the producer is closed")
-            if (left := _left(loop, deadline)) == 0:
+            if (left := seconds_left(loop, deadline)) == 0:
                 return False
             await call.done.wait(CLOSED_CHECK_SECONDS if left is None else min(left, CLOSED_CHECK_SECONDS))
         if self._resumes and call.error is None:
@@ -97,17 +98,13 @@ class TransactionCalls:
     async def send_offsets(self, loop: asyncio.AbstractEventLoop, offsets: Any, group: Any,
                            deadline: float | None) -> None:
         """As Producer.send_offsets_to_transaction()."""
-        call = self._client.start_offsets_call(offsets, group, _left(loop, deadline), LoopEvent(loop))
+        call = self._client.start_offsets_call(offsets, group, seconds_left(loop, deadline), LoopEvent(loop))
         finished = await self._finished(loop, call, None if deadline is None else deadline + GRACE_SECONDS)
         if call.failure is not None:
             raise call.failure
         error: Error | None = call.error if finished else still_running_error()
         if error is not None:
             raise transaction_exception("send_offsets_to_transaction", error)
-
-
-def _left(loop: asyncio.AbstractEventLoop, deadline: float | None) -> float | None:
-    return None if deadline is None else max(0.0, deadline - loop.time())
 
 
 class LoopTransaction:
@@ -146,8 +143,8 @@ class LoopTransaction:
         deadline = None if seconds is None else loop.time() + seconds
         while True:
             try:
-                return await self._producer.abort_transaction(_left(loop, deadline))
+                return await self._producer.abort_transaction(seconds_left(loop, deadline))
             except KafkaException as failure:
-                if not failure.error.is_retriable or failure.error.is_fatal or _left(loop, deadline) == 0:
+                if not failure.error.is_retriable or failure.error.is_fatal or seconds_left(loop, deadline) == 0:
                     raise
             await asyncio.sleep(RETRY_SECONDS)

@@ -129,11 +129,8 @@ class TracedSends:
         sending = self._start(call.record, callback)
         by_name = {} if call.arguments else {"callback": sending}
         by_position = (sending, *call.arguments[1:]) if call.arguments else ()
-        try:
+        with sending:
             error = send(call.record, *by_position, **{**call.named, **by_name})
-        except BaseException as exc:
-            sending.end(None, exc)
-            raise
         if error is not None:       # try_send()'s
             sending.end(None, error)
         return error
@@ -143,11 +140,8 @@ class TracedSends:
         if (topic := topic_of_batch(arguments, named)) is None:
             return send_batch(*arguments, **named)
         sending = self._start_batch(topic, named)
-        try:
+        with sending:
             batch = send_batch(*arguments, **{**named, "callback": sending})
-        except BaseException as exc:
-            sending.end(None, exc)
-            raise
         if not batch.accepted:
             sending.end_batch(batch)        # its callback is not called
         return batch
@@ -172,11 +166,8 @@ class TracedAsyncProducer(TracedSends, KafkaAsyncProducer):
         if (call := call_of(arguments, named)) is None:
             return super().send_future(*arguments, **named)
         sending = self._start(call.record)
-        try:
+        with sending:
             future = super().send_future(call.record, *call.arguments, **call.named)
-        except BaseException as exc:
-            sending.end(None, exc)
-            raise
         future.add_done_callback(partial(end_with_send_future, sending))
         return future
 
@@ -191,11 +182,8 @@ class TracedSyncProducer(TracedSends, KafkaSyncProducer):
         if (call := call_of(arguments, named)) is None:
             return super().send(*arguments, **named)
         sending = self._start(call.record)
-        try:
+        with sending:
             metadata = super().send(call.record, *call.arguments, **call.named)
-        except BaseException as exc:
-            sending.end(None, exc)
-            raise
         sending.end(metadata)
         return metadata
 
@@ -210,11 +198,8 @@ class TracedLoopProducer(TracedSends, KafkaProducer):
         if (call := call_of(arguments, named)) is None:
             return super().send(*arguments, **named)
         sending = self._start(call.record)
-        try:
+        with sending:
             future = super().send(call.record, *call.arguments, **call.named)
-        except BaseException as exc:
-            sending.end(None, exc)
-            raise
         future.add_done_callback(partial(end_with_send_future, sending))
         return future
 
@@ -225,11 +210,8 @@ class TracedLoopProducer(TracedSends, KafkaProducer):
         if (topic := topic_of_batch(arguments, named)) is None or "callback" in named:
             return super().send_batch(*arguments, **named)
         sending = self._start_batch(topic, named)
-        try:
+        with sending:
             future = super().send_batch(*arguments, **named)
-        except BaseException as exc:
-            sending.end(None, exc)
-            raise
         future.add_done_callback(partial(end_with_batch_future, sending))
         return future
 

@@ -96,6 +96,13 @@ class Sending:
             if self._callback is not None:
                 self._callback(metadata, error)
 
+    def __enter__(self) -> None:
+        """Around the call that sends: what it raises ends the span."""
+
+    def __exit__(self, kind: object, exc: BaseException | None, traceback: object) -> None:
+        if exc is not None:
+            self.end(None, exc)
+
     def end(self, metadata: RecordMetadata | None, error: object = None) -> None:
         """End the span: of a record with its metadata, or with an Error or an exception."""
         if (span := self.take()) is None:

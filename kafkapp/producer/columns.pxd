@@ -67,4 +67,5 @@ cdef Column new_column(object values, object offsets, str what)
 cdef bint is_per_record(object given)
 cdef int get_numbers(Py_buffer *view, object numbers, str what, int itemsize=*) except -1
 cdef object numpy_kind(object values)
+cdef int place_error(object exc, str what, Py_ssize_t i, tuple parts=*) except -1
 cdef Column new_key_column(object keys, object offsets, str what)

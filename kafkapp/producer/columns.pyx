@@ -213,11 +213,13 @@ cdef class Column(ArrowColumn):
         return 0
 
 
-cdef int place_error(object exc, str what, Py_ssize_t i) except -1:
-    """Have an error about one of `what` say which."""
+cdef int place_error(object exc, str what, Py_ssize_t i, tuple parts=()) except -1:
+    """Have an error about one of `what`, or about what begins with one of `parts`, say which."""
     text = exc.args[0] if len(exc.args) == 1 else None
     if type(text) is str and text.startswith(what + " "):
         exc.args = (f"{what}[{i}]{text[len(what):]}",)
+    elif type(text) is str and text.startswith(parts):
+        exc.args = (f"{what}[{i}]: {text}",)
     else:
         exc.add_note(f"at {what}[{i}]")     # an exporter's own words
     return 0

@@ -10,7 +10,7 @@ from libc.stdlib cimport calloc, free
 from kafkapp._librdkafka.rdkafka cimport rd_kafka_headers_destroy, rd_kafka_headers_t
 from kafkapp.common.views cimport new_headers
 from kafkapp.producer.arrow cimport ArrowArray, ArrowColumn, ArrowSchema, check_format, format_of, is_arrow, malformed
-from kafkapp.producer.columns cimport Column
+from kafkapp.producer.columns cimport Column, place_error
 
 from kafkapp.common.views import Header
 
@@ -21,6 +21,8 @@ cdef extern from "headers.h" nogil:
 cdef extern from "arrow.h" nogil:
     const char *kp_arrow_entries(const ArrowArray *array, bint large, kp_range *ranges, ArrowArray *first,
                                  ArrowArray *second, int64_t *bad)
+
+cdef tuple PARTS = ("a header", "the value of header")     # how errors about the headers of a record begin
 
 
 @cython.final
@@ -57,7 +59,7 @@ cdef class HeadersColumn(ArrowColumn):
             try:
                 self.c.rows[i] = new_headers(rows[i])
             except (TypeError, ValueError, BufferError) as exc:
-                place_error(exc, what, i)
+                place_error(exc, what, i, PARTS)
                 raise
             if not i & 4095:
                 PyErr_CheckSignals()
@@ -144,18 +146,6 @@ cdef bint is_parent(const ArrowSchema *schema, int64_t children, str what) excep
 
 cdef str name_of(const ArrowSchema *schema):
     return "" if schema.name is NULL else schema.name.decode("utf-8", "replace")
-
-
-cdef int place_error(object exc, str what, int64_t i) except -1:
-    """Have an error about the headers of a record say which."""
-    text = exc.args[0] if len(exc.args) == 1 else None
-    if type(text) is str and text.startswith(what + " "):
-        exc.args = (f"{what}[{i}]{text[len(what):]}",)
-    elif type(text) is str and text.startswith(("a header", "the value of header")):
-        exc.args = (f"{what}[{i}]: {text}",)
-    else:
-        exc.add_note(f"at {what}[{i}]")     # an exporter's own words
-    return 0
 
 
 cdef bint is_of_rows(tuple headers) except -1:

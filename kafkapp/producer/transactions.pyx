@@ -51,7 +51,7 @@ ctypedef rd_kafka_error_t *(*TransactionFunction)(rd_kafka_t *, int) noexcept no
 
 
 cdef int init_transactions(Client client, int64_t deadline) except -1:
-    return run(client, rd_kafka_init_transactions, "init_transactions", deadline)
+    return run(client, "init_transactions", deadline)
 
 
 cdef rd_kafka_error_t *begin(rd_kafka_t *rk, int timeout_ms) noexcept nogil:
@@ -67,10 +67,7 @@ cdef int begin_transaction(Client client) except -1:
             error = rd_kafka_begin_transaction(client.rk)
     finally:
         client.leave()
-    error_of_begin = take_error(error)
-    if error_of_begin is not None:
-        raise transaction_exception("begin_transaction", error_of_begin)
-    return 0
+    return raise_error("begin_transaction", take_error(error))
 
 
 def transaction_exception(name, error):
@@ -82,11 +79,11 @@ def transaction_exception(name, error):
 
 
 cdef int commit_transaction(Client client, int64_t deadline) except -1:
-    return run(client, rd_kafka_commit_transaction, "commit_transaction", deadline)
+    return run(client, "commit_transaction", deadline)
 
 
 cdef int abort_transaction(Client client, int64_t deadline) except -1:
-    return run(client, rd_kafka_abort_transaction, "abort_transaction", deadline)
+    return run(client, "abort_transaction", deadline)
 
 
 cdef int send_offsets_to_transaction(Client client, offsets, group, int64_t deadline) except -1:
@@ -144,16 +141,16 @@ class Transaction:
                 sleep(RETRY_SECONDS)
 
 
-cdef int run(Client client, TransactionFunction function, str what, int64_t deadline) except -1:
-    """Call a function that librdkafka may end early, and resumes on the next call, until the user's timeout expires."""
+cdef int run(Client client, str name, int64_t deadline) except -1:
+    """Make a call that librdkafka may end early, and resumes on the next call, until the user's timeout expires."""
     cdef list raised = None if client.background else []
     cdef object error, reason = None
-    client.check_blocking(what)
+    client.check_blocking(name)
     client.enter()
     try:
         while True:
-            error = call_transaction(client, function, deadline, raised)
-            if error is None or not must_resume(function, error):
+            error = call_transaction(client, name, deadline, raised)
+            if error is None or not must_resume(name, error):
                 break
             KP_SET(service_of(client).resumes_call, True)
             if error.code != RD_KAFKA_RESP_ERR__TIMED_OUT:
@@ -173,24 +170,24 @@ cdef int run(Client client, TransactionFunction function, str what, int64_t dead
         client.leave()
     if error is not None:
         report_all_unraisable(raised)
-        raise_error(what, error)
+        raise_error(name, error)
     raise_all(raised)
     return 0
 
 
-cdef bint must_resume(TransactionFunction function, error):
+cdef bint must_resume(str name, error):
     """Whether librdkafka has not finished the operation, and only the call's timeout has expired."""
     if not error.is_retriable:
         return False
-    if function == <TransactionFunction>rd_kafka_init_transactions:
+    if name == "init_transactions":
         # On a timeout it returns, if there is one, the error that it is retrying.
         return error.code not in (RD_KAFKA_RESP_ERR__CONFLICT, RD_KAFKA_RESP_ERR__PREV_IN_PROGRESS)
     return error.code == RD_KAFKA_RESP_ERR__TIMED_OUT
 
 
-cdef int raise_error(str what, error) except -1:
+cdef int raise_error(str name, error) except -1:
     if error is not None:
-        raise transaction_exception(what, error)
+        raise transaction_exception(name, error)
     return 0
 
 
@@ -199,12 +196,12 @@ cdef int raise_error(str what, error) except -1:
 @cython.final
 cdef class BlockingTransactionCall(BlockingCall):
     cdef TransactionFunction function
-    cdef readonly str name              # of Producer's method, where new_transaction_call() has made it
+    cdef readonly str name              # of Producer's method
 
     @property
     def must_resume(self):
         """Whether librdkafka has not finished the operation: then the same call has to be made again."""
-        return self.error is not None and must_resume(self.function, self.error)
+        return self.error is not None and must_resume(self.name, self.error)
 
     cdef int perform(self) except -1:
         cdef rd_kafka_error_t *error
@@ -227,22 +224,19 @@ cdef class BlockingTransactionCall(BlockingCall):
                         service.transaction_call = None
 
 
-cdef object call_transaction(Client client, TransactionFunction function, int64_t deadline, list raised):
-    """Returns the Error, or None. A call that an interrupt has left running is waited for first: if it is of the same
-    function its result is this call's; otherwise its result is dropped."""
+cdef object call_transaction(Client client, str name, int64_t deadline, list raised):
+    """Returns the Error, or None. A call that an interrupt has left running is waited for first: if it is the same
+    one its result is this call's; otherwise its result is dropped."""
     cdef BlockingTransactionCall request
-    cdef TransactionFunction running
     cdef ProducerService service = service_of(client)
     with cython.critical_section(service):
         request = service.transaction_call
     if request is not None:
-        running = request.function
         if not request.wait_and_detach(deadline, raised):
             return still_running_error()
-        if running == function:
+        if request.name == name:
             return request.error
-    request = BlockingTransactionCall.__new__(BlockingTransactionCall)
-    request.function = function
+    request = new_transaction_call(name)
     try:
         request.start(client, deadline)
     finally:
