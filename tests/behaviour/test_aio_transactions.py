@@ -9,9 +9,9 @@ import uuid
 import pytest
 from helpers import NOWHERE, Stopwatch, properties, run_in_loop, wait_for
 from proxy import Front
-from transactional_producers import create_sources, err, kind_of
+from transactional_producers import ENDS, create_sources, err, kind_of
 
-from kafkapp import Error, KafkaException
+from kafkapp import KafkaException
 from kafkapp.aio import KafkaProducer, transactions
 from kafkapp.aio.transactions import LoopTransaction
 from kafkapp.testing import ApiKey
@@ -370,19 +370,7 @@ class Scripted:
             raise KafkaException(error)
 
 
-AGAIN = Error(err("_CONFLICT"), is_retriable=True)
-ABORT = Error(err("_INCONSISTENT"), transaction_requires_abort=True)
-FATAL = Error(err("_FENCED"), is_fatal=True)
-
-
-@pytest.mark.parametrize("commit, abort, calls, raised", [
-    ([None], [], ["commit"], None),
-    ([AGAIN, AGAIN, None], [], ["commit", "commit", "commit"], None),
-    ([AGAIN, ABORT], [AGAIN, None], ["commit", "commit", "abort", "abort"], ABORT),
-    ([FATAL], [], ["commit"], FATAL),
-    ([Error(STATE)], [], ["commit"], Error(STATE)),
-    ([ABORT], [FATAL], ["commit", "abort"], FATAL),
-])
+@ENDS
 def test_the_context_repeats_what_can_be_repeated(commit, abort, calls, raised):
     producer = Scripted(commit=list(commit), abort=list(abort))
 

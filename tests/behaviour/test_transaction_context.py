@@ -7,9 +7,9 @@ import time
 
 import pytest
 from helpers import finish, run_python, start_python
-from transactional_producers import KINDS, Sent, counted, create_sources, err, failing, open_producer
+from transactional_producers import AGAIN, ENDS, FATAL, KINDS, Sent, counted, create_sources, err, failing, open_producer
 
-from kafkapp import Error, KafkaException
+from kafkapp import KafkaException
 from kafkapp.testing import ApiKey
 from kafkapp.producer.transactions import Transaction
 
@@ -123,19 +123,7 @@ class Scripted:
         self.end("abort")
 
 
-AGAIN = Error(err("_CONFLICT"), is_retriable=True)
-ABORT = Error(err("_INCONSISTENT"), transaction_requires_abort=True)
-FATAL = Error(err("_FENCED"), is_fatal=True)
-
-
-@pytest.mark.parametrize("commit, abort, calls, raised", [
-    ([None], [], ["commit"], None),
-    ([AGAIN, AGAIN, None], [], ["commit", "commit", "commit"], None),
-    ([AGAIN, ABORT], [AGAIN, None], ["commit", "commit", "abort", "abort"], ABORT),
-    ([FATAL], [], ["commit"], FATAL),
-    ([Error(err("_STATE"))], [], ["commit"], Error(err("_STATE"))),
-    ([ABORT], [FATAL], ["commit", "abort"], FATAL),
-])
+@ENDS
 def test_the_context_repeats_what_can_be_repeated(commit, abort, calls, raised):
     producer = Scripted(commit=list(commit), abort=list(abort))
     try:

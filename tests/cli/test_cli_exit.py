@@ -11,17 +11,11 @@ import subprocess
 import sys
 
 import pytest
-from command_line import BOUND, COMMAND, ROOT, environment, finish, mock_cluster, new_topic, start, until, values
+from command_line import BOUND, COMMAND, ROOT, environment, finish, new_topic, start, until, values
 from helpers import LIBRDKAFKA
 
 STREAMS = {1: "standard output", 2: "standard error"}
 EXTRA = "import sys; sys.modules[{!r}] = None; sys.argv = ['kafkapp', *{!r}]; import runpy; runpy.run_module('kafkapp', run_name='__main__')"
-
-
-@pytest.fixture(scope="module")
-def servers():
-    with mock_cluster() as servers:
-        yield servers
 
 
 @pytest.fixture

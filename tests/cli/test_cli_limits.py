@@ -3,29 +3,12 @@ import json
 import time
 
 import pytest
-from command_line import finish, new_topic, run, start, until, write_and_see_read
+from command_line import MODES, ONE_BY_ONE, REFUSED, finish, run, start, until, write_and_see_read
 
 import kafkapp.cli.limits
-from kafkapp import ErrorCode
 from kafkapp.cli.limits import Limits
-from kafkapp.testing import ApiKey, MockCluster
+from kafkapp.testing import ApiKey
 
-MODES = pytest.mark.parametrize("mode", [(), ("--manual",), ("--sync",)], ids=["async", "manual", "sync"])
-ONE_BY_ONE = ("-p", "0", "-X", "batch.num.messages=1", "-X", "max.in.flight=1")  # a request for each record
-REFUSED = ErrorCode.RD_KAFKA_RESP_ERR_INVALID_REQUIRED_ACKS
-
-
-@pytest.fixture
-def cluster():
-    with MockCluster(1) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def topic(cluster):
-    topic = new_topic()
-    cluster.create_topic(topic)
-    return topic
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from command_line import environment, mock_cluster, new_topic, run
+from command_line import environment, new_topic, run
 from readback import read_messages
 from scripted_broker import ScriptedBroker, answer
 
@@ -94,12 +94,6 @@ for line in sys.stdin:
         output.seek(0)
     print(json.dumps([status, *(output.read().decode(errors="replace") for output in outputs)]), flush=True)
 """
-
-
-@pytest.fixture(scope="module")
-def servers():
-    with mock_cluster() as servers:
-        yield servers
 
 
 @pytest.fixture

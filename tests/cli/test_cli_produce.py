@@ -7,9 +7,9 @@ import pytest
 from command_line import (
     BOUND,
     COMMAND,
+    MODES,
     environment,
     finish,
-    mock_cluster,
     new_topic,
     run,
     start,
@@ -18,13 +18,6 @@ from command_line import (
 )
 from readback import read_messages
 
-MODES = pytest.mark.parametrize("mode", [(), ("--manual",), ("--sync",)], ids=["async", "manual", "sync"])
-
-
-@pytest.fixture(scope="module")
-def servers():
-    with mock_cluster() as servers:
-        yield servers
 
 
 @pytest.fixture

@@ -7,21 +7,25 @@ import subprocess
 import time
 
 import pytest
-from command_line import COMMAND, environment, finish, new_topic, run, start, until, values, write_and_see_read
+from command_line import (
+    COMMAND,
+    MODES,
+    ONE_BY_ONE,
+    REFUSED,
+    environment,
+    finish,
+    new_topic,
+    run,
+    start,
+    until,
+    values,
+    write_and_see_read,
+)
 
 from kafkapp import ErrorCode
-from kafkapp.testing import ApiKey, MockCluster
+from kafkapp.testing import ApiKey
 
-MODES = pytest.mark.parametrize("mode", [(), ("--manual",), ("--sync",)], ids=["async", "manual", "sync"])
-ONE_BY_ONE = ("-p", "0", "-X", "batch.num.messages=1", "-X", "max.in.flight=1")  # a request for each record
-REFUSED = ErrorCode.RD_KAFKA_RESP_ERR_INVALID_REQUIRED_ACKS
 INVALID = ErrorCode.RD_KAFKA_RESP_ERR_INVALID_RECORD
-
-
-@pytest.fixture
-def cluster():
-    with MockCluster(1) as cluster:
-        yield cluster
 
 
 @pytest.fixture

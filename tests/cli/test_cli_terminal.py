@@ -3,16 +3,9 @@ import json
 import re
 
 import pytest
-from command_line import Terminal, mock_cluster, new_topic, run, values
+from command_line import MODES, Terminal, new_topic, run, values
 
-MODES = pytest.mark.parametrize("mode", [(), ("--manual",), ("--sync",)], ids=["async", "manual", "sync"])
 PROMPT = r"Type message value and hit enter to produce message\. \(empty line to quit\)\r\n"
-
-
-@pytest.fixture(scope="module")
-def servers():
-    with mock_cluster() as servers:
-        yield servers
 
 
 @pytest.fixture

@@ -4,15 +4,9 @@ import signal
 import subprocess
 
 import pytest
-from command_line import BOUND, mock_cluster, new_topic, run, start
+from command_line import BOUND, new_topic, run, start
 from helpers import NOWHERE
 from readback import read_messages
-
-
-@pytest.fixture(scope="module")
-def servers():
-    with mock_cluster() as servers:
-        yield servers
 
 
 @pytest.fixture

@@ -17,11 +17,17 @@ import uuid
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from readback import read_messages
+
+from kafkapp import ErrorCode
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "kafkapp"]
 BOUND = 30  # seconds for anything
+MODES = pytest.mark.parametrize("mode", [(), ("--manual",), ("--sync",)], ids=["async", "manual", "sync"])
+ONE_BY_ONE = ("-p", "0", "-X", "batch.num.messages=1", "-X", "max.in.flight=1")  # a request for each record
+REFUSED = ErrorCode.RD_KAFKA_RESP_ERR_INVALID_REQUIRED_ACKS
 
 
 def environment(**more):

@@ -10,7 +10,7 @@ from proxy import Front
 from helpers import properties
 
 import kafkapp
-from kafkapp import ErrorCode, EventsPollingOption, KafkaException, ProducerRecord
+from kafkapp import Error, ErrorCode, EventsPollingOption, KafkaException, ProducerRecord
 
 KINDS = ("auto", "manual", "sync")
 
@@ -73,3 +73,17 @@ def counted(kind, cluster):
     cannot."""
     with Front(cluster.bootstrap_servers) as front, open_producer(kind, front) as producer:
         yield producer, lambda api: front.count("request", int(api))
+
+
+AGAIN = Error(err("_CONFLICT"), is_retriable=True)
+ABORT = Error(err("_INCONSISTENT"), transaction_requires_abort=True)
+FATAL = Error(err("_FENCED"), is_fatal=True)
+# What commits and aborts answer, in turn, the calls that a transaction's context makes then, and what it raises.
+ENDS = pytest.mark.parametrize("commit, abort, calls, raised", [
+    ([None], [], ["commit"], None),
+    ([AGAIN, AGAIN, None], [], ["commit", "commit", "commit"], None),
+    ([AGAIN, ABORT], [AGAIN, None], ["commit", "commit", "abort", "abort"], ABORT),
+    ([FATAL], [], ["commit"], FATAL),
+    ([Error(err("_STATE"))], [], ["commit"], Error(err("_STATE"))),
+    ([ABORT], [FATAL], ["commit", "abort"], FATAL),
+])
