@@ -3,7 +3,7 @@
 from libc.stdint cimport int32_t, int64_t
 
 from kafkapp._librdkafka.rdkafka cimport (
-    rd_kafka_headers_t, rd_kafka_message_t, rd_kafka_queue_t, rd_kafka_resp_err_t, rd_kafka_t,
+    rd_kafka_error_t, rd_kafka_event_t, rd_kafka_headers_t, rd_kafka_message_t, rd_kafka_queue_t, rd_kafka_resp_err_t, rd_kafka_t,
     rd_kafka_topic_partition_list_t, rd_kafka_topic_partition_t, rd_kafka_topic_t, rd_kafka_type_t)
 
 
@@ -26,6 +26,22 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
     rd_kafka_resp_err_t rd_kafka_header_get_all(const rd_kafka_headers_t *hdrs, size_t idx, const char **namep,
                                                 const void **valuep, size_t *sizep)
     rd_kafka_resp_err_t rd_kafka_committed(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions, int timeout_ms)
+
+    # -- assigned partitions: lists of them; their `offset` and `err` are in and out
+    const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR__NO_OFFSET
+    rd_kafka_queue_t *rd_kafka_queue_get_consumer(rd_kafka_t *rk)
+    rd_kafka_resp_err_t rd_kafka_assign(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *partitions)
+    rd_kafka_error_t *rd_kafka_seek_partitions(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions,
+                                               int timeout_ms)
+    rd_kafka_resp_err_t rd_kafka_pause_partitions(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions)
+    rd_kafka_resp_err_t rd_kafka_resume_partitions(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions)
+    rd_kafka_resp_err_t rd_kafka_offsets_for_times(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *offsets,
+                                                   int timeout_ms)
+    rd_kafka_resp_err_t rd_kafka_commit_queue(
+        rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *offsets, rd_kafka_queue_t *rkqu,
+        void (*cb)(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_partition_list_t *offsets, void *opaque),
+        void *opaque)
+    rd_kafka_topic_partition_list_t *rd_kafka_event_topic_partition_list(rd_kafka_event_t *rkev)
 
     ctypedef struct rd_kafka_topic_partition_list_fields "rd_kafka_topic_partition_list_t":     # to cast to
         int cnt

@@ -216,6 +216,7 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
         int64_t offset
         void *metadata
         size_t metadata_size
+        rd_kafka_resp_err_t err
 
     rd_kafka_topic_partition_list_t *rd_kafka_topic_partition_list_new(int size)
     void rd_kafka_topic_partition_list_destroy(rd_kafka_topic_partition_list_t *rkparlist)

@@ -12,6 +12,14 @@ SYNC_PRODUCER = {
     **PRODUCER,
     "linger.ms": "0",       # a send waits for its delivery report
 }
+CONSUMER = {
+    # A consumer commits what its polls have returned, not what librdkafka has taken from its queue.
+    "enable.auto.commit": "false",
+    "enable.auto.offset.store": "false",
+}
+# With librdkafka's default, a second, a consumer that has emptied a full queue waits most of the time.
+FETCH_BACKOFF = {"fetch.queue.backoff.ms": "10"}
+FETCH_BACKOFF_SINCE = 0x020200ff        # before, librdkafka does not know it
 RANDOM = "random"           # as client.id: one of its own for each client, as in the C++ API
 MAX_NAME = 64
 ALIASES = {"linger.ms": "queue.buffering.max.ms"}
@@ -24,6 +32,16 @@ def set_defaults(properties: dict[str, object], defaults: dict[str, str]) -> Non
             properties.setdefault(name, value)
     if properties.setdefault("client.id", program_name()) == RANDOM:
         properties["client.id"] = os.urandom(6).hex()
+
+
+def consumer_defaults(librdkafka: int) -> dict[str, str]:
+    """The defaults of a consumer. `group.id` is random, as in the C++ API.
+
+    Args:
+        librdkafka: rd_kafka_version().
+    """
+    backoff = FETCH_BACKOFF if librdkafka >= FETCH_BACKOFF_SINCE else {}
+    return {**CONSUMER, **backoff, "group.id": os.urandom(6).hex()}
 
 
 def program_name() -> str:

@@ -1,0 +1,95 @@
+/* Consumed columns: records of a consumer's queue, copied once into columns; a block of them is shared by count.
+ *
+ * One thread fills a block with kp_consume(), without the GIL. From then on it is constant, and any thread may read it,
+ * share it and release it: an Arrow array of it holds it too, and is released without the GIL. Nothing of librdkafka's is
+ * held by it. */
+#ifndef KAFKAPP_CONSUMED_COLUMNS_H
+#define KAFKAPP_CONSUMED_COLUMNS_H
+
+#include <librdkafka/rdkafka.h>
+#include <stdint.h>
+
+/* Bytes, or none, for each row. offsets[0] is 0; NULL: there is no room for a row yet. */
+typedef struct {
+    int32_t *offsets;
+    uint8_t *data;
+    uint8_t *validity; /* Arrow's bitmap; NULL: no row is null */
+    int64_t nulls;
+    size_t room;          /* of data */
+    size_t validity_room; /* in bytes */
+} kp_bytes_column;
+
+/* A partition, and an offset that is said of it. */
+typedef struct {
+    int32_t topic, partition; /* topic: index into the block's names */
+    int64_t offset;
+} kp_place;
+
+typedef struct {
+    kp_place *places;
+    size_t count, room;
+} kp_places;
+
+/* What librdkafka has reported in place of a record. */
+typedef struct {
+    rd_kafka_resp_err_t code;
+    int32_t topic, partition; /* -1: it is about none */
+    int64_t offset;
+    char *text;
+} kp_consume_error;
+
+typedef struct {
+    int64_t owners; /* atomic */
+    /* -- a row for each record */
+    size_t count, room;
+    int32_t *topics, *partitions, *leader_epochs; /* leader epoch -1: unknown */
+    int64_t *offsets, *timestamps;                /* milliseconds; -1: there is none */
+    int8_t *timestamp_types;                      /* rd_kafka_timestamp_type_t */
+    uint8_t *timestamp_validity;                  /* as that of kp_bytes_column */
+    size_t timestamp_validity_room;
+    int64_t timestamp_nulls;
+    kp_bytes_column keys, values;
+    /* -- headers: those of row i are header_offsets[i] to header_offsets[i + 1] */
+    int with_headers;
+    int32_t *header_offsets; /* NULL: without headers */
+    size_t header_count, header_room;
+    kp_bytes_column header_names, header_values;
+    /* -- for the whole block */
+    kp_bytes_column names; /* of topics, each once */
+    size_t name_count, name_room;
+    kp_places ends;      /* the next offset of each partition that has records here */
+    int32_t *end_slots;  /* hash of topic and partition to an index in `ends`, -1: none; its size is a power of two */
+    size_t end_slot_count, last_end;
+    kp_places eofs;      /* partitions whose end was reached after their last record here */
+    kp_consume_error *errors;
+    size_t error_count, error_room;
+    /* Records that were taken from the queue and not copied: where each partition has to be read again. NULL: none. */
+    rd_kafka_topic_partition_list_t *refused;
+} kp_consumed;
+
+/* A new, empty block that the caller owns; NULL: no memory. */
+kp_consumed *kp_consumed_new(int with_headers);
+kp_consumed *kp_consumed_share(kp_consumed *block);
+void kp_consumed_release(kp_consumed *block);
+
+/* Bytes of keys, values and headers. */
+size_t kp_consumed_bytes(const kp_consumed *block);
+
+/* Take records until there are max_records, or max_bytes of data, or the queue is empty. Blocks for at most timeout_ms
+ * until there is something, never for more. It may exceed max_bytes by what is taken at a time: that is so much that, by
+ * the mean size so far, max_bytes would not be exceeded, and it was in librdkafka's queue. Returns 0, or an errno:
+ * ENOMEM, or EFBIG for more data than 32-bit offsets can say. The block then has what came before; `refused` says what
+ * has to be read again. */
+int kp_consume(rd_kafka_queue_t *queue, kp_consumed *block, size_t max_records, size_t max_bytes, int timeout_ms);
+
+/* Give memory back that it has room for and does not use. */
+void kp_consumed_trim(kp_consumed *block);
+
+struct ArrowArray;
+struct ArrowSchema;
+
+/* Export it by the Arrow C data interface: a struct array. Returns an errno, or 0; `schema` or `array` may be NULL. Each
+ * child holds the block, and may be moved out; release() may run on any thread. */
+int kp_consumed_export(kp_consumed *block, struct ArrowSchema *schema, struct ArrowArray *array);
+
+#endif

@@ -1,0 +1,223 @@
+"""ConsumedBatch: the records of one poll, as columns, by the Arrow C data interface, or one by one."""
+cimport cython
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
+from libc.stdlib cimport calloc, free
+
+from kafkapp.consumer.consumed_columns cimport (
+    ArrowArray,
+    ArrowSchema,
+    ConsumedBlock,
+    kp_bytes_column,
+    kp_consumed,
+    kp_consumed_bytes,
+    kp_consumed_export,
+)
+from kafkapp.consumer.consumer_record cimport new_record
+
+
+cdef void free_schema(object capsule) noexcept:
+    cdef ArrowSchema *schema = <ArrowSchema *>PyCapsule_GetPointer(capsule, "arrow_schema")
+    if schema.release is not NULL:
+        schema.release(schema)
+    free(schema)
+
+
+cdef void free_array(object capsule) noexcept:
+    cdef ArrowArray *array = <ArrowArray *>PyCapsule_GetPointer(capsule, "arrow_array")
+    if array.release is not NULL:
+        array.release(array)
+    free(array)
+
+
+cdef object schema_capsule(kp_consumed *columns):
+    cdef ArrowSchema *schema = <ArrowSchema *>calloc(1, sizeof(ArrowSchema))
+    if schema is NULL:
+        raise MemoryError()
+    try:
+        capsule = PyCapsule_New(schema, "arrow_schema", free_schema)
+    except:
+        free(schema)
+        raise
+    if kp_consumed_export(columns, schema, NULL):
+        raise MemoryError()
+    return capsule
+
+
+cdef object array_capsule(kp_consumed *columns):
+    cdef ArrowArray *array = <ArrowArray *>calloc(1, sizeof(ArrowArray))
+    if array is NULL:
+        raise MemoryError()
+    try:
+        capsule = PyCapsule_New(array, "arrow_array", free_array)
+    except:
+        free(array)
+        raise
+    if kp_consumed_export(columns, NULL, array):
+        raise MemoryError()
+    return capsule
+
+
+@cython.final
+@cython.no_gc_clear     # its block refers to nothing, so it is in no cycle
+cdef class ConsumedBatch:
+    """ConsumedBatch(*args, **kwargs)\n--\n
+    The records of one poll, in the order in which they were read; false when there are none.
+
+    A sequence of ConsumerRecord, made when looked at. As columns: an Arrow struct array (`pyarrow.record_batch(batch)`,
+    `polars.DataFrame(batch)`), or read-only memoryviews of the same memory without pyarrow. Everything was copied once:
+    it stays valid whatever becomes of the consumer.
+
+    Source: rd_kafka_consume_batch_queue().
+    """
+
+    def __init__(self, *args, **kwargs):
+        raise TypeError("a ConsumedBatch cannot be created directly: poll() and poll_batch() return one")
+
+    cdef kp_consumed *columns(self) except NULL:
+        if self.block is None:
+            raise RuntimeError("this ConsumedBatch is empty: poll() and poll_batch() return one that is not")
+        return self.block.columns
+
+    cdef object column(self, const void *data, size_t count, Py_ssize_t itemsize, const char *format):
+        return memoryview(self.block.column(data, count, itemsize, format))
+
+    cdef object data(self, kp_bytes_column *column):
+        return self.column(column.data, column.offsets[self.columns().count], 1, b"B")
+
+    cdef object validity(self, kp_bytes_column *column):
+        return None if column.validity is NULL or not column.nulls else self.column(
+            column.validity, (self.columns().count + 7) // 8, 1, b"B")
+
+    # -- a sequence -------------------------------------------------------------------------------
+
+    def __len__(self):
+        return self.columns().count
+
+    def __getitem__(self, index):
+        cdef Py_ssize_t row
+        cdef Py_ssize_t count = self.columns().count
+        if isinstance(index, slice):
+            return [new_record(self.block, row) for row in range(*index.indices(count))]
+        row = index
+        if row < 0:
+            row += count
+        if not 0 <= row < count:
+            raise IndexError(f"the batch has {count} records")
+        return new_record(self.block, row)
+
+    def __iter__(self):
+        cdef size_t row
+        for row in range(self.columns().count):
+            yield new_record(self.block, row)
+
+    def __repr__(self):
+        if self.block is None:
+            return "<ConsumedBatch>"
+        return f"<ConsumedBatch of {len(self)} records>"
+
+    def __reduce__(self):
+        raise TypeError("a ConsumedBatch cannot be copied or pickled: take its columns, or export it to Arrow")
+
+    # -- for the whole batch ----------------------------------------------------------------------
+
+    @property
+    def nbytes(self):
+        """How many bytes its keys, values and headers have, int."""
+        return kp_consumed_bytes(self.columns())
+
+    @property
+    def ends(self):
+        """What comes next to read: a dict of TopicPartition to offset, of each partition that has records here."""
+        return self.block.places(&self.columns().ends)
+
+    @property
+    def eofs(self):
+        """Partitions that were read to their end: a dict of TopicPartition to offset. Only with
+        `enable.partition.eof`."""
+        return self.block.places(&self.columns().eofs)
+
+    # -- columns ----------------------------------------------------------------------------------
+
+    @property
+    def topics(self):
+        """The names of topics, a tuple of str, to which `topic_indices` refers."""
+        self.columns()
+        return self.block.topics()
+
+    @property
+    def topic_indices(self):
+        """The topic of each record, as an index into `topics`: int32."""
+        cdef kp_consumed *columns = self.columns()
+        return self.column(columns.topics, columns.count, 4, b"i")
+
+    @property
+    def partitions(self):
+        """The partition of each record: int32."""
+        cdef kp_consumed *columns = self.columns()
+        return self.column(columns.partitions, columns.count, 4, b"i")
+
+    @property
+    def offsets(self):
+        """The offset of each record: int64."""
+        cdef kp_consumed *columns = self.columns()
+        return self.column(columns.offsets, columns.count, 8, b"q")
+
+    @property
+    def timestamps(self):
+        """The timestamp of each record, in milliseconds since the epoch: int64, -1 for one without."""
+        cdef kp_consumed *columns = self.columns()
+        return self.column(columns.timestamps, columns.count, 8, b"q")
+
+    @property
+    def timestamp_types(self):
+        """Who set it, a Timestamp.Type: int8."""
+        cdef kp_consumed *columns = self.columns()
+        return self.column(columns.timestamp_types, columns.count, 1, b"b")
+
+    @property
+    def key_offsets(self):
+        """Where each key begins in `key_data`, and the last one ends: int32, one more than records."""
+        cdef kp_consumed *columns = self.columns()
+        return self.column(columns.keys.offsets, columns.count + 1, 4, b"i")
+
+    @property
+    def key_data(self):
+        """The bytes of all keys."""
+        return self.data(&self.columns().keys)
+
+    @property
+    def key_validity(self):
+        """A bit for each record, the first in the lowest: whether its key is not null. None: no key is null."""
+        return self.validity(&self.columns().keys)
+
+    @property
+    def value_offsets(self):
+        """Where each value begins in `value_data`, and the last one ends: int32, one more than records."""
+        cdef kp_consumed *columns = self.columns()
+        return self.column(columns.values.offsets, columns.count + 1, 4, b"i")
+
+    @property
+    def value_data(self):
+        """The bytes of all values."""
+        return self.data(&self.columns().values)
+
+    @property
+    def value_validity(self):
+        """A bit for each record, the first in the lowest: whether its value is not null. None: no value is null."""
+        return self.validity(&self.columns().values)
+
+    # -- the Arrow C data interface ---------------------------------------------------------------
+
+    def __arrow_c_schema__(self):
+        return schema_capsule(self.columns())
+
+    def __arrow_c_array__(self, requested_schema=None):
+        """The schema and the array, as capsules. `requested_schema` is not followed, as the interface allows."""
+        cdef kp_consumed *columns = self.columns()
+        return schema_capsule(columns), array_capsule(columns)
+
+
+cdef ConsumedBatch new_batch(ConsumedBlock block):
+    cdef ConsumedBatch batch = ConsumedBatch.__new__(ConsumedBatch)
+    batch.block = block
+    return batch

@@ -1,0 +1,80 @@
+# C interface of kafkapp.consumer.consumed_columns, and declarations of csrc/consumed_columns.h.
+
+cimport cython
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t
+
+from kafkapp._librdkafka.rdkafka cimport rd_kafka_queue_t, rd_kafka_resp_err_t, rd_kafka_topic_partition_list_t
+
+
+cdef extern from "arrow_structs.h" nogil:
+    struct ArrowSchema:
+        void (*release)(ArrowSchema *)
+    struct ArrowArray:
+        void (*release)(ArrowArray *)
+
+cdef extern from "consumed_columns.h" nogil:
+    ctypedef struct kp_bytes_column:
+        int32_t *offsets
+        uint8_t *data
+        uint8_t *validity
+        int64_t nulls
+
+    ctypedef struct kp_place:
+        int32_t topic
+        int32_t partition
+        int64_t offset
+
+    ctypedef struct kp_places:
+        kp_place *places
+        size_t count
+
+    ctypedef struct kp_consume_error:
+        rd_kafka_resp_err_t code
+        int32_t topic
+        int32_t partition
+        int64_t offset
+        char *text
+
+    ctypedef struct kp_consumed:
+        size_t count
+        int32_t *topics
+        int32_t *partitions
+        int32_t *leader_epochs
+        int64_t *offsets
+        int64_t *timestamps
+        int8_t *timestamp_types
+        kp_bytes_column keys
+        kp_bytes_column values
+        int with_headers
+        int32_t *header_offsets
+        size_t header_count
+        kp_bytes_column header_names
+        kp_bytes_column header_values
+        kp_bytes_column names
+        size_t name_count
+        kp_places ends
+        kp_places eofs
+        kp_consume_error *errors
+        size_t error_count
+        rd_kafka_topic_partition_list_t *refused
+
+    kp_consumed *kp_consumed_new(int with_headers)
+    void kp_consumed_release(kp_consumed *block)
+    size_t kp_consumed_bytes(const kp_consumed *block)
+    void kp_consumed_trim(kp_consumed *block)
+    int kp_consume(rd_kafka_queue_t *queue, kp_consumed *block, size_t max_records, size_t max_bytes, int timeout_ms)
+    int kp_consumed_export(kp_consumed *block, ArrowSchema *schema, ArrowArray *array)
+
+
+@cython.final
+cdef class ConsumedBlock:
+    cdef kp_consumed *columns       # owned; constant once it is filled
+    cdef tuple _topics
+
+    cdef tuple topics(self)                         # the topics' names, by index
+    cdef dict places(self, kp_places *places)       # {(topic, partition): offset}
+    cdef object column(self, const void *data, size_t count, Py_ssize_t itemsize, const char *format)
+    cdef object item(self, kp_bytes_column *column, size_t row)     # a view of its memory; None for null
+
+
+cdef ConsumedBlock new_block(bint with_headers)

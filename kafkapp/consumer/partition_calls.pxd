@@ -1,0 +1,16 @@
+# C interface of kafkapp.consumer.partition_calls.
+
+from libc.stdint cimport int64_t
+
+from kafkapp._librdkafka.rdkafka cimport rd_kafka_topic_partition_list_t
+from kafkapp.client.client cimport Client
+
+cdef enum PartitionCall:
+    SEEK
+    COMMITTED
+    OFFSETS_FOR_TIMES
+
+cdef rd_kafka_topic_partition_list_t *new_partition_list(object offsets) except NULL    # of {(topic, partition): offset}
+cdef dict offsets_of(rd_kafka_topic_partition_list_t *partitions, str what)             # and back; raises their errors
+cdef dict call_partitions(Client client, str what, PartitionCall call, dict offsets, int64_t deadline)
+cdef dict commit(Client client, str what, dict offsets, int64_t deadline)

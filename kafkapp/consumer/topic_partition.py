@@ -1,0 +1,80 @@
+"""Partitions and offsets as arguments: TopicPartition, Offset, and the checks of what a user gives for them."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import IntEnum
+from operator import index
+from typing import NamedTuple
+
+from kafkapp.common.texts import check_text
+
+MAX_PARTITION = 2**31 - 1
+MAX_OFFSET = 2**63 - 1
+INVALID = -1001     # RD_KAFKA_OFFSET_INVALID: the committed offset, else as `auto.offset.reset` says
+
+
+class TopicPartition(NamedTuple):
+    """A partition of a topic; equals the plain tuple. Source: TopicPartition."""
+
+    topic: str
+    partition: int
+
+
+class Offset(IntEnum):
+    """Where to begin, in place of a number."""
+
+    Beginning = -2
+    """The first record that the partition has."""
+    End = -1
+    """Behind its last one."""
+
+
+def checked_integer(what: str, number: object, limit: int) -> int:
+    try:
+        if isinstance(number, bool):
+            raise TypeError
+        value = index(number)       # type: ignore[call-overload]
+    except TypeError:
+        raise TypeError(f"{what} must be an int, not {type(number).__name__}") from None
+    if not 0 <= value <= limit:
+        raise ValueError(f"{what} must be from 0 to {limit}")
+    return value
+
+
+def checked_partition(partition: object) -> TopicPartition:
+    """A partition that is given as (topic, number), or as an object with `topic` and `partition`."""
+    if isinstance(partition, tuple):
+        pair = partition
+    else:
+        pair = getattr(partition, "topic", None), getattr(partition, "partition", None)
+        if None in pair:
+            raise TypeError(f"a partition must be a (topic, number) tuple or have these, not {type(partition).__name__}")
+    if len(pair) != 2:
+        raise ValueError(f"a partition must be a (topic, number) tuple, not one of {len(pair)}")
+    topic = check_text("topic", pair[0])
+    if not 0 < len(topic.encode()) <= 512:
+        raise ValueError("topic must have from 1 to 512 bytes")
+    return TopicPartition(topic, checked_integer("partition", pair[1], MAX_PARTITION))
+
+
+def checked_offset(offset: object) -> int:
+    """An offset: an int, or an Offset."""
+    return int(offset) if isinstance(offset, Offset) else checked_integer("offset", offset, MAX_OFFSET)
+
+
+def checked_partitions(partitions: object, what: str = "partitions") -> list[TopicPartition]:
+    """The partitions of an iterable, each once."""
+    if isinstance(partitions, (str, bytes)) or not isinstance(partitions, Iterable):
+        raise TypeError(f"{what} must be (topic, number) tuples, not {type(partitions).__name__}")
+    found = [checked_partition(partition) for partition in partitions]
+    if len(set(found)) < len(found):
+        raise ValueError(f"{what} has a partition twice: {max(found, key=found.count)}")
+    return found
+
+
+def checked_starts(partitions: object) -> dict[TopicPartition, int]:
+    """Partitions, and where to begin: of a mapping to offsets, else INVALID."""
+    if isinstance(partitions, Mapping):
+        starts = [checked_offset(offset) for offset in partitions.values()]
+        return dict(zip(checked_partitions(partitions), starts, strict=True))
+    return dict.fromkeys(checked_partitions(partitions), INVALID)
