@@ -170,7 +170,7 @@ def unbalanced(client):
     """What a client's books say that cannot be, or None."""
     ledger = client.ledger()
     if client in clients:
-        good = 0 <= ledger["buffers"] <= ledger["states"] and ledger["outstanding"] >= 0
+        good = 0 <= ledger.get("buffers", 0) <= ledger.get("states", 0) and ledger["outstanding"] >= 0
     else:
         good = not any(ledger.values())
     return None if good else ledger

@@ -3,8 +3,8 @@
 from libc.stdint cimport int32_t, int64_t
 
 from kafkapp._librdkafka.rdkafka cimport (
-    rd_kafka_error_t, rd_kafka_event_t, rd_kafka_headers_t, rd_kafka_message_t, rd_kafka_queue_t, rd_kafka_resp_err_t, rd_kafka_t,
-    rd_kafka_topic_partition_list_t, rd_kafka_topic_partition_t, rd_kafka_topic_t, rd_kafka_type_t)
+    rd_kafka_error_t, rd_kafka_event_t, rd_kafka_headers_t, rd_kafka_message_t, rd_kafka_queue_t, rd_kafka_resp_err_t,
+    rd_kafka_t, rd_kafka_topic_partition_list_t, rd_kafka_topic_partition_t, rd_kafka_topic_t, rd_kafka_type_t)
 
 
 cdef extern from "<librdkafka/rdkafka.h>" nogil:

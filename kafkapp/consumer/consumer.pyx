@@ -4,7 +4,6 @@ from kafkapp.config.properties import Properties
 from kafkapp.consumer.topic_partition import (
     INVALID,
     Offset,
-    TopicPartition,
     checked_integer,
     checked_offset,
     checked_partition,
@@ -13,43 +12,29 @@ from kafkapp.consumer.topic_partition import (
 )
 
 cimport cython
-from cpython.exc cimport PyErr_CheckSignals
-from libc.errno cimport EFBIG
 from libc.stdint cimport INT32_MAX, int64_t
 
 from kafkapp._librdkafka.consumer cimport (
     rd_kafka_assign,
     rd_kafka_pause_partitions,
-    rd_kafka_queue_get_consumer,
     rd_kafka_resume_partitions,
 )
 from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION,
     rd_kafka_err2str,
-    rd_kafka_queue_destroy,
-    rd_kafka_queue_t,
-    rd_kafka_queue_yield,
     rd_kafka_resp_err_t,
     rd_kafka_topic_partition_list_destroy,
     rd_kafka_topic_partition_list_t,
     rd_kafka_version,
 )
-from kafkapp.client.client cimport DISPATCHES_ALL, SIGNAL_CHECK_MS, Client
+from kafkapp.client.client cimport DISPATCHES_ALL, Client
 from kafkapp.client.handle cimport OPEN
 from kafkapp.client.shutdown cimport abandon, close
-from kafkapp.common.atomics cimport KP_READ, KP_SET, KP_TAKE_FLAG
+from kafkapp.common.atomics cimport KP_READ
 from kafkapp.common.errors cimport new_exception
 from kafkapp.common.numbers cimport checked_timestamp
-from kafkapp.common.timeouts cimport deadline_of, expired, remaining_ms
-from kafkapp.consumer.consumed_batch cimport ConsumedBatch, new_batch
-from kafkapp.consumer.consumed_columns cimport (
-    ConsumedBlock,
-    kp_consume,
-    kp_consume_error,
-    kp_consumed,
-    kp_consumed_trim,
-    new_block,
-)
+from kafkapp.common.timeouts cimport deadline_of
+from kafkapp.consumer.consumed_batch cimport ConsumedBatch
 from kafkapp.consumer.consumer_service cimport ConsumerService
 from kafkapp.consumer.partition_calls cimport (
     COMMITTED,
@@ -60,6 +45,7 @@ from kafkapp.consumer.partition_calls cimport (
     new_partition_list,
     offsets_of,
 )
+from kafkapp.consumer.record_queue cimport new_record_queue
 
 cdef object MAX_BYTES = 1 << 30         # of one batch; its offsets have 31 bits
 
@@ -80,9 +66,6 @@ cdef class KafkaConsumer:
     Source: rd_kafka_new(); KafkaConsumer.
     """
 
-    def __cinit__(self):
-        self.positions, self.failures, self.idle = {}, [], True
-
     def __init__(self, properties):
         if self.client is not None:
             raise RuntimeError(f"{type(self).__name__}.__init__() was called already")
@@ -90,15 +73,12 @@ cdef class KafkaConsumer:
                                     consumer_defaults(rd_kafka_version()))
         with cython.critical_section(self):
             if self.client is None:
+                self.queue = new_record_queue(client)
                 self.client, client = client, None
         if client is not None:
             close(client, 0)
             raise RuntimeError(f"{type(self).__name__}.__init__() was called by two threads at once: one of "
                                "them keeps its client")
-
-    def __dealloc__(self):
-        if self.refused is not NULL:
-            rd_kafka_topic_partition_list_destroy(self.refused)
 
     cdef Client get_client(self):
         if self.client is None:
@@ -172,16 +152,16 @@ cdef class KafkaConsumer:
             client.leave()
         if err:
             raise new_exception(err, f"assign() failed: {rd_kafka_err2str(err).decode()}")
-        self.positions = {place: None if offset < 0 else offset for place, offset in starts.items()}
+        self.queue.positions = {place: None if offset < 0 else offset for place, offset in starts.items()}
 
     def assignment(self):
         """What is assigned: a set of TopicPartition. Source: rd_kafka_assignment(); KafkaConsumer::assignment."""
         self.get_client()
-        return set(self.positions)
+        return set(self.queue.positions)
 
     cdef dict assigned(self, object partitions, str what):
         """The positions of some assigned partitions, of all for None. Raises for one that is not assigned."""
-        cdef dict positions = self.positions
+        cdef dict positions = self.queue.positions
         if partitions is None:
             return dict(positions)
         for place in checked_partitions(partitions):
@@ -212,8 +192,8 @@ cdef class KafkaConsumer:
             RuntimeError: another thread polls; inside a callback of this consumer, after `close`, or in a forked child.
         Source: rd_kafka_consume_batch_queue(); KafkaConsumer::poll.
         """
-        return self.read("poll_batch", deadline_of(timeout), checked_count("max_records", max_records, INT32_MAX),
-                         checked_count("max_bytes", max_bytes, MAX_BYTES), headers)
+        return self.queue.read("poll_batch", deadline_of(timeout), checked_count("max_records", max_records, INT32_MAX),
+                               checked_count("max_bytes", max_bytes, MAX_BYTES), headers)
 
     def poll(self, timeout=None, max_records=500):
         """Read what has come, as records, with headers: `poll_batch` for programs that look at each record.
@@ -227,83 +207,8 @@ cdef class KafkaConsumer:
             as `poll_batch`.
         Source: rd_kafka_consume_batch_queue(); KafkaConsumer::poll.
         """
-        return self.read("poll", deadline_of(timeout), checked_count("max_records", max_records, INT32_MAX),
-                         MAX_BYTES // 256, True)
-
-    cdef ConsumedBatch read(self, str what, int64_t deadline, size_t max_records, size_t max_bytes, bint headers):
-        cdef Client client = self.get_client()
-        cdef ConsumedBlock block
-        client.check_blocking(what)
-        client.enter()
-        try:
-            if not KP_TAKE_FLAG(self.idle):
-                raise RuntimeError(f"{what}() was called while another thread polls this consumer, or in a signal "
-                                   "handler during a poll: only one may poll at a time")
-            try:
-                if self.refused is not NULL:
-                    self.read_again(deadline)
-                if self.failures:
-                    raise self.failures.pop(0)
-                block = new_block(headers)
-                self.take_in(block, self.fill(block, deadline, max_records, max_bytes))
-                if self.failures and not block.columns.count:
-                    raise self.failures.pop(0)
-                return new_batch(block)
-            finally:
-                KP_SET(self.idle, True)
-        finally:
-            client.leave()
-
-    cdef int fill(self, ConsumedBlock block, int64_t deadline, size_t max_records, size_t max_bytes) except -1:
-        """Wait for something, and take it. Returns what kp_consume() does."""
-        cdef kp_consumed *columns = block.columns
-        cdef rd_kafka_queue_t *queue = rd_kafka_queue_get_consumer(self.client.rk)
-        cdef int wait, failure
-        try:
-            while True:
-                wait = remaining_ms(deadline, SIGNAL_CHECK_MS)
-                with nogil:
-                    failure = kp_consume(queue, columns, max_records, max_bytes, wait)
-                if failure or columns.count or columns.error_count or columns.eofs.count:
-                    break
-                if KP_TAKE_FLAG(self.woken) or expired(deadline):
-                    break
-                PyErr_CheckSignals()
-                self.client.check_open()
-            with nogil:
-                kp_consumed_trim(columns)
-            return failure
-        finally:
-            with nogil:
-                rd_kafka_queue_destroy(queue)
-
-    cdef int take_in(self, ConsumedBlock block, int failure) except -1:
-        """Take the positions, the errors and what has to be read again from a block."""
-        cdef kp_consumed *columns = block.columns
-        cdef kp_consume_error *error
-        cdef size_t i
-        self.refused, columns.refused = columns.refused, NULL
-        positions = self.positions
-        for place, offset in block.places(&columns.ends).items():
-            if place in positions:
-                positions[place] = offset
-        for i in range(columns.error_count):
-            error = &columns.errors[i]
-            where = "" if error.topic < 0 else f"{block.topics()[error.topic]} [{error.partition}]: "
-            self.failures.append(new_exception(error.code, where + error.text.decode("utf-8", "replace")))
-        if failure and failure != EFBIG and not columns.count:
-            raise MemoryError("no memory for the records of a batch: they will be read again")
-        return 0
-
-    cdef int read_again(self, int64_t deadline) except -1:
-        """Seek back to the records that the last poll has taken from librdkafka and not returned."""
-        cdef dict places = offsets_of(self.refused, "poll")
-        positions = self.positions
-        call_partitions(self.client, "poll", SEEK, {place: offset for place, offset in places.items()
-                                                    if place in positions}, deadline)
-        rd_kafka_topic_partition_list_destroy(self.refused)
-        self.refused = NULL
-        return 0
+        return self.queue.read("poll", deadline_of(timeout), checked_count("max_records", max_records, INT32_MAX),
+                               MAX_BYTES // 256, True)
 
     def wakeup(self):
         """End the wait of the poll that waits now, else of the next one: it returns an empty batch. Thread-safe.
@@ -312,22 +217,13 @@ cdef class KafkaConsumer:
             RuntimeError: after `close`, or in a forked child.
         Source: rd_kafka_queue_yield().
         """
-        cdef Client client = self.get_client()
-        cdef rd_kafka_queue_t *queue
-        client.enter()
-        try:
-            KP_SET(self.woken, True)
-            with nogil:
-                queue = rd_kafka_queue_get_consumer(client.rk)
-                rd_kafka_queue_yield(queue)
-                rd_kafka_queue_destroy(queue)
-        finally:
-            client.leave()
+        self.get_client()
+        self.queue.wake()
 
     # -- positions --------------------------------------------------------------------------------
 
     def position(self, partition):
-        """The next offset of an assigned partition that a poll will return, int; None: not known before the first record.
+        """The next offset that polls will return of an assigned partition, int; None: unknown before the first record.
 
         Raises:
             KafkaException: RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION: it is not assigned.
@@ -339,8 +235,8 @@ cdef class KafkaConsumer:
     def seek(self, partition, offset, timeout=10):
         """Go on reading an assigned partition from another offset, right after `assign` too.
 
-        Blocks, without the GIL, until librdkafka has done so. The thread that polls must not poll meanwhile, as it could
-        still return records from before.
+        Blocks, without the GIL, until librdkafka has done so. A poll in another thread meanwhile may still return
+        records from before.
 
         Args:
             partition: (topic, partition), or an object with these.
@@ -367,7 +263,7 @@ cdef class KafkaConsumer:
         self.get_client().check_open()
         places = dict.fromkeys(self.assigned(partitions, what), offset)
         call_partitions(self.client, what, SEEK, places, deadline)
-        self.positions.update(dict.fromkeys(places, None if offset < 0 else offset))
+        self.queue.positions.update(dict.fromkeys(places, None if offset < 0 else offset))
         return 0
 
     def pause(self, partitions=None):
@@ -474,7 +370,7 @@ cdef class KafkaConsumer:
         cdef dict offsets
         client.check_open()
         if what is None:
-            offsets = {place: offset for place, offset in self.positions.items() if offset is not None}
+            offsets = {place: offset for place, offset in self.queue.positions.items() if offset is not None}
         elif isinstance(what, ConsumedBatch):
             offsets = what.ends
         elif hasattr(what, "offset"):

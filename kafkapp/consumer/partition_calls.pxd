@@ -10,7 +10,8 @@ cdef enum PartitionCall:
     COMMITTED
     OFFSETS_FOR_TIMES
 
-cdef rd_kafka_topic_partition_list_t *new_partition_list(object offsets) except NULL    # of {(topic, partition): offset}
-cdef dict offsets_of(rd_kafka_topic_partition_list_t *partitions, str what)             # and back; raises their errors
+# A list of {(topic, partition): offset}, and back, which raises the errors in it.
+cdef rd_kafka_topic_partition_list_t *new_partition_list(object offsets) except NULL
+cdef dict offsets_of(rd_kafka_topic_partition_list_t *partitions, str what)
 cdef dict call_partitions(Client client, str what, PartitionCall call, dict offsets, int64_t deadline)
 cdef dict commit(Client client, str what, dict offsets, int64_t deadline)

@@ -166,8 +166,8 @@ cdef dict commit(Client client, str what, dict offsets, int64_t deadline):
                 if not err:
                     return offsets_of(rd_kafka_event_topic_partition_list(event), what)
             elif expired(deadline):
-                raise new_exception(RD_KAFKA_RESP_ERR__TIMED_OUT, f"{what}() has had no answer in time; the offsets may "
-                                                                  "still be committed")
+                raise new_exception(RD_KAFKA_RESP_ERR__TIMED_OUT,
+                                    f"{what}() has had no answer in time; the offsets may still be committed")
             PyErr_CheckSignals()
             client.check_open()
         raise new_exception(err, f"{what}() failed: {rd_kafka_err2str(err).decode()}")

@@ -33,7 +33,7 @@ def checked_integer(what: str, number: object, limit: int) -> int:
     try:
         if isinstance(number, bool):
             raise TypeError
-        value = index(number)       # type: ignore[call-overload]
+        value = index(number)       # type: ignore[arg-type]
     except TypeError:
         raise TypeError(f"{what} must be an int, not {type(number).__name__}") from None
     if not 0 <= value <= limit:
@@ -48,7 +48,8 @@ def checked_partition(partition: object) -> TopicPartition:
     else:
         pair = getattr(partition, "topic", None), getattr(partition, "partition", None)
         if None in pair:
-            raise TypeError(f"a partition must be a (topic, number) tuple or have these, not {type(partition).__name__}")
+            raise TypeError("a partition must be a (topic, number) tuple or an object with topic and partition, not "
+                            f"{type(partition).__name__}")
     if len(pair) != 2:
         raise ValueError(f"a partition must be a (topic, number) tuple, not one of {len(pair)}")
     topic = check_text("topic", pair[0])

@@ -39,6 +39,9 @@ TABLE = {
     "KafkaProducer": "aio.KafkaProducer(QUIET)",
     "Handle": None, "DeferredRelease": None, "Service": None, "ProducerService": None,
     "Producer": None,
+    "KafkaConsumer": "consuming.KafkaConsumer(QUIET)", "ConsumerService": None, "RecordQueue": None, "BlockingPartitionsCall": None,
+    "ConsumedBatch": "consuming.KafkaConsumer(QUIET).poll_batch(0)", "ConsumedBlock": None, "ConsumedColumn": "consuming.KafkaConsumer(QUIET).poll_batch(0).value_data.obj",
+    "ConsumerRecord": None, "TopicPartition": "partitions.TopicPartition('t', 0)", "Offset": "partitions.Offset.End",
     "KafkaAsyncProducer": PRODUCER.format("KafkaAsyncProducer"), "KafkaSyncProducer": PRODUCER.format("KafkaSyncProducer"),
     "ProducerRecord": RECORDS,
     "RecordMetadata": "importlib.import_module('kafkapp')._restore_metadata('t', 1, 2, 3, 4, 5, 6, 7, 1, 2)",
@@ -85,6 +88,13 @@ ENDS = {
     "Handle": ("keeps", "the topics are destroyed before the handle, and the holds after it"),
     "ProducerService": ("keeps", "what records in flight hold is released when they are reported"),
     "DeferredRelease": ("clears", "a thread has it until nothing is left; __dealloc__ has a C pointer only"),
+    "KafkaConsumer": ("clears", "a consumer has no __dealloc__; __del__ comes before its fields are cleared"),
+    "RecordQueue": ("clears", "__dealloc__ has a C pointer only"),
+    "ConsumedBlock": ("no cycle", "C, and names"),
+    "ConsumedColumn": ("keeps", "exports the block's memory"),
+    "ConsumedBatch": ("keeps", "exports the block's memory"),
+    "ConsumerRecord": ("keeps", "reads the block's memory"),
+    "BlockingPartitionsCall": ("keeps", "its thread reads the list until it ends"),
     "MockCluster": ("clears", "__dealloc__ has C pointers only; close() needs the lock, and comes from __del__, before that"),
 }
 
@@ -130,7 +140,7 @@ import asyncio, copy, faulthandler, gc, importlib, inspect, os, pickle, sys, thr
 faulthandler.enable()
 faulthandler.dump_traceback_later(60, exit=True)
 warnings.simplefilter("ignore")
-import kafkapp.aio as aio, kafkapp.producer.line_splitter as cutting, kafkapp.common.cluster_metadata as metadata, kafkapp.producer.record as records, kafkapp.testing as testing
+import kafkapp.aio as aio, kafkapp.producer.line_splitter as cutting, kafkapp.common.cluster_metadata as metadata, kafkapp.producer.record as records, kafkapp.testing as testing, kafkapp.consumer.consumer as consuming, kafkapp.consumer.topic_partition as partitions
 from kafkapp import *
 QUIET = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0, "error_cb": lambda error: None, "log_cb": lambda *log: None}
 producers = []
@@ -165,8 +175,9 @@ def attempt(call, *args, **named):
 
 ARGUMENTS = [(), (0,), (None,), (b"v",), ("t",), (ProducerRecord("t"),), (print,), ("t", [b"v"]), (0, 0), ("t", 0, None)]
 SKIP = {"init_transactions", "commit_transaction", "abort_transaction", "__init__", "__new__", "__class__", "__init_subclass__", "__subclasshook__",
-        "fetch_broker_metadata", "list_topics", "round_trips", "end_offset"}         # they wait for brokers
-WAITS = {"wait", "flush", "close", "poll_events"}       # as long as their timeout
+        "fetch_broker_metadata", "list_topics", "round_trips", "end_offset", "beginning_offsets", "end_offsets", "offsets_for_times",
+        "committed", "commit_sync", "seek", "seek_to_beginning", "seek_to_end"}         # they wait for brokers
+WAITS = {"wait", "flush", "close", "poll_events", "poll", "poll_batch"}       # as long as their timeout
 
 def poke(thing, *, calls=True):
     "All that can be read, and all that can be called."

@@ -1,0 +1,28 @@
+# C interface of kafkapp.consumer.record_queue.
+
+cimport cython
+from libc.stdint cimport int64_t
+
+from kafkapp._librdkafka.rdkafka cimport rd_kafka_topic_partition_list_t
+from kafkapp.client.client cimport Client
+from kafkapp.consumer.consumed_batch cimport ConsumedBatch
+from kafkapp.consumer.consumed_columns cimport ConsumedBlock
+
+
+@cython.final
+cdef class RecordQueue:
+    cdef Client client
+    cdef dict positions             # {TopicPartition: the next offset, None: not known yet} of what is assigned
+    cdef list failures              # exceptions that polls have still to raise
+    cdef rd_kafka_topic_partition_list_t *refused   # owned; partitions to be read again from there, before any poll
+    cdef int idle                   # no thread polls; the one that takes this flag does
+    cdef int woken                  # wakeup() was called since the last poll
+
+    cdef ConsumedBatch read(self, str what, int64_t deadline, size_t max_records, size_t max_bytes, bint headers)
+    cdef int fill(self, ConsumedBlock block, int64_t deadline, size_t max_records, size_t max_bytes) except -1
+    cdef int take_in(self, ConsumedBlock block, int failure) except -1
+    cdef int read_again(self, int64_t deadline) except -1
+    cdef int wake(self) except -1
+
+
+cdef RecordQueue new_record_queue(Client client)

@@ -1,0 +1,137 @@
+"""RecordQueue: what librdkafka has fetched for a consumer, taken by one thread at a time; the positions that follow.
+
+Records that were taken from librdkafka and could not be copied are read again: the queue seeks back to them first.
+"""
+cimport cython
+from cpython.exc cimport PyErr_CheckSignals
+from libc.errno cimport EFBIG
+from libc.stdint cimport int64_t
+
+from kafkapp._librdkafka.consumer cimport rd_kafka_queue_get_consumer
+from kafkapp._librdkafka.rdkafka cimport (
+    rd_kafka_queue_destroy,
+    rd_kafka_queue_t,
+    rd_kafka_queue_yield,
+    rd_kafka_topic_partition_list_destroy,
+)
+from kafkapp.client.client cimport SIGNAL_CHECK_MS, Client
+from kafkapp.common.atomics cimport KP_SET, KP_TAKE_FLAG
+from kafkapp.common.errors cimport new_exception
+from kafkapp.common.timeouts cimport expired, remaining_ms
+from kafkapp.consumer.consumed_batch cimport ConsumedBatch, new_batch
+from kafkapp.consumer.consumed_columns cimport (
+    ConsumedBlock,
+    kp_consume,
+    kp_consume_error,
+    kp_consumed,
+    kp_consumed_trim,
+    new_block,
+)
+from kafkapp.consumer.partition_calls cimport SEEK, call_partitions, offsets_of
+
+
+@cython.final
+cdef class RecordQueue:
+    """The queue of one consumer, and its positions."""
+
+    def __cinit__(self):
+        self.positions, self.failures, self.idle = {}, [], True
+
+    def __dealloc__(self):
+        if self.refused is not NULL:
+            rd_kafka_topic_partition_list_destroy(self.refused)
+
+    cdef ConsumedBatch read(self, str what, int64_t deadline, size_t max_records, size_t max_bytes, bint headers):
+        cdef Client client = self.client
+        cdef ConsumedBlock block
+        client.check_blocking(what)
+        client.enter()
+        try:
+            if not KP_TAKE_FLAG(self.idle):
+                raise RuntimeError(f"{what}() was called while another thread polls this consumer, or in a signal "
+                                   "handler during a poll: only one may poll at a time")
+            try:
+                if self.refused is not NULL:
+                    self.read_again(deadline)
+                if self.failures:
+                    raise self.failures.pop(0)
+                block = new_block(headers)
+                self.take_in(block, self.fill(block, deadline, max_records, max_bytes))
+                if self.failures and not block.columns.count:
+                    raise self.failures.pop(0)
+                return new_batch(block)
+            finally:
+                KP_SET(self.idle, True)
+        finally:
+            client.leave()
+
+    cdef int fill(self, ConsumedBlock block, int64_t deadline, size_t max_records, size_t max_bytes) except -1:
+        """Wait for something, and take it. Returns what kp_consume() does."""
+        cdef kp_consumed *columns = block.columns
+        cdef rd_kafka_queue_t *queue = rd_kafka_queue_get_consumer(self.client.rk)
+        cdef int wait, failure
+        try:
+            while True:
+                wait = remaining_ms(deadline, SIGNAL_CHECK_MS)
+                with nogil:
+                    failure = kp_consume(queue, columns, max_records, max_bytes, wait)
+                if failure or columns.count or columns.error_count or columns.eofs.count:
+                    break
+                if KP_TAKE_FLAG(self.woken) or expired(deadline):
+                    break
+                PyErr_CheckSignals()
+                self.client.check_open()
+            with nogil:
+                kp_consumed_trim(columns)
+            return failure
+        finally:
+            with nogil:
+                rd_kafka_queue_destroy(queue)
+
+    cdef int take_in(self, ConsumedBlock block, int failure) except -1:
+        """Take the positions, the errors and what has to be read again from a block."""
+        cdef kp_consumed *columns = block.columns
+        cdef kp_consume_error *error
+        cdef size_t i
+        self.refused, columns.refused = columns.refused, NULL
+        positions = self.positions
+        for place, offset in block.places(&columns.ends).items():
+            if place in positions:
+                positions[place] = offset
+        for i in range(columns.error_count):
+            error = &columns.errors[i]
+            where = "" if error.topic < 0 else f"{block.topics()[error.topic]} [{error.partition}]: "
+            self.failures.append(new_exception(error.code, where + error.text.decode("utf-8", "replace")))
+        if failure and failure != EFBIG and not columns.count:
+            raise MemoryError("no memory for the records of a batch: they will be read again")
+        return 0
+
+    cdef int read_again(self, int64_t deadline) except -1:
+        """Seek back to the records that the last poll has taken from librdkafka and not returned."""
+        cdef dict places = offsets_of(self.refused, "poll")
+        positions = self.positions
+        call_partitions(self.client, "poll", SEEK, {place: offset for place, offset in places.items()
+                                                    if place in positions}, deadline)
+        rd_kafka_topic_partition_list_destroy(self.refused)
+        self.refused = NULL
+        return 0
+
+    cdef int wake(self) except -1:
+        """End the wait of the poll that waits now, else of the next one."""
+        cdef rd_kafka_queue_t *queue
+        self.client.enter()
+        try:
+            KP_SET(self.woken, True)
+            with nogil:
+                queue = rd_kafka_queue_get_consumer(self.client.rk)
+                rd_kafka_queue_yield(queue)
+                rd_kafka_queue_destroy(queue)
+        finally:
+            self.client.leave()
+        return 0
+
+
+cdef RecordQueue new_record_queue(Client client):
+    cdef RecordQueue queue = RecordQueue.__new__(RecordQueue)
+    queue.client = client
+    return queue

@@ -1,0 +1,174 @@
+"""Waiting and closing: one poll at a time, wake-ups, Ctrl-C, close with a full queue, consumers that nobody closes, fork."""
+import gc
+import json
+import os
+import threading
+import time
+import warnings
+
+import pytest
+from consumers import new_consumer
+from helpers import NOWHERE, Stopwatch, properties, run_python, wait_for
+
+from kafkapp import KafkaSyncProducer
+from kafkapp.consumer.consumer import KafkaConsumer
+
+PROGRAM = """
+import json, os, signal, sys, threading, time
+from kafkapp.consumer.consumer import KafkaConsumer
+
+call, bootstrap = sys.argv[1:]
+consumer = KafkaConsumer({"bootstrap.servers": bootstrap, "log_cb": lambda *line: None})
+consumer.assign({("t", 0): 0})
+blocking = {
+    "poll": lambda: consumer.poll(),
+    "poll_batch": lambda: consumer.poll_batch(),
+    "seek": lambda: consumer.seek(("t", 0), 5, None),
+    "end_offsets": lambda: consumer.end_offsets([("t", 0)], None),
+    "committed": lambda: consumer.committed([("t", 0)], None),
+    "commit_sync": lambda: consumer.commit_sync({("t", 0): 5}),
+}
+sent = []
+def interrupt():
+    sent.append(time.monotonic())
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Timer(0.5, interrupt).start()
+try:
+    blocking[call]()
+except KeyboardInterrupt:
+    took = time.monotonic() - sent[0]
+begin = time.monotonic()
+consumer.close(5)
+print(json.dumps([took, time.monotonic() - begin, consumer.closed]))
+"""
+
+
+@pytest.mark.parametrize("call", ["poll", "poll_batch", "end_offsets", "committed", "commit_sync"])
+def test_ctrl_c_ends_each_wait(call):
+    took, closing, closed = json.loads(run_python(PROGRAM, call, NOWHERE))
+    assert took < 0.5 and closing < 3 and closed
+
+
+def test_a_poll_keeps_its_timeout(broker, topic):
+    with new_consumer(broker, topic) as consumer, Stopwatch() as watch:
+        assert not consumer.poll_batch(0.3)
+    assert 0.3 <= watch.seconds < 10
+
+
+def polling(consumer, outcome):
+    """A thread that polls, and puts into a list what came of it."""
+    def poll():
+        try:
+            outcome.append(consumer.poll_batch())
+        except RuntimeError as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=poll)
+    thread.start()
+    return thread
+
+
+def polls(consumer):
+    """Whether another thread is inside a poll."""
+    try:
+        consumer.poll_batch(0)
+    except RuntimeError as error:
+        assert "only one may poll at a time" in str(error)
+        return True
+    return False
+
+
+def test_wakeup_ends_a_poll_and_only_one_thread_polls(broker, topic):
+    with new_consumer(broker, topic) as consumer:
+        outcome = []
+        thread = polling(consumer, outcome)
+        wait_for(lambda: polls(consumer))
+        consumer.wakeup()
+        thread.join(20)
+        assert len(outcome) == 1 and not outcome[0]
+        consumer.wakeup()       # nobody waits: the next one does not
+        assert not consumer.poll_batch()
+
+
+def test_close_ends_a_poll_of_another_thread(broker, topic):
+    consumer, outcome = new_consumer(broker, topic), []
+    thread = polling(consumer, outcome)
+    wait_for(lambda: polls(consumer))
+    consumer.close()
+    thread.join(20)
+    assert str(outcome[0]) == "the consumer is closed"
+    assert consumer._ledger() == {"outstanding": 0, "kept": 0, "topics": 0}
+
+
+def test_close_returns_although_the_queue_is_full_and_batches_live(cluster, topic):
+    with KafkaSyncProducer(properties(cluster)) as producer:
+        producer.send_batch(topic, [b"x" * 100] * 30_000, partition=0)
+    consumer = new_consumer(cluster, topic, [0], queued_min_messages=1000)
+    kept = consumer.poll_batch(20, max_records=1000)
+    with Stopwatch() as watch:
+        consumer.close()
+    assert watch.seconds < 5 and consumer.closed
+    assert bytes(kept.value_data) == b"x" * 100 * len(kept) and kept[0].value == b"x" * 100
+    consumer.close()
+
+
+@pytest.mark.parametrize("call", ["poll", "poll_batch", "assign", "wakeup", "position", "seek", "seek_to_end", "pause", "resume", "end_offsets", "committed", "commit_sync"])
+def test_after_close_every_call_says_so(call):
+    consumer = KafkaConsumer({"bootstrap.servers": NOWHERE, "log_cb": lambda *line: None})
+    consumer.assign([("t", 0)])
+    consumer.close()
+    arguments = {"assign": ([("t", 1)],), "position": (("t", 0),), "seek": (("t", 0), 5), "end_offsets": ([("t", 0)],), "committed": ([("t", 0)],)}
+    with pytest.raises(RuntimeError, match="^the consumer is closed$"):
+        getattr(consumer, call)(*arguments.get(call, ()))
+    assert consumer.assignment() == {("t", 0)} and consumer.group_id and consumer.get_property("group.id") == consumer.group_id
+
+
+def test_one_that_is_dropped_open_warns_and_ends(broker, topic):
+    consumer = new_consumer(broker, topic)
+    with warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always", ResourceWarning)
+        del consumer
+        gc.collect()
+    assert [str(one.message) for one in given if "was never closed" in str(one.message) and str(one.message).startswith("consumer ")]
+
+
+def test_a_child_is_told_that_it_has_none(broker, topic):
+    consumer = new_consumer(broker, topic)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            consumer.poll(0)
+        except RuntimeError as error:
+            os.write(writer, str(error).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reader, 200) == b"this consumer was created in another process: create one after the fork"
+    os.close(reader), os.close(writer)
+    assert not consumer.poll(0)
+    consumer.close()
+
+
+def test_a_program_ends_with_an_open_consumer_and_a_live_batch(cluster, topic):
+    with KafkaSyncProducer(properties(cluster)) as producer:
+        producer.send_batch(topic, [b"v"] * 1000, partition=0)
+    with Stopwatch() as watch:
+        done = run_python("""if True:
+            import sys
+            from kafkapp.consumer.consumer import KafkaConsumer
+            consumer = KafkaConsumer({"bootstrap.servers": sys.argv[1]})
+            consumer.assign({(sys.argv[2], 0): 0})
+            batch = consumer.poll_batch(20)
+            column = batch.value_data
+            print(len(batch) > 0)
+            """, cluster.bootstrap_servers, topic)
+    assert done.strip() == "True" and watch.seconds < 15
+
+
+def test_idle_polling_costs_little(broker, topic):
+    with new_consumer(broker, topic) as consumer:
+        consumer.poll_batch(0.2)
+        begin = time.thread_time()
+        consumer.poll_batch(1)
+        assert time.thread_time() - begin < 0.1

@@ -1,0 +1,138 @@
+"""Where a consumer reads: seeks, pauses, offsets on brokers, and commits, which confluent-kafka reads too."""
+import confluent_kafka
+import pytest
+from consumers import batches, new_consumer, plain
+from helpers import properties
+
+from kafkapp import ErrorCode, KafkaException, KafkaSyncProducer
+from kafkapp.consumer.topic_partition import Offset
+
+COUNT = 200
+
+
+@pytest.fixture
+def filled(broker, topic):
+    """A topic with so many records in partition 1, whose values are their offsets, and 10 in partition 2."""
+    with KafkaSyncProducer(properties(broker)) as producer:
+        producer.send_batch(topic, [str(row) for row in range(COUNT)], partition=1)
+        producer.send_batch(topic, [str(row) for row in range(10)], partition=2)
+    return topic
+
+
+def first(consumer):
+    return next(record for batch in iter(lambda: consumer.poll(20, 1), None) for record in batch)
+
+
+def is_unknown(raised):
+    return raised.value.error.code == ErrorCode.RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION
+
+
+@pytest.mark.parametrize("offset", [0, 7, COUNT - 1, Offset.Beginning])
+def test_seek_right_after_assign(broker, filled, offset):
+    with new_consumer(broker) as consumer:
+        consumer.assign({(filled, 1): Offset.End})
+        consumer.seek((filled, 1), offset)
+        assert consumer.position((filled, 1)) == (None if offset is Offset.Beginning else offset)
+        record = first(consumer)
+        assert record.offset == max(offset, 0) and plain(record.value) == str(record.offset).encode()
+
+
+def test_seek_drops_what_is_in_the_queue(broker, filled):
+    with new_consumer(broker, filled, [1, 2]) as consumer:
+        for offset in (150, 3, 77, 199, 0):
+            consumer.seek((filled, 1), offset)
+            while (record := first(consumer)).partition != 1:
+                pass
+            assert record.offset == offset and consumer.position((filled, 1)) == offset + 1
+
+
+def test_seek_to_both_ends(broker, filled):
+    with new_consumer(broker, filled, [1]) as consumer:
+        consumer.seek_to_end()
+        assert not consumer.poll(0.3)
+        consumer.seek_to_beginning([(filled, 1)])
+        assert [record.offset for batch in batches(consumer, COUNT) for record in batch] == list(range(COUNT))
+
+
+def test_seek_of_what_is_not_assigned(broker, filled):
+    with new_consumer(broker, filled, [1]) as consumer:
+        for call in (lambda: consumer.seek((filled, 2), 0), lambda: consumer.seek_to_end([(filled, 2)]), lambda: consumer.pause([(filled, 2)]),
+                     lambda: consumer.resume([("other", 1)])):
+            with pytest.raises(KafkaException) as raised:
+                call()
+            assert is_unknown(raised)
+        for wrong, kind in ((-1, ValueError), (1.5, TypeError), (None, TypeError), (2**63, ValueError)):
+            with pytest.raises(kind, match="^offset must be "):
+                consumer.seek((filled, 1), wrong)
+
+
+def test_pause_and_resume(broker, filled):
+    with new_consumer(broker, filled, [1, 2]) as consumer:
+        consumer.pause([(filled, 1)])
+        assert {record.partition for batch in batches(consumer, 10) for record in batch} == {2}
+        assert not consumer.poll_batch(0.2)
+        consumer.resume()
+        assert [record.offset for batch in batches(consumer, COUNT) for record in batch] == list(range(COUNT))
+
+
+def test_a_pause_keeps_the_place(broker, filled):
+    with new_consumer(broker, filled, [1]) as consumer:
+        got = [first(consumer).offset for _ in range(3)]
+        consumer.pause()
+        assert not consumer.poll_batch(0.2)
+        consumer.resume()
+        assert [*got, *(record.offset for batch in batches(consumer, COUNT - 3) for record in batch)] == list(range(COUNT))
+
+
+def test_a_seek_while_paused(broker, filled):
+    with new_consumer(broker, filled, [1]) as consumer:
+        consumer.pause()
+        consumer.seek((filled, 1), 50)
+        assert not consumer.poll_batch(0.2)
+        consumer.resume()
+        assert first(consumer).offset == 50
+
+
+def test_offsets_on_brokers(broker, filled):
+    with new_consumer(broker) as consumer:
+        wanted = [(filled, 0), (filled, 1), (filled, 2)]
+        assert consumer.beginning_offsets(wanted) == dict.fromkeys(wanted, 0)
+        assert consumer.end_offsets(wanted) == {(filled, 0): 0, (filled, 1): COUNT, (filled, 2): 10}
+        assert consumer.end_offsets([]) == {}
+        with pytest.raises(KafkaException):
+            consumer.end_offsets([(filled, 77)], 2)
+
+
+def theirs(broker, group, places):
+    """The group's offsets as confluent-kafka reads them."""
+    consumer = confluent_kafka.Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": group, "log_level": 0})
+    try:
+        return {(one.topic, one.partition): one.offset for one in consumer.committed([confluent_kafka.TopicPartition(*place) for place in places], 10)}
+    finally:
+        consumer.close()
+
+
+def test_commits(broker, filled):
+    places = [(filled, 1), (filled, 2)]
+    with new_consumer(broker, filled, [1, 2], group_id=f"g-{filled}") as consumer:
+        consumer.commit_sync(timeout=20)                  # nothing was read: nothing is committed
+        assert consumer.committed(places) == {}
+        batch = consumer.poll_batch(20, max_records=5)
+        consumer.commit_sync(batch, 20)
+        assert consumer.committed(places) == batch.ends
+        while not (found := [record for record in consumer.poll(20) if record.partition == 1]):
+            pass
+        consumer.commit_sync(found[0], 20)
+        assert consumer.committed(places)[filled, 1] == found[0].offset + 1
+        consumer.commit_sync({(filled, 1): 33, (filled, 2): 4}, 20)
+        assert theirs(broker, consumer.group_id, places) == {(filled, 1): 33, (filled, 2): 4} == consumer.committed(places)
+        consumer.seek((filled, 2), 6)
+        consumer.seek((filled, 1), 44)
+        consumer.commit_sync(timeout=20)
+        assert theirs(broker, consumer.group_id, places) == {(filled, 1): 44, (filled, 2): 6}
+    with new_consumer(broker, group_id=f"g-{filled}") as again:
+        again.assign([(filled, 1)])
+        assert first(again).offset == 44
+        for wrong, kind in (({("t", 0): -1}, ValueError), ({("t", 0): None}, TypeError), ({"t": 0}, TypeError), (5, TypeError)):
+            with pytest.raises(kind):
+                again.commit_sync(wrong)

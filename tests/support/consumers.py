@@ -1,0 +1,46 @@
+"""Consumers for tests: assigned from the beginning, and read until a number of records has come.
+
+The consumer is imported from its own module: kafkapp does not export it yet.
+"""
+import time
+
+from helpers import properties
+
+from kafkapp.consumer.consumer import KafkaConsumer
+from kafkapp.consumer.topic_partition import Offset
+
+
+def new_consumer(cluster, topic=None, partitions=range(4), /, *more, **named):
+    """A consumer; with a topic it has these partitions of it, from their beginning."""
+    consumer = KafkaConsumer(properties(cluster, {"fetch.wait.max.ms": 20}, *more, **named))
+    if topic is not None:
+        consumer.assign({(topic, partition): Offset.Beginning for partition in partitions})
+    return consumer
+
+
+def batches(consumer, count, timeout=30, **how):
+    """Batches with so many records in all, of poll_batch()."""
+    found, end = [], time.monotonic() + timeout
+    while sum(map(len, found)) < count:
+        assert time.monotonic() < end, f"{sum(map(len, found))} of {count} records in {timeout} s"
+        found.append(consumer.poll_batch(1, **how))
+    assert sum(map(len, found)) == count
+    return found
+
+
+def records(consumer, count, timeout=30):
+    """So many records, with headers."""
+    return [record for batch in batches(consumer, count, timeout, headers=True) for record in batch]
+
+
+def fields(record):
+    """What a record says, of ours or of confluent-kafka's, to be compared."""
+    if callable(record.topic):
+        return (record.topic(), record.partition(), record.offset(), record.key(), record.value(),
+                [(name, value) for name, value in record.headers() or []], record.timestamp()[1], record.timestamp()[0])
+    return (record.topic, record.partition, record.offset, plain(record.key), plain(record.value),
+            [(header.key, plain(header.value)) for header in record.headers], record.timestamp.ms, record.timestamp.type)
+
+
+def plain(view):
+    return None if view.data is None else bytes(view)
