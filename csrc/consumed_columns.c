@@ -367,13 +367,14 @@ static void refuse(kp_consumed *block, const rd_kafka_message_t *message) {
         rd_kafka_topic_partition_list_add(block->refused, name, message->partition)->offset = message->offset;
 }
 
-/* How many messages to take at a time. */
+/* How many messages to take at a time: as many as fit, of the mean size so far, but few until that is known well. */
 static size_t chunk_size(const kp_consumed *block, size_t max_records, size_t max_bytes) {
-    size_t left = max_records - block->count, bytes = kp_consumed_bytes(block), chunk = CHUNK;
+    size_t left = max_records - block->count, bytes = kp_consumed_bytes(block), chunk = 16 + 4 * block->count;
     if (bytes >= max_bytes)
         return 0;
+    if (chunk > CHUNK)
+        chunk = CHUNK;
     if (bytes) {
-        /* As many as fit, of the mean size; at least one, and at most twice as many as the mean is of. */
         double fit = (double)(max_bytes - bytes) / ((double)bytes / (double)block->count);
         if (fit < chunk)
             chunk = fit < 1 ? 1 : (size_t)fit;

@@ -128,13 +128,15 @@ cdef class ConsumedBatch:
     @property
     def ends(self):
         """What comes next to read: a dict of TopicPartition to offset, of each partition that has records here."""
-        return self.block.places(&self.columns().ends)
+        cdef kp_consumed *columns = self.columns()
+        return self.block.places(&columns.ends)
 
     @property
     def eofs(self):
         """Partitions that were read to their end: a dict of TopicPartition to offset. Only with
         `enable.partition.eof`."""
-        return self.block.places(&self.columns().eofs)
+        cdef kp_consumed *columns = self.columns()
+        return self.block.places(&columns.eofs)
 
     # -- columns ----------------------------------------------------------------------------------
 

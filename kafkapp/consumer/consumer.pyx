@@ -2,7 +2,6 @@
 from kafkapp.config.defaults import consumer_defaults
 from kafkapp.config.properties import Properties
 from kafkapp.consumer.topic_partition import (
-    INVALID,
     Offset,
     checked_integer,
     checked_offset,
@@ -20,6 +19,7 @@ from kafkapp._librdkafka.consumer cimport (
     rd_kafka_resume_partitions,
 )
 from kafkapp._librdkafka.rdkafka cimport (
+    RD_KAFKA_OFFSET_INVALID,
     RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION,
     rd_kafka_err2str,
     rd_kafka_resp_err_t,
@@ -45,9 +45,10 @@ from kafkapp.consumer.partition_calls cimport (
     new_partition_list,
     offsets_of,
 )
-from kafkapp.consumer.record_queue cimport new_record_queue
+from kafkapp.consumer.record_queue cimport RecordQueue, new_record_queue
 
 cdef object MAX_BYTES = 1 << 30         # of one batch; its offsets have 31 bits
+cdef size_t POLL_BYTES = 4 << 20        # of one poll(): more memory would not be recycled
 
 
 cdef class KafkaConsumer:
@@ -85,6 +86,10 @@ cdef class KafkaConsumer:
             raise RuntimeError(f"{type(self).__name__}.__init__() was not called: a subclass must call "
                                f"super().__init__() first")
         return self.client
+
+    cdef RecordQueue get_queue(self):
+        self.get_client()
+        return self.queue
 
     # -- what it is -------------------------------------------------------------------------------
 
@@ -156,12 +161,11 @@ cdef class KafkaConsumer:
 
     def assignment(self):
         """What is assigned: a set of TopicPartition. Source: rd_kafka_assignment(); KafkaConsumer::assignment."""
-        self.get_client()
-        return set(self.queue.positions)
+        return set(self.get_queue().positions)
 
     cdef dict assigned(self, object partitions, str what):
         """The positions of some assigned partitions, of all for None. Raises for one that is not assigned."""
-        cdef dict positions = self.queue.positions
+        cdef dict positions = self.get_queue().positions
         if partitions is None:
             return dict(positions)
         for place in checked_partitions(partitions):
@@ -192,8 +196,9 @@ cdef class KafkaConsumer:
             RuntimeError: another thread polls; inside a callback of this consumer, after `close`, or in a forked child.
         Source: rd_kafka_consume_batch_queue(); KafkaConsumer::poll.
         """
-        return self.queue.read("poll_batch", deadline_of(timeout), checked_count("max_records", max_records, INT32_MAX),
-                               checked_count("max_bytes", max_bytes, MAX_BYTES), headers)
+        return self.get_queue().read("poll_batch", deadline_of(timeout),
+                                     checked_count("max_records", max_records, INT32_MAX),
+                                     checked_count("max_bytes", max_bytes, MAX_BYTES), headers)
 
     def poll(self, timeout=None, max_records=500):
         """Read what has come, as records, with headers: `poll_batch` for programs that look at each record.
@@ -207,8 +212,8 @@ cdef class KafkaConsumer:
             as `poll_batch`.
         Source: rd_kafka_consume_batch_queue(); KafkaConsumer::poll.
         """
-        return self.queue.read("poll", deadline_of(timeout), checked_count("max_records", max_records, INT32_MAX),
-                               MAX_BYTES // 256, True)
+        return self.get_queue().read("poll", deadline_of(timeout), checked_count("max_records", max_records, INT32_MAX),
+                                     POLL_BYTES, True)
 
     def wakeup(self):
         """End the wait of the poll that waits now, else of the next one: it returns an empty batch. Thread-safe.
@@ -217,8 +222,7 @@ cdef class KafkaConsumer:
             RuntimeError: after `close`, or in a forked child.
         Source: rd_kafka_queue_yield().
         """
-        self.get_client()
-        self.queue.wake()
+        self.get_queue().wake()
 
     # -- positions --------------------------------------------------------------------------------
 
@@ -285,7 +289,7 @@ cdef class KafkaConsumer:
         client.check_blocking(what)
         client.enter()
         try:
-            made = new_partition_list(dict.fromkeys(self.assigned(partitions, what), INVALID))
+            made = new_partition_list(dict.fromkeys(self.assigned(partitions, what), RD_KAFKA_OFFSET_INVALID))
             try:
                 with nogil:
                     if paused:
@@ -348,7 +352,8 @@ cdef class KafkaConsumer:
         Args and Raises: as `beginning_offsets`. Source: rd_kafka_committed(); KafkaConsumer::committed.
         """
         found = call_partitions(self.get_client(), "committed", COMMITTED,
-                                dict.fromkeys(checked_partitions(partitions), INVALID), deadline_of(timeout))
+                                dict.fromkeys(checked_partitions(partitions), RD_KAFKA_OFFSET_INVALID),
+                                deadline_of(timeout))
         return {place: offset for place, offset in found.items() if offset >= 0}
 
     def commit_sync(self, what=None, timeout=None):

@@ -90,7 +90,7 @@ ENDS = {
     "DeferredRelease": ("clears", "a thread has it until nothing is left; __dealloc__ has a C pointer only"),
     "KafkaConsumer": ("clears", "a consumer has no __dealloc__; __del__ comes before its fields are cleared"),
     "RecordQueue": ("clears", "__dealloc__ has a C pointer only"),
-    "ConsumedBlock": ("no cycle", "C, and names"),
+    "ConsumedBlock": ("clears", "__dealloc__ has a C pointer only"),
     "ConsumedColumn": ("keeps", "exports the block's memory"),
     "ConsumedBatch": ("keeps", "exports the block's memory"),
     "ConsumerRecord": ("keeps", "reads the block's memory"),

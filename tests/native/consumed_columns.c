@@ -1,0 +1,208 @@
+/* csrc/consumed_columns.c over a made-up librdkafka: memory that ends, columns that are full; nothing is lost or leaked.
+ *
+ * tests/native/test_consumed_columns.py compiles it, with the address sanitizer. Each round fills a block while one
+ * allocation fails, or columns hold little, and checks that every record is in the block or in what is to be read again.
+ */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COLUMN_BYTES 60000
+#undef INT32_MAX
+#define INT32_MAX COLUMN_BYTES
+#include "../../csrc/consumed_columns.c"
+#undef INT32_MAX
+#define INT32_MAX 2147483647
+
+#define RECORDS 2500
+#define PARTITIONS 5
+#define CHECK(good) ((good) ? (void)0 : (printf("round %d, line %d: %s\n", round_number, __LINE__, #good), exit(1)))
+
+static int round_number, allocations, failing;
+static int next_record, alive;
+static char topics[2][8] = {"first", "second"};
+static char payload[300];
+
+void *__real_realloc(void *old, size_t size);
+void *__wrap_realloc(void *old, size_t size) {
+    return ++allocations == failing ? NULL : __real_realloc(old, size);
+}
+
+/* -- librdkafka: records by turns of seven in the partitions of two topics; every 400th is an error, or an end ------- */
+
+static int kind(int number) {
+    return number % 400 == 399 ? RD_KAFKA_RESP_ERR__PARTITION_EOF
+                               : number % 400 == 199 ? RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET : RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+ssize_t rd_kafka_consume_batch_queue(rd_kafka_queue_t *queue, int timeout_ms, rd_kafka_message_t **messages, size_t size) {
+    size_t taken;
+    (void)queue, (void)timeout_ms;
+    for (taken = 0; taken < size && next_record < RECORDS; taken++, next_record++) {
+        rd_kafka_message_t *message = calloc(1, sizeof(*message));
+        message->err = kind(next_record);
+        message->rkt = (rd_kafka_topic_t *)topics[next_record / 7 % 2];
+        message->partition = next_record / 7 % PARTITIONS;
+        message->offset = next_record;
+        message->payload = next_record % 3 ? payload : NULL;
+        message->len = next_record % 3 ? (size_t)(next_record % 300) : 0;
+        message->key = next_record % 2 ? payload : NULL;
+        message->key_len = next_record % 2 ? 3 : 0;
+        alive++;
+        messages[taken] = message;
+    }
+    return (ssize_t)taken;
+}
+
+void rd_kafka_message_destroy(rd_kafka_message_t *message) {
+    alive--;
+    free(message);
+}
+
+const char *rd_kafka_topic_name(const rd_kafka_topic_t *rkt) {
+    return (const char *)rkt;
+}
+
+int64_t rd_kafka_message_timestamp(const rd_kafka_message_t *message, rd_kafka_timestamp_type_t *type) {
+    *type = message->offset % 11 ? RD_KAFKA_TIMESTAMP_CREATE_TIME : RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+    return message->offset % 11 ? message->offset : -1;
+}
+
+rd_kafka_resp_err_t rd_kafka_message_headers(const rd_kafka_message_t *message, rd_kafka_headers_t **headers) {
+    *headers = (rd_kafka_headers_t *)(uintptr_t)(message->offset % 4);
+    return *headers ? RD_KAFKA_RESP_ERR_NO_ERROR : RD_KAFKA_RESP_ERR__NOENT;
+}
+
+size_t rd_kafka_header_cnt(const rd_kafka_headers_t *headers) {
+    return (size_t)(uintptr_t)headers;
+}
+
+rd_kafka_resp_err_t rd_kafka_header_get_all(const rd_kafka_headers_t *headers, size_t at, const char **name,
+                                            const void **value, size_t *size) {
+    (void)headers;
+    *name = "name";
+    *value = at ? NULL : "x";
+    *size = at ? 0 : 1;
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+const char *rd_kafka_message_errstr(const rd_kafka_message_t *message) {
+    (void)message;
+    return "what is wrong";
+}
+
+rd_kafka_topic_partition_list_t *rd_kafka_topic_partition_list_new(int size) {
+    rd_kafka_topic_partition_list_t *list = calloc(1, sizeof(*list));
+    (void)size;
+    list->elems = calloc(2 * PARTITIONS, sizeof(*list->elems));
+    return list;
+}
+
+void rd_kafka_topic_partition_list_destroy(rd_kafka_topic_partition_list_t *list) {
+    free(list->elems);
+    free(list);
+}
+
+rd_kafka_topic_partition_t *rd_kafka_topic_partition_list_find(const rd_kafka_topic_partition_list_t *list,
+                                                               const char *topic, int32_t partition) {
+    int i;
+    for (i = 0; i < list->cnt; i++)
+        if (list->elems[i].topic == topic && list->elems[i].partition == partition)
+            return &list->elems[i];
+    return NULL;
+}
+
+rd_kafka_topic_partition_t *rd_kafka_topic_partition_list_add(rd_kafka_topic_partition_list_t *list, const char *topic,
+                                                              int32_t partition) {
+    rd_kafka_topic_partition_t *added = &list->elems[list->cnt++];
+    added->topic = (char *)(uintptr_t)topic;
+    added->partition = partition;
+    return added;
+}
+
+/* -- the rounds ------------------------------------------------------------------------------------------------------ */
+
+static int is_valid(const uint8_t *validity, size_t row) {
+    return !validity || validity[row / 8] >> row % 8 & 1;
+}
+
+static void check_record(const kp_consumed *block, size_t row) {
+    int number = (int)block->offsets[row], size = block->values.offsets[row + 1] - block->values.offsets[row];
+    const char *name = topics[number / 7 % 2];
+    size_t begin = (size_t)block->names.offsets[block->topics[row]];
+    CHECK(!memcmp(block->names.data + begin, name, strlen(name)));
+    CHECK(block->partitions[row] == number / 7 % PARTITIONS && block->leader_epochs[row] == -1);
+    CHECK(size == (number % 3 ? number % 300 : 0) && is_valid(block->values.validity, row) == (number % 3 != 0));
+    CHECK(is_valid(block->keys.validity, row) == (number % 2 != 0));
+    CHECK(is_valid(block->timestamp_validity, row) == (number % 11 != 0));
+    if (block->with_headers)
+        CHECK(block->header_offsets[row + 1] - block->header_offsets[row] == number % 4);
+}
+
+/* Whether a record that is not in the block is in what has to be read again. */
+static int is_refused(const kp_consumed *block, int number) {
+    const rd_kafka_topic_partition_t *found =
+        block->refused ? rd_kafka_topic_partition_list_find(block->refused, topics[number / 7 % 2], number / 7 % PARTITIONS)
+                       : NULL;
+    return found && found->offset <= number;
+}
+
+static void check_block(const kp_consumed *block, int first) {
+    static char copied[RECORDS];
+    int64_t null_keys = 0, null_values = 0;
+    size_t row, end;
+    int number;
+    memset(copied, 0, sizeof(copied));
+    CHECK(block->values.offsets[block->count] <= COLUMN_BYTES && block->keys.offsets[block->count] <= COLUMN_BYTES);
+    for (row = 0; row < block->count; row++) {
+        check_record(block, row);
+        copied[block->offsets[row]] = 1;
+        null_keys += !is_valid(block->keys.validity, row);
+        null_values += !is_valid(block->values.validity, row);
+    }
+    CHECK(null_keys == block->keys.nulls && null_values == block->values.nulls);
+    for (number = first; number < next_record; number++)
+        CHECK(kind(number) || copied[number] != is_refused(block, number));
+    for (end = 0; end < block->ends.count; end++)
+        CHECK(block->ends.places[end].offset == RD_KAFKA_OFFSET_INVALID || copied[block->ends.places[end].offset - 1]);
+}
+
+/* Read all records in blocks. Returns how many allocations that took. */
+static int read_all(int with_headers, size_t max_records, size_t max_bytes) {
+    int failed = 0;
+    next_record = allocations = 0;
+    while (next_record < RECORDS) {
+        int first = next_record, failure = ENOMEM;
+        kp_consumed *block = kp_consumed_new(with_headers);
+        if (block) {
+            failure = kp_consume(NULL, block, max_records, max_bytes, 0);
+            kp_consumed_trim(block);
+            CHECK(alive == 0 && block->count + block->error_count + block->eofs.count <= max_records + max_records / 100 + 1);
+            check_block(block, first);
+            CHECK(kp_consumed_share(block) == block);
+            kp_consumed_release(block);
+            kp_consumed_release(block);
+        }
+        failed += failure != 0;
+        if (failure == EFBIG)
+            CHECK(max_bytes > COLUMN_BYTES / 2);
+    }
+    CHECK(failed <= (failing > 0) || max_bytes > COLUMN_BYTES / 2);
+    return allocations;
+}
+
+int main(void) {
+    int with_headers, last;
+    for (with_headers = 0; with_headers < 2; with_headers++) {
+        failing = 0;
+        last = read_all(with_headers, 700, 20000);
+        for (round_number = failing = 1; failing <= last; round_number = ++failing)
+            read_all(with_headers, 700, 20000);
+        failing = 0;
+        read_all(with_headers, RECORDS, 1u << 30); /* more than the columns can hold */
+        read_all(with_headers, 1, 1);
+    }
+    puts("good");
+    return 0;
+}

@@ -1,0 +1,39 @@
+"""The columns of consumed records where memory ends or 32 bits do: tests/native/consumed_columns.c, under a sanitizer."""
+import shutil
+import subprocess
+
+import pytest
+import sanitize
+
+SOURCE = sanitize.ROOT / "tests" / "native" / "consumed_columns.c"
+
+
+def build(folder, source=SOURCE, kind="asan"):
+    if lacks := sanitize.missing(kind):
+        pytest.skip(lacks)
+    flags = [flag for flag in sanitize.installed().cflags if flag.startswith("-I")]
+    program = folder / "consumed_columns"
+    subprocess.run(["gcc", *sanitize.FLAGS[kind].split(), "-Wall", "-Wextra", "-Wl,--wrap=realloc", f"-I{sanitize.ROOT / 'csrc'}", *flags,
+                    source, "-o", program], check=True, timeout=100)
+    return program
+
+
+def test_no_record_is_lost_or_leaked_where_memory_ends(tmp_path):
+    done = subprocess.run([build(tmp_path)], timeout=100, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "good\n"), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("right", "wrong"), [
+    ("            if (failure)\n                refuse(block, messages[i]);\n", ""),
+    ("        block->keys.nulls = key_nulls;\n", ""),
+    ("            rd_kafka_message_destroy(messages[i]);\n", "            if (!failure)\n                rd_kafka_message_destroy(messages[i]);\n"),
+    ("    if (size > INT32_MAX || end > INT32_MAX)\n        return EFBIG;\n", "")], ids=["forgotten", "nulls", "leaked", "too large"])
+def test_a_loss_would_be_found(tmp_path, right, wrong):
+    folder = tmp_path / "tests" / "native"
+    folder.mkdir(parents=True)
+    csrc = shutil.copytree(sanitize.ROOT / "csrc", tmp_path / "csrc")
+    text = (csrc / "consumed_columns.c").read_text()
+    assert text.count(right) == 1
+    (csrc / "consumed_columns.c").write_text(text.replace(right, wrong))
+    program = build(folder, shutil.copy(SOURCE, folder))
+    assert subprocess.run([program], timeout=100, capture_output=True, check=False).returncode != 0
