@@ -13,6 +13,7 @@ from kafkapp.consumer.consumed_columns cimport ConsumedBlock
 cdef class RecordQueue:
     cdef Client client
     cdef dict positions             # {TopicPartition: the next offset, None: not known yet} of what is assigned
+    cdef set paused                 # those of them that return no records
     cdef list failures              # exceptions that polls have still to raise
     cdef rd_kafka_topic_partition_list_t *refused   # owned; partitions to be read again from there, before any poll
     cdef int idle                   # no thread polls; the one that takes this flag does

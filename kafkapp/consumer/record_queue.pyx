@@ -35,7 +35,7 @@ cdef class RecordQueue:
     """The queue of one consumer, and its positions."""
 
     def __cinit__(self):
-        self.positions, self.failures, self.idle = {}, [], True
+        self.positions, self.paused, self.failures, self.idle = {}, set(), [], True
 
     def __dealloc__(self):
         if self.refused is not NULL:

@@ -84,6 +84,24 @@ def test_a_pause_keeps_the_place(broker, filled):
         assert [*got, *(record.offset for batch in batches(consumer, COUNT - 3) for record in batch)] == list(range(COUNT))
 
 
+def test_what_was_not_paused_is_not_read_again(broker, filled):
+    with new_consumer(broker, filled, [2]) as consumer:
+        batches(consumer, 10)
+        consumer.resume()
+        assert not consumer.poll_batch(0.3)
+        consumer.pause()
+        consumer.pause()
+        consumer.resume()
+        assert not consumer.poll_batch(0.3)
+
+
+def test_what_is_assigned_anew_is_not_paused(broker, filled):
+    with new_consumer(broker, filled, [2]) as consumer:
+        consumer.pause()
+        consumer.assign({(filled, 2): 5})
+        assert [record.offset for batch in batches(consumer, 5) for record in batch] == [5, 6, 7, 8, 9]
+
+
 def test_a_seek_while_paused(broker, filled):
     with new_consumer(broker, filled, [1]) as consumer:
         consumer.pause()
