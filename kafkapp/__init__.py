@@ -1,4 +1,4 @@
-"""Kafka producers that send records without copying them: the design of the modern C++ Kafka API, over librdkafka."""
+"""Kafka producers and consumers that do not copy values: the design of the modern C++ Kafka API, over librdkafka."""
 
 # producer: by this attribute signatures name defaults, and Python sets it only when it loads that package. An import of
 # kafkapp that failed has left that in sys.modules.
@@ -15,13 +15,18 @@ from kafkapp.common.errors import (
     KafkaTimeoutError,
     KafkaValueError,
 )
+from kafkapp.common.options import EventsPollingOption
 from kafkapp.common.timestamp import Timestamp
 from kafkapp.common.views import Header, Key, NullKey, NullValue, Value
 from kafkapp.config.application import librdkafka_features, librdkafka_version
-from kafkapp.config.properties import ProducerConfig, Properties
+from kafkapp.config.properties import ConsumerConfig, ProducerConfig, Properties
+from kafkapp.consumer.consumed_batch import ConsumedBatch
+from kafkapp.consumer.consumer import KafkaConsumer
+from kafkapp.consumer.consumer_record import ConsumerRecord
+from kafkapp.consumer.topic_partition import Offset, TopicPartition
 from kafkapp.producer.async_producer import KafkaAsyncProducer
 from kafkapp.producer.batch import Batch
-from kafkapp.producer.options import ActionWhileQueueIsFull, EventsPollingOption, SendOption
+from kafkapp.producer.options import ActionWhileQueueIsFull, SendOption
 from kafkapp.producer.record import ProducerRecord
 from kafkapp.producer.record_metadata import PersistedStatus, RecordMetadata
 from kafkapp.producer.sync_producer import KafkaSyncProducer
@@ -30,12 +35,16 @@ __all__ = [
     "ActionWhileQueueIsFull",
     "Batch",
     "BrokerMetadata",
+    "ConsumedBatch",
+    "ConsumerConfig",
+    "ConsumerRecord",
     "Error",
     "ErrorCode",
     "EventsPollingOption",
     "Header",
     "KafkaAsyncProducer",
     "KafkaBufferError",
+    "KafkaConsumer",
     "KafkaException",
     "KafkaSyncProducer",
     "KafkaTimeoutError",
@@ -43,6 +52,7 @@ __all__ = [
     "Key",
     "NullKey",
     "NullValue",
+    "Offset",
     "PersistedStatus",
     "ProducerConfig",
     "ProducerRecord",
@@ -50,6 +60,7 @@ __all__ = [
     "RecordMetadata",
     "SendOption",
     "Timestamp",
+    "TopicPartition",
     "Value",
     "librdkafka_features",
     "librdkafka_version",

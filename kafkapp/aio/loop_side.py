@@ -19,9 +19,9 @@ from kafkapp.aio.loop_client import LoopClient
 from kafkapp.aio.outbox import Outbox
 from kafkapp.aio.transactions import TransactionCalls
 from kafkapp.client.shutdown import ABANDONED_CLOSE_SECONDS
+from kafkapp.common.options import EventsPollingOption
 from kafkapp.common.threads import start_thread
 from kafkapp.producer.async_producer import KafkaAsyncProducer
-from kafkapp.producer.options import EventsPollingOption
 
 LINGER_CHECK_SECONDS = 0.02  # how often the thread that ends lingering checks whether that is still wanted
 FATAL_CHECK_SECONDS = 0.5  # how often to look for records that return to the queue after a fatal error

@@ -137,16 +137,9 @@ class Properties(MutableMapping[str, "Any"]):
         return shown
 
 
-class ProducerConfig(Properties):
-    """The properties of a producer, with constants for the names of the most common ones.
+class ClientConfig(Properties):
+    """The names of properties that all clients have, as constants. Source: kafka::clients::Config."""
 
-    Any other producer property of librdkafka is set under its own name, as a string. `kafkapp.typing` has a dict of
-    all of them for type checkers, and the callbacks' signatures.
-
-    Source: kafka::clients::producer::ProducerConfig, kafka::clients::Config.
-    """
-
-    __module__ = "kafkapp"
     __slots__ = ()
 
     BOOTSTRAP_SERVERS = "bootstrap.servers"
@@ -155,23 +148,6 @@ class ProducerConfig(Properties):
     SOCKET_TIMEOUT_MS = "socket.timeout.ms"
 
     STATISTICS_INTERVAL_MS = "statistics.interval.ms"
-
-    ACKS = "acks"
-    COMPRESSION_TYPE = "compression.type"
-    COMPRESSION_LEVEL = "compression.level"
-    QUEUE_BUFFERING_MAX_MESSAGES = "queue.buffering.max.messages"
-    QUEUE_BUFFERING_MAX_KBYTES = "queue.buffering.max.kbytes"
-    LINGER_MS = "linger.ms"
-    BATCH_NUM_MESSAGES = "batch.num.messages"
-    BATCH_SIZE = "batch.size"
-    MESSAGE_MAX_BYTES = "message.max.bytes"
-    MESSAGE_TIMEOUT_MS = "message.timeout.ms"
-    REQUEST_TIMEOUT_MS = "request.timeout.ms"
-    PARTITIONER = "partitioner"
-    MAX_IN_FLIGHT = "max.in.flight"
-    ENABLE_IDEMPOTENCE = "enable.idempotence"
-    TRANSACTIONAL_ID = "transactional.id"
-    TRANSACTION_TIMEOUT_MS = "transaction.timeout.ms"
 
     SECURITY_PROTOCOL = "security.protocol"
     SSL_CA_LOCATION = "ssl.ca.location"
@@ -212,6 +188,65 @@ class ProducerConfig(Properties):
     # second would run user code on librdkafka's threads.
     ENABLE_MANUAL_EVENTS_POLL = "enable.manual.events.poll"
     INTERCEPTORS = "interceptors"
+
+
+class ProducerConfig(ClientConfig):
+    """The properties of a producer, with constants for the names of the most common ones.
+
+    Any other producer property of librdkafka is set under its own name, as a string. `kafkapp.typing` has a dict of
+    all of them for type checkers, and the callbacks' signatures.
+
+    Source: kafka::clients::producer::ProducerConfig.
+    """
+
+    __module__ = "kafkapp"
+    __slots__ = ()
+
+    ACKS = "acks"
+    COMPRESSION_TYPE = "compression.type"
+    COMPRESSION_LEVEL = "compression.level"
+    QUEUE_BUFFERING_MAX_MESSAGES = "queue.buffering.max.messages"
+    QUEUE_BUFFERING_MAX_KBYTES = "queue.buffering.max.kbytes"
+    LINGER_MS = "linger.ms"
+    BATCH_NUM_MESSAGES = "batch.num.messages"
+    BATCH_SIZE = "batch.size"
+    MESSAGE_MAX_BYTES = "message.max.bytes"
+    MESSAGE_TIMEOUT_MS = "message.timeout.ms"
+    REQUEST_TIMEOUT_MS = "request.timeout.ms"
+    PARTITIONER = "partitioner"
+    MAX_IN_FLIGHT = "max.in.flight"
+    ENABLE_IDEMPOTENCE = "enable.idempotence"
+    TRANSACTIONAL_ID = "transactional.id"
+    TRANSACTION_TIMEOUT_MS = "transaction.timeout.ms"
+
+
+class ConsumerConfig(ClientConfig):
+    """The properties of a consumer, with constants for the names of the most common ones.
+
+    Any other consumer property of librdkafka is set under its own name, as a string.
+
+    Source: kafka::clients::consumer::ConsumerConfig.
+    """
+
+    __module__ = "kafkapp"
+    __slots__ = ()
+
+    GROUP_ID = "group.id"
+    GROUP_INSTANCE_ID = "group.instance.id"
+    GROUP_PROTOCOL = "group.protocol"
+    ENABLE_AUTO_COMMIT = "enable.auto.commit"
+    AUTO_COMMIT_INTERVAL_MS = "auto.commit.interval.ms"
+    AUTO_OFFSET_RESET = "auto.offset.reset"
+    ENABLE_PARTITION_EOF = "enable.partition.eof"
+    FETCH_MAX_BYTES = "fetch.max.bytes"
+    FETCH_MIN_BYTES = "fetch.min.bytes"
+    FETCH_WAIT_MAX_MS = "fetch.wait.max.ms"
+    QUEUED_MIN_MESSAGES = "queued.min.messages"
+    MAX_POLL_INTERVAL_MS = "max.poll.interval.ms"
+    SESSION_TIMEOUT_MS = "session.timeout.ms"
+    HEARTBEAT_INTERVAL_MS = "heartbeat.interval.ms"
+    ISOLATION_LEVEL = "isolation.level"
+    PARTITION_ASSIGNMENT_STRATEGY = "partition.assignment.strategy"
 
 
 def is_mapping(source: object) -> bool:

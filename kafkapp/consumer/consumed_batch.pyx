@@ -3,6 +3,7 @@ cimport cython
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from libc.stdlib cimport calloc, free
 
+from kafkapp.common.public_names cimport export_as
 from kafkapp.consumer.consumed_columns cimport (
     ArrowArray,
     ArrowSchema,
@@ -223,3 +224,6 @@ cdef ConsumedBatch new_batch(ConsumedBlock block):
     cdef ConsumedBatch batch = ConsumedBatch.__new__(ConsumedBatch)
     batch.block = block
     return batch
+
+
+export_as(ConsumedBatch, "kafkapp.ConsumedBatch")

@@ -5,6 +5,7 @@ from kafkapp.common.views import Header, Key, Value
 cimport cython
 from libc.stdint cimport int32_t
 
+from kafkapp.common.public_names cimport export_as
 from kafkapp.consumer.consumed_columns cimport ConsumedBlock, kp_consumed
 
 
@@ -105,3 +106,6 @@ cdef ConsumerRecord new_record(ConsumedBlock block, size_t row):
     cdef ConsumerRecord record = ConsumerRecord.__new__(ConsumerRecord)
     record.block, record.row = block, row
     return record
+
+
+export_as(ConsumerRecord, "kafkapp.ConsumerRecord")

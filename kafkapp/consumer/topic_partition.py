@@ -1,27 +1,40 @@
 """Partitions and offsets as arguments: TopicPartition, Offset, and the checks of what a user gives for them."""
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from operator import index
-from typing import NamedTuple
 
 from kafkapp.common.texts import check_text
 
+TYPE_CHECKING = False
 MAX_PARTITION = 2**31 - 1
 MAX_OFFSET = 2**63 - 1
 INVALID = -1001     # RD_KAFKA_OFFSET_INVALID: the committed offset, else as `auto.offset.reset` says
 
 
-class TopicPartition(NamedTuple):
+if TYPE_CHECKING:
+    from typing import NamedTuple  # which an import of kafkapp does not need
+
+    class _Pair(NamedTuple):
+        topic: str
+        partition: int
+else:
+    _Pair = namedtuple("_Pair", ("topic", "partition"))
+
+
+class TopicPartition(_Pair):
     """A partition of a topic; equals the plain tuple. Source: TopicPartition."""
 
-    topic: str
-    partition: int
+    __module__ = "kafkapp"
+    __slots__ = ()
 
 
 class Offset(IntEnum):
     """Where to begin, in place of a number."""
+
+    __module__ = "kafkapp"
 
     Beginning = -2
     """The first record that the partition has."""

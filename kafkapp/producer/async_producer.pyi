@@ -6,13 +6,14 @@ from typing import Any, SupportsIndex, TypeAlias, overload
 from typing_extensions import disjoint_base
 
 from kafkapp.common.errors import Error
+from kafkapp.common.options import EventsPollingOption
 from kafkapp.config.properties import Properties
 from kafkapp.config.property_types import ProducerProperties
 from kafkapp.producer.batch import Batch
 from kafkapp.producer.callback_types import BatchCallback, DeliveryCallback
 from kafkapp.producer.columns import _Column, _Memory
 from kafkapp.producer.headers_column import _HeadersColumn
-from kafkapp.producer.options import ActionWhileQueueIsFull, EventsPollingOption, SendOption
+from kafkapp.producer.options import ActionWhileQueueIsFull, SendOption
 from kafkapp.producer.producer import Producer
 from kafkapp.producer.record import ProducerRecord, _Data, _Headers
 from kafkapp.producer.record_metadata import RecordMetadata

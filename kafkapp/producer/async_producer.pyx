@@ -2,7 +2,8 @@
 import kafkapp.producer.options      # defaults by their full names: inspect.signature() reads them from the docstring
 from kafkapp.common.errors import KafkaException
 from kafkapp.config import defaults
-from kafkapp.producer.options import ActionWhileQueueIsFull, EventsPollingOption
+from kafkapp.common.options import EventsPollingOption
+from kafkapp.producer.options import ActionWhileQueueIsFull
 
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport PyObject

@@ -11,11 +11,11 @@ from consumers import new_consumer
 from helpers import NOWHERE, Stopwatch, properties, run_python, wait_for
 
 from kafkapp import KafkaSyncProducer
-from kafkapp.consumer.consumer import KafkaConsumer
+from kafkapp import KafkaConsumer
 
 PROGRAM = """
 import json, os, signal, sys, threading, time
-from kafkapp.consumer.consumer import KafkaConsumer
+from kafkapp import KafkaConsumer
 
 call, bootstrap = sys.argv[1:]
 consumer = KafkaConsumer({"bootstrap.servers": bootstrap, "log_cb": lambda *line: None})
@@ -156,7 +156,7 @@ def test_a_program_ends_with_an_open_consumer_and_a_live_batch(cluster, topic):
     with Stopwatch() as watch:
         done = run_python("""if True:
             import sys
-            from kafkapp.consumer.consumer import KafkaConsumer
+            from kafkapp import KafkaConsumer
             consumer = KafkaConsumer({"bootstrap.servers": sys.argv[1]})
             consumer.assign({(sys.argv[2], 0): 0})
             batch = consumer.poll_batch(20)

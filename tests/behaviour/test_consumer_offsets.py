@@ -5,7 +5,7 @@ from consumers import batches, new_consumer, plain
 from helpers import properties
 
 from kafkapp import ErrorCode, KafkaException, KafkaSyncProducer
-from kafkapp.consumer.topic_partition import Offset
+from kafkapp import Offset
 
 COUNT = 200
 

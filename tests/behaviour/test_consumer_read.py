@@ -5,8 +5,8 @@ from helpers import NOWHERE, properties
 from readback import read_messages
 
 from kafkapp import ErrorCode, KafkaException, KafkaSyncProducer
-from kafkapp.consumer.consumer import KafkaConsumer
-from kafkapp.consumer.topic_partition import Offset, TopicPartition
+from kafkapp import KafkaConsumer
+from kafkapp import Offset, TopicPartition
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import time
 
 from helpers import properties
 
-from kafkapp.consumer.consumer import KafkaConsumer
-from kafkapp.consumer.topic_partition import Offset
+from kafkapp import KafkaConsumer
+from kafkapp import Offset
 
 
 def new_consumer(cluster, topic=None, partitions=range(4), /, *more, **named):

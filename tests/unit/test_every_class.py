@@ -39,9 +39,9 @@ TABLE = {
     "KafkaProducer": "aio.KafkaProducer(QUIET)",
     "Handle": None, "DeferredRelease": None, "Service": None, "ProducerService": None,
     "Producer": None,
-    "KafkaConsumer": "consuming.KafkaConsumer(QUIET)", "ConsumerService": None, "RecordQueue": None, "BlockingPartitionsCall": None,
-    "ConsumedBatch": "consuming.KafkaConsumer(QUIET).poll_batch(0)", "ConsumedBlock": None, "ConsumedColumn": "consuming.KafkaConsumer(QUIET).poll_batch(0).value_data.obj",
-    "ConsumerRecord": None, "TopicPartition": "partitions.TopicPartition('t', 0)", "Offset": "partitions.Offset.End",
+    "KafkaConsumer": "KafkaConsumer(QUIET)", "PollingConsumer": None, "PartitionConsumer": None, "ConsumerService": None, "RecordQueue": None, "BlockingPartitionsCall": None,
+    "ConsumedBatch": "KafkaConsumer(QUIET).poll_batch(0)", "ConsumedBlock": None, "ConsumedColumn": "KafkaConsumer(QUIET).poll_batch(0).value_data.obj",
+    "ConsumerRecord": None, "TopicPartition": "TopicPartition('t', 0)", "Offset": "Offset.End",
     "KafkaAsyncProducer": PRODUCER.format("KafkaAsyncProducer"), "KafkaSyncProducer": PRODUCER.format("KafkaSyncProducer"),
     "ProducerRecord": RECORDS,
     "RecordMetadata": "importlib.import_module('kafkapp')._restore_metadata('t', 1, 2, 3, 4, 5, 6, 7, 1, 2)",
@@ -51,7 +51,7 @@ TABLE = {
     "MockCluster": "testing.MockCluster()",
     "TimeoutRangeError": "importlib.import_module('kafkapp.common.timeouts').TimeoutRangeError('x')",
     "View": None, "Key": "Key(bytearray(b'k'))", "Value": "Value('text')", "Header": "Header('h', b'v')",
-    "Properties": "Properties({'acks': 'all'})", "ProducerConfig": "ProducerConfig({'acks': 'all'})",
+    "Properties": "Properties({'acks': 'all'})", "ProducerConfig": "ProducerConfig({'acks': 'all'})", "ConsumerConfig": "ConsumerConfig({'group.id': 'g'})", "ClientConfig": None,
     "Row": None,
     "Malformed": "importlib.import_module('kafkapp.config.java_properties').Malformed('x')",
     "Node": "metadata.Node(1)", "PartitionInfo": "metadata.PartitionInfo(metadata.Node(1), [], [])",
@@ -88,7 +88,7 @@ ENDS = {
     "Handle": ("keeps", "the topics are destroyed before the handle, and the holds after it"),
     "ProducerService": ("keeps", "what records in flight hold is released when they are reported"),
     "DeferredRelease": ("clears", "a thread has it until nothing is left; __dealloc__ has a C pointer only"),
-    "KafkaConsumer": ("clears", "a consumer has no __dealloc__; __del__ comes before its fields are cleared"),
+    "PollingConsumer": ("clears", "a consumer has no __dealloc__; __del__ comes before its fields are cleared"),
     "RecordQueue": ("clears", "__dealloc__ has a C pointer only"),
     "ConsumedBlock": ("clears", "__dealloc__ has a C pointer only"),
     "ConsumedColumn": ("keeps", "exports the block's memory"),
@@ -140,7 +140,7 @@ import asyncio, copy, faulthandler, gc, importlib, inspect, os, pickle, sys, thr
 faulthandler.enable()
 faulthandler.dump_traceback_later(60, exit=True)
 warnings.simplefilter("ignore")
-import kafkapp.aio as aio, kafkapp.producer.line_splitter as cutting, kafkapp.common.cluster_metadata as metadata, kafkapp.producer.record as records, kafkapp.testing as testing, kafkapp.consumer.consumer as consuming, kafkapp.consumer.topic_partition as partitions
+import kafkapp.aio as aio, kafkapp.producer.line_splitter as cutting, kafkapp.common.cluster_metadata as metadata, kafkapp.producer.record as records, kafkapp.testing as testing
 from kafkapp import *
 QUIET = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0, "error_cb": lambda error: None, "log_cb": lambda *log: None}
 producers = []

@@ -5,7 +5,7 @@ import pytest
 from helpers import run_python
 
 from kafkapp import ActionWhileQueueIsFull, EventsPollingOption, KafkaAsyncProducer, ProducerRecord, SendOption
-from kafkapp.producer.options import Option
+from kafkapp.common.options import Option
 
 # What each was in 0.1, when pickles may have been made.
 OLD = [(SendOption.NoCopyRecordValue, 0), (SendOption.ToCopyRecordValue, 1), (EventsPollingOption.Manual, 0), (EventsPollingOption.Auto, 1),
@@ -59,7 +59,7 @@ elif how == "reload all":
     for name in [name for name in names if name != "kafkapp"] + ["kafkapp"]:
         importlib.reload(sys.modules[name])
 else:
-    for name in ("kafkapp.producer.options", "kafkapp.config.properties", "kafkapp.common.timestamp", "kafkapp.common.cluster_metadata", "kafkapp"):
+    for name in ("kafkapp.common.options", "kafkapp.producer.options", "kafkapp.config.properties", "kafkapp.common.timestamp", "kafkapp.common.cluster_metadata", "kafkapp"):
         importlib.reload(sys.modules[name])
 import kafkapp, kafkapp.aio
 from kafkapp import *

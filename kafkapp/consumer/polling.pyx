@@ -1,0 +1,178 @@
+"""PollingConsumer: a consumer's client, its polls, and its end. What is read, and for whom: the classes above it."""
+from kafkapp.common.options import EventsPollingOption
+from kafkapp.config.defaults import consumer_defaults
+from kafkapp.config.properties import Properties
+from kafkapp.consumer.topic_partition import checked_integer
+
+cimport cython
+from libc.stdint cimport INT32_MAX
+
+from kafkapp._librdkafka.rdkafka cimport rd_kafka_version
+from kafkapp.client.client cimport DISPATCHES_ALL, KEEPS_EVENTS, Client
+from kafkapp.client.handle cimport OPEN
+from kafkapp.client.shutdown cimport abandon, close
+from kafkapp.common.atomics cimport KP_READ
+from kafkapp.common.timeouts cimport deadline_of
+from kafkapp.consumer.consumer_service cimport ConsumerService
+from kafkapp.consumer.record_queue cimport RecordQueue, new_record_queue
+
+cdef object MAX_BYTES = 1 << 30         # of one batch; its offsets have 31 bits
+cdef size_t POLL_BYTES = 4 << 20        # of one poll(): more memory would not be recycled
+
+
+cdef class PollingConsumer:
+    """Base of KafkaConsumer: owns its client. Not instantiated itself."""
+
+    cdef int open_client(self, object properties, object events_polling) except -1:
+        if self.client is not None:
+            raise RuntimeError(f"{type(self).__name__}.__init__() was called already")
+        polling = EventsPollingOption.member(events_polling)
+        if polling is None:
+            raise TypeError(f"events_polling must be an EventsPollingOption, not {events_polling!r}")
+        cdef int thread = DISPATCHES_ALL if polling is EventsPollingOption.Auto else KEEPS_EVENTS
+        cdef Client client = Client(properties, thread, ConsumerService.__new__(ConsumerService),
+                                    consumer_defaults(rd_kafka_version()))
+        with cython.critical_section(self):
+            if self.client is None:
+                self.queue = new_record_queue(client)
+                self.client, client = client, None
+        if client is not None:
+            close(client, 0)
+            raise RuntimeError(f"{type(self).__name__}.__init__() was called by two threads at once: one of "
+                               "them keeps its client")
+        return 0
+
+    cdef Client get_client(self):
+        if self.client is None:
+            raise RuntimeError(f"{type(self).__name__}.__init__() was not called: a subclass must call "
+                               f"super().__init__() first")
+        return self.client
+
+    cdef RecordQueue get_queue(self):
+        self.get_client()
+        return self.queue
+
+    # -- what it is -------------------------------------------------------------------------------
+
+    @property
+    def name(self):
+        """The name of the client in librdkafka's logs, str. Source: rd_kafka_name(); KafkaClient::name."""
+        return self.get_client().name
+
+    @property
+    def client_id(self):
+        """The `client.id` in force, str; the program's name unless it was set. Source: KafkaClient::clientId."""
+        return self.get_client().client_id
+
+    @property
+    def group_id(self):
+        """The `group.id` in force, str; random unless it was set. Source: KafkaConsumer::getGroupId."""
+        return self.get_client().properties["group.id"]
+
+    @property
+    def properties(self):
+        """A copy of the Properties in force: those given, and kafkapp's defaults. Source: KafkaClient::properties."""
+        return Properties(self.get_client().properties)
+
+    @property
+    def closed(self):
+        """Whether `close` has been called, bool. False again if that `close` was interrupted."""
+        return KP_READ(self.get_client().state) != OPEN
+
+    def get_property(self, name):
+        """The value in force of any property of librdkafka, as text, also after `close`; None: it has none.
+
+        Source: rd_kafka_conf_get(); KafkaClient::getProperty.
+        """
+        return self.get_client().get_property(name)
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    def poll_batch(self, timeout=None, *, max_records=100_000, max_bytes=4194304, headers=False):
+        """Read what has come, as columns: one acquisition of the GIL, and no Python object for a record.
+
+        Blocks, without the GIL, until there is something; never for a full batch. Ctrl-C and `wakeup` end the wait.
+
+        Args:
+            timeout: seconds (int, float or timedelta), None waits forever.
+            max_records: how many records at most, int.
+            max_bytes: of keys, values and headers, int, up to 1 GiB. May be exceeded by the records that librdkafka
+                gives at a time; a record that is larger comes alone.
+            headers: whether the records' headers are read too, bool.
+        Returns:
+            A ConsumedBatch; an empty one, which is false, when the timeout has expired.
+        Raises:
+            KafkaException: what librdkafka reports of a partition, such as
+                RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+                RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET. What was read before it is returned first; the next poll goes on.
+            RuntimeError: another thread polls; inside a callback of this consumer, after `close`, or in a forked child.
+        Source: rd_kafka_consume_batch_queue(); KafkaConsumer::poll.
+        """
+        return self.get_queue().read("poll_batch", deadline_of(timeout),
+                                     checked_count("max_records", max_records, INT32_MAX),
+                                     checked_count("max_bytes", max_bytes, MAX_BYTES), headers)
+
+    def poll(self, timeout=None, max_records=500):
+        """Read what has come, as records, with headers: `poll_batch` for programs that look at each record.
+
+        Args:
+            timeout: seconds (int, float or timedelta), None waits forever.
+            max_records: how many records at most, int.
+        Returns:
+            A ConsumedBatch, a sequence of ConsumerRecord; an empty one, which is false, when the timeout has expired.
+        Raises:
+            as `poll_batch`.
+        Source: rd_kafka_consume_batch_queue(); KafkaConsumer::poll.
+        """
+        return self.get_queue().read("poll", deadline_of(timeout), checked_count("max_records", max_records, INT32_MAX),
+                                     POLL_BYTES, True)
+
+    def wakeup(self):
+        """End the wait of the poll that waits now, else of the next one: it returns an empty batch. Thread-safe.
+
+        Raises:
+            RuntimeError: after `close`, or in a forked child.
+        Source: rd_kafka_queue_yield().
+        """
+        self.get_queue().wake()
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    def close(self, timeout=None):
+        """Close. Records that were read stay valid, and so do positions; nothing is committed.
+
+        Blocks, without the GIL, for a second at most, however much librdkafka has fetched. A poll that waits in another
+        thread raises RuntimeError. Closing again does nothing.
+
+        Args:
+            timeout: seconds (int, float or timedelta), None waits forever.
+        Raises:
+            RuntimeError: in a callback of this consumer, or in a forked child.
+        Source: rd_kafka_destroy(); KafkaConsumer::close.
+        """
+        close(self.get_client(), deadline_of(timeout))
+
+    def __enter__(self):
+        self.get_client().check_open()
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+    def __del__(self):
+        if self.client is not None:
+            abandon(self.client, True)
+
+    def __reduce__(self):
+        raise TypeError(f"a {type(self).__name__} cannot be copied or pickled: create one from its properties")
+
+    def _ledger(self):
+        """What is held now: counts, for tests."""
+        return self.get_client().ledger()
+
+
+cdef size_t checked_count(str what, object count, object limit) except? 0:
+    cdef size_t number = checked_integer(what, count, limit)
+    if not number:
+        raise ValueError(f"{what} must be at least 1")
+    return number
