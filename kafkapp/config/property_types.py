@@ -1,4 +1,4 @@
-"""Types of a producer's properties: the callbacks among them, and a dict of them for editors and type checkers.
+"""Types of properties: the callbacks among them, and dicts of them for editors and type checkers.
 
 The names and kinds are librdkafka's own table's, which tests/unit/test_typing.py compares. kafkapp itself imports this
 module only for type checkers: `typing` is slow to import.
@@ -50,7 +50,7 @@ Integer: TypeAlias = int | str
 Number: TypeAlias = float | str
 Boolean: TypeAlias = bool | str
 
-ProducerProperties = TypedDict("ProducerProperties", {
+ClientProperties = TypedDict("ClientProperties", {
     "log_cb": LogCallback,
     "error_cb": ErrorCallback,
     "stats_cb": StatsCallback,
@@ -156,6 +156,14 @@ ProducerProperties = TypedDict("ProducerProperties", {
     "sasl.oauthbearer.metadata.authentication.type": str,
     "plugin.library.paths": str,
     "client.rack": str,
+    "retry.backoff.ms": Integer,
+    "retry.backoff.max.ms": Integer,
+    "client.dns.lookup": str,
+    "enable.metrics.push": Boolean,
+}, total=False)
+ClientProperties.__doc__ = "The properties that producers and consumers have."
+
+OfProducers = TypedDict("OfProducers", {
     "transactional.id": str,
     "transaction.timeout.ms": Integer,
     "enable.idempotence": Boolean,
@@ -166,8 +174,6 @@ ProducerProperties = TypedDict("ProducerProperties", {
     "linger.ms": Number,
     "message.send.max.retries": Integer,
     "retries": Integer,
-    "retry.backoff.ms": Integer,
-    "retry.backoff.max.ms": Integer,
     "queue.buffering.backpressure.threshold": Integer,
     "compression.codec": str,
     "compression.type": str,
@@ -175,8 +181,6 @@ ProducerProperties = TypedDict("ProducerProperties", {
     "batch.size": Integer,
     "delivery.report.only.error": Boolean,
     "sticky.partitioning.linger.ms": Integer,
-    "client.dns.lookup": str,
-    "enable.metrics.push": Boolean,
     "request.required.acks": Integer,
     "acks": Integer,
     "request.timeout.ms": Integer,
@@ -187,6 +191,51 @@ ProducerProperties = TypedDict("ProducerProperties", {
     "partitioner": str,
     "compression.level": Integer,
 }, total=False)
-ProducerProperties.__doc__ = "A dict of a producer's properties, which editors complete and type checkers check."
-LogCallback.__module__ = ErrorCallback.__module__ = StatsCallback.__module__ = \
-    TokenRefreshCallback.__module__ = ProducerProperties.__module__ = "kafkapp.typing"    # where they are exported
+
+OfConsumers = TypedDict("OfConsumers", {
+    "group.id": str,
+    "group.instance.id": str,
+    "partition.assignment.strategy": str,
+    "session.timeout.ms": Integer,
+    "heartbeat.interval.ms": Integer,
+    "group.protocol.type": str,
+    "group.protocol": str,
+    "group.remote.assignor": str,
+    "coordinator.query.interval.ms": Integer,
+    "max.poll.interval.ms": Integer,
+    "enable.auto.commit": Boolean,
+    "auto.commit.interval.ms": Integer,
+    "enable.auto.offset.store": Boolean,
+    "queued.min.messages": Integer,
+    "queued.max.messages.kbytes": Integer,
+    "fetch.wait.max.ms": Integer,
+    "fetch.queue.backoff.ms": Integer,
+    "fetch.message.max.bytes": Integer,
+    "max.partition.fetch.bytes": Integer,
+    "fetch.max.bytes": Integer,
+    "fetch.min.bytes": Integer,
+    "fetch.error.backoff.ms": Integer,
+    "offset.store.method": str,
+    "isolation.level": str,
+    "enable.partition.eof": Boolean,
+    "check.crcs": Boolean,
+    "max.poll.records": Integer,
+    "share.acknowledgement.mode": str,
+    "auto.commit.enable": Boolean,
+    "auto.offset.reset": str,
+    "offset.store.path": str,
+    "offset.store.sync.interval.ms": Integer,
+    "consume.callback.max.messages": Integer,
+}, total=False)
+
+
+class ProducerProperties(ClientProperties, OfProducers, total=False):
+    """A dict of a producer's properties, which editors complete and type checkers check."""
+
+
+class ConsumerProperties(ClientProperties, OfConsumers, total=False):
+    """A dict of a consumer's properties, which editors complete and type checkers check."""
+
+
+LogCallback.__module__ = ErrorCallback.__module__ = StatsCallback.__module__ = TokenRefreshCallback.__module__ = \
+    ProducerProperties.__module__ = ConsumerProperties.__module__ = "kafkapp.typing"    # where they are exported

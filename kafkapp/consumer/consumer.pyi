@@ -4,6 +4,7 @@ from typing import Any, Protocol, TypeAlias
 
 from kafkapp.common.options import EventsPollingOption
 from kafkapp.config.properties import Properties
+from kafkapp.config.property_types import ConsumerProperties
 from kafkapp.consumer.consumed_batch import ConsumedBatch
 from kafkapp.consumer.partitions import PartitionConsumer
 from kafkapp.consumer.topic_partition import TopicPartition
@@ -24,7 +25,7 @@ _Partition: TypeAlias = tuple[str, int] | _HasPartition
 _Partitions: TypeAlias = Iterable[_Partition]
 
 class KafkaConsumer(PartitionConsumer):
-    def __init__(self, properties: Properties | Mapping[str, Any],
+    def __init__(self, properties: ConsumerProperties | Properties | Mapping[str, Any],
                  events_polling: EventsPollingOption = EventsPollingOption.Auto) -> None: ...
     def committed(self, partitions: _Partitions, timeout: _Timeout = 10) -> dict[TopicPartition, int]: ...
     def commit_sync(self, what: ConsumedBatch | _HasOffset | Mapping[_Partition, int] | None = None,

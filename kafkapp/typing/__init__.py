@@ -1,5 +1,6 @@
 """Types for annotations: the callbacks' signatures, and a dict of properties that editors complete."""
 from kafkapp.config.property_types import (
+    ConsumerProperties,
     ErrorCallback,
     LogCallback,
     ProducerProperties,
@@ -10,6 +11,7 @@ from kafkapp.producer.callback_types import BatchCallback, DeliveryCallback
 
 __all__ = [
     "BatchCallback",
+    "ConsumerProperties",
     "DeliveryCallback",
     "ErrorCallback",
     "LogCallback",

@@ -66,7 +66,7 @@ TABLE = {
     "TracedLoopProducer": None, "Call": None, "Sending": None, "BatchSending": None, "HeaderSetter": None,
     "Statistics": "CLASS('{}')", "Parts": None, "Part": None, "Field": None, "Object": None, "Optional": None, "Table": None,
     **dict.fromkeys(("BrokerStatistics", "TopicStatistics", "PartitionStatistics", "BrokerPartition", "Window", "ConsumerGroup", "ExactlyOnce", "Fatal"), "CLASS({'name': 'x'})"),
-    **dict.fromkeys(("LogCallback", "ErrorCallback", "StatsCallback", "TokenRefreshCallback", "DeliveryCallback", "BatchCallback", "ProducerProperties")),
+    **dict.fromkeys(("LogCallback", "ErrorCallback", "StatsCallback", "TokenRefreshCallback", "DeliveryCallback", "BatchCallback", "ProducerProperties", "ConsumerProperties", "ClientProperties", "OfProducers", "OfConsumers")),
     "Type": None,
 }
 PROGRAMS = {"__main__", "__pyinstaller", "bench", "cli"}     # nobody imports these

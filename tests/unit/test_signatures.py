@@ -15,7 +15,7 @@ import kafkapp.typing
 MODULES = (kafkapp, kafkapp.aio, kafkapp.stats, kafkapp.testing, kafkapp.typing)
 PUBLIC = {f"{module.__name__}.{name}": getattr(module, name) for module in MODULES for name in module.__all__}
 CLASSES = {name: thing for name, thing in PUBLIC.items() if isinstance(thing, type)}
-OF_DICT = {"kafkapp.typing.ProducerProperties"}     # no class at run time, and dict has no signature
+OF_DICT = {"kafkapp.typing.ProducerProperties", "kafkapp.typing.ConsumerProperties"}     # no class at run time, and dict has no signature
 METHODS = {f"{name}.{method}": getattr(cls, method) for name, cls in CLASSES.items() for base in cls.__mro__
            if base.__module__.startswith("kafkapp") and name not in OF_DICT for method, thing in vars(base).items()
            if not method.startswith("_") and callable(getattr(cls, method)) and not isinstance(thing, type)}

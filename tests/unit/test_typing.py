@@ -1,4 +1,4 @@
-"""kafkapp.typing: the dict of properties has those of librdkafka's own table, and kafkapp loads none of it by itself."""
+"""kafkapp.typing: the dicts of properties have those of librdkafka's own table, and kafkapp loads none of it by itself."""
 import ctypes
 import typing
 
@@ -10,17 +10,17 @@ import kafkapp.typing
 from kafkapp.common import errors
 from kafkapp.config.names import CALLBACKS
 from kafkapp.config.table import rows
-from kafkapp.typing import ProducerProperties
+from kafkapp.typing import ConsumerProperties, ProducerProperties
 
 PINNED = (2, 15, 1)
 # Handled or refused by kafkapp, or of no effect.
 LEFT_OUT = {"internal.termination.signal", "builtin.features", "enabled_events"}
 KINDS = {"integer": int | str, "float": float | str, "boolean": bool | str}     # all else is str
-KEYS = typing.get_type_hints(ProducerProperties)
+DICTS = {ProducerProperties: "C", ConsumerProperties: "P"}      # and the mark in the table of what is not in it
 
 
-def table():
-    """(name, kind) of each property that a producer has, without callbacks and what is set by functions of the C API."""
+def table(other):
+    """(name, kind) of each property but those that the other kind of client has alone, without callbacks and what is set by functions of the C API."""
     library, libc = ctypes.CDLL(errors.__file__), ctypes.CDLL(None)     # the first has the symbols of the librdkafka that it is linked to
     libc.open_memstream.restype = ctypes.c_void_p
     text, size = ctypes.c_void_p(), ctypes.c_size_t()
@@ -29,28 +29,33 @@ def table():
     libc.fclose(stream)
     shown = ctypes.string_at(text, size.value).decode()
     libc.free(text)
-    of_producers = {line.split("|")[0].strip() for line in shown.splitlines() if line.count("|") > 4 and line.split("|")[1].strip() != "C"}
-    return {name: row.kind for name, row in rows(shown).items() if name in of_producers and row.kind != "see dedicated API"}
+    own = {line.split("|")[0].strip() for line in shown.splitlines() if line.count("|") > 4 and line.split("|")[1].strip() != other}
+    return {name: row.kind for name, row in rows(shown).items() if name in own and row.kind != "see dedicated API"}
 
 
-def test_the_dict_has_each_property_of_the_table():
-    names, keys = set(table()) - LEFT_OUT, set(KEYS) - CALLBACKS
-    assert len(names) > 90 and {"acks", "linger.ms", "ssl.ca.location", "bootstrap.servers"} <= names
+@pytest.mark.parametrize("dictionary", DICTS)
+def test_the_dict_has_each_property_of_the_table(dictionary):
+    hints = typing.get_type_hints(dictionary)
+    names, keys = set(table(DICTS[dictionary])) - LEFT_OUT, set(hints) - CALLBACKS
+    assert len(names) > 90 and {"ssl.ca.location", "bootstrap.servers"} <= names
+    assert ("linger.ms" in names, "group.id" in names) == ((True, False) if dictionary is ProducerProperties else (False, True))
     if LIBRDKAFKA == PINNED:
         assert sorted(names ^ keys) == []
     else:
         assert names <= keys if LIBRDKAFKA < PINNED else keys <= names
-    assert CALLBACKS <= set(KEYS)
+    assert CALLBACKS <= set(hints)
 
 
-@pytest.mark.parametrize("name, kind", table().items())
-def test_a_value_has_the_kind_of_the_table(name, kind):
-    if name in KEYS:
-        assert KEYS[name] == KINDS.get(kind, str)
+@pytest.mark.parametrize("dictionary", DICTS)
+def test_a_value_has_the_kind_of_the_table(dictionary):
+    hints = typing.get_type_hints(dictionary)
+    wrong = {name: (hints[name], kind) for name, kind in table(DICTS[dictionary]).items() if name in hints and hints[name] != KINDS.get(kind, str)}
+    assert wrong == {}
 
 
-def test_no_property_is_required():
-    assert ProducerProperties.__required_keys__ == frozenset() and ProducerProperties() == {}
+@pytest.mark.parametrize("dictionary", DICTS)
+def test_no_property_is_required(dictionary):
+    assert dictionary.__required_keys__ == frozenset() and dictionary() == {}
 
 
 def test_callbacks_are_called_as_their_types_say():
