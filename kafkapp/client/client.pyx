@@ -112,6 +112,7 @@ cdef class Client(Handle):
         conf = new_conf(given)
         try:
             unsecured = set_up_tokens(conf, given)
+            service.set_up(conf)
         except:
             rd_kafka_conf_destroy(conf)
             raise

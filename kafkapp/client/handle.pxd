@@ -4,7 +4,7 @@ cimport cython
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint32_t
 
-from kafkapp._librdkafka.rdkafka cimport rd_kafka_t, rd_kafka_type_t
+from kafkapp._librdkafka.rdkafka cimport rd_kafka_conf_t, rd_kafka_t, rd_kafka_type_t
 from kafkapp.client.dispatcher cimport kp_dispatcher
 
 
@@ -29,6 +29,7 @@ cdef class Service:
     # -- at the start: each is called once, before the client's thread runs
     cdef int configure(self, dict properties) except -1
     cdef int attach(self, kp_dispatcher *dispatcher) except -1
+    cdef int set_up(self, rd_kafka_conf_t *conf) except -1
 
     # -- on the thread that owns a round
     cdef int complete(self, list raised) except -1

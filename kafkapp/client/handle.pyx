@@ -92,6 +92,10 @@ cdef class Service:
         """Have its events read. The dispatcher lives as long as the client."""
         return 0
 
+    cdef int set_up(self, rd_kafka_conf_t *conf) except -1:
+        """Set what librdkafka calls itself, and the opaque that it passes."""
+        return 0
+
     cdef int complete(self, list raised) except -1:
         """Complete what the round has found. Called when the dispatcher has something pending."""
         return 0
