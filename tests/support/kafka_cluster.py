@@ -60,6 +60,7 @@ CONFIG = {
     "controller.quorum.election.timeout.ms": 1000,
     "controlled.shutdown.enable": "true",
     "log.retention.check.interval.ms": 3600000,
+    "log.cleaner.backoff.ms": 200,
 }
 
 _launcher = concurrent.futures.ThreadPoolExecutor(1, "kafka-launcher")
