@@ -8,6 +8,9 @@
 /* How many messages are taken at a time: more fall out of the cache between being taken and being destroyed. */
 #define CHUNK 1000
 
+/* Of a topic's name: librdkafka accepts no longer ones. */
+#define MAX_NAME 512
+
 /* librdkafka 2.0.2 has no leader epochs. */
 int32_t rd_kafka_message_leader_epoch(const rd_kafka_message_t *message);
 #pragma weak rd_kafka_message_leader_epoch
@@ -355,16 +358,39 @@ static int append_error(kp_consumed *block, topic_cache *cache, const rd_kafka_m
     return 0;
 }
 
-/* Remember that a message, and those after it in its partition, have to be read again. An error is lost. */
-static void refuse(kp_consumed *block, const rd_kafka_message_t *message) {
-    const char *name;
-    if (message->err || !message->rkt)
-        return;
-    name = rd_kafka_topic_name(message->rkt);
+/* Remember that a partition has to be read again from this offset, or a smaller one. */
+static void refuse_from(kp_consumed *block, const char *name, int32_t partition, int64_t offset) {
+    rd_kafka_topic_partition_t *found;
     if (!block->refused)
         block->refused = rd_kafka_topic_partition_list_new(1);
-    if (!rd_kafka_topic_partition_list_find(block->refused, name, message->partition))
-        rd_kafka_topic_partition_list_add(block->refused, name, message->partition)->offset = message->offset;
+    found = rd_kafka_topic_partition_list_find(block->refused, name, partition);
+    if (!found)
+        rd_kafka_topic_partition_list_add(block->refused, name, partition)->offset = offset;
+    else if (offset < found->offset)
+        found->offset = offset;
+}
+
+/* Remember that a message, and those after it in its partition, have to be read again. An error is lost. */
+static void refuse(kp_consumed *block, const rd_kafka_message_t *message) {
+    if (!message->err && message->rkt)
+        refuse_from(block, rd_kafka_topic_name(message->rkt), message->partition, message->offset);
+}
+
+static void refuse_place(kp_consumed *block, int32_t topic, int32_t partition, int64_t offset) {
+    char name[MAX_NAME + 1];
+    size_t begin = (size_t)block->names.offsets[topic], size = (size_t)block->names.offsets[topic + 1] - begin;
+    memcpy(name, block->names.data + begin, size);
+    name[size] = 0;
+    refuse_from(block, name, partition, offset);
+}
+
+void kp_consumed_refuse(kp_consumed *block) {
+    size_t i;
+    for (i = 0; i < block->count; i++)
+        if (!i || block->topics[i] != block->topics[i - 1] || block->partitions[i] != block->partitions[i - 1])
+            refuse_place(block, block->topics[i], block->partitions[i], block->offsets[i]);
+    for (i = 0; i < block->eofs.count; i++)
+        refuse_place(block, block->eofs.places[i].topic, block->eofs.places[i].partition, block->eofs.places[i].offset);
 }
 
 /* How many messages to take at a time: as many as fit, of the mean size so far, but few until that is known well. */

@@ -82,6 +82,9 @@ size_t kp_consumed_bytes(const kp_consumed *block);
  * has to be read again. */
 int kp_consume(rd_kafka_queue_t *queue, kp_consumed *block, size_t max_records, size_t max_bytes, int timeout_ms);
 
+/* Add to `refused` what the block has, records and ends of partitions: it will not be returned. */
+void kp_consumed_refuse(kp_consumed *block);
+
 /* Give memory back that it has room for and does not use. */
 void kp_consumed_trim(kp_consumed *block);
 

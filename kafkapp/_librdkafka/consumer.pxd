@@ -35,6 +35,8 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
                                                int timeout_ms)
     rd_kafka_resp_err_t rd_kafka_pause_partitions(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions)
     rd_kafka_resp_err_t rd_kafka_resume_partitions(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions)
+    int rd_kafka_topic_partition_list_del(rd_kafka_topic_partition_list_t *rktparlist,
+                                          const char *topic, int32_t partition)
     rd_kafka_resp_err_t rd_kafka_offsets_for_times(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *offsets,
                                                    int timeout_ms)
     rd_kafka_resp_err_t rd_kafka_commit_queue(

@@ -61,6 +61,7 @@ cdef extern from "consumed_columns.h" nogil:
     kp_consumed *kp_consumed_new(int with_headers)
     void kp_consumed_release(kp_consumed *block)
     size_t kp_consumed_bytes(const kp_consumed *block)
+    void kp_consumed_refuse(kp_consumed *block)
     void kp_consumed_trim(kp_consumed *block)
     int kp_consume(rd_kafka_queue_t *queue, kp_consumed *block, size_t max_records, size_t max_bytes, int timeout_ms)
     int kp_consumed_export(kp_consumed *block, ArrowSchema *schema, ArrowArray *array)

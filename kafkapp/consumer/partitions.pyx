@@ -71,6 +71,7 @@ cdef class PartitionConsumer(PollingConsumer):
             client.leave()
         if err:
             raise new_exception(err, f"assign() failed: {rd_kafka_err2str(err).decode()}")
+        self.queue.forget(None)
         self.queue.positions = {place: None if offset < 0 else offset for place, offset in starts.items()}
 
     def assignment(self):
@@ -131,6 +132,7 @@ cdef class PartitionConsumer(PollingConsumer):
         self.get_client().check_open()
         places = dict.fromkeys(self.assigned(partitions, what), offset)
         call_partitions(self.client, what, SEEK, places, deadline)
+        self.queue.forget(places)
         self.queue.positions.update(dict.fromkeys(places, None if offset < 0 else offset))
         return 0
 

@@ -21,8 +21,9 @@ cdef class RecordQueue:
 
     cdef ConsumedBatch read(self, str what, int64_t deadline, size_t max_records, size_t max_bytes, bint headers)
     cdef int fill(self, ConsumedBlock block, int64_t deadline, size_t max_records, size_t max_bytes) except -1
-    cdef int take_in(self, ConsumedBlock block, int failure) except -1
+    cdef ConsumedBatch take_in(self, ConsumedBlock block, int failure)
     cdef int read_again(self, int64_t deadline) except -1
+    cdef int forget(self, object places) except -1
     cdef int wake(self) except -1
 
 

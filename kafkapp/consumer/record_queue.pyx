@@ -7,7 +7,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EFBIG
 from libc.stdint cimport int64_t
 
-from kafkapp._librdkafka.consumer cimport rd_kafka_queue_get_consumer
+from kafkapp._librdkafka.consumer cimport rd_kafka_queue_get_consumer, rd_kafka_topic_partition_list_del
 from kafkapp._librdkafka.rdkafka cimport (
     rd_kafka_queue_destroy,
     rd_kafka_queue_t,
@@ -24,6 +24,7 @@ from kafkapp.consumer.consumed_columns cimport (
     kp_consume,
     kp_consume_error,
     kp_consumed,
+    kp_consumed_refuse,
     kp_consumed_trim,
     new_block,
 )
@@ -56,10 +57,13 @@ cdef class RecordQueue:
                 if self.failures:
                     raise self.failures.pop(0)
                 block = new_block(headers)
-                self.take_in(block, self.fill(block, deadline, max_records, max_bytes))
-                if self.failures and not block.columns.count:
-                    raise self.failures.pop(0)
-                return new_batch(block)
+                try:
+                    return self.take_in(block, self.fill(block, deadline, max_records, max_bytes))
+                except:
+                    kp_consumed_refuse(block.columns)
+                    raise
+                finally:
+                    self.refused, block.columns.refused = block.columns.refused, NULL
             finally:
                 KP_SET(self.idle, True)
         finally:
@@ -88,32 +92,49 @@ cdef class RecordQueue:
             with nogil:
                 rd_kafka_queue_destroy(queue)
 
-    cdef int take_in(self, ConsumedBlock block, int failure) except -1:
-        """Take the positions, the errors and what has to be read again from a block."""
+    cdef ConsumedBatch take_in(self, ConsumedBlock block, int failure):
+        """The batch of a block, and the positions after it. When this raises, positions are as before."""
         cdef kp_consumed *columns = block.columns
         cdef kp_consume_error *error
         cdef size_t i
-        self.refused, columns.refused = columns.refused, NULL
-        positions = self.positions
-        for place, offset in block.places(&columns.ends).items():
-            if place in positions:
-                positions[place] = offset
+        ends, batch = block.places(&columns.ends), new_batch(block)
         for i in range(columns.error_count):
             error = &columns.errors[i]
             where = "" if error.topic < 0 else f"{block.topics()[error.topic]} [{error.partition}]: "
             self.failures.append(new_exception(error.code, where + error.text.decode("utf-8", "replace")))
-        if failure and failure != EFBIG and not columns.count:
+        if not columns.count and self.failures:
+            raise self.failures.pop(0)
+        if not columns.count and failure and failure != EFBIG:
             raise MemoryError("no memory for the records of a batch: they will be read again")
-        return 0
+        PyErr_CheckSignals()        # what a handler raises would take the place of the batch
+        positions = self.positions
+        for place, offset in ends.items():
+            if place in positions:
+                positions[place] = offset
+        return batch
 
     cdef int read_again(self, int64_t deadline) except -1:
         """Seek back to the records that the last poll has taken from librdkafka and not returned."""
         cdef dict places = offsets_of(self.refused, "poll")
         positions = self.positions
-        call_partitions(self.client, "poll", SEEK, {place: offset for place, offset in places.items()
-                                                    if place in positions}, deadline)
-        rd_kafka_topic_partition_list_destroy(self.refused)
-        self.refused = NULL
+        call_partitions(self.client, "poll", SEEK, {
+            place: offset if positions[place] is None else positions[place] for place, offset in places.items()
+            if place in positions}, deadline)
+        self.forget(None)
+        return 0
+
+    @cython.critical_section
+    cdef int forget(self, object places) except -1:
+        """Have these partitions, or all for None, not read again: they were, or somebody has said where to go on."""
+        cdef bytes name
+        if self.refused is NULL:
+            return 0
+        for topic, partition in places or ():
+            name = topic.encode()
+            rd_kafka_topic_partition_list_del(self.refused, name, partition)
+        if places is None:
+            rd_kafka_topic_partition_list_destroy(self.refused)
+            self.refused = NULL
         return 0
 
     cdef int wake(self) except -1:
