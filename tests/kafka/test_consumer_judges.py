@@ -9,8 +9,8 @@ import time
 import confluent_kafka
 import kafka as kafka_python
 import pytest
+from json_program import kafka_tool
 from kafka_admin import wait_until
-from kafka_jars import find_jars
 from our_readers import OUR_READERS, Whole
 from readback import read_messages
 from three_readers import CODECS, Read, batches
@@ -115,10 +115,9 @@ def test_the_brokers_time_is_read_of_every_codec(writer, kafka, make_topic):
 
 def console_producer(cluster, folder, topic, codec):
     """Kafka's own console producer: a line is headers, key and value."""
-    command = cluster.java_command(folder)
-    command[-1] = f"{find_jars(tools=True)}/*"
-    command += ["org.apache.kafka.tools.ConsoleProducer", "--bootstrap-server", cluster.bootstrap_servers, "--topic", topic,
-                "--compression-codec", codec, "--command-property", "linger.ms=100"]
+    command = kafka_tool(cluster, folder, "ConsoleProducer")
+    command += ["--bootstrap-server", cluster.bootstrap_servers, "--topic", topic, "--compression-codec", codec,
+                "--command-property", "linger.ms=100"]
     for setting in ("parse.key=true", "parse.headers=true", "null.marker=NULL", "headers.separator=;"):
         command += ["--reader-property", setting]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

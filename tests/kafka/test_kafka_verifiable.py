@@ -3,58 +3,16 @@
 The rule of Kafka's system tests (ProduceConsumeValidateTest): acknowledged less consumed is empty, while nodes are killed,
 restarted one after the other, or lose their leaderships. Both programs print JSON, one object a line.
 """
-import json
 import random
 import signal
-import subprocess
 import sys
-import threading
 from collections import Counter
 
 import pytest
+from json_program import SECONDS, Program, kafka_tool
 from kafka_admin import wait_until
-from kafka_jars import find_jars
 
-SECONDS = 120
 IDEMPOTENCE = pytest.mark.parametrize("idempotence", [True, False], ids=["idempotent", "plain"])
-
-
-class Program:
-    """A program that prints JSON objects, read as they come."""
-
-    def __init__(self, command, log):
-        self.events = []
-        self._log = open(log, "wb")
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, text=True)
-        self._thread = threading.Thread(target=self._read, name="program")
-        self._thread.start()
-
-    def _read(self):
-        for line in self.process.stdout:
-            if line.startswith("{"):        # Java's logs may stand between
-                self.events.append(json.loads(line))
-
-    def named(self, name):
-        return [event for event in list(self.events) if event["name"] == name]
-
-    def wait_for_more(self, name, more):
-        goal = len(self.named(name)) + more
-        wait_until(lambda: len(self.named(name)) >= goal or self.process.poll() is not None, SECONDS, f"{more} x {name}")
-        assert self.process.poll() is None, f"ended with {self.process.returncode}: {self.events[-3:]}"
-
-    def end(self):
-        """By SIGTERM, as system tests do."""
-        self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(SECONDS)
-        self._thread.join(SECONDS)
-        return status
-
-    def close(self):
-        self.process.kill()
-        self.process.wait(SECONDS)
-        self._thread.join(SECONDS)
-        self.process.stdout.close()
-        self._log.close()
 
 
 @pytest.fixture
@@ -71,9 +29,7 @@ def programs(kafka_nodes, tmp_path):
         return started[-1]
 
     def consumer(topic):
-        command = kafka_nodes.java_command(tmp_path)
-        command[-1] = f"{find_jars(tools=True)}/*"
-        command += ["org.apache.kafka.tools.VerifiableConsumer", "--bootstrap-server", kafka_nodes.bootstrap_servers,
+        command = kafka_tool(kafka_nodes, tmp_path, "VerifiableConsumer") + ["--bootstrap-server", kafka_nodes.bootstrap_servers,
                     "--topic", topic, "--group-id", topic, "--reset-policy", "earliest", "--verbose"]
         started.append(Program(command, tmp_path / "consumer.txt"))
         return started[-1]

@@ -52,6 +52,11 @@ CONFIG = {
     "auto.create.topics.enable": "false",
     "unclean.leader.election.enable": "false",
     "group.initial.rebalance.delay.ms": 0,
+    "group.min.session.timeout.ms": 1000,
+    "group.consumer.session.timeout.ms": 3000,  # of members by KIP-848, which do not say it themselves
+    "group.consumer.min.session.timeout.ms": 1000,
+    "group.consumer.heartbeat.interval.ms": 500,
+    "group.consumer.min.heartbeat.interval.ms": 100,
     "offsets.topic.num.partitions": 4,
     "transaction.state.log.num.partitions": 4,
     "broker.session.timeout.ms": 4000,
