@@ -29,6 +29,17 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
 
     # -- assigned partitions: lists of them; their `offset` and `err` are in and out
     const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR__NO_OFFSET
+    const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS
+    const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE
+    const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH
+    const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE
+    const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR_NOT_COORDINATOR
+    const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION
+    const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE
+    const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH
+    const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN
+    const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR__TRANSPORT
+    const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR__WAIT_COORD
     rd_kafka_queue_t *rd_kafka_queue_get_consumer(rd_kafka_t *rk)
     rd_kafka_resp_err_t rd_kafka_assign(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *partitions)
     rd_kafka_error_t *rd_kafka_seek_partitions(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions,

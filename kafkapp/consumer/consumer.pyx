@@ -4,12 +4,12 @@ from kafkapp.consumer.topic_partition import checked_integer, checked_partition,
 
 from libc.stdint cimport int64_t
 
-from kafkapp._librdkafka.rdkafka cimport RD_KAFKA_OFFSET_INVALID
 from kafkapp.client.client cimport Client
 from kafkapp.common.public_names cimport export_as
 from kafkapp.common.timeouts cimport deadline_of
 from kafkapp.consumer.consumed_batch cimport ConsumedBatch
-from kafkapp.consumer.partition_calls cimport COMMITTED, call_partitions, commit
+from kafkapp.consumer.broker_offsets cimport committed_offsets
+from kafkapp.consumer.partition_calls cimport commit
 
 
 cdef class KafkaConsumer(PartitionConsumer):
@@ -40,10 +40,7 @@ cdef class KafkaConsumer(PartitionConsumer):
 
         Args and Raises: as `beginning_offsets`. Source: rd_kafka_committed(); KafkaConsumer::committed.
         """
-        found = call_partitions(self.get_client(), "committed", COMMITTED,
-                                dict.fromkeys(checked_partitions(partitions), RD_KAFKA_OFFSET_INVALID),
-                                deadline_of(timeout))
-        return {place: offset for place, offset in found.items() if offset >= 0}
+        return committed_offsets(self.get_client(), "committed", checked_partitions(partitions), deadline_of(timeout))
 
     def commit_sync(self, what=None, timeout=None):
         """Commit for the group what was read, and wait until the broker has it.

@@ -7,6 +7,17 @@ from libc.stdint cimport int64_t
 from posix.unistd cimport usleep
 
 from kafkapp._librdkafka.consumer cimport (
+    RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS,
+    RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE,
+    RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH,
+    RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
+    RD_KAFKA_RESP_ERR_NOT_COORDINATOR,
+    RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+    RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE,
+    RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH,
+    RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN,
+    RD_KAFKA_RESP_ERR__TRANSPORT,
+    RD_KAFKA_RESP_ERR__WAIT_COORD,
     rd_kafka_commit_queue,
     rd_kafka_committed,
     rd_kafka_event_topic_partition_list,
@@ -17,6 +28,8 @@ from kafkapp._librdkafka.consumer cimport (
 )
 from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_RESP_ERR_NO_ERROR,
+    RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
+    RD_KAFKA_RESP_ERR__PREV_IN_PROGRESS,
     RD_KAFKA_RESP_ERR__STATE,
     RD_KAFKA_RESP_ERR__TIMED_OUT,
     rd_kafka_err2str,
@@ -43,9 +56,14 @@ from kafkapp.common.atomics cimport KP_READ, KP_SET
 from kafkapp.common.errors cimport new_exception
 from kafkapp.common.timeouts cimport expired, now_ms, remaining_ms
 
+# librdkafka gives no call up before its time. So each attempt has a short time of its own, and the next one twice that:
+# a broker that is slow to answer is waited for, and a call that nobody waits for any more ends in a second, or at most
+# in the time that it has taken already.
 cdef enum:
-    SEEK_SLICE_MS = 500         # for the answer to one attempt
-    SEEK_RETRY_MS = 10          # a partition that was assigned just now is not ready to seek
+    LEAST_ATTEMPT_MS = 10       # without time left too: librdkafka's own thread answers a seek
+    FIRST_ATTEMPT_MS = 1000
+    LONGEST_ATTEMPT_MS = 64000
+    RETRY_MS = 10               # a partition that was assigned just now is not ready to seek; a leader may be moving
 
 
 cdef rd_kafka_topic_partition_list_t *new_partition_list(object offsets) except NULL:
@@ -88,35 +106,58 @@ cdef class BlockingPartitionsCall(BlockingCall):
             rd_kafka_topic_partition_list_destroy(self.partitions)
 
     cdef int perform(self) except -1:
-        cdef rd_kafka_t *rk = self.client.rk
+        cdef int64_t wait_ms = FIRST_ATTEMPT_MS, begun, end_by = self.deadline
         with nogil:
-            if self.call == SEEK:
-                self.err = self.seek(rk)
-            elif self.call == COMMITTED:
-                self.err = rd_kafka_committed(rk, self.partitions, self.timeout_ms)
-            else:
-                self.err = rd_kafka_offsets_for_times(rk, self.partitions, self.timeout_ms)
+            while True:
+                begun = now_ms()
+                self.err = self.attempt(self.client.rk, <int>(wait_ms if end_by < 0 else
+                                                              min(wait_ms, max(end_by - begun, LEAST_ATTEMPT_MS))))
+                if not self.is_passing() or KP_READ(self.abandoned) or KP_READ(self.client.state) != OPEN or (
+                        0 <= end_by <= now_ms()):
+                    break
+                if now_ms() - begun >= wait_ms:
+                    wait_ms = min(2 * wait_ms, LONGEST_ATTEMPT_MS)
+                usleep(RETRY_MS * 1000)
         return 0
 
-    cdef rd_kafka_resp_err_t seek(self, rd_kafka_t *rk) noexcept nogil:
-        """Seek, again while a partition is not ready: librdkafka fetches none yet of one that was assigned just now."""
+    cdef rd_kafka_resp_err_t attempt(self, rd_kafka_t *rk, int timeout_ms) noexcept nogil:
         cdef rd_kafka_topic_partition_list_fields *fields = <rd_kafka_topic_partition_list_fields *>self.partitions
         cdef rd_kafka_error_t *error
-        cdef rd_kafka_resp_err_t err
-        cdef bint ready
+        cdef rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR
         cdef int i
-        while True:
-            error = rd_kafka_seek_partitions(rk, self.partitions, SEEK_SLICE_MS)
-            err = rd_kafka_error_code(error) if error is not NULL else RD_KAFKA_RESP_ERR_NO_ERROR
-            if error is not NULL:
-                rd_kafka_error_destroy(error)
-            ready = err != RD_KAFKA_RESP_ERR__TIMED_OUT
-            for i in range(fields.cnt):
-                ready = ready and fields.elems[i].err != RD_KAFKA_RESP_ERR__STATE
-            if ready or KP_READ(self.abandoned) or KP_READ(self.client.state) != OPEN or (
-                    self.deadline >= 0 and now_ms() >= self.deadline):
-                return err
-            usleep(SEEK_RETRY_MS * 1000)
+        for i in range(fields.cnt):
+            fields.elems[i].err = RD_KAFKA_RESP_ERR_NO_ERROR
+        if self.call == COMMITTED:
+            return rd_kafka_committed(rk, self.partitions, timeout_ms)
+        if self.call == OFFSETS_FOR_TIMES:
+            return rd_kafka_offsets_for_times(rk, self.partitions, timeout_ms)
+        error = rd_kafka_seek_partitions(rk, self.partitions, timeout_ms)
+        if error is not NULL:
+            err = rd_kafka_error_code(error)
+            rd_kafka_error_destroy(error)
+        return err
+
+    cdef bint is_passing(self) noexcept nogil:
+        """Whether the attempt has failed for a reason that passes."""
+        cdef rd_kafka_topic_partition_list_fields *fields = <rd_kafka_topic_partition_list_fields *>self.partitions
+        cdef int i
+        if self.err:
+            return passes(self.err)
+        for i in range(fields.cnt):
+            if passes(fields.elems[i].err):
+                return True
+        return False
+
+
+cdef bint passes(rd_kafka_resp_err_t err) noexcept nogil:
+    """Whether the same call may succeed a moment later."""
+    return err in (RD_KAFKA_RESP_ERR__TIMED_OUT, RD_KAFKA_RESP_ERR__TRANSPORT, RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN,
+                   RD_KAFKA_RESP_ERR__WAIT_COORD, RD_KAFKA_RESP_ERR__STATE, RD_KAFKA_RESP_ERR__PREV_IN_PROGRESS,
+                   RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS, RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE,
+                   RD_KAFKA_RESP_ERR_NOT_COORDINATOR, RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
+                   RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION, RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH,
+                   RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH, RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE,
+                   RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT)
 
 
 cdef dict call_partitions(Client client, str what, PartitionCall call, dict offsets, int64_t deadline):

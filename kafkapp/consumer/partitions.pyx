@@ -1,10 +1,11 @@
 """PartitionConsumer: what is assigned, its positions, what is paused, and the offsets that brokers have."""
 from kafkapp.consumer.topic_partition import (
     Offset,
-    checked_offset,
-    checked_partition,
     checked_partitions,
+    checked_start,
     checked_starts,
+    checked_times,
+    checked_topic,
 )
 
 from libc.stdint cimport int64_t
@@ -22,17 +23,13 @@ from kafkapp._librdkafka.rdkafka cimport (
     rd_kafka_topic_partition_list_destroy,
     rd_kafka_topic_partition_list_t,
 )
+from kafkapp.client.blocking_calls cimport fetch_metadata, list_topics
 from kafkapp.client.client cimport Client
 from kafkapp.common.errors cimport new_exception
-from kafkapp.common.numbers cimport checked_timestamp
 from kafkapp.common.timeouts cimport deadline_of
-from kafkapp.consumer.partition_calls cimport (
-    OFFSETS_FOR_TIMES,
-    SEEK,
-    call_partitions,
-    new_partition_list,
-    offsets_of,
-)
+from kafkapp.consumer.broker_offsets cimport at_times, ends_of, lag_of, with_times_found
+from kafkapp.consumer.partition_calls cimport SEEK, call_partitions, new_partition_list, offsets_of
+from kafkapp.consumer.record_queue cimport RecordQueue
 
 
 cdef class PartitionConsumer(PollingConsumer):
@@ -40,39 +37,53 @@ cdef class PartitionConsumer(PollingConsumer):
 
     # -- assigning --------------------------------------------------------------------------------
 
-    def assign(self, partitions):
+    def assign(self, partitions, timeout=10):
         """Read these partitions, in place of those before. None is paused then.
 
-        Returns at once.
+        Returns at once, unless a start is a time: then the brokers are asked for its offset first.
 
         Args:
             partitions: (topic, partition) tuples, or objects with `topic` and `partition`; or a mapping of these to
-                where to begin: an offset (int), `Offset.Beginning` or `Offset.End`. Without one a partition begins at
-                the group's committed offset, else as `auto.offset.reset` says. Empty: none.
+                where to begin: an offset (int), `Offset.Beginning`, `Offset.End`, or a time (Timestamp or aware
+                datetime): the first record from then on, else the end. Without a start a partition begins at the
+                group's committed offset, else as `auto.offset.reset` says. Empty: none.
+            timeout: seconds (int, float or timedelta) for times, None waits forever.
         Raises:
-            KafkaException: any error of librdkafka.
+            KafkaException: RD_KAFKA_RESP_ERR__TIMED_OUT; any error of librdkafka.
             TypeError, ValueError: an argument is malformed; what was assigned stays.
             RuntimeError: inside a callback of this consumer, after `close`, or in a forked child.
         Source: rd_kafka_assign(); KafkaConsumer::assign.
         """
         cdef Client client = self.get_client()
+        cdef int64_t deadline = deadline_of(timeout)
         cdef dict starts = checked_starts(partitions)
-        cdef rd_kafka_topic_partition_list_t *made
-        cdef rd_kafka_resp_err_t err
         client.check_blocking("assign")
-        self.set_paused(self.get_queue().paused, False, "assign")
+        starts = with_times_found(client, "assign", starts, deadline)
         client.enter()
         try:
-            made = new_partition_list(starts)
-            with nogil:
-                err = rd_kafka_assign(client.rk, made)
-                rd_kafka_topic_partition_list_destroy(made)
+            taken = self.queue.turn.begin("assign", deadline)
+            try:
+                self.set_paused(self.queue.paused, False, "assign")
+                self.begin_at(starts)
+            finally:
+                self.queue.turn.end(taken)
         finally:
             client.leave()
+
+    cdef int begin_at(self, dict starts) except -1:
+        cdef Client client = self.client
+        cdef RecordQueue queue = self.queue
+        cdef rd_kafka_resp_err_t err
+        cdef rd_kafka_topic_partition_list_t *made = new_partition_list(starts)
+        with nogil:
+            err = rd_kafka_assign(client.rk, made)
+            rd_kafka_topic_partition_list_destroy(made)
         if err:
             raise new_exception(err, f"assign() failed: {rd_kafka_err2str(err).decode()}")
-        self.queue.forget(None)
-        self.queue.positions = {place: None if offset < 0 else offset for place, offset in starts.items()}
+        queue.forget(None)
+        queue.positions, queue.starts = {}, {}
+        queue.go_on_from(starts)
+        return 0
 
     def assignment(self):
         """What is assigned: a set of TopicPartition. Source: rd_kafka_assignment(); KafkaConsumer::assignment."""
@@ -104,36 +115,47 @@ cdef class PartitionConsumer(PollingConsumer):
     def seek(self, partition, offset, timeout=10):
         """Go on reading an assigned partition from another offset, right after `assign` too.
 
-        Blocks, without the GIL, until librdkafka has done so. A poll in another thread meanwhile may still return
-        records from before.
+        Blocks, without the GIL, until librdkafka has done so; a poll that waits in another thread makes way. Polls that
+        begin afterwards return no record from before.
 
         Args:
             partition: (topic, partition), or an object with these.
-            offset: an int, `Offset.Beginning` or `Offset.End`.
+            offset: where to go on, as `assign` takes it.
             timeout: seconds (int, float or timedelta), None waits forever.
         Raises:
-            KafkaException: RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION: it is not assigned; RD_KAFKA_RESP_ERR__TIMED_OUT.
+            KafkaException: RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION: it is not assigned; RD_KAFKA_RESP_ERR__TIMED_OUT;
+                RD_KAFKA_RESP_ERR__STATE: nothing is known of it yet, as while no broker answers.
+            TypeError, ValueError: an argument is malformed.
             RuntimeError: inside a callback of this consumer, after `close`, or in a forked child.
         Source: rd_kafka_seek_partitions(); KafkaConsumer::seek.
         """
-        self.seek_all([partition], checked_offset(offset), "seek", timeout)
+        self.seek_all([partition], checked_start(offset), "seek", timeout)
 
     def seek_to_beginning(self, partitions=None, timeout=10):
         """Go on reading assigned partitions, all of them for None, from their first records. As `seek`."""
-        self.seek_all(partitions, int(Offset.Beginning), "seek_to_beginning", timeout)
+        self.seek_all(partitions, Offset.Beginning, "seek_to_beginning", timeout)
 
     def seek_to_end(self, partitions=None, timeout=10):
         """Go on reading assigned partitions, all of them for None, behind their last records. As `seek`."""
-        self.seek_all(partitions, int(Offset.End), "seek_to_end", timeout)
+        self.seek_all(partitions, Offset.End, "seek_to_end", timeout)
 
-    cdef int seek_all(self, object partitions, object offset, str what, object timeout) except -1:
-        cdef dict places
+    cdef int seek_all(self, object partitions, object start, str what, object timeout) except -1:
+        cdef Client client = self.get_client()
+        cdef dict starts
         cdef int64_t deadline = deadline_of(timeout)
-        self.get_client().check_open()
-        places = dict.fromkeys(self.assigned(partitions, what), offset)
-        call_partitions(self.client, what, SEEK, places, deadline)
-        self.queue.forget(places)
-        self.queue.positions.update(dict.fromkeys(places, None if offset < 0 else offset))
+        client.check_blocking(what)
+        starts = with_times_found(client, what, dict.fromkeys(self.assigned(partitions, what), start), deadline)
+        client.enter()
+        try:
+            taken = self.queue.turn.begin(what, deadline)
+            try:
+                self.assigned(starts, what)     # another thread may have assigned others meanwhile
+                call_partitions(client, what, SEEK, starts, deadline)
+                self.queue.go_on_from(starts)
+            finally:
+                self.queue.turn.end(taken)
+        finally:
+            client.leave()
         return 0
 
     def pause(self, partitions=None):
@@ -151,24 +173,28 @@ cdef class PartitionConsumer(PollingConsumer):
 
     cdef int set_paused(self, object partitions, bint paused, str what) except -1:
         cdef Client client = self.get_client()
+        cdef RecordQueue queue = self.queue
         cdef rd_kafka_topic_partition_list_t *made
-        cdef set before = self.get_queue().paused
         client.check_blocking(what)
         client.enter()
         try:
-            # Only what changes: librdkafka 2.0.2 reads a partition anew that is resumed without having been paused.
-            places = [place for place in self.assigned(partitions, what) if (place in before) != paused]
-            made = new_partition_list(dict.fromkeys(places, RD_KAFKA_OFFSET_INVALID))
+            taken = queue.turn.begin(what, -1)
             try:
-                with nogil:
-                    if paused:
-                        rd_kafka_pause_partitions(client.rk, made)
-                    else:
-                        rd_kafka_resume_partitions(client.rk, made)
-                offsets_of(made, what)      # raises
-                self.queue.paused = before.union(places) if paused else before.difference(places)
+                # Only what changes: librdkafka 2.0.2 reads a partition anew that is resumed without having been paused.
+                places = [place for place in self.assigned(partitions, what) if (place in queue.paused) != paused]
+                made = new_partition_list(dict.fromkeys(places, RD_KAFKA_OFFSET_INVALID))
+                try:
+                    with nogil:
+                        if paused:
+                            rd_kafka_pause_partitions(client.rk, made)
+                        else:
+                            rd_kafka_resume_partitions(client.rk, made)
+                    offsets_of(made, what)      # raises
+                    queue.paused = queue.paused.union(places) if paused else queue.paused.difference(places)
+                finally:
+                    rd_kafka_topic_partition_list_destroy(made)
             finally:
-                rd_kafka_topic_partition_list_destroy(made)
+                queue.turn.end(taken)
         finally:
             client.leave()
         return 0
@@ -188,23 +214,22 @@ cdef class PartitionConsumer(PollingConsumer):
             RuntimeError: inside a callback of this consumer, after `close`, or in a forked child.
         Source: rd_kafka_offsets_for_times(); KafkaConsumer::beginningOffsets.
         """
-        return call_partitions(self.get_client(), "beginning_offsets", OFFSETS_FOR_TIMES,
-                               dict.fromkeys(checked_partitions(partitions), int(Offset.Beginning)),
-                               deadline_of(timeout))
+        return ends_of(self.get_client(), "beginning_offsets", checked_partitions(partitions), Offset.Beginning,
+                       deadline_of(timeout))
 
     def end_offsets(self, partitions, timeout=10):
         """The offset that the next record of each partition will have. As `beginning_offsets`.
 
         With `isolation.level=read_committed`, the default, that is the first one of an open transaction.
         """
-        return call_partitions(self.get_client(), "end_offsets", OFFSETS_FOR_TIMES,
-                               dict.fromkeys(checked_partitions(partitions), int(Offset.End)), deadline_of(timeout))
+        return ends_of(self.get_client(), "end_offsets", checked_partitions(partitions), Offset.End,
+                       deadline_of(timeout))
 
     def offsets_for_times(self, times, timeout=10):
         """The offset of the first record of each partition whose timestamp is not earlier than a time.
 
         Args:
-            times: a mapping of partitions to milliseconds since the epoch (int), or to aware datetimes.
+            times: a mapping of partitions to milliseconds since the epoch (int), to Timestamps, or to aware datetimes.
             timeout: as `beginning_offsets`.
         Returns:
             A dict of TopicPartition to int; a partition without such a record is left out.
@@ -212,6 +237,45 @@ cdef class PartitionConsumer(PollingConsumer):
             as `beginning_offsets`.
         Source: rd_kafka_offsets_for_times(); KafkaConsumer::offsetsForTime.
         """
-        cdef dict asked = {checked_partition(place): checked_timestamp(time) for place, time in dict(times).items()}
-        found = call_partitions(self.get_client(), "offsets_for_times", OFFSETS_FOR_TIMES, asked, deadline_of(timeout))
-        return {place: offset for place, offset in found.items() if offset >= 0}
+        return at_times(self.get_client(), "offsets_for_times", checked_times(times), deadline_of(timeout))
+
+    def lag(self, timeout=10):
+        """How many offsets lie between the position of each assigned partition and its end: a dict of TopicPartition
+        to int. It counts offsets: some have no record, after compaction or of transactions.
+
+        Before the first record a position is where the partition begins: its beginning or the committed offset. One
+        that begins at its end, for `Offset.End` or for want of a committed offset, is left out until then. Blocks as
+        `end_offsets`, for all partitions at once.
+
+        Args and Raises: as `end_offsets`.
+        """
+        cdef Client client = self.get_client()
+        cdef int64_t deadline = deadline_of(timeout)
+        client.check_blocking("lag")
+        return lag_of(client, dict(self.queue.positions), dict(self.queue.starts), deadline)
+
+    def fetch_broker_metadata(self, topic, timeout=10):
+        """Ask the cluster for a topic's partitions, leaders and replicas.
+
+        Blocks, without the GIL.
+
+        Args:
+            topic: the topic's name.
+            timeout: seconds (int, float or timedelta), None waits forever.
+        Returns:
+            A BrokerMetadata.
+        Raises:
+            KafkaException: RD_KAFKA_RESP_ERR__TIMED_OUT or RD_KAFKA_RESP_ERR__TRANSPORT: no broker answered;
+                RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART and other errors of the topic.
+            RuntimeError: inside a callback of this consumer, after `close`, or in a forked child.
+        Source: rd_kafka_metadata(); KafkaClient::fetchBrokerMetadata.
+        """
+        return fetch_metadata(self.get_client(), checked_topic(topic), deadline_of(timeout))
+
+    def list_topics(self, timeout=10):
+        """Ask the cluster for all topics that this client may see, internal ones too: a dict of each topic's name, in
+        their order, and how many partitions it has.
+
+        Blocks, without the GIL; Args and Raises as `fetch_broker_metadata`. Source: rd_kafka_metadata().
+        """
+        return list_topics(self.get_client(), deadline_of(timeout))

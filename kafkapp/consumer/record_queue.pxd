@@ -7,12 +7,15 @@ from kafkapp._librdkafka.rdkafka cimport rd_kafka_topic_partition_list_t
 from kafkapp.client.client cimport Client
 from kafkapp.consumer.consumed_batch cimport ConsumedBatch
 from kafkapp.consumer.consumed_columns cimport ConsumedBlock
+from kafkapp.consumer.turn cimport Turn
 
 
 @cython.final
 cdef class RecordQueue:
     cdef Client client
     cdef dict positions             # {TopicPartition: the next offset, None: not known yet} of what is assigned
+    cdef dict starts                # {TopicPartition: Offset}: where those without a position begin, if it was said
+    cdef Turn turn                  # to change all these
     cdef set paused                 # those of them that return no records
     cdef list failures              # exceptions that polls have still to raise
     cdef rd_kafka_topic_partition_list_t *refused   # owned; partitions to be read again from there, before any poll
@@ -24,6 +27,7 @@ cdef class RecordQueue:
     cdef ConsumedBatch take_in(self, ConsumedBlock block, int failure)
     cdef int read_again(self, int64_t deadline) except -1
     cdef int forget(self, object places) except -1
+    cdef int go_on_from(self, dict starts) except -1
     cdef int wake(self) except -1
 
 

@@ -2,6 +2,8 @@
 
 Records that were taken from librdkafka and could not be copied are read again: the queue seeks back to them first.
 """
+from kafkapp.consumer.topic_partition import Offset
+
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EFBIG
@@ -29,6 +31,7 @@ from kafkapp.consumer.consumed_columns cimport (
     new_block,
 )
 from kafkapp.consumer.partition_calls cimport SEEK, call_partitions, offsets_of
+from kafkapp.consumer.turn cimport new_turn
 
 
 @cython.final
@@ -36,7 +39,7 @@ cdef class RecordQueue:
     """The queue of one consumer, and its positions."""
 
     def __cinit__(self):
-        self.positions, self.paused, self.failures, self.idle = {}, set(), [], True
+        self.positions, self.starts, self.paused, self.failures, self.idle = {}, {}, set(), [], True
 
     def __dealloc__(self):
         if self.refused is not NULL:
@@ -52,6 +55,8 @@ cdef class RecordQueue:
                 raise RuntimeError(f"{what}() was called while another thread polls this consumer, or in a signal "
                                    "handler during a poll: only one may poll at a time")
             try:
+                if not self.turn.begin_poll(deadline):
+                    return new_batch(new_block(headers))
                 if self.refused is not NULL:
                     self.read_again(deadline)
                 if self.failures:
@@ -65,6 +70,7 @@ cdef class RecordQueue:
                 finally:
                     self.refused, block.columns.refused = block.columns.refused, NULL
             finally:
+                self.turn.end_poll()
                 KP_SET(self.idle, True)
         finally:
             client.leave()
@@ -75,7 +81,7 @@ cdef class RecordQueue:
         cdef rd_kafka_queue_t *queue = rd_kafka_queue_get_consumer(self.client.rk)
         cdef int wait, failure
         try:
-            while True:
+            while self.turn.make_way(deadline):
                 wait = remaining_ms(deadline, SIGNAL_CHECK_MS)
                 with nogil:
                     failure = kp_consume(queue, columns, max_records, max_bytes, wait)
@@ -85,6 +91,8 @@ cdef class RecordQueue:
                     break
                 PyErr_CheckSignals()
                 self.client.check_open()
+            else:
+                return 0
             with nogil:
                 kp_consumed_trim(columns)
             return failure
@@ -137,6 +145,16 @@ cdef class RecordQueue:
             self.refused = NULL
         return 0
 
+    cdef int go_on_from(self, dict starts) except -1:
+        """Take new positions of assigned partitions, where librdkafka reads already: offsets, Offset.Beginning or
+        Offset.End; any other negative number: as committed. What was to be read again of them is not."""
+        for place, start in starts.items():
+            self.positions[place] = None if start < 0 else start
+            self.starts.pop(place, None)
+            if start in (Offset.Beginning, Offset.End):
+                self.starts[place] = start
+        return self.forget(starts)
+
     cdef int wake(self) except -1:
         """End the wait of the poll that waits now, else of the next one."""
         cdef rd_kafka_queue_t *queue
@@ -154,5 +172,5 @@ cdef class RecordQueue:
 
 cdef RecordQueue new_record_queue(Client client):
     cdef RecordQueue queue = RecordQueue.__new__(RecordQueue)
-    queue.client = client
+    queue.client, queue.turn = client, new_turn(client)
     return queue

@@ -7,9 +7,11 @@ from enum import IntEnum
 from operator import index
 
 from kafkapp.common.texts import check_text
+from kafkapp.common.timestamp import Timestamp, datetime_to_ms
 
 TYPE_CHECKING = False
 MAX_PARTITION = 2**31 - 1
+MAX_TOPIC_BYTES = 512       # librdkafka takes no longer names
 MAX_OFFSET = 2**63 - 1
 INVALID = -1001     # RD_KAFKA_OFFSET_INVALID: the committed offset, else as `auto.offset.reset` says
 
@@ -54,6 +56,13 @@ def checked_integer(what: str, number: object, limit: int) -> int:
     return value
 
 
+def checked_topic(topic: object) -> str:
+    name = check_text("topic", topic)
+    if not 0 < len(name.encode()) <= MAX_TOPIC_BYTES:
+        raise ValueError(f"topic must have from 1 to {MAX_TOPIC_BYTES} bytes")
+    return name
+
+
 def checked_partition(partition: object) -> TopicPartition:
     """A partition that is given as (topic, number), or as an object with `topic` and `partition`."""
     if isinstance(partition, tuple):
@@ -65,10 +74,7 @@ def checked_partition(partition: object) -> TopicPartition:
                             f"{type(partition).__name__}")
     if len(pair) != 2:
         raise ValueError(f"a partition must be a (topic, number) tuple, not one of {len(pair)}")
-    topic = check_text("topic", pair[0])
-    if not 0 < len(topic.encode()) <= 512:
-        raise ValueError("topic must have from 1 to 512 bytes")
-    return TopicPartition(topic, checked_integer("partition", pair[1], MAX_PARTITION))
+    return TopicPartition(checked_topic(pair[0]), checked_integer("partition", pair[1], MAX_PARTITION))
 
 
 def checked_offset(offset: object) -> int:
@@ -86,9 +92,38 @@ def checked_partitions(partitions: object, what: str = "partitions") -> list[Top
     return found
 
 
-def checked_starts(partitions: object) -> dict[TopicPartition, int]:
-    """Partitions, and where to begin: of a mapping to offsets, else INVALID."""
+def checked_time(time: object) -> Timestamp | None:
+    """A Timestamp, also of an aware datetime; None: it is neither."""
+    if not isinstance(time, Timestamp):
+        ms = datetime_to_ms(time)
+        if ms is None:
+            return None
+        time = Timestamp(ms)
+    checked_integer("a time in ms", time.ms, MAX_OFFSET)
+    return time
+
+
+def checked_times(times: object) -> dict[TopicPartition, int]:
+    """Milliseconds since the epoch of partitions, of a mapping to times."""
+    if not isinstance(times, Mapping):
+        raise TypeError(f"times must be a mapping of partitions to times, not {type(times).__name__}")
+    return {place: checked_milliseconds(time)
+            for place, time in zip(checked_partitions(times, "times"), times.values(), strict=True)}
+
+
+def checked_milliseconds(time: object) -> int:
+    found = None if isinstance(time, int) else checked_time(time)
+    return checked_integer("a time in ms", time, MAX_OFFSET) if found is None else found.ms
+
+
+def checked_start(start: object) -> int | Timestamp:
+    """Where to begin: an offset, or a time."""
+    return checked_offset(start) if isinstance(start, int) else checked_time(start) or checked_offset(start)
+
+
+def checked_starts(partitions: object) -> dict[TopicPartition, int | Timestamp]:
+    """Partitions, and where to begin: of a mapping to offsets and times, else INVALID."""
     if isinstance(partitions, Mapping):
-        starts = [checked_offset(offset) for offset in partitions.values()]
+        starts = [checked_start(start) for start in partitions.values()]
         return dict(zip(checked_partitions(partitions), starts, strict=True))
     return dict.fromkeys(checked_partitions(partitions), INVALID)

@@ -1,10 +1,12 @@
 """Where a consumer reads: seeks, pauses, offsets on brokers, and commits, which confluent-kafka reads too."""
+from datetime import UTC, datetime
+
 import confluent_kafka
 import pytest
 from consumers import batches, new_consumer, plain
 from helpers import properties
 
-from kafkapp import ErrorCode, KafkaException, KafkaSyncProducer
+from kafkapp import ErrorCode, KafkaException, KafkaSyncProducer, Timestamp
 from kafkapp import Offset
 
 COUNT = 200
@@ -154,3 +156,61 @@ def test_commits(broker, filled):
         for wrong, kind in (({("t", 0): -1}, ValueError), ({("t", 0): None}, TypeError), ({"t": 0}, TypeError), (5, TypeError)):
             with pytest.raises(kind):
                 again.commit_sync(wrong)
+
+
+def test_lag(broker, filled):
+    places = [(filled, 0), (filled, 1), (filled, 2)]
+    with new_consumer(broker, group_id=f"lag-{filled}") as consumer:
+        assert consumer.lag() == {}
+        consumer.commit_sync({(filled, 2): 4}, 20)
+        consumer.assign(places)
+        assert consumer.lag(20) == {(filled, 2): 6}           # the others begin at their ends: auto.offset.reset
+        consumer.assign({(filled, 1): 50, (filled, 2): Offset.Beginning, (filled, 0): Offset.End})
+        assert consumer.lag(20) == {(filled, 1): COUNT - 50, (filled, 2): 10}
+        consumer.seek((filled, 2), Offset.End)
+        assert consumer.lag(20) == {(filled, 1): COUNT - 50}
+        consumer.seek_to_beginning([(filled, 1), (filled, 2)])
+        batch = consumer.poll_batch(20, max_records=3)
+        expected = {(filled, 1): COUNT, (filled, 2): 10}
+        for place, end in batch.ends.items():
+            expected[place] -= end
+        assert consumer.lag(20) == expected
+        batches(consumer, COUNT + 10 - len(batch))
+        assert consumer.lag(20) == dict.fromkeys([(filled, 1), (filled, 2)], 0)
+        consumer.assign({(filled, 77): 5, (filled, 1): 0})
+        with pytest.raises(KafkaException, match=r"lag\(\) failed"):
+            consumer.lag(2)
+    with new_consumer(broker, group_id=f"none-{filled}", auto_offset_reset="earliest") as consumer:
+        consumer.assign(places)
+        assert consumer.lag(20) == {(filled, 0): 0, (filled, 1): COUNT, (filled, 2): 10}
+
+
+def test_an_unknown_partition_is_no_offset(broker, filled):
+    with new_consumer(broker) as consumer:
+        for call in (consumer.end_offsets, consumer.beginning_offsets):
+            with pytest.raises(KafkaException) as raised:
+                call([(filled, 1), (filled, 77)], 20)
+            assert is_unknown(raised)
+        with pytest.raises(KafkaException):
+            consumer.offsets_for_times({(filled, 1): 5, (filled, 77): 5}, 20)
+
+
+@pytest.mark.parametrize("time", [Timestamp(2**41), datetime(2039, 9, 7, tzinfo=UTC)], ids=["Timestamp", "datetime"])
+def test_a_time_that_no_record_has_is_the_end(broker, filled, time):
+    """The embedded cluster has no times: it answers as if no record had one. A real Kafka: tests/kafka."""
+    with new_consumer(broker) as consumer:
+        assert consumer.offsets_for_times({(filled, 1): time, (filled, 2): 2**41}) == {}
+        consumer.assign({(filled, 1): time, (filled, 2): 8})
+        assert consumer.position((filled, 1)) == COUNT and consumer.position((filled, 2)) == 8
+        consumer.seek((filled, 2), time)
+        assert consumer.position((filled, 2)) == 10
+        with KafkaSyncProducer(properties(broker)) as producer:
+            producer.send(filled, b"later", partition=1)
+        assert first(consumer).offset == COUNT
+
+
+def test_metadata(broker, filled):
+    with new_consumer(broker) as consumer:
+        found = consumer.fetch_broker_metadata(filled, 20)
+        assert found.topic == filled and sorted(found.partitions) == [0, 1, 2, 3]
+        assert consumer.list_topics(20)[filled] == 4
