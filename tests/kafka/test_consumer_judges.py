@@ -74,6 +74,17 @@ def same(found, expected):
         assert ours == theirs
 
 
+@pytest.mark.parametrize("change", [{"key": b""}, {"value": b"other"}, {"value": None}, {"offset": 1}, {"timestamp": THEN + 1}, {"appended": True},
+                                    {"headers": HEADERS[:-1]}, {"headers": [("a", None), *HEADERS[1:]]}])
+def test_control_each_difference_is_seen(change):
+    read = Read(0, 0, None, b"", HEADERS, THEN, False)
+    same([read], [read._replace()])
+    with pytest.raises(AssertionError):
+        same([read._replace(**change)], [read])
+    with pytest.raises(ValueError):     # one is missing
+        same([read], [read, read])
+
+
 @pytest.mark.parametrize("writer", WRITERS)
 def test_what_another_client_has_written_is_read(writer, kafka, make_topic):
     codecs = usable_codecs()
