@@ -48,9 +48,14 @@ def test_without_keys_and_prefix_a_value_is_its_number(servers, topic):
     assert sorted((event["value"], event["key"]) for event in sent) == [(str(i), None) for i in range(3)]
 
 
+def start_verifiable(*arguments):
+    """Without a buffer on our side: communicate() does not return what a readline() has read ahead."""
+    return start("verifiable-producer", *arguments, bufsize=0)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_when_every_outcome_is_printed(servers, topic, number):
-    process = start("verifiable-producer", "--bootstrap-server", servers, "--topic", topic, "--throughput", 50)
+    process = start_verifiable("--bootstrap-server", servers, "--topic", topic, "--throughput", 50)
     lines = [process.stdout.readline() for _ in range(4)]
     process.send_signal(number)
     out, err = process.communicate(timeout=BOUND)
@@ -61,7 +66,7 @@ def test_a_signal_ends_it_when_every_outcome_is_printed(servers, topic, number):
 
 
 def test_a_throughput_of_none_waits_after_the_first_record_for_a_signal(servers, topic):
-    process = start("verifiable-producer", "--bootstrap-server", servers, "--topic", topic, "--throughput", 0)
+    process = start_verifiable("--bootstrap-server", servers, "--topic", topic, "--throughput", 0)
     process.stdout.readline(), process.stdout.readline()
     process.terminate()
     assert process.communicate(timeout=BOUND)[0].count(b"producer_send") == 0
@@ -81,8 +86,8 @@ def test_what_is_not_delivered_is_a_line_with_its_cause(topic, tmp_path, option)
 def test_a_second_signal_purges_what_nobody_has_acknowledged(topic, tmp_path):
     file = tmp_path / "producer.properties"
     file.write_text("message.timeout.ms=5000\n")
-    process = start("verifiable-producer", "--bootstrap-server", NOWHERE, "--topic", topic, "--command-config", file,
-                    "--throughput", 50)
+    process = start_verifiable("--bootstrap-server", NOWHERE, "--topic", topic, "--command-config", file,
+                               "--throughput", 50)
     lines = [process.stdout.readline() for _ in range(2)]       # one has failed: those of the last 5 s have not
     process.terminate()
     with pytest.raises(subprocess.TimeoutExpired):
