@@ -38,6 +38,8 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 FIGURES = pytest.StashKey()
 CONTROLS = pytest.StashKey()
 WHERE = pytest.StashKey()
+# Their fixtures build the site, count the instructions of a C program, compile a module: once, and not in each process of xdist's.
+ONE_PROCESS = "test_reference.py", "test_process_budgets.py", "test_second_client.py"
 BEGIN = time.monotonic()
 
 
@@ -116,13 +118,16 @@ def faults(request):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """`pytest -n 4` starts one real Kafka, and builds the site once. (xdist 3.8 has groups, which pytest 9.2 does not see.)"""
+    """`pytest -n 4` starts one real Kafka, and does once what some files' fixtures take seconds for; these begin first.
+
+    (xdist 3.8 has groups, which pytest 9.2 does not see.)
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class OneProcessEach(LoadScopeScheduling):
         def _split_scope(self, nodeid):
             path = nodeid.split("::")[0]
-            return "kafka" if "/kafka/" in path else path if path.endswith("test_reference.py") else nodeid
+            return "kafka" if "/kafka/" in path else path if path.endswith(ONE_PROCESS) else nodeid
 
     return OneProcessEach(config, log)
 
