@@ -93,7 +93,12 @@ def make():
     if kind == "transactions":
         properties["transactional.id"] = "id"
     entered.clear()
-    if kind == "sync":
+    if kind == "consumer":
+        if situation == "a callback blocks":
+            properties |= {"stats_cb": blocks, "statistics.interval.ms": 10}
+        producer = KafkaConsumer(properties)
+        producer.assign([("t", 0)])     # from where the group has committed, which nobody says
+    elif kind == "sync":
         producer = KafkaSyncProducer(properties)
     else:
         producer = KafkaAsyncProducer(properties, EventsPollingOption.Manual if kind == "Manual" else EventsPollingOption.Auto)
@@ -138,6 +143,20 @@ calls = {
         "send_batch": lambda producer: producer.send_batch("t", [b"v"] * 3, timeout=none),
     },
     "transactions": {"init_transactions": lambda producer: producer.init_transactions(none)},
+    "consumer": {
+        "poll_batch": lambda consumer: consumer.poll_batch(none),
+        "assign": lambda consumer: consumer.assign({("t", 0): Timestamp(1)}, none),
+        "seek": lambda consumer: consumer.seek(("t", 0), 5, none),
+        "pause": lambda consumer: consumer.pause(),
+        "end_offsets": lambda consumer: consumer.end_offsets([("t", 0)], none),
+        "offsets_for_times": lambda consumer: consumer.offsets_for_times({("t", 0): 5}, none),
+        "lag": lambda consumer: consumer.lag(none),
+        "committed": lambda consumer: consumer.committed([("t", 0)], none),
+        "commit_sync": lambda consumer: consumer.commit_sync({("t", 0): 5}, none),
+        "fetch_broker_metadata": both["fetch_broker_metadata"],
+        "list_topics": both["list_topics"],
+        "close": both["close"],
+    },
 }
 if not interrupts:
     calls["Auto"]["__del__"] = lambda producer: LoopClient(producer).abandon()
@@ -216,8 +235,9 @@ AIO = ["aio.flush", "aio.close", "aio.fetch_broker_metadata"]      # while the d
 SITUATIONS = ["the broker is away", "a name server keeps silent", "a thread holds the locks of logging", "the queue is full",
               "the collector finds a dropped producer", "a callback blocks"]
 
-# A transactional producer is an asynchronous one: its callbacks are too.
+# A transactional producer is an asynchronous one: its callbacks are too. A consumer has its own calls, and logs as a producer does.
 CASES = [(kind, situation) for kind in KINDS for situation in SITUATIONS if (kind, situation) != ("transactions", "a callback blocks")]
+CASES += [("consumer", situation) for situation in ("the broker is away", "a name server keeps silent", "a callback blocks")]
 
 # asyncio itself logs; and a future's callbacks are the loop's.
 AIO_CASES = [(kind, situation) for kind in AIO for situation in SITUATIONS if situation not in (
@@ -226,7 +246,8 @@ AIO_CASES = [(kind, situation) for kind in AIO for situation in SITUATIONS if si
 
 def bound(kind, name):
     """What the page gives a call, in seconds beyond its timeout; a machine that is busy has some more."""
-    text = BLOCKS.get(name) or BLOCKS[f"Kafka{'Sync' if kind == 'sync' else 'Async'}Producer.{name}"]
+    cls = {"sync": "KafkaSyncProducer", "consumer": "KafkaConsumer"}.get(kind, "KafkaAsyncProducer")
+    text = BLOCKS.get(f"{cls}.{name}") or BLOCKS[name]
     return sum(int(number) for number in re.findall(r"(\d+) s", text.partition(":")[0])) + SLACK
 
 
