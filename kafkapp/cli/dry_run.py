@@ -1,10 +1,9 @@
 """Mode of the command line that sends nothing (`--dry-run`): prints each record as an envelope, a line of JSON."""
-import base64
-import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from kafkapp import Error, ProducerRecord, SendOption
+from kafkapp.cli.envelope import envelope, quoted
 from kafkapp.cli.streams import say_bytes
 
 NO_PARTITION = -1       # the partitioner would choose
@@ -26,7 +25,7 @@ class DryMode:
     pending = 0
 
     def send(self, record: ProducerRecord, report: Callable[[Any, Error | None], None], option: SendOption) -> None:
-        say_bytes(json.dumps(envelope(record), ensure_ascii=False).encode() + b"\n")     # UTF-8 in any locale
+        say_bytes(envelope_of(record) + b"\n")
         partition = NO_PARTITION if record.partition is None else record.partition
         report(DryMetadata(record.id, partition, len(record.key or b""), len(record.value or b"")), None)
 
@@ -43,36 +42,10 @@ class DryMode:
         """Nothing is open."""
 
 
-def envelope(record: ProducerRecord) -> dict[str, Any]:
-    """The record as `--format envelope` reads it; what is not UTF-8 in base64."""
-    parts: dict[str, Any] = {"topic": record.topic}
+def envelope_of(record: ProducerRecord) -> bytes:
+    place = f'"topic": {quoted(record.topic)}'
     if record.partition is not None:
-        parts["partition"] = record.partition
+        place += f', "partition": {record.partition}'
     if record.timestamp is not None:
-        parts["timestamp"] = record.timestamp
-    pairs = [(header.key, header.value) for header in record.headers]
-    if pairs:
-        plain = [[name, as_text(value)] for name, value in pairs]
-        if any(text is None and value is not None for (_, text), (_, value) in zip(plain, pairs, strict=True)):
-            parts["headers_base64"] = [[name, in_base64(value)] for name, value in pairs]
-        else:
-            parts["headers"] = plain
-    for name, data in (("key", record.key), ("value", record.value)):
-        text = as_text(data)
-        if text is None and data is not None:
-            parts[name + "_base64"] = in_base64(data)
-        else:
-            parts[name] = text
-    return parts
-
-
-def as_text(data: Any) -> str | None:
-    """None also for what is not UTF-8."""
-    try:
-        return None if data is None else str(data, "utf-8")
-    except UnicodeDecodeError:
-        return None
-
-
-def in_base64(data: Any) -> str | None:
-    return None if data is None else base64.b64encode(data).decode()
+        place += f', "timestamp": {record.timestamp}'
+    return envelope(place, [(header.key, header.value) for header in record.headers], record.key, record.value)

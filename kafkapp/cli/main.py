@@ -85,7 +85,8 @@ class Commands(click.Group):
     """The commands of this module, and those of other modules, which are imported on demand."""
 
     # name: module with a click command named `command`
-    elsewhere: ClassVar = {"bench": "kafkapp.bench", "mock-cluster": "kafkapp.cli.mock_cluster",
+    elsewhere: ClassVar = {"bench": "kafkapp.bench", "consume": "kafkapp.cli.consume",
+                           "mock-cluster": "kafkapp.cli.mock_cluster",
                            "verifiable-producer": "kafkapp.cli.verifiable_producer"}
 
     def list_commands(self, context: click.Context) -> list[str]:

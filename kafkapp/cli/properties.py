@@ -8,7 +8,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from kafkapp.config.application import REFUSED_PROPERTIES, librdkafka_properties
-from kafkapp.config.defaults import PRODUCER, program_name
+from kafkapp.config.defaults import CONSUMER, FETCH_BACKOFF, PRODUCER, program_name
 from kafkapp.config.table import Row, cells
 
 LIST = "list"       # what -X takes to list them
@@ -16,7 +16,7 @@ WIDTH = 120         # of the list where standard output is no terminal
 
 
 class Property(NamedTuple):
-    """A property of a producer."""
+    """A property of a client."""
 
     name: str
     type: str
@@ -26,13 +26,15 @@ class Property(NamedTuple):
     text: str
 
 
-def producer_properties() -> list[Property]:
-    """The properties that a command can set for a producer, by name."""
+def client_properties(consumer: bool = False) -> list[Property]:
+    """The properties that a command can set for a producer, or for a consumer, by name."""
     found: dict[str, Property] = {}
-    defaults = {**PRODUCER, "client.id": program_name()}
+    ours = {**CONSUMER, **FETCH_BACKOFF} if consumer else PRODUCER
+    defaults = {**ours, "client.id": program_name()}
     for name, role, values, default, importance, description in cells(librdkafka_properties()):
         row = Row(values, description)
-        if role == "C" or row.kind == "see dedicated API" or name in found or name in REFUSED_PROPERTIES:
+        others = role == ("P" if consumer else "C")
+        if others or row.kind == "see dedicated API" or name in found or name in REFUSED_PROPERTIES:
             continue        # a topic property of the same name comes later
         text = re.sub(r"\s*<br>\s*", "\n", description.rpartition("*Type: ")[0].replace("\\|", "|")).strip()
         found[name] = Property(name, row.kind, defaults.get(name, default), row.span or ", ".join(row.choice),
@@ -40,11 +42,11 @@ def producer_properties() -> list[Property]:
     return [found[name] for name in sorted(found)]
 
 
-def properties_text(width: int | None = None) -> str:
+def properties_text(width: int | None = None, consumer: bool = False) -> str:
     """The list for a reader."""
     width = width or min(click.get_current_context().terminal_width or WIDTH, WIDTH)
     rows = []
-    for one in producer_properties():
+    for one in client_properties(consumer):
         facts = [one.type, f"default {one.default}" if one.default else "no default"]
         if one.values:
             facts.append(one.values)
@@ -55,18 +57,19 @@ def properties_text(width: int | None = None) -> str:
     return "\n".join(rows)
 
 
-def properties_json() -> str:
+def properties_json(consumer: bool = False) -> str:
     """The list for a machine: a line of JSON."""
-    return json.dumps([one._asdict() for one in producer_properties()])
+    return json.dumps([one._asdict() for one in client_properties(consumer)])
 
 
 def complete_pair(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names, and behind one the words that it takes."""
     name, equals, word = incomplete.partition("=")
+    known = client_properties(context.info_name == "consume")
     if not equals:
         names: list[Any] = [CompletionItem(one.name + "=", help=one.text.splitlines()[0][:80])
-                            for one in producer_properties() if one.name.startswith(name)]
+                            for one in known if one.name.startswith(name)]
         return names + [CompletionItem(LIST)] * LIST.startswith(name)
-    values = next((one.values for one in producer_properties() if one.name == name), "")
+    values = next((one.values for one in known if one.name == name), "")
     return [CompletionItem(f"{name}={value}") for value in values.split(", ")
             if value and ".." not in value and value.startswith(word)]

@@ -65,12 +65,12 @@ def servers_of(properties: dict[str, Any]) -> str | None:
     return servers or None
 
 
-def require_servers(properties: dict[str, Any]) -> str:
+def require_servers(properties: dict[str, Any],
+                    cure: str = "; --embedded sends to an embedded cluster, for a try") -> str:
     """As `servers_of`, which must not find none."""
     servers = servers_of(properties)
     if servers is None:
-        raise Misuse(f"no brokers: name them by -b HOST:PORT or in the environment's {ENVIRONMENT}; "
-                     "--embedded sends to an embedded cluster, for a try")
+        raise Misuse(f"no brokers: name them by -b HOST:PORT or in the environment's {ENVIRONMENT}{cure}")
     return servers
 
 

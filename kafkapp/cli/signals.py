@@ -2,6 +2,7 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 class Interrupts:
@@ -10,17 +11,19 @@ class Interrupts:
     def __init__(self) -> None:
         self.signal: int | None = None
         self._held = False
+        self._patience = 0.0    # seconds
+        self._before: list[tuple[int, Any]] = []    # handlers
 
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Handle the signals within the context; those that the parent process has ignored stay ignored."""
         numbers = [number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
                    if signal.getsignal(number) != signal.SIG_IGN]
-        before = [(number, signal.signal(number, self._handle)) for number in numbers]
+        self._before = [(number, signal.signal(number, self._handle)) for number in numbers]
         try:
             yield
         finally:
-            for number, handler in before:
+            for number, handler in self._before:
                 signal.signal(number, handler)
 
     @contextmanager
@@ -34,11 +37,27 @@ class Interrupts:
         if self.signal is not None:
             raise KeyboardInterrupt(self.signal)
 
+    def be_patient(self, seconds: float) -> None:
+        """From here on the run looks at `signal` itself, to end between two steps.
+
+        Raises only where a step lasts for so long after the first signal, or at a second one.
+        """
+        self._before.append((signal.SIGALRM, signal.signal(signal.SIGALRM, self._handle)))
+        self._patience = seconds
+
     def hold(self) -> None:
         """Only record signals from here on: the command is ending anyway, within a limited time."""
         self._held = True
+        if self._patience:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _handle(self, number: int, frame: object) -> None:
-        self.signal = self.signal or number
-        if not self._held:
+        first = self.signal is None
+        if first:
+            self.signal = number
+        if self._held:
+            return
+        if first and self._patience:
+            signal.setitimer(signal.ITIMER_REAL, self._patience)
+        else:
             raise KeyboardInterrupt(self.signal)

@@ -6,7 +6,7 @@ from command_line import run
 
 from kafkapp import ProducerConfig
 from kafkapp.cli.options import compressed
-from kafkapp.cli.properties import producer_properties
+from kafkapp.cli.properties import client_properties
 
 
 def completions(*words):
@@ -28,11 +28,11 @@ def test_the_list_for_a_machine():
     result = run("produce", "--json", "-X", "list")
     found = {one["name"]: one for one in json.loads(result.stdout)}
     assert found["acks"]["default"] == "-1" and found["acks"]["importance"] == "high" and found["acks"]["text"].startswith("Alias for")
-    assert sorted(found) == [one.name for one in producer_properties()]
+    assert sorted(found) == [one.name for one in client_properties()]
 
 
 def test_every_listed_property_is_one_that_producers_take():
-    names = {one.name for one in producer_properties()}
+    names = {one.name for one in client_properties()}
     constants = {value for name, value in vars(ProducerConfig).items() if name.isupper()}
     assert constants - {"error_cb", "log_cb", "stats_cb", "oauthbearer_token_refresh_cb", "interceptors", "enable.manual.events.poll"} <= names
 
@@ -41,7 +41,7 @@ def test_names_are_completed_and_the_words_behind_them():
     assert completions("-X", "enable.id") == ["enable.idempotence="]
     assert "\nclient.id (string; default kafkapp)\n" in run("produce", "-X", "list").stdout
     assert completions("-X", "li") == ["linger.ms=", "list"]
-    assert len(completions("-X", "")) == 1 + len(producer_properties())
+    assert len(completions("-X", "")) == 1 + len(client_properties())
 
 
 def test_words_of_properties_in_shells_that_keep_them_whole():

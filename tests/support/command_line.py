@@ -4,6 +4,7 @@ What was sent is read back by another client. Every wait is bounded.
 """
 import array
 import fcntl
+import logging
 import os
 import pty
 import re
@@ -57,6 +58,13 @@ def finish(process, within=BOUND):
         process.communicate()
         raise AssertionError(f"still running after {within} s") from None
     return process.returncode, out.decode(), err.decode()
+
+
+def without_logs(monkeypatch):
+    """A command that runs in this process sets up the library's logger: for the test alone."""
+    logger = logging.getLogger("kafkapp")
+    for name, value in (("handlers", []), ("propagate", True), ("level", logging.NOTSET)):
+        monkeypatch.setattr(logger, name, value)
 
 
 def new_topic():
