@@ -100,26 +100,27 @@ class Run:
     def _check_topics(self) -> list[TopicPartition]:
         """The partitions that were asked for, of topics that are all there."""
         request = self.request
+        names = [topic for topic in request.topics if not topic.startswith("^")]
         try:
-            _, *found = self.consumer._fetch_cluster(request.timeout)
+            if not names:
+                self.consumer.list_topics(request.timeout)      # an expression may match a topic later
+            return [place for topic in names for place in self._places_of(topic)]
         except KafkaException as failure:
             raise self._unreachable(failure.error) from None
-        known = {one.topic: (one, code) for one, code in found}
-        places = []
-        for topic in request.topics:
-            if topic.startswith("^"):
-                continue        # an expression, which may match a topic later
-            if topic not in known:
-                raise Misuse(f"topic {topic} is not there, or this user may not see it; "
-                             "`kafkapp produce -L` lists those that are")
-            metadata, code = known[topic]
-            if code:
-                raise Misuse(f"topic {topic}: {Error(ErrorCode(code)).message}")
-            numbers = sorted(metadata.partitions)
-            if missing := set(request.partitions).difference(numbers):
-                raise Misuse(f"topic {topic} has partitions 0 to {numbers[-1]}, and not {min(missing)}")
-            places += [TopicPartition(topic, number) for number in request.partitions or numbers]
-        return places
+
+    def _places_of(self, topic: str) -> list[TopicPartition]:
+        wanted = self.request.partitions
+        try:
+            numbers = sorted(self.consumer.fetch_broker_metadata(topic, self.request.timeout).partitions)
+        except KafkaException as failure:
+            if failure.error.code == ErrorCode.RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+                raise Misuse(f"topic {topic} is not there; `kafkapp produce -L` lists those that are") from None
+            if failure.error.code < 0:
+                raise
+            raise Misuse(f"topic {topic}: {failure.error.message}") from None
+        if missing := set(wanted).difference(numbers):
+            raise Misuse(f"topic {topic} has partitions 0 to {numbers[-1]}, and not {min(missing)}")
+        return [TopicPartition(topic, number) for number in wanted or numbers]
 
     def _unreachable(self, error: Error) -> Misuse:
         if error.code not in UNREACHABLE:

@@ -8,7 +8,6 @@ cimport cython
 from libc.stdint cimport INT32_MAX
 
 from kafkapp._librdkafka.rdkafka cimport rd_kafka_version
-from kafkapp.client.blocking_calls cimport fetch_cluster
 from kafkapp.client.client cimport DISPATCHES_ALL, KEEPS_EVENTS, Client
 from kafkapp.client.handle cimport OPEN
 from kafkapp.client.shutdown cimport abandon, close
@@ -170,13 +169,6 @@ cdef class PollingConsumer:
     def _ledger(self):
         """What is held now: counts, for tests."""
         return self.get_client().ledger()
-
-    def _fetch_cluster(self, timeout):
-        """(BrokerMetadata, its error's code) of each topic; the first is of none, for the brokers. For the command.
-
-        Blocks, without the GIL; raises as the producers' `fetch_broker_metadata`.
-        """
-        return fetch_cluster(self.get_client(), deadline_of(timeout))
 
 
 cdef size_t checked_count(str what, object count, object limit) except? 0:

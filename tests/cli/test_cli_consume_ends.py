@@ -74,7 +74,6 @@ def test_a_group_goes_on_where_it_stopped(send, member, committed):
     assert run(*member, "-c", "2").stdout == "a\nb\n"
     assert committed() == 2
     assert run(*member, "-e").stdout == "c\n"
-    assert run(*member, "-e").stdout == ""
     send(b"d")
     assert run(*member, "-e", "-X", "enable.auto.commit=false").stdout == "d\n"
     assert committed() == 3

@@ -12,7 +12,7 @@ from kafkapp import ConsumerConfig, Offset, TopicPartition
 from kafkapp.cli.consume_formats import nulls, parse_format
 from kafkapp.cli.consume_places import Range, milliseconds, parse_one, parse_range, starts, stops
 from kafkapp.cli.main import group
-from kafkapp.cli.properties import client_properties
+from kafkapp.cli.properties import client_properties, complete_pair, properties_json
 from kafkapp.cli.request import Misuse
 from kafkapp.testing import MockCluster
 
@@ -34,30 +34,37 @@ def refusal(*arguments, **options):
     return result.stderr
 
 
+@pytest.fixture
+def refused(monkeypatch):
+    """The message of an error of use, in this process, for speed: `kafkapp.cli.main.run` makes one line of it."""
+    without_logs(monkeypatch)
+
+    def refused(*arguments):
+        with pytest.raises(click.ClickException) as caught:
+            group.main(["consume", *map(str, arguments)], "kafkapp", standalone_mode=False)
+        assert caught.value.exit_code == 2
+        return caught.value.format_message()
+    return refused
+
+
 # -- what can be seen without a broker ---------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("arguments, words", [
     ((), "no topic: name one"), (("",), "must not be empty"), (("-t", ""), "must not be empty"), (("-b", "", "t"), "must not be empty"), (("-g", "", "t"), "must not be empty"),
     (("t", "-o", "middle"), "'middle': expected beginning, end, stored"), (("t", "-o", "s@noon"), "'noon' is no time: expected milliseconds"),
     (("t", "-f", "%s %x"), "%x is not known: %t topic"), (("t", "-p", "-1"), "-p"), (("t", "-c", "0"), "-c"),
-    (("t", "-o", "stored"), "-o stored needs a group, whose committed offsets it means: -g NAME"), (("^t",), "give -g NAME, and no -p"), (("^t", "-g", "g", "-p", "0"), "give -g NAME, and no -p"),
-    (("t", "-g", "g", "-o", "5"), "name partitions by -p, or leave out -g"), (("t", "-g", "g", "-o", "e@5"), "name partitions by -p"),
+    (("t", "-o", "stored"), "-o stored needs a group, whose committed offsets it means: -g NAME"), (("^t",), "give -g NAME, and no -p"), (("t", "-g", "g"), "-g needs partitions (-p)"), (("^t", "-g", "g", "-p", "0"), "give -g NAME, and no -p"),
     (("t", "-f", "%s", "-J"), "--json and --format exclude each other"), (("t", "-f", "%s", "-K", ":"), "--format and --key-delimiter exclude each other"),
     (("t", "-J", "-Z"), "--json and -Z exclude each other"), (("t", "--arrow", "-", "--null-marker", "x"), "--arrow and --null-marker exclude each other"),
     (("t", "-J", "--arrow", "-"), "--json and --arrow exclude each other"), (("t", "-Z", "--null-marker", "x"), "exclude each other"),
     (("t", "-X", "lingre.ms=5", "-b", "127.0.0.1:1"), "lingre.ms"), (("t", "-X", "fetch.min.bytes=many", "-b", "127.0.0.1:1"), "fetch.min.bytes"),
     (("t",), "no brokers: name them by -b HOST:PORT or in the environment's KAFKA_BOOTSTRAP_SERVERS")], ids=str)
-def test_errors_of_use(monkeypatch, arguments, words):
-    """In this process, for speed: `kafkapp.cli.main.run` makes one line of each."""
+def test_errors_of_use(refused, monkeypatch, arguments, words):
     monkeypatch.delenv("KAFKA_BOOTSTRAP_SERVERS", raising=False)
-    without_logs(monkeypatch)
-    with pytest.raises(click.ClickException) as caught:
-        group.main(["consume", *arguments], "kafkapp", standalone_mode=False)
-    assert words in caught.value.format_message() and caught.value.exit_code == 2
+    assert words in refused(*arguments)
 
 
 def test_an_error_of_use_is_one_line():
-    assert refusal("t", "-c", "0").endswith(". See 'kafkapp consume --help'.\n")
     assert refusal() == "kafkapp: no topic: name one, as in `kafkapp consume orders`\n"
 
 
@@ -68,22 +75,22 @@ def test_an_unreachable_broker():
         assert f"no broker reachable at {server} within 0.5 s: " in refusal("-b", server, "t", "--timeout", "0.5")
 
 
-def test_topics_and_partitions_that_are_not_there(servers, tmp_path):
+def test_topics_and_partitions_that_are_not_there(servers, refused, tmp_path):
     path = tmp_path / "a.arrows"
-    line = refusal("-b", servers, "orders", "nothing", "--arrow", path)
-    assert "topic nothing is not there, or this user may not see it; `kafkapp produce -L` lists those that are" in line
+    line = refused("-b", servers, "orders", "nothing", "--arrow", path)
+    assert "topic nothing is not there; `kafkapp produce -L` lists those that are" in line
     assert not path.exists()
-    assert "nothing" in refusal("-b", servers, "nothing")      # asking has not created it
-    assert "topic orders has partitions 0 to 1, and not 7" in refusal("-b", servers, "orders", "-p", "7", "-p", "0")
-    assert "orders [0] has offsets 0 to 0, and not 5: name one of these" in refusal("-b", servers, "orders", "-o", "5")
+    assert "nothing" in refused("-b", servers, "nothing")      # asking has not created it
+    assert "topic orders has partitions 0 to 1, and not 7" in refused("-b", servers, "orders", "-p", "7", "-p", "0")
+    assert "orders [0] has offsets 0 to 0, and not 5: name one of these" in refused("-b", servers, "orders", "-o", "5")
 
 
-def test_where_an_arrow_stream_cannot_go(servers, tmp_path):
+def test_where_an_arrow_stream_cannot_go(servers, refused, tmp_path):
     path = tmp_path / "a.arrows"
     path.write_bytes(b"yesterday's")
-    assert "holds something already: remove it, or name another file" in refusal("-b", servers, "orders", "--arrow", path)
+    assert "holds something already: remove it, or name another file" in refused("-b", servers, "orders", "--arrow", path)
     assert path.read_bytes() == b"yesterday's"
-    assert "No such file or directory" in refusal("-b", servers, "orders", "--arrow", tmp_path / "missing" / "a")
+    assert "No such file or directory" in refused("-b", servers, "orders", "--arrow", tmp_path / "missing" / "a")
 
 
 def test_without_pyarrow_it_says_what_to_install():
@@ -93,19 +100,19 @@ def test_without_pyarrow_it_says_what_to_install():
 
 
 def test_properties_are_those_of_a_consumer():
-    found = {one["name"]: one for one in json.loads(run("consume", "-X", "list", "--json").stdout)}
-    assert found["fetch.min.bytes"]["default"] == "1" and "acks" not in found and sorted(found) == [one.name for one in client_properties(True)]
-    constants = {value for name, value in vars(ConsumerConfig).items() if name.isupper()}
-    assert {ConsumerConfig.GROUP_ID, ConsumerConfig.AUTO_OFFSET_RESET, ConsumerConfig.ISOLATION_LEVEL} <= constants & set(found)
-    assert "\nfetch.min.bytes (integer; default 1; 0..2147483647)\n" in run("consume", "-X", "list").stdout
+    text = run("consume", "-X", "list").stdout
+    assert "\nfetch.min.bytes (integer; default 1; 0..2147483647)\n" in text and "\nacks " not in text
+    names = {one.name for one in client_properties(consumer=True)}
+    assert {ConsumerConfig.GROUP_ID, ConsumerConfig.AUTO_OFFSET_RESET, ConsumerConfig.ISOLATION_LEVEL} <= names
+    assert {one["name"] for one in json.loads(properties_json(consumer=True))} == names
 
 
 def test_the_shell_completes_a_consumers_properties():
-    def completions(word):
-        result = run(env={"_KAFKAPP_COMPLETE": "bash_complete", "COMP_WORDS": f"kafkapp consume -X {word}", "COMP_CWORD": "3"})
-        return [line.partition(",")[2] for line in result.stdout.split()]
-    assert completions("isolation") == ["isolation.level="] and completions("acks") == []
-    assert completions("isolation.level=") == ["isolation.level=read_uncommitted", "isolation.level=read_committed"]
+    result = run(env={"_KAFKAPP_COMPLETE": "bash_complete", "COMP_WORDS": "kafkapp consume -X isolation.level=", "COMP_CWORD": "3"})
+    assert result.stdout == "plain,isolation.level=read_uncommitted\nplain,isolation.level=read_committed\n"
+    context = click.Context(click.Command("consume"), info_name="consume")
+    assert [item.value for item in complete_pair(context, None, "isolation")] == ["isolation.level="]
+    assert complete_pair(context, None, "acks") == []
 
 
 def test_help_has_the_exit_statuses():
