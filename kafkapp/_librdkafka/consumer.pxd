@@ -12,6 +12,12 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
     const int64_t RD_KAFKA_OFFSET_BEGINNING
     const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR__PARTITION_EOF
     const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
+    const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR__DESTROY
+    const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR__ASSIGNMENT_LOST
+    const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION
+    const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID
+    const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS
+    const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID
 
     ctypedef enum rd_kafka_timestamp_type_t:
         RD_KAFKA_TIMESTAMP_NOT_AVAILABLE
@@ -37,10 +43,11 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
     const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION
     const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE
     const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH
-    const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN
     const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR__TRANSPORT
     const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR__WAIT_COORD
     rd_kafka_queue_t *rd_kafka_queue_get_consumer(rd_kafka_t *rk)
+    void rd_kafka_queue_cb_event_enable(rd_kafka_queue_t *rkqu, void (*event_cb)(rd_kafka_t *rk, void *opaque) noexcept,
+                                        void *opaque)
     rd_kafka_resp_err_t rd_kafka_assign(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *partitions)
     rd_kafka_error_t *rd_kafka_seek_partitions(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions,
                                                int timeout_ms)
@@ -54,7 +61,9 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
         rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *offsets, rd_kafka_queue_t *rkqu,
         void (*cb)(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_partition_list_t *offsets, void *opaque),
         void *opaque)
+    const int RD_KAFKA_EVENT_OFFSET_COMMIT
     rd_kafka_topic_partition_list_t *rd_kafka_event_topic_partition_list(rd_kafka_event_t *rkev)
+    void *rd_kafka_event_opaque(rd_kafka_event_t *rkev)
 
     ctypedef struct rd_kafka_topic_partition_list_fields "rd_kafka_topic_partition_list_t":     # to cast to
         int cnt

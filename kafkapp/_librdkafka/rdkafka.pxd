@@ -27,6 +27,7 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
     # -- errors ------------------------------------------------------------------------------------
     ctypedef enum rd_kafka_resp_err_t:
         RD_KAFKA_RESP_ERR_NO_ERROR
+        RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN
         RD_KAFKA_RESP_ERR__CONFLICT
         RD_KAFKA_RESP_ERR__FATAL
         RD_KAFKA_RESP_ERR__INVALID_ARG

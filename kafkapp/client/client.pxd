@@ -54,4 +54,5 @@ cdef class Client(Handle):
     cdef bint in_callback(self) noexcept
     cdef int64_t dispatch(self, int64_t seen, int timeout_ms, list raised) except -1
     cdef int wait(self, int64_t seen, int64_t deadline, list raised) except -1
+    cdef int64_t poll_events(self, int64_t deadline) except -1
     cdef bint wait_for(self, const int *flag, int64_t deadline, list raised) except -1

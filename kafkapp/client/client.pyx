@@ -52,7 +52,7 @@ from kafkapp.client.dispatcher cimport (
 from kafkapp.client.events cimport EventHandlers, warn
 from kafkapp.client.handle cimport CLOSED, OPEN, Service
 from kafkapp.common.atomics cimport KP_ADD, KP_READ, KP_SET, KP_TAKE_FLAG, KP_THREAD
-from kafkapp.common.callbacks cimport report_unraisable, run_callback_1
+from kafkapp.common.callbacks cimport raise_all, report_all_unraisable, report_unraisable, run_callback_1
 from kafkapp.common.errors cimport new_exception, take_error
 from kafkapp.common.timeouts cimport expired, remaining_ms
 from kafkapp.config.application cimport (
@@ -347,6 +347,30 @@ cdef class Client(Handle):
             self.dispatch(seen, ms, raised)
         PyErr_CheckSignals()
         return 0
+
+    cdef int64_t poll_events(self, int64_t deadline) except -1:
+        """Dispatch a round in which operations are reported, and raise what callbacks raise. Returns how many were."""
+        cdef int64_t reported
+        cdef list raised = []
+        if self.background:
+            raise RuntimeError("poll_events() is for EventsPollingOption.Manual: with Auto a background thread polls")
+        self.check_blocking("poll_events")
+        self.enter()
+        try:
+            while True:
+                reported = self.dispatch(kp_rounds(&self.dispatcher), remaining_ms(deadline, SIGNAL_CHECK_MS), raised)
+                if raised:
+                    break
+                PyErr_CheckSignals()
+                if reported or expired(deadline) or KP_READ(self.state) != OPEN:
+                    break
+        except:
+            report_all_unraisable(raised)
+            raise
+        finally:
+            self.leave()
+        raise_all(raised)
+        return reported
 
     cdef bint wait_for(self, const int *flag, int64_t deadline, list raised) except -1:
         """Block until a completion has set a flag. False when the deadline has expired first."""

@@ -20,6 +20,8 @@ cdef extern from "dispatcher.h" nogil:
         void *service_data
         unsigned long callback_thread
         size_t pending
+        rd_kafka_event_t **events
+        size_t event_count
         rd_kafka_event_t **other_events
         size_t other_event_count
         int round_open
@@ -37,6 +39,7 @@ cdef extern from "dispatcher.h" nogil:
     bint kp_round_begin(kp_dispatcher *d, int64_t seen, int timeout_ms)
     bint kp_drain_round(kp_dispatcher *d, int64_t seen, int timeout_ms, size_t max_pending, int64_t *reported)
     bint kp_drain_rounds(kp_dispatcher *d, size_t max_pending)
+    void kp_service_ready(kp_dispatcher *d)
     void kp_stop(kp_dispatcher *d)
     void kp_round_end(kp_dispatcher *d)
     void kp_name_thread(const char *client)

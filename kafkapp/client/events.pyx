@@ -19,6 +19,7 @@ from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_EVENT_LOG,
     RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH,
     RD_KAFKA_EVENT_STATS,
+    RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN,
     RD_KAFKA_RESP_ERR__FATAL,
     rd_kafka_event_config_string,
     rd_kafka_event_error,
@@ -108,6 +109,8 @@ cdef class EventHandlers:
     cdef int on_error(self, rd_kafka_t *rk, rd_kafka_event_t *event) except -1:
         cdef rd_kafka_resp_err_t err = rd_kafka_event_error(event)
         message = self.redacted_text(rd_kafka_event_error_string(event))
+        if err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
+            self.brokers_down = True
         if err == RD_KAFKA_RESP_ERR__FATAL or rd_kafka_event_error_is_fatal(event):
             # librdkafka has replaced RD_KAFKA_RESP_ERR__FATAL by the underlying error before the event is read.
             error = new_error(err, message, True)

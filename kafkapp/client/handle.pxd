@@ -31,6 +31,9 @@ cdef class Service:
     cdef int attach(self, kp_dispatcher *dispatcher) except -1
     cdef int set_up(self, rd_kafka_conf_t *conf) except -1
 
+    # -- at the end, once
+    cdef int detach(self) noexcept
+
     # -- on the thread that owns a round
     cdef int complete(self, list raised) except -1
     cdef int complete_unreported(self, list topics, list holds, list raised) except -1

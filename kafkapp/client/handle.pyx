@@ -96,6 +96,10 @@ cdef class Service:
         """Set what librdkafka calls itself, and the opaque that it passes."""
         return 0
 
+    cdef int detach(self) noexcept:
+        """Release what refers to the rd_kafka_t, which is destroyed next."""
+        return 0
+
     cdef int complete(self, list raised) except -1:
         """Complete what the round has found. Called when the dispatcher has something pending."""
         return 0
@@ -323,6 +327,7 @@ cdef class Handle:
             if topic.rkt is not NULL:
                 rd_kafka_topic_destroy(<rd_kafka_topic_t *>topic.rkt)
                 topic.rkt = NULL
+        self.service.detach()
         with nogil:
             kp_kept_free(&self.dispatcher)      # ends the keeper thread, which polls the queue
             rd_kafka_queue_destroy(self.dispatcher.queue)

@@ -13,8 +13,9 @@ SYNC_PRODUCER = {
     "linger.ms": "0",       # a send waits for its delivery report
 }
 CONSUMER = {
-    # A consumer commits what its polls have returned, not what librdkafka has taken from its queue.
-    "enable.auto.commit": "false",
+    # By kafkapp: what polls have returned, when the next one begins. librdkafka would commit what it has in its queue.
+    "enable.auto.commit": "true",
+    "auto.commit.interval.ms": "0",
     "enable.auto.offset.store": "false",
 }
 # With librdkafka's default, a second, a consumer that has emptied a full queue waits most of the time.

@@ -4,4 +4,4 @@ from kafkapp.consumer.partitions cimport PartitionConsumer
 
 
 cdef class KafkaConsumer(PartitionConsumer):
-    pass
+    cdef tuple what(self, object what)      # offsets, and their metadata

@@ -1,15 +1,16 @@
 """KafkaConsumer: reads the partitions that it is assigned, a batch of columns at a time; what its group commits."""
 from kafkapp.common.options import EventsPollingOption
-from kafkapp.consumer.topic_partition import checked_integer, checked_partition, checked_partitions
+from kafkapp.consumer.topic_partition import checked_partitions
 
 from libc.stdint cimport int64_t
 
 from kafkapp.client.client cimport Client
+from kafkapp.common.callbacks cimport check_callback
 from kafkapp.common.public_names cimport export_as
 from kafkapp.common.timeouts cimport deadline_of
-from kafkapp.consumer.consumed_batch cimport ConsumedBatch
 from kafkapp.consumer.broker_offsets cimport committed_offsets
-from kafkapp.consumer.partition_calls cimport commit
+from kafkapp.consumer.commits cimport commit, offsets_to_commit
+from kafkapp.consumer.consumer_service cimport ConsumerService
 
 
 cdef class KafkaConsumer(PartitionConsumer):
@@ -43,34 +44,59 @@ cdef class KafkaConsumer(PartitionConsumer):
         return committed_offsets(self.get_client(), "committed", checked_partitions(partitions), deadline_of(timeout))
 
     def commit_sync(self, what=None, timeout=None):
-        """Commit for the group what was read, and wait until the broker has it.
+        """Commit for the group what was read, and wait until the broker has it. Nothing to commit is success.
 
-        Blocks, without the GIL. Nothing to commit is success.
+        Blocks, without the GIL. Also in `on_rebalance`, before partitions are revoked.
 
         Args:
-            what: None, the positions of all assigned partitions; a ConsumedBatch or a ConsumerRecord, what comes after
-                it; or a mapping of partitions to offsets.
+            what: None, the positions of all assigned partitions, as polls have returned them; a ConsumedBatch or
+                ConsumerRecords, what comes after them; else the offsets themselves, each what is to be read next: a
+                mapping of partitions to ints, (topic, partition, offset) tuples, or objects with topic, partition,
+                offset and perhaps metadata, a text.
             timeout: seconds (int, float or timedelta), None waits forever.
         Raises:
-            KafkaException: RD_KAFKA_RESP_ERR__TIMED_OUT: it may still be committed; others of librdkafka and brokers.
+            KafkaException: RD_KAFKA_RESP_ERR__TIMED_OUT: it may still be committed.
+                RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION, RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID,
+                RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID: the partitions are lost to another member, which reads the records
+                again. RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS: go on polling, and commit what stays assigned.
+                RD_KAFKA_RESP_ERR__WAIT_COORD: the group's broker could not be reached for `session.timeout.ms`. Others.
+            TypeError, ValueError: the offsets are malformed; nothing is committed.
             RuntimeError: inside a callback of this consumer, after `close`, or in a forked child.
         Source: rd_kafka_commit_queue(); KafkaConsumer::commitSync.
         """
         cdef Client client = self.get_client()
         cdef int64_t deadline = deadline_of(timeout)
-        cdef dict offsets
         client.check_open()
-        if what is None:
-            offsets = {place: offset for place, offset in self.queue.positions.items() if offset is not None}
-        elif isinstance(what, ConsumedBatch):
-            offsets = what.ends
-        elif hasattr(what, "offset"):
-            offsets = {checked_partition(what): checked_integer("offset", what.offset, 2**63 - 2) + 1}
-        else:
-            offsets = {checked_partition(place): checked_integer("offset", offset, 2**63 - 1)
-                       for place, offset in dict(what).items()}
+        offsets, texts = self.what(what)
         if offsets:
-            commit(client, "commit_sync", offsets, deadline)
+            commit(client, "commit_sync", offsets, texts, deadline)
+
+    def commit_async(self, what=None, callback=None):
+        """Commit for the group what was read, and go on at once.
+
+        Args:
+            what: as `commit_sync`.
+            callback: callback(offsets, error), called once, before `close` returns: on the background thread, with
+                Manual in `poll_events`, in polls and in `close`. `offsets`: a dict of TopicPartition to int, what was
+                to be committed. `error`: None for success, else an Error, as `commit_sync` raises;
+                RD_KAFKA_RESP_ERR__DESTROY: closed before a broker has answered. None: a failure is logged.
+        Raises:
+            TypeError, ValueError: an argument is malformed; nothing is committed.
+            RuntimeError: after `close`, or in a forked child.
+        Source: rd_kafka_commit_queue(); KafkaConsumer::commitAsync.
+        """
+        cdef Client client = self.get_client()
+        client.check_open()
+        check_callback(callback)
+        offsets, texts = self.what(what)
+        if offsets or callback is not None:
+            (<ConsumerService>client.service).begin_commit(client, offsets, texts, callback, callback is None)
+
+    cdef tuple what(self, object what):
+        """The offsets to commit, and their metadata."""
+        if what is not None:
+            return offsets_to_commit(what)
+        return {place: offset for place, offset in dict(self.queue.positions).items() if offset is not None}, {}
 
 
 export_as(KafkaConsumer, "kafkapp.KafkaConsumer")

@@ -1,25 +1,249 @@
-"""Service of a consumer's client. The dispatcher serves logs, errors, statistics and tokens; records have a queue of
-their own, which the thread that polls reads: nothing is outstanding that close() would have to wait for."""
-cimport cython
+"""Service of a consumer's client: the commits that are outstanding, each with one outcome before close() returns.
 
-from kafkapp._librdkafka.consumer cimport RD_KAFKA_CONSUMER
-from kafkapp._librdkafka.rdkafka cimport RD_KAFKA_RESP_ERR__INVALID_ARG
-from kafkapp.common.errors cimport new_exception
+Records have a queue of their own, which the thread that polls reads. librdkafka reports a commit by an event, which has
+the commit's number; what it does not report in time is completed here, and its event, if one comes, finds no commit.
+"""
+from kafkapp.common.errors import KafkaException
+
+cimport cython
+from libc.stdint cimport int64_t
+
+from kafkapp._librdkafka.consumer cimport (
+    RD_KAFKA_CONSUMER,
+    RD_KAFKA_EVENT_OFFSET_COMMIT,
+    RD_KAFKA_RESP_ERR__DESTROY,
+    rd_kafka_commit_queue,
+    rd_kafka_event_opaque,
+    rd_kafka_event_topic_partition_list,
+    rd_kafka_queue_cb_event_enable,
+    rd_kafka_queue_get_consumer,
+)
+from kafkapp._librdkafka.rdkafka cimport (
+    RD_KAFKA_RESP_ERR__INVALID_ARG,
+    rd_kafka_event_error,
+    rd_kafka_event_t,
+    rd_kafka_queue_destroy,
+    rd_kafka_queue_t,
+    rd_kafka_queue_yield,
+    rd_kafka_resp_err_t,
+    rd_kafka_t,
+    rd_kafka_topic_partition_list_destroy,
+    rd_kafka_topic_partition_list_t,
+)
+from kafkapp.client.client cimport Client
+from kafkapp.client.dispatcher cimport kp_rounds, kp_service, kp_service_ready
+from kafkapp.common.atomics cimport KP_ADD, KP_READ
+from kafkapp.common.callbacks cimport report_unraisable, run_callback
+from kafkapp.common.errors cimport Error, new_error, new_exception
+from kafkapp.common.forks cimport forks
 from kafkapp.config.application cimport boolean
+from kafkapp.consumer.commits cimport commit_error, new_commit_list
+
+cdef enum:
+    WARNING = 4             # of syslog's levels
+    MAX_NAMED = 10          # partitions in a line
+
+cdef str CLOSED_BEFORE = "the consumer was closed before a broker has answered: the offsets may be committed or not"
+
+
+cdef void nothing(void *data) noexcept nogil:
+    pass
+
+
+cdef int64_t read_commit(void *data, rd_kafka_event_t *event) noexcept nogil:
+    (<kp_dispatcher *>data).pending += 1
+    return 1
+
+
+cdef void collect_cancelled(void *data) noexcept nogil:
+    (<kp_dispatcher *>data).pending += 1
+
+
+cdef void wake(rd_kafka_t *rk, void *queue) noexcept nogil:
+    """Called by a thread of librdkafka's when an event has come."""
+    rd_kafka_queue_yield(<rd_kafka_queue_t *>queue)
+
+
+cdef kp_service COMMITS
+COMMITS.event = RD_KAFKA_EVENT_OFFSET_COMMIT
+COMMITS.begin = COMMITS.end = nothing
+COMMITS.read, COMMITS.collect = read_commit, collect_cancelled
+
+
+@cython.final
+cdef class PendingCommit:
+    """A commit that was begun."""
 
 
 @cython.final
 cdef class ConsumerService(Service):
     def __cinit__(self):
-        self.name, self.unit, self.loss, self.type = "consumer", "records", "were not read", RD_KAFKA_CONSUMER
+        self.name, self.unit, self.type = "consumer", "offsets", RD_KAFKA_CONSUMER
+        self.loss = "are not known to be committed"
+        self.pending, self.cancelled = {}, []
 
     cdef int configure(self, dict properties) except -1:
-        if boolean(properties, "enable.auto.commit", False):
-            raise new_exception(RD_KAFKA_RESP_ERR__INVALID_ARG, "enable.auto.commit=true: this consumer does not "
-                                "commit by itself yet; leave it out, and call commit_sync()")
+        self.auto_commit = boolean(properties, "enable.auto.commit", True)
+        properties["enable.auto.commit"] = "false"      # of what librdkafka has taken from its queue
         if boolean(properties, "enable.auto.offset.store", False):
             raise new_exception(RD_KAFKA_RESP_ERR__INVALID_ARG, "enable.auto.offset.store=true would store offsets of "
                                 "records that no poll has returned yet; leave it out")
         if properties.get("group.id") == "":
             raise new_exception(RD_KAFKA_RESP_ERR__INVALID_ARG, "group.id is empty: leave it out for a random one")
         return 0
+
+    cdef int attach(self, kp_dispatcher *dispatcher) except -1:
+        self.dispatcher = dispatcher
+        dispatcher.service, dispatcher.service_data = &COMMITS, dispatcher
+        return 0
+
+    # -- commits ----------------------------------------------------------------------------------
+
+    cdef int begin_commit(self, Client client, dict offsets, dict texts, object callback, bint logs) except -1:
+        """Begin a commit; does not block. With no offsets it succeeds."""
+        cdef PendingCommit commit = PendingCommit.__new__(PendingCommit)
+        cdef rd_kafka_topic_partition_list_t *partitions
+        cdef rd_kafka_resp_err_t err
+        cdef int64_t number
+        commit.offsets, commit.callback, commit.logs, commit.count = offsets, callback, logs, len(offsets)
+        client.enter()
+        try:
+            partitions = new_commit_list(offsets, texts)
+            try:
+                with cython.critical_section(self):
+                    self.last_number += 1
+                    number = self.last_number
+                KP_ADD(self.offsets, commit.count)
+                KP_ADD(self.commits, 1)
+                self.pending[number] = commit
+                with nogil:
+                    err = rd_kafka_commit_queue(client.rk, partitions, client.dispatcher.queue, NULL, <void *>number)
+                if err and self.pending.pop(number, None) is not None:
+                    self.end(commit)
+                    raise KafkaException(commit_error(client.rk, err, NULL))
+            finally:
+                rd_kafka_topic_partition_list_destroy(partitions)
+        finally:
+            client.leave()
+        return 0
+
+    cdef int end(self, PendingCommit commit) noexcept:
+        KP_ADD(self.offsets, -commit.count)
+        KP_ADD(self.commits, -1)
+        return 0
+
+    cdef int finish(self, PendingCommit commit, object error, list raised) except -1:
+        """Its outcome: its callback, or a line in the log."""
+        try:
+            lost = self.lost
+            if error is None:
+                self.said, self.handlers.brokers_down = None, False
+            elif lost is not None:
+                for place in commit.offsets:
+                    lost[place.topic] = lost.get(place.topic, 0) + 1
+            elif commit.logs:
+                self.report(commit.offsets, error)
+            if commit.callback is not None:
+                run_callback(commit.callback, (commit.offsets, error), raised)
+        finally:
+            self.end(commit)
+        return 0
+
+    cdef int report(self, dict offsets, Error error) except -1:
+        """Log a failure that nobody looks at: once, until a commit succeeds or one fails otherwise."""
+        if self.said == error.value:
+            return 0
+        self.said = error.value
+        named = ", ".join([f"{place.topic} [{place.partition}]" for place in list(offsets)[:MAX_NAMED]])
+        try:
+            self.handlers.say(WARNING, "COMMIT", f"offsets were not committed ({named}): {error}")
+        except BaseException as exc:
+            report_unraisable(exc)
+        return 0
+
+    cdef int complete(self, list raised) except -1:
+        cdef size_t i
+        cdef PendingCommit commit
+        cdef rd_kafka_event_t *event
+        cdef int before = forks()
+        for i in range(self.dispatcher.event_count):
+            event = self.dispatcher.events[i]
+            commit = self.pending.pop(<int64_t>rd_kafka_event_opaque(event), None)
+            if commit is None:
+                continue
+            try:
+                self.finish(commit, commit_error(self.dispatcher.rk, rd_kafka_event_error(event),
+                                                 rd_kafka_event_topic_partition_list(event)), raised)
+            except BaseException as exc:    # no memory: the others have their outcomes all the same
+                report_unraisable(exc)
+            if forks() != before:
+                return 0
+        return self.complete_cancelled(raised)
+
+    cdef int complete_cancelled(self, list raised) except -1:
+        cdef PendingCommit commit
+        cdef int before = forks()
+        while self.cancelled and forks() == before:
+            commit = self.cancelled.pop(0)
+            self.finish(commit, new_error(RD_KAFKA_RESP_ERR__DESTROY, CLOSED_BEFORE), raised)
+        return 0
+
+    cdef int complete_unreported(self, list topics, list holds, list raised) except -1:
+        self.take_pending()
+        return self.complete_cancelled(raised)
+
+    cdef int take_pending(self) except -1:
+        for number in list(self.pending):
+            commit = self.pending.pop(number, None)
+            if commit is not None:
+                self.cancelled.append(commit)
+        return 0
+
+    # -- polls that dispatch ----------------------------------------------------------------------
+
+    cdef int wake_polls(self, Client client) except -1:
+        """Have events end the wait of a poll, which dispatches them."""
+        self.polled = rd_kafka_queue_get_consumer(client.rk)
+        rd_kafka_queue_cb_event_enable(self.dispatcher.queue, wake, self.polled)
+        return 0
+
+    cdef int detach(self) noexcept:
+        if self.polled is not NULL:
+            with nogil:
+                rd_kafka_queue_cb_event_enable(self.dispatcher.queue, NULL, NULL)
+                rd_kafka_queue_destroy(self.polled)
+            self.polled = NULL
+        return 0
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    cdef int64_t outstanding(self) noexcept:
+        return KP_READ(self.commits)
+
+    cdef int64_t count(self) noexcept:
+        return KP_READ(self.offsets)
+
+    cdef bint drain(self, object client, int64_t deadline, list raised) except -1:
+        cdef int64_t seen = kp_rounds(self.dispatcher)
+        if KP_READ(self.commits):
+            (<Client>client).wait(seen, deadline, raised)
+        return not KP_READ(self.commits)
+
+    cdef int cancel(self, rd_kafka_t *rk) except -1:
+        """librdkafka takes no commit back: the next round completes what is outstanding."""
+        self.take_pending()
+        kp_service_ready(self.dispatcher)
+        return 0
+
+    cdef int count_losses(self) noexcept:
+        if self.lost is None:
+            self.lost = {}
+        return 0
+
+    cdef bint end_losses(self) noexcept:
+        cdef bint counted = self.lost is not None
+        self.lost = None
+        return counted
+
+    cdef dict losses(self):
+        return dict(self.lost or {})

@@ -14,4 +14,3 @@ cdef enum PartitionCall:
 cdef rd_kafka_topic_partition_list_t *new_partition_list(object offsets) except NULL
 cdef dict offsets_of(rd_kafka_topic_partition_list_t *partitions, str what)
 cdef dict call_partitions(Client client, str what, PartitionCall call, dict offsets, int64_t deadline)
-cdef dict commit(Client client, str what, dict offsets, int64_t deadline)

@@ -1,8 +1,7 @@
-"""Calls of librdkafka about partitions that wait for its threads or for brokers: seek, offsets, commits."""
+"""Calls of librdkafka about partitions that wait for its threads or for brokers: seek, offsets."""
 from kafkapp.consumer.topic_partition import TopicPartition
 
 cimport cython
-from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t
 from posix.unistd cimport usleep
 
@@ -15,14 +14,10 @@ from kafkapp._librdkafka.consumer cimport (
     RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
     RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE,
     RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH,
-    RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN,
     RD_KAFKA_RESP_ERR__TRANSPORT,
     RD_KAFKA_RESP_ERR__WAIT_COORD,
-    rd_kafka_commit_queue,
     rd_kafka_committed,
-    rd_kafka_event_topic_partition_list,
     rd_kafka_offsets_for_times,
-    rd_kafka_queue_new,
     rd_kafka_seek_partitions,
     rd_kafka_topic_partition_list_fields,
 )
@@ -30,18 +25,13 @@ from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_RESP_ERR_NO_ERROR,
     RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
     RD_KAFKA_RESP_ERR__PREV_IN_PROGRESS,
+    RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN,
     RD_KAFKA_RESP_ERR__STATE,
     RD_KAFKA_RESP_ERR__TIMED_OUT,
     rd_kafka_err2str,
     rd_kafka_error_code,
     rd_kafka_error_destroy,
     rd_kafka_error_t,
-    rd_kafka_event_destroy,
-    rd_kafka_event_error,
-    rd_kafka_event_t,
-    rd_kafka_queue_destroy,
-    rd_kafka_queue_poll,
-    rd_kafka_queue_t,
     rd_kafka_resp_err_t,
     rd_kafka_t,
     rd_kafka_topic_partition_list_add,
@@ -50,11 +40,11 @@ from kafkapp._librdkafka.rdkafka cimport (
     rd_kafka_topic_partition_list_t,
 )
 from kafkapp.client.blocking_calls cimport BlockingCall, with_grace
-from kafkapp.client.client cimport SIGNAL_CHECK_MS, Client
+from kafkapp.client.client cimport Client
 from kafkapp.client.handle cimport OPEN
 from kafkapp.common.atomics cimport KP_READ, KP_SET
 from kafkapp.common.errors cimport new_exception
-from kafkapp.common.timeouts cimport expired, now_ms, remaining_ms
+from kafkapp.common.timeouts cimport now_ms
 
 # librdkafka gives no call up before its time. So each attempt has a short time of its own, and the next one twice that:
 # a broker that is slow to answer is waited for, and a call that nobody waits for any more ends in a second, or at most
@@ -182,42 +172,3 @@ cdef dict call_partitions(Client client, str what, PartitionCall call, dict offs
     if request.err:
         raise new_exception(request.err, f"{what}() failed: {rd_kafka_err2str(request.err).decode()}")
     return offsets_of(request.partitions, what)
-
-
-cdef dict commit(Client client, str what, dict offsets, int64_t deadline):
-    """Commit offsets. Blocks; answers signals. After a timeout they may still be committed."""
-    cdef rd_kafka_topic_partition_list_t *partitions = NULL
-    cdef rd_kafka_queue_t *queue = NULL
-    cdef rd_kafka_event_t *event = NULL
-    cdef rd_kafka_resp_err_t err
-    cdef int wait
-    client.check_blocking(what)
-    client.enter()
-    try:
-        partitions = new_partition_list(offsets)
-        queue = rd_kafka_queue_new(client.rk)
-        with nogil:
-            err = rd_kafka_commit_queue(client.rk, partitions, queue, NULL, NULL)
-        while not err and event is NULL:
-            wait = remaining_ms(deadline, SIGNAL_CHECK_MS)
-            with nogil:
-                event = rd_kafka_queue_poll(queue, wait)
-            if event is not NULL:
-                err = rd_kafka_event_error(event)
-                if not err:
-                    return offsets_of(rd_kafka_event_topic_partition_list(event), what)
-            elif expired(deadline):
-                raise new_exception(RD_KAFKA_RESP_ERR__TIMED_OUT,
-                                    f"{what}() has had no answer in time; the offsets may still be committed")
-            PyErr_CheckSignals()
-            client.check_open()
-        raise new_exception(err, f"{what}() failed: {rd_kafka_err2str(err).decode()}")
-    finally:
-        with nogil:
-            if event is not NULL:
-                rd_kafka_event_destroy(event)
-            if queue is not NULL:
-                rd_kafka_queue_destroy(queue)
-            if partitions is not NULL:
-                rd_kafka_topic_partition_list_destroy(partitions)
-        client.leave()

@@ -5,14 +5,16 @@ from kafkapp.config.properties import Properties
 from kafkapp.consumer.topic_partition import checked_integer
 
 cimport cython
-from libc.stdint cimport INT32_MAX
+from libc.stdint cimport INT32_MAX, int64_t
 
 from kafkapp._librdkafka.rdkafka cimport rd_kafka_version
 from kafkapp.client.client cimport DISPATCHES_ALL, KEEPS_EVENTS, Client
 from kafkapp.client.handle cimport OPEN
 from kafkapp.client.shutdown cimport abandon, close
 from kafkapp.common.atomics cimport KP_READ
+from kafkapp.common.callbacks cimport raise_all, report_all_unraisable
 from kafkapp.common.timeouts cimport deadline_of
+from kafkapp.consumer.auto_commit cimport last_commit_deadline
 from kafkapp.consumer.consumer_service cimport ConsumerService
 from kafkapp.consumer.record_queue cimport RecordQueue, new_record_queue
 
@@ -32,9 +34,14 @@ cdef class PollingConsumer:
         cdef int thread = DISPATCHES_ALL if polling is EventsPollingOption.Auto else KEEPS_EVENTS
         cdef Client client = Client(properties, thread, ConsumerService.__new__(ConsumerService),
                                     consumer_defaults(rd_kafka_version()))
+        cdef ConsumerService service = <ConsumerService>client.service
+        client.properties["enable.auto.commit"] = "true" if service.auto_commit else "false"
+        service.handlers = client.handlers
         with cython.critical_section(self):
             if self.client is None:
                 self.queue = new_record_queue(client)
+                if thread == KEEPS_EVENTS:
+                    service.wake_polls(client)
                 self.client, client = client, None
         if client is not None:
             close(client, 0)
@@ -84,7 +91,8 @@ cdef class PollingConsumer:
 
         Source: rd_kafka_conf_get(); KafkaClient::getProperty.
         """
-        return self.get_client().get_property(name)
+        cdef Client client = self.get_client()
+        return client.properties[name] if name == "enable.auto.commit" else client.get_property(name)
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -138,26 +146,63 @@ cdef class PollingConsumer:
 
     # -- the end ----------------------------------------------------------------------------------
 
-    def close(self, timeout=None):
-        """Close. Records that were read stay valid, and so do positions; nothing is committed.
+    def poll_events(self, timeout=0):
+        """Dispatch the commits that brokers have answered: run their callbacks. With EventsPollingOption.Manual only,
+        where polls do so too.
 
-        Blocks, without the GIL, for a second at most, however much librdkafka has fetched. A poll that waits in another
-        thread raises RuntimeError. Closing again does nothing.
+        Blocks up to `timeout`, without the GIL.
 
         Args:
-            timeout: seconds (int, float or timedelta), None waits forever.
+            timeout: seconds to wait for the first of them (int, float or timedelta), None waits forever.
+        Returns:
+            How many commits were answered (int), with or without a callback.
+        Raises:
+            RuntimeError: with Auto, inside a callback of this consumer, after `close`, or in a forked child.
+            Exception: what callbacks raised (several: as a BaseExceptionGroup).
+        Source: rd_kafka_queue_poll(); KafkaConsumer::pollEvents.
+        """
+        return self.get_client().poll_events(deadline_of(timeout))
+
+    def close(self, timeout=None):
+        """Close, when commits are answered and their callbacks have returned.
+
+        With `enable.auto.commit` it first commits what polls have returned; of the last poll only in the thread that
+        has polled. Records that were read stay valid, and so do positions.
+
+        Blocks, without the GIL. What is not answered in time fails with RD_KAFKA_RESP_ERR__DESTROY, or is logged. A
+        poll that waits in another thread raises RuntimeError. Closing again does nothing.
+
+        Args:
+            timeout: seconds (int, float or timedelta) for the answers of brokers; None: 5, while none can be reached 1.
         Raises:
             RuntimeError: in a callback of this consumer, or in a forked child.
+            Exception: with Manual, what callbacks raised (several: as a BaseExceptionGroup).
         Source: rd_kafka_destroy(); KafkaConsumer::close.
         """
-        close(self.get_client(), deadline_of(timeout))
+        self.end(deadline_of(timeout), True)
 
     def __enter__(self):
         self.get_client().check_open()
         return self
 
-    def __exit__(self, *exc):
-        self.close()
+    def __exit__(self, kind, *exc):
+        """`close()`; after an exception it leaves out what the last poll has returned: it will be read again."""
+        self.end(-1, kind is None)
+
+    cdef int end(self, int64_t deadline, bint processed) except -1:
+        cdef Client client = self.get_client()
+        cdef list raised = None if client.background else []
+        if deadline < 0:
+            deadline = last_commit_deadline(client)
+        try:
+            if self.queue.auto is not None and KP_READ(client.state) == OPEN and not (
+                    client.foreign() or client.in_callback()):
+                self.queue.auto.close(client, self.queue.positions, processed, deadline, raised)
+            close(client, deadline)
+        except:
+            report_all_unraisable(raised)
+            raise
+        return raise_all(raised)
 
     def __del__(self):
         if self.client is not None:

@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t
 
 from kafkapp._librdkafka.rdkafka cimport rd_kafka_topic_partition_list_t
 from kafkapp.client.client cimport Client
+from kafkapp.consumer.auto_commit cimport AutoCommit
 from kafkapp.consumer.consumed_batch cimport ConsumedBatch
 from kafkapp.consumer.consumed_columns cimport ConsumedBlock
 from kafkapp.consumer.turn cimport Turn
@@ -19,12 +20,16 @@ cdef class RecordQueue:
     cdef set paused                 # those of them that return no records
     cdef list failures              # exceptions that polls have still to raise
     cdef rd_kafka_topic_partition_list_t *refused   # owned; partitions to be read again from there, before any poll
+    cdef AutoCommit auto            # None: the consumer commits nothing by itself
     cdef int idle                   # no thread polls; the one that takes this flag does
     cdef int woken                  # wakeup() was called since the last poll
 
     cdef ConsumedBatch read(self, str what, int64_t deadline, size_t max_records, size_t max_bytes, bint headers)
     cdef int fill(self, ConsumedBlock block, int64_t deadline, size_t max_records, size_t max_bytes) except -1
+    cdef int dispatch(self) except -1
     cdef ConsumedBatch take_in(self, ConsumedBlock block, int failure)
+    cdef int commit_revoked(self, object partitions) except -1
+    cdef int forget_lost(self, object partitions) except -1
     cdef int read_again(self, int64_t deadline) except -1
     cdef int forget(self, object places) except -1
     cdef int go_on_from(self, dict starts) except -1

@@ -17,9 +17,12 @@ from kafkapp._librdkafka.rdkafka cimport (
     rd_kafka_topic_partition_list_destroy,
 )
 from kafkapp.client.client cimport SIGNAL_CHECK_MS, Client
-from kafkapp.common.atomics cimport KP_SET, KP_TAKE_FLAG
+from kafkapp.client.dispatcher cimport kp_rounds
+from kafkapp.common.atomics cimport KP_READ, KP_SET, KP_TAKE_FLAG
+from kafkapp.common.callbacks cimport raise_all, report_all_unraisable
 from kafkapp.common.errors cimport new_exception
 from kafkapp.common.timeouts cimport expired, remaining_ms
+from kafkapp.consumer.auto_commit cimport new_auto_commit
 from kafkapp.consumer.consumed_batch cimport ConsumedBatch, new_batch
 from kafkapp.consumer.consumed_columns cimport (
     ConsumedBlock,
@@ -57,6 +60,8 @@ cdef class RecordQueue:
             try:
                 if not self.turn.begin_poll(deadline):
                     return new_batch(new_block(headers))
+                if self.auto is not None:
+                    self.auto.begin_poll(client, self.positions)
                 if self.refused is not NULL:
                     self.read_again(deadline)
                 if self.failures:
@@ -82,6 +87,8 @@ cdef class RecordQueue:
         cdef int wait, failure
         try:
             while self.turn.make_way(deadline):
+                if not self.client.background:
+                    self.dispatch()
                 wait = remaining_ms(deadline, SIGNAL_CHECK_MS)
                 with nogil:
                     failure = kp_consume(queue, columns, max_records, max_bytes, wait)
@@ -100,6 +107,18 @@ cdef class RecordQueue:
             with nogil:
                 rd_kafka_queue_destroy(queue)
 
+    cdef int dispatch(self) except -1:
+        """Run the callbacks of what has come, of a client whose polls dispatch, and raise what they raise."""
+        cdef list raised = []
+        if KP_READ(self.client.loop_dispatches):
+            return 0
+        try:
+            self.client.dispatch(kp_rounds(&self.client.dispatcher), 0, raised)
+        except:
+            report_all_unraisable(raised)
+            raise
+        return raise_all(raised)
+
     cdef ConsumedBatch take_in(self, ConsumedBlock block, int failure):
         """The batch of a block, and the positions after it. When this raises, positions are as before."""
         cdef kp_consumed *columns = block.columns
@@ -116,10 +135,20 @@ cdef class RecordQueue:
             raise MemoryError("no memory for the records of a batch: they will be read again")
         PyErr_CheckSignals()        # what a handler raises would take the place of the batch
         positions = self.positions
-        for place, offset in ends.items():
-            if place in positions:
-                positions[place] = offset
+        ends = {place: offset for place, offset in ends.items() if place in positions}
+        positions.update(ends)
+        if self.auto is not None:
+            self.auto.add(ends)
         return batch
+
+    cdef int commit_revoked(self, object partitions) except -1:
+        """For a rebalance, before partitions are revoked: commit what earlier polls have returned of them, if this
+        consumer commits by itself. Blocks for some seconds at most; raises for signals and close() only."""
+        return 0 if self.auto is None else self.auto.revoked(self.client, partitions)
+
+    cdef int forget_lost(self, object partitions) except -1:
+        """The same for partitions that are another's already: nothing of them is committed any more."""
+        return 0 if self.auto is None else self.auto.lost(partitions)
 
     cdef int read_again(self, int64_t deadline) except -1:
         """Seek back to the records that the last poll has taken from librdkafka and not returned."""
@@ -173,4 +202,5 @@ cdef class RecordQueue:
 cdef RecordQueue new_record_queue(Client client):
     cdef RecordQueue queue = RecordQueue.__new__(RecordQueue)
     queue.client, queue.turn = client, new_turn(client)
+    queue.auto = new_auto_commit(client)
     return queue

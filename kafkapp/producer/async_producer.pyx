@@ -5,18 +5,14 @@ from kafkapp.config import defaults
 from kafkapp.common.options import EventsPollingOption
 from kafkapp.producer.options import ActionWhileQueueIsFull
 
-from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t
 
 from kafkapp._librdkafka.rdkafka cimport RD_KAFKA_PARTITION_UA, rd_kafka_resp_err_t
 from kafkapp.client.client cimport DISPATCHES_ALL, KEEPS_EVENTS, Client
-from kafkapp.client.dispatcher cimport kp_rounds
-from kafkapp.client.handle cimport OPEN
-from kafkapp.common.atomics cimport KP_READ
-from kafkapp.common.callbacks cimport check_callback, raise_all, report_all_unraisable
+from kafkapp.common.callbacks cimport check_callback
 from kafkapp.common.public_names cimport export_as
-from kafkapp.common.timeouts cimport deadline_of, expired, remaining_ms
+from kafkapp.common.timeouts cimport deadline_of
 from kafkapp.producer.batch cimport Batch, new_batch, send_batch
 from kafkapp.producer.delivery cimport KP_CALLBACK
 from kafkapp.producer.producer cimport Producer
@@ -223,29 +219,7 @@ cdef class KafkaAsyncProducer(Producer):
             Exception: what callbacks raised (several: as a BaseExceptionGroup).
         Source: rd_kafka_queue_poll(); KafkaAsyncProducer::pollEvents.
         """
-        cdef Client client = self.get_client()
-        cdef int64_t deadline = deadline_of(timeout)
-        cdef int64_t reported
-        cdef list raised = []
-        if self.auto:
-            raise RuntimeError("poll_events() is for EventsPollingOption.Manual: with Auto a background thread polls")
-        client.check_blocking("poll_events")
-        client.enter()
-        try:
-            while True:
-                reported = client.dispatch(kp_rounds(&client.dispatcher), remaining_ms(deadline, 100), raised)
-                if raised:
-                    break
-                PyErr_CheckSignals()
-                if reported or expired(deadline) or KP_READ(client.state) != OPEN:
-                    break
-        except:
-            report_all_unraisable(raised)
-            raise
-        finally:
-            client.leave()
-        raise_all(raised)
-        return reported
+        return self.get_client().poll_events(deadline_of(timeout))
 
 
 export_as(KafkaAsyncProducer, "kafkapp.KafkaAsyncProducer")

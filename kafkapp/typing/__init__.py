@@ -7,10 +7,12 @@ from kafkapp.config.property_types import (
     StatsCallback,
     TokenRefreshCallback,
 )
+from kafkapp.consumer.callback_types import CommitCallback
 from kafkapp.producer.callback_types import BatchCallback, DeliveryCallback
 
 __all__ = [
     "BatchCallback",
+    "CommitCallback",
     "ConsumerProperties",
     "DeliveryCallback",
     "ErrorCallback",

@@ -39,7 +39,7 @@ TABLE = {
     "KafkaProducer": "aio.KafkaProducer(QUIET)",
     "Handle": None, "DeferredRelease": None, "Service": None, "ProducerService": None,
     "Producer": None,
-    "KafkaConsumer": "KafkaConsumer(QUIET)", "PollingConsumer": None, "PartitionConsumer": None, "ConsumerService": None, "RecordQueue": None, "Turn": None, "BlockingPartitionsCall": None,
+    "KafkaConsumer": "KafkaConsumer(QUIET)", "PollingConsumer": None, "PartitionConsumer": None, "ConsumerService": None, "PendingCommit": None, "AutoCommit": None, "RecordQueue": None, "Turn": None, "BlockingPartitionsCall": None,
     "ConsumedBatch": "KafkaConsumer(QUIET).poll_batch(0)", "ConsumedBlock": None, "ConsumedColumn": "KafkaConsumer(QUIET).poll_batch(0).value_data.obj",
     "ConsumerRecord": None, "TopicPartition": "TopicPartition('t', 0)", "Offset": "Offset.End",
     "KafkaAsyncProducer": PRODUCER.format("KafkaAsyncProducer"), "KafkaSyncProducer": PRODUCER.format("KafkaSyncProducer"),
@@ -66,7 +66,7 @@ TABLE = {
     "TracedLoopProducer": None, "Call": None, "Sending": None, "BatchSending": None, "HeaderSetter": None,
     "Statistics": "CLASS('{}')", "Parts": None, "Part": None, "Field": None, "Object": None, "Optional": None, "Table": None,
     **dict.fromkeys(("BrokerStatistics", "TopicStatistics", "PartitionStatistics", "BrokerPartition", "Window", "ConsumerGroup", "ExactlyOnce", "Fatal"), "CLASS({'name': 'x'})"),
-    **dict.fromkeys(("LogCallback", "ErrorCallback", "StatsCallback", "TokenRefreshCallback", "DeliveryCallback", "BatchCallback", "ProducerProperties", "ConsumerProperties", "ClientProperties", "OfProducers", "OfConsumers")),
+    **dict.fromkeys(("LogCallback", "ErrorCallback", "StatsCallback", "TokenRefreshCallback", "DeliveryCallback", "BatchCallback", "CommitCallback", "ProducerProperties", "ConsumerProperties", "ClientProperties", "OfProducers", "OfConsumers")),
     "Type": None,
 }
 PROGRAMS = {"__main__", "__pyinstaller", "bench", "cli"}     # nobody imports these
