@@ -5,6 +5,7 @@ assigned, revoked, lost: `partitions`; poll: `records` of (partition, offset, va
 offset), when the commit had returned. At least once is: every record that was acknowledged is read, and one that is read
 again was not committed when its partition was assigned.
 """
+from bisect import bisect_left
 from collections import defaultdict
 from typing import NamedTuple
 
@@ -72,25 +73,27 @@ def faults_of(journals, acknowledged):
 
 def committed_and_read_again(found, commits):
     """Places that are read in a tenure which began after a commit above them had returned."""
-    ends = defaultdict(list)
-    for partition, offset, at in commits:
-        ends[partition].append((at, offset))
     known = {}      # of (reader, partition): what was committed when it began
     for record in found:
         key = record.reader, record.partition
         if record.reader is not None and key not in known:
-            known[key] = max((offset for at, offset in ends[record.partition] if at < record.reader[1]), default=0)
+            known[key] = max((offset for partition, offset, at in commits if partition == record.partition and at < record.reader[1]), default=0)
     return sorted({(record.partition, record.offset) for record in found
                    if record.offset < known.get((record.reader, record.partition), 0)})
 
 
 def committed_unread(first, commits):
     """Places below a commit that nobody had read when it had returned: a member that dies then has lost them."""
-    offsets = defaultdict(list)
+    offsets, latest = defaultdict(list), defaultdict(list)       # and until when all up to an offset were read
     for (partition, offset), at in sorted(first.items()):
-        offsets[partition].append((offset, at))
-    return sorted({(partition, offset) for partition, end, at in commits for offset, read in offsets[partition]
-                   if offset < end and read > at})
+        offsets[partition].append(offset)
+        latest[partition].append(max(at, latest[partition][-1]) if latest[partition] else at)
+    found = set()
+    for partition, end, at in commits:
+        below = bisect_left(offsets[partition], end)
+        if below and latest[partition][below - 1] > at:
+            found |= {(partition, offset) for offset in offsets[partition][:below] if first[partition, offset] > at}
+    return sorted(found)
 
 
 def repeated(journals):
