@@ -24,6 +24,7 @@ from kafkapp.consumer.consumed_batch import ConsumedBatch
 from kafkapp.consumer.consumer import KafkaConsumer
 from kafkapp.consumer.consumer_record import ConsumerRecord
 from kafkapp.consumer.topic_partition import Offset, TopicPartition
+from kafkapp.consumer.unordered_offsets import UnorderedOffsetCommitQueue
 from kafkapp.producer.async_producer import KafkaAsyncProducer
 from kafkapp.producer.batch import Batch
 from kafkapp.producer.options import ActionWhileQueueIsFull, SendOption
@@ -61,6 +62,7 @@ __all__ = [
     "SendOption",
     "Timestamp",
     "TopicPartition",
+    "UnorderedOffsetCommitQueue",
     "Value",
     "librdkafka_features",
     "librdkafka_version",
