@@ -34,7 +34,8 @@ BLOCKING = {
     "pause": lambda consumer: consumer.pause(),
     "resume": lambda consumer: consumer.resume([KEPT]),
 }
-CALLS = {**BLOCKING, "position": lambda consumer: consumer.position(KEPT), "wakeup": lambda consumer: consumer.wakeup()}
+CALLS = {**BLOCKING, "position": lambda consumer: consumer.position(KEPT), "wakeup": lambda consumer: consumer.wakeup(),
+         "commit_async": lambda consumer: consumer.commit_async({KEPT: 5})}
 
 
 @pytest.fixture
