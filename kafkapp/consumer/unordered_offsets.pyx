@@ -1,4 +1,4 @@
-"""UnorderedOffsetCommitQueue: which offset to commit when the records of a partition are not processed in their order."""
+"""UnorderedOffsetCommitQueue: which offset to commit where records of a partition are processed in any order."""
 from collections import deque
 
 from kafkapp.consumer.topic_partition import MAX_OFFSET, checked_integer
