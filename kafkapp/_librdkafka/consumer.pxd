@@ -68,3 +68,9 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
     ctypedef struct rd_kafka_topic_partition_list_fields "rd_kafka_topic_partition_list_t":     # to cast to
         int cnt
         rd_kafka_topic_partition_t *elems
+
+    # -- for an event loop, and for what a poll has returned and nobody has seen
+    ssize_t rd_kafka_consume_batch_queue(rd_kafka_queue_t *rkqu, int timeout_ms, rd_kafka_message_t **rkmessages,
+                                         size_t rkmessages_size)
+    rd_kafka_topic_partition_t *rd_kafka_topic_partition_list_find(
+        const rd_kafka_topic_partition_list_t *rktparlist, const char *topic, int32_t partition)

@@ -2,12 +2,10 @@
 
 cimport cython
 
+from kafkapp.aio.event_client cimport EventClient
 from kafkapp.client.blocking_calls cimport BlockingCall
-from kafkapp.client.client cimport Client
 
 
 @cython.final
-cdef class LoopClient:
-    cdef Client client
-
+cdef class LoopClient(EventClient):
     cdef int start(self, BlockingCall call, timeout, done) except -1

@@ -1,6 +1,6 @@
 """LoopClient: what an event loop needs of a producer's client, and other users of it do not.
 
-librdkafka writes to a descriptor when there are events; what blocks is for threads of the loop's side.
+What blocks is for threads of the loop's side.
 """
 cimport cython
 from libc.stdint cimport int64_t
@@ -9,14 +9,10 @@ from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_RESP_ERR_NO_ERROR,
     rd_kafka_fatal_error,
     rd_kafka_flush,
-    rd_kafka_queue_io_event_enable,
-    rd_kafka_queue_length,
     rd_kafka_resp_err_t,
 )
 from kafkapp.client.blocking_calls cimport BlockingCall
-from kafkapp.client.handle cimport OPEN
-from kafkapp.client.shutdown cimport abandon, stay_open
-from kafkapp.common.atomics cimport KP_READ, KP_SET
+from kafkapp.client.shutdown cimport stay_open
 from kafkapp.common.timeouts cimport deadline_of, timeout_to_ms
 from kafkapp.producer.delivery cimport kp_epoch_close, kp_epoch_done
 from kafkapp.producer.group_offsets cimport new_offsets_call
@@ -26,35 +22,9 @@ from kafkapp.producer.transactions cimport new_transaction_call
 
 
 @cython.final
-cdef class LoopClient:
-    """Does not refer to the producer: that ends by itself when it is dropped."""
-
+cdef class LoopClient(EventClient):
     def __cinit__(self, Producer producer not None):
         self.client = producer.get_client()
-
-    def wake_through(self, int fd, bytes payload not None):
-        """Have librdkafka write `payload` to a descriptor when there are events to poll; -1: stop that."""
-        cdef const char *data = payload
-        cdef size_t size = len(payload)
-        self.client.enter()
-        KP_SET(self.client.loop_dispatches, fd >= 0)
-        try:
-            with nogil:
-                rd_kafka_queue_io_event_enable(self.client.dispatcher.queue, fd, data, size)
-        finally:
-            self.client.leave()
-
-    def has_events(self):
-        """Whether there are events to poll now: librdkafka signals only the first event in an empty queue."""
-        cdef size_t length
-        self.client.enter()
-        try:
-            with nogil:
-                length = rd_kafka_queue_length(self.client.dispatcher.queue)
-        finally:
-            self.client.leave()
-        # Reports that a dispatcher has drained, or drains now, are no longer in the queue.
-        return length > 0 or KP_READ(self.client.dispatcher.kept) > 0 or KP_READ(self.client.dispatcher.round_open) != 0
 
     def end_lingering_for(self, timeout):
         """End lingering for `timeout` seconds, at most 1, or until nothing is in flight. Blocks, dispatches nothing.
@@ -86,9 +56,6 @@ cdef class LoopClient:
     def stay_open(self):
         """The close was cancelled: log what it has purged already, if it has, and count no more."""
         stay_open(self.client)
-
-    def warn_unclosed(self):
-        self.client.warn_open()
 
     def has_failed(self):
         """Whether the producer has had a fatal error."""
@@ -141,10 +108,3 @@ cdef class LoopClient:
             return call.start(self.client, deadline_of(timeout))
         finally:
             self.client.leave()
-
-    def is_closed(self):
-        return KP_READ(self.client.state) != OPEN
-
-    def abandon(self):
-        """As the end of a producer that was dropped without close()."""
-        abandon(self.client, True)

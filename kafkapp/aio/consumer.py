@@ -1,0 +1,340 @@
+"""KafkaConsumer for asyncio: polls are coroutines, which the loop resumes when librdkafka has records.
+
+What blocks in librdkafka runs in a thread of its own for each call: seeks, offsets of brokers, closing. All else is
+ConsumerSide's, in aio/consumer_side.py.
+"""
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime, timedelta
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from kafkapp.aio import threads
+from kafkapp.aio.consumer_side import ConsumerSide
+from kafkapp.aio.deadlines import deadline_of, seconds_left
+from kafkapp.aio.record_cursor import RecordIterator
+from kafkapp.common.errors import KafkaException
+from kafkapp.config.properties import Properties
+from kafkapp.consumer.consumed_batch import ConsumedBatch
+from kafkapp.consumer.consumer_record import ConsumerRecord
+from kafkapp.consumer.topic_partition import Offset, TopicPartition
+
+if TYPE_CHECKING:
+    from kafkapp.config.property_types import ConsumerProperties
+    from kafkapp.consumer.consumer import _HasOffset, _Partition, _Partitions
+
+Timeout = int | float | timedelta | None
+ITERATED_RECORDS = 2000  # how many records `async for` takes from librdkafka at a time
+
+
+class KafkaConsumer:
+    """Reads records in an event loop: the one that runs when the consumer is created, else when it is first used.
+
+    `async for record in consumer`, `async for batch in consumer.batches()`, or polls. One task polls at a time.
+
+    Args:
+        properties: a Properties or a mapping; `bootstrap.servers` is required.
+    Raises:
+        KafkaException: RD_KAFKA_RESP_ERR__INVALID_ARG: a property is unknown or has an invalid value.
+    Source: rd_kafka_queue_io_event_enable().
+    """
+
+    __module__ = "kafkapp.aio"
+    _made: ConsumerSide | None = None
+    _closing: asyncio.Future[BaseException | None] | None = None
+
+    def __init__(self, properties: "ConsumerProperties | Properties | Mapping[str, Any]") -> None:
+        if self._made is not None:
+            raise RuntimeError(f"{type(self).__name__}.__init__() was called already")
+        self._made = ConsumerSide(properties)
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return  # created outside a loop: bound by the first call
+        self._made.bind(self)
+
+    @property
+    def _side(self) -> ConsumerSide:
+        if self._made is None:
+            raise RuntimeError(f"{type(self).__name__}.__init__() was not called: a subclass must call "
+                               "super().__init__() first")
+        return self._made
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def __aiter__(self) -> AsyncIterator[ConsumerRecord]:
+        """Read record by record, with headers: `async for record in consumer`. Ends after `wakeup`.
+
+        `position`, and a commit without arguments, know which records it has given. Left early it loses none: the next
+        loop, or poll, goes on with the next record.
+
+        Raises:
+            as `poll_batch`, when it has to wait.
+        """
+        return RecordIterator(self._side.cursor, self._next_record)
+
+    async def _next_record(self) -> ConsumerRecord:
+        batch = None
+        while not batch:
+            batch = await self.poll(None, ITERATED_RECORDS)
+            if not batch and not batch.eofs:
+                raise StopAsyncIteration
+        return self._side.cursor.begin(batch)
+
+    def batches(self, *, max_records: int = 100_000, max_bytes: int = 4194304,
+                headers: bool = False) -> AsyncIterator[ConsumedBatch]:
+        """Read batch by batch: `async for batch in consumer.batches()`. Ends after `wakeup`.
+
+        Args and Raises: as `poll_batch`.
+        """
+        return _Batches(self, max_records, max_bytes, headers)
+
+    async def poll_batch(self, timeout: Timeout = None, *, max_records: int = 100_000, max_bytes: int = 4194304,
+                         headers: bool = False) -> ConsumedBatch:
+        """Read what has come, as columns; see the synchronous KafkaConsumer.poll_batch.
+
+        Does not block the loop. Cancelled it has taken nothing.
+
+        Args:
+            timeout: seconds (int, float or timedelta), None waits forever.
+            max_records: how many records at most, int.
+            max_bytes: of keys, values and headers, int, up to 1 GiB; may be exceeded by what librdkafka gives at a time.
+            headers: whether the records' headers are read too, bool.
+        Returns:
+            A ConsumedBatch; an empty one, which is false, when the timeout has expired or after `wakeup`.
+        Raises:
+            KafkaException: what librdkafka reports of a partition. What was read before it is returned first; the next
+                poll goes on.
+            RuntimeError: another task polls; outside the consumer's loop, after `close`, or in a forked child.
+        Source: rd_kafka_consume_batch_queue(); KafkaConsumer::poll.
+        """
+        side = self._side
+        return await side.poll(partial(side.consumer.poll_batch, 0, max_records=max_records, max_bytes=max_bytes,
+                                       headers=headers), deadline_of(side.bind(self), timeout))
+
+    async def poll(self, timeout: Timeout = None, max_records: int = 500) -> ConsumedBatch:
+        """Read what has come, as records, with headers; see `poll_batch`.
+
+        Args:
+            timeout: seconds (int, float or timedelta), None waits forever.
+            max_records: how many records at most, int.
+        Returns:
+            A ConsumedBatch, a sequence of ConsumerRecord.
+        Raises:
+            as `poll_batch`.
+        Source: rd_kafka_consume_batch_queue(); KafkaConsumer::poll.
+        """
+        side = self._side
+        return await side.poll(partial(side.consumer.poll, 0, max_records), deadline_of(side.bind(self), timeout))
+
+    def wakeup(self) -> None:
+        """End the wait of the poll that waits now, else of the next one: it returns an empty batch, `async for` ends.
+
+        Thread-safe: also for `loop.add_signal_handler` and `signal.signal`.
+
+        Raises:
+            RuntimeError: after `close`, or in a forked child.
+        """
+        self._side.check_usable()
+        self._side.wakeup()
+
+    # -- what is read ---------------------------------------------------------------------------
+
+    def assign(self, partitions: "_Partitions | Mapping[_Partition, int | Offset]") -> None:
+        """Read these partitions, in place of those before; see the synchronous KafkaConsumer.assign."""
+        self._side.bind(self)
+        self._side.consumer.assign(partitions)
+        self._side.cursor.give_back()
+
+    def assignment(self) -> set[TopicPartition]:
+        """What is assigned: a set of TopicPartition."""
+        return self._side.consumer.assignment()
+
+    def position(self, partition: "_Partition") -> int | None:
+        """The next offset of an assigned partition, int; None: unknown before the first record; see the synchronous
+        KafkaConsumer.position."""
+        self._side.cursor.settle()
+        return self._side.consumer.position(partition)
+
+    def pause(self, partitions: "_Partitions | None" = None) -> None:
+        """Return no records of assigned partitions, all of them for None, until `resume`."""
+        self._side.bind(self)
+        self._side.consumer.pause(partitions)
+        self._side.cursor.give_back()
+
+    def resume(self, partitions: "_Partitions | None" = None) -> None:
+        """End what `pause` has begun."""
+        self._side.bind(self)
+        self._side.consumer.resume(partitions)
+
+    async def seek(self, partition: "_Partition", offset: int | Offset, timeout: Timeout = 10) -> None:
+        """Go on reading an assigned partition from another offset; see the synchronous KafkaConsumer.seek."""
+        await self._seek("seek", partition, offset, timeout)
+
+    async def seek_to_beginning(self, partitions: "_Partitions | None" = None, timeout: Timeout = 10) -> None:
+        """Go on reading assigned partitions, all of them for None, from their first records. As `seek`."""
+        await self._seek("seek_to_beginning", partitions, timeout)
+
+    async def seek_to_end(self, partitions: "_Partitions | None" = None, timeout: Timeout = 10) -> None:
+        """Go on reading assigned partitions, all of them for None, behind their last records. As `seek`."""
+        await self._seek("seek_to_end", partitions, timeout)
+
+    async def _seek(self, name: str, *args: Any) -> None:
+        self._side.bind(self)
+        self._side.cursor.give_back()
+        await self._call(name, *args)
+
+    # -- offsets on brokers ---------------------------------------------------------------------
+
+    async def beginning_offsets(self, partitions: "_Partitions", timeout: Timeout = 10) -> dict[TopicPartition, int]:
+        """The offset of the first record that each partition has: a dict of TopicPartition to int; see the synchronous
+        KafkaConsumer.beginning_offsets."""
+        return await self._call("beginning_offsets", partitions, timeout)
+
+    async def end_offsets(self, partitions: "_Partitions", timeout: Timeout = 10) -> dict[TopicPartition, int]:
+        """The offset that the next record of each partition will have. As `beginning_offsets`."""
+        return await self._call("end_offsets", partitions, timeout)
+
+    async def offsets_for_times(self, times: "Mapping[_Partition, int | datetime]",
+                                timeout: Timeout = 10) -> dict[TopicPartition, int]:
+        """The offset of the first record of each partition whose timestamp is not earlier than a time; see the
+        synchronous KafkaConsumer.offsets_for_times."""
+        return await self._call("offsets_for_times", times, timeout)
+
+    # -- commits --------------------------------------------------------------------------------
+
+    async def committed(self, partitions: "_Partitions", timeout: Timeout = 10) -> dict[TopicPartition, int]:
+        """The offsets that the group has committed: a dict of TopicPartition to int; one without is left out."""
+        return await self._call("committed", partitions, timeout)
+
+    async def commit(self, what: "ConsumedBatch | _HasOffset | Mapping[_Partition, int] | None" = None,
+                     timeout: Timeout = None) -> None:
+        """Commit for the group what was read, and wait until the broker has it. Does not block the loop.
+
+        Cancelled it may still be committed. Nothing to commit is success.
+
+        Args:
+            what: None, what polls and `async for` have given; a ConsumedBatch or a ConsumerRecord, what comes after it;
+                or a mapping of partitions to offsets.
+            timeout: seconds (int, float or timedelta), None waits forever.
+        Raises:
+            KafkaException: RD_KAFKA_RESP_ERR__TIMED_OUT: it may still be committed; others of librdkafka and brokers.
+            RuntimeError: outside the consumer's loop, after `close`, or in a forked child.
+        Source: rd_kafka_commit_queue(); KafkaConsumer::commitAsync.
+        """
+        if what is None:
+            consumer = self._side.consumer
+            self._side.cursor.settle()
+            positions = [(place, consumer.position(place)) for place in consumer.assignment()]
+            what = {place: offset for place, offset in positions if offset is not None}
+        await self._call("commit_sync", what, timeout)
+
+    async def _call(self, name: str, *args: Any) -> Any:
+        """What the synchronous consumer's method of this name returns, called in a thread of its own."""
+        side = self._side
+        return await side.call(side.bind(self), getattr(side.consumer, name), *args)
+
+    # -- what it is -----------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The name of the client in librdkafka's logs, str."""
+        return self._side.consumer.name
+
+    @property
+    def client_id(self) -> str:
+        """The `client.id` in force, str."""
+        return self._side.consumer.client_id
+
+    @property
+    def group_id(self) -> str:
+        """The `group.id` in force, str; random unless it was set."""
+        return self._side.consumer.group_id
+
+    @property
+    def properties(self) -> Properties:
+        """A copy of the Properties in force."""
+        return self._side.consumer.properties
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` has been called, bool."""
+        return self._side.refuses()
+
+    def get_property(self, name: str) -> str | None:
+        """The value in force of any property of librdkafka, str; None: it has no value or is unknown."""
+        return self._side.consumer.get_property(name)
+
+    def __repr__(self) -> str:
+        try:
+            closed = ", closed" if self.closed else ""
+        except RuntimeError:
+            return f"<{type(self).__name__} without a consumer>"
+        return f"<{type(self).__name__} {self.name}{closed}>"
+
+    # -- the end --------------------------------------------------------------------------------
+
+    async def close(self, timeout: Timeout = None) -> None:
+        """Close. Does not block the loop; cancelled it goes on. A poll that waits in another task raises RuntimeError.
+
+        Records that were read stay valid. Closing again waits for the first close, or does nothing.
+
+        Args:
+            timeout: seconds (int, float or timedelta), None waits forever.
+        Raises:
+            RuntimeError: outside the consumer's loop, or in a forked child.
+        Source: rd_kafka_destroy(); KafkaConsumer::close.
+        """
+        loop, side = asyncio.get_running_loop(), self._side
+        deadline = deadline_of(loop, timeout)
+        if self._closing is None:
+            if side.client.is_closed():
+                return
+            side.bind(self)
+            self._closing = loop.create_future()
+            side.begin_close()
+            try:
+                ended = threads.in_thread(loop, side.consumer.close, seconds_left(loop, deadline))
+            except KafkaException:
+                ended = loop.create_future()
+                threads.run(ended, side.consumer.close, (0,))  # there are too many threads: close in this one
+            ended.add_done_callback(self._ended)
+        elif self._closing.get_loop() is not loop:
+            raise RuntimeError("this consumer belongs to another loop, which is closing it: await close() there")
+        closing = self._closing
+        await asyncio.wait((closing,), timeout=seconds_left(loop, deadline))
+        if closing.done() and (error := closing.result()) is not None:
+            raise error
+
+    def _ended(self, ended: "asyncio.Future[None]") -> None:
+        assert self._closing is not None
+        self._closing.set_result(ended.exception())
+
+    async def __aenter__(self) -> Self:
+        self._side.bind(self)
+        return self
+
+    async def __aexit__(self, exc_type: type[BaseException] | None, exc: BaseException | None,
+                        traceback: TracebackType | None) -> None:
+        await self.close()
+
+    def __del__(self) -> None:
+        if self._made is not None:
+            self._made.abandon()
+
+
+class _Batches:
+    """What KafkaConsumer.batches() returns."""
+
+    def __init__(self, consumer: KafkaConsumer, max_records: int, max_bytes: int, headers: bool) -> None:
+        self._poll = partial(consumer.poll_batch, max_records=max_records, max_bytes=max_bytes, headers=headers)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ConsumedBatch:
+        batch = await self._poll()
+        if not batch and not batch.eofs:
+            raise StopAsyncIteration
+        return batch

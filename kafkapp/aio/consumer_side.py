@@ -1,0 +1,185 @@
+"""ConsumerSide: has an event loop wait for a consumer's records, and run the callbacks of its other events.
+
+Records stay in librdkafka's queue, which is bounded, until a task polls: that takes what there is, without waiting and
+without another `await` before it returns. So a cancelled task has taken nothing.
+"""
+import asyncio
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from kafkapp.aio import threads
+from kafkapp.aio.consumer_client import ConsumerClient
+from kafkapp.aio.deadlines import seconds_left
+from kafkapp.aio.loop_bound import LoopBound
+from kafkapp.aio.record_cursor import RecordCursor
+from kafkapp.common.options import EventsPollingOption
+from kafkapp.consumer.consumed_batch import ConsumedBatch
+from kafkapp.consumer.consumer import KafkaConsumer
+
+T = TypeVar("T")
+
+TOUCHES = 4  # how often in each max.poll.interval.ms the loop says that it runs
+TURN_SECONDS = 0.005  # how long polls go on without a wait before the loop's other tasks have their turn
+
+
+class ConsumerSide(LoopBound):
+    """All that the event loop has of one kafkapp.aio.KafkaConsumer.
+
+    Attributes:
+        consumer: a KafkaConsumer with manual polling.
+        cursor: the records that `async for` has not given out yet.
+        closing: no poll is accepted.
+    """
+
+    what = "consumer"
+
+    def __init__(self, properties: Any) -> None:
+        self.consumer = KafkaConsumer(properties, EventsPollingOption.Manual)
+        self.client = ConsumerClient(self.consumer)
+        self.cursor = RecordCursor(self.consumer)
+        self.closing = False
+        super().__init__(self.consumer, self.client, _nothing)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._polls = False  # a task is inside a poll
+        self._ready: asyncio.Future[None] | None = None  # what that task waits for
+        self._woken = False  # wakeup() was called since the last poll
+        self._seeks: asyncio.Future[None] | None = None  # a thread reads again
+        self._turn_began = 0.0  # when a poll has waited last
+        self._touching: asyncio.TimerHandle | None = None
+        self._touch_seconds = int(self.consumer.get_property("max.poll.interval.ms") or 300_000) / 1000 / TOUCHES
+
+    # -- its loop -------------------------------------------------------------------------------
+
+    def refuses(self) -> bool:
+        return self.closing or self.client.is_closed()
+
+    def bound_loop(self) -> asyncio.AbstractEventLoop | None:
+        return self._loop
+
+    def set_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._loop is None:
+            self._loop = loop
+            self._touch_later(loop)
+
+    def dispatch(self) -> None:
+        """Run the callbacks of the events that have come, wake the poll that waits."""
+        if not self.is_watched() or self._loop is None:
+            return  # closed
+        try:
+            self.client.dispatch_events()
+        finally:
+            if self.client.has_events():  # librdkafka signals only the first one in an empty queue
+                self._loop.call_soon(self._dispatch_for_loop)
+            self.wake()
+
+    def wake(self) -> None:
+        """Have the poll that waits look again."""
+        ready, self._ready = self._ready, None
+        if ready is not None and not ready.done():
+            ready.set_result(None)
+
+    def _touch_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._touching = loop.call_later(self._touch_seconds, _touch, weakref.ref(self))
+
+    def touch(self) -> None:
+        """A poll that takes nothing, as the loop runs: `max.poll.interval.ms` begins anew. Again, in time."""
+        if self._loop is not None and self.is_watched():
+            self.client.touch()
+            self._touch_later(self._loop)
+
+    # -- polling --------------------------------------------------------------------------------
+
+    async def poll(self, take: Callable[[], ConsumedBatch], deadline: float | None) -> ConsumedBatch:
+        """Wait until `take()`, which does not block, gives something.
+
+        Returns:
+            What it gave; empty when the deadline has expired, or wakeup() was called.
+        Raises:
+            RuntimeError: another task polls, or the consumer is closed.
+        """
+        loop = self._loop
+        assert loop is not None
+        if self._polls:
+            raise RuntimeError("another task polls this consumer: only one may poll at a time")
+        self._polls = True
+        try:
+            if loop.time() - self._turn_began > TURN_SECONDS:
+                await asyncio.sleep(0)  # before anything is taken
+                self._turn_began = loop.time()
+            while True:
+                self.check_usable()
+                self.cursor.give_back()
+                if self.client.has_to_read_again():
+                    await self._read_again(loop)
+                    continue
+                batch = take()
+                if batch or batch.eofs or self._woken or (left := seconds_left(loop, deadline)) == 0:
+                    self._woken = False
+                    return batch
+                await self._wait(loop, left)
+                self._turn_began = loop.time()
+        finally:
+            self._polls = False
+
+    async def _wait(self, loop: asyncio.AbstractEventLoop, seconds: float | None) -> None:
+        """Wait for what librdkafka signals, at most `seconds`."""
+        self._ready = ready = loop.create_future()
+        if seconds is None:
+            await ready
+            return
+        timer = loop.call_later(seconds, threads.set_result, ready, None)
+        try:
+            await ready
+        finally:
+            timer.cancel()
+
+    async def _read_again(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Seek back to what no poll has returned. Goes on in its thread if the task is cancelled."""
+        if self._seeks is None:
+            self._seeks = threads.in_thread(loop, self.client.read_again, None)
+        seeks = self._seeks
+        await asyncio.wait((seeks,))
+        self._seeks = None
+        seeks.result()
+
+    def check_usable(self) -> None:
+        if self.refuses():
+            raise RuntimeError("the consumer is closed")
+
+    def wakeup(self) -> None:
+        """End the wait of the poll that waits now, else of the next one. In any thread."""
+        self._woken = True
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it is closed
+                self._loop.call_soon_threadsafe(self.wake)
+
+    async def call(self, loop: asyncio.AbstractEventLoop, function: Callable[..., T], *args: Any) -> T:
+        """Call what blocks in a thread of its own. It goes on if the task is cancelled."""
+        called = threads.in_thread(loop, function, *args)
+        called.add_done_callback(self._called)
+        return await called
+
+    def _called(self, called: "asyncio.Future[Any]") -> None:
+        self.wake()  # a poll finds nothing while another thread seeks
+
+    # -- the end --------------------------------------------------------------------------------
+
+    def begin_close(self) -> None:
+        """From here on it closes: polls raise, and the loop dispatches no more."""
+        self.closing = True
+        self.cursor.give_back()
+        self.detach()
+        if self._touching is not None:
+            self._touching.cancel()
+        self.wake()
+
+
+def _nothing() -> None:
+    """What the loop calls after each dispatch: the callbacks have run in it."""
+
+
+def _touch(side: "weakref.ref[ConsumerSide]") -> None:
+    if (alive := side()) is not None:
+        alive.touch()

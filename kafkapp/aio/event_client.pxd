@@ -1,0 +1,7 @@
+# C interface of kafkapp.aio.event_client.
+
+from kafkapp.client.client cimport Client
+
+
+cdef class EventClient:
+    cdef Client client

@@ -1,0 +1,218 @@
+"""LoopBound: binds a client to the event loop that dispatches what librdkafka has for it, and unbinds it.
+
+librdkafka writes to a descriptor, and the loop calls `dispatch`: no thread, no polling.
+"""
+import asyncio
+import os
+import socket
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any, ClassVar, Protocol
+
+from kafkapp.aio.event_client import EventClient
+from kafkapp.client.shutdown import ABANDONED_CLOSE_SECONDS
+from kafkapp.common.threads import start_thread
+
+EVENTFD_ONE = (1).to_bytes(8, "little")  # what is written to an eventfd
+
+
+class Closable(Protocol):
+    def close(self, timeout: float | None = None) -> None: ...
+
+
+class LoopBound:
+    """Base of LoopSide and ConsumerSide. Does not refer to its owner, which the user has: the loop keeps none alive.
+
+    Used in the loop's thread only, except for `abandon`.
+
+    Attributes:
+        what: what its owner is, for texts.
+    """
+
+    what: ClassVar[str]
+
+    def __init__(self, closable: Closable, client: EventClient, then: Callable[[], None]) -> None:
+        """`closable` is closed when the owner was dropped; `then()` is called after each dispatch and at the end, when
+        nothing refers to the owner any more."""
+        self._closable = closable
+        self._client = client
+        self.then = then
+        self._reader, self._writer = -1, -1
+        self._dispatch_for_loop: Callable[[], None]  # what the loop calls; set by `bind`
+
+    # -- for a subclass -------------------------------------------------------------------------
+
+    def refuses(self) -> bool:
+        """Whether it is closed, or is being closed."""
+        raise NotImplementedError
+
+    def bound_loop(self) -> asyncio.AbstractEventLoop | None:
+        raise NotImplementedError
+
+    def set_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """It is always the same; its thread may be another one."""
+        raise NotImplementedError
+
+    def dispatch(self) -> None:
+        """Dispatch what has come."""
+        raise NotImplementedError
+
+    def interrupted(self) -> None:
+        """`dispatch` has raised."""
+
+    def give_up_waiting(self) -> None:
+        """Its owner was dropped: end what waits in Python. In any thread."""
+
+    # -- binding --------------------------------------------------------------------------------
+
+    def bind(self, owner: object) -> asyncio.AbstractEventLoop:
+        """Bind it to the loop that runs in this thread, or check that it is bound to that. Returns the loop.
+
+        Args:
+            owner: what the user has. The loop keeps it alive while it dispatches: it must not end in a callback.
+        Raises:
+            RuntimeError: it is closed, no loop runs in this thread, it is another one, or it cannot watch descriptors.
+        """
+        if self.refuses():
+            raise RuntimeError(f"the {self.what} is closed")
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError(f"no event loop runs in this thread: use the {self.what} in a coroutine or a callback "
+                               "of its loop") from None
+        bound = self.bound_loop()
+        if bound is None:
+            self._watch(loop, partial(_dispatch, weakref.ref(owner), weakref.ref(self)), type(owner).__name__)
+        elif loop is not bound:
+            raise RuntimeError(f"this {self.what} belongs to another loop: the one in which it was first used" + (
+                ", which is closed; close() it before its loop ends" if bound.is_closed() else ""))
+        self.set_loop(loop)
+        return loop
+
+    def _watch(self, loop: asyncio.AbstractEventLoop, dispatch: Callable[[], None], name: str) -> None:
+        """Have the loop dispatch when librdkafka has events."""
+        if hasattr(os, "eventfd"):
+            self._reader = self._writer = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            payload = EVENTFD_ONE
+        else:
+            reader, writer = socket.socketpair()
+            reader.setblocking(False)
+            writer.setblocking(False)
+            self._reader, self._writer, payload = reader.detach(), writer.detach(), b"x"
+        try:
+            loop.add_reader(self._reader, _on_ready, dispatch, self._reader)
+            self._client.wake_through(self._writer, payload)
+        except NotImplementedError:
+            self._close_descriptors()
+            raise RuntimeError(f"{name} needs an event loop with add_reader(), which {loop!r} has not") from None
+        except BaseException:
+            loop.remove_reader(self._reader)
+            self._close_descriptors()
+            raise
+        self._dispatch_for_loop = dispatch
+        loop.call_soon(dispatch)  # events that have come already are not signalled
+
+    def is_watched(self) -> bool:
+        """Whether a loop watches its descriptor."""
+        return self._reader >= 0
+
+    def _close_descriptors(self) -> None:
+        """Close the descriptors. librdkafka must no longer write to them."""
+        for descriptor in self._take_descriptors():
+            os.close(descriptor)
+
+    def _take_descriptors(self) -> set[int]:
+        descriptors, self._reader, self._writer = {self._reader, self._writer}, -1, -1
+        return descriptors - {-1}
+
+    # -- the end --------------------------------------------------------------------------------
+
+    def detach(self) -> None:
+        """Have the loop dispatch no more."""
+        self._client.wake_through(-1, b"")
+        if (loop := self.bound_loop()) is not None and self.is_watched():
+            loop.remove_reader(self._reader)
+        self._close_descriptors()
+
+    def abandon(self) -> None:
+        """End what was dropped without close(), perhaps after its loop, in any thread."""
+        loop = self.bound_loop()
+        if loop is None or not self.is_watched():
+            return
+        try:
+            self._client.wake_through(-1, b"")
+        except RuntimeError:
+            pass  # a forked child, or closed at exit: nothing writes to the descriptors
+        else:
+            self._client.warn_unclosed()
+            self.give_up_waiting()
+            if self._close_in_thread(loop):
+                return
+            self._client.abandon()
+        with suppress(RuntimeError):  # the loop is closed: it reads and calls nothing
+            loop.call_soon_threadsafe(_remove, loop, self._reader, {self._reader, self._writer}, self.then)
+            self._take_descriptors()
+        self._close_descriptors()
+
+    def _close_in_thread(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """If the loop is running here: close what was abandoned in a thread. Returns whether that was started."""
+        if not is_running_here(loop):
+            return False
+        descriptors = {self._reader, self._writer}
+        remove = partial(_remove, loop, self._reader, descriptors, self.then)
+        try:
+            start_thread(partial(_close_abandoned, self._closable, loop, remove, descriptors))
+        except RuntimeError:
+            return False
+        self._take_descriptors()
+        return True
+
+
+def is_running_here(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether the loop runs in this thread."""
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
+
+
+def _on_ready(dispatch: Callable[[], None], descriptor: int) -> None:
+    with suppress(BlockingIOError):
+        os.read(descriptor, 4096)
+    dispatch()
+
+
+def _dispatch(owner: "weakref.ref[Any]", bound: "weakref.ref[LoopBound]") -> None:
+    alive, dispatching = owner(), bound()
+    if alive is not None and dispatching is not None:
+        try:
+            dispatching.dispatch()
+        except BaseException:  # Ctrl-C, or a callback's
+            dispatching.interrupted()
+            raise
+        then = dispatching.then
+        del alive, dispatching  # a callback may drop the last reference
+        then()
+
+
+def _close_abandoned(closable: Closable, loop: asyncio.AbstractEventLoop, remove: Callable[[], None],
+                     descriptors: set[int]) -> None:
+    """Body of a thread."""
+    try:
+        closable.close(ABANDONED_CLOSE_SECONDS)
+    finally:
+        try:
+            loop.call_soon_threadsafe(remove)
+        except RuntimeError:  # it is closed
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+
+def _remove(loop: asyncio.AbstractEventLoop, reader: int, descriptors: set[int], then: Callable[[], None]) -> None:
+    """What the loop does at the end of what was abandoned."""
+    loop.remove_reader(reader)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    then()

@@ -1,0 +1,64 @@
+"""What a poll has returned and its user has not seen yet: positions before that, and reading it again."""
+from kafkapp.consumer.topic_partition import TopicPartition
+
+from kafkapp._librdkafka.consumer cimport (
+    rd_kafka_consume_batch_queue,
+    rd_kafka_queue_get_consumer,
+    rd_kafka_topic_partition_list_find,
+)
+from kafkapp._librdkafka.rdkafka cimport (
+    rd_kafka_queue_destroy,
+    rd_kafka_queue_t,
+    rd_kafka_topic_partition_list_add,
+    rd_kafka_topic_partition_list_new,
+)
+from kafkapp.consumer.consumed_columns cimport ConsumedBlock, kp_consumed
+from kafkapp.consumer.record_queue cimport RecordQueue
+
+
+cdef dict first_offsets(ConsumedBlock block, size_t row):
+    """The offset of the first record of each partition from `row` on."""
+    cdef kp_consumed *columns = block.columns
+    cdef size_t i = columns.count
+    cdef dict found = {}
+    while i > row:
+        i -= 1
+        while i > row and (columns.partitions[i - 1] == columns.partitions[i] and
+                           columns.topics[i - 1] == columns.topics[i]):
+            i -= 1
+        found[TopicPartition(block.topics()[columns.topics[i]], columns.partitions[i])] = columns.offsets[i]
+    return found
+
+
+cdef int set_positions(RecordQueue queue, ConsumedBlock block, size_t row) except -1:
+    cdef dict firsts = first_offsets(block, row)
+    for place, end in block.places(&block.columns.ends).items():
+        if place in queue.positions:
+            queue.positions[place] = firsts.get(place, end)
+    return 0
+
+
+cdef int give_back(RecordQueue queue, ConsumedBlock block, size_t row) except -1:
+    cdef bytes name
+    set_positions(queue, block, row)
+    for (topic, partition), offset in first_offsets(block, row).items():
+        name = topic.encode()
+        if queue.refused is NULL:
+            queue.refused = rd_kafka_topic_partition_list_new(1)
+        if rd_kafka_topic_partition_list_find(queue.refused, name, partition) is NULL:
+            rd_kafka_topic_partition_list_add(queue.refused, name, partition).offset = offset
+    return 0
+
+
+cdef int touch(RecordQueue queue) except -1:
+    cdef rd_kafka_queue_t *polled
+    if not queue.client.enter_unless_closed():
+        return 0
+    try:
+        with nogil:
+            polled = rd_kafka_queue_get_consumer(queue.client.rk)
+            rd_kafka_consume_batch_queue(polled, 0, NULL, 0)
+            rd_kafka_queue_destroy(polled)
+    finally:
+        queue.client.leave()
+    return 0
