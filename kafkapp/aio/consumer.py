@@ -99,7 +99,7 @@ class KafkaConsumer:
         Args:
             timeout: seconds (int, float or timedelta), None waits forever.
             max_records: how many records at most, int.
-            max_bytes: of keys, values and headers, int, up to 1 GiB; may be exceeded by what librdkafka gives at a time.
+            max_bytes: of keys, values and headers, int, up to 1 GiB. What librdkafka gives at a time may exceed it.
             headers: whether the records' headers are read too, bool.
         Returns:
             A ConsumedBatch; an empty one, which is false, when the timeout has expired or after `wakeup`.
@@ -144,8 +144,8 @@ class KafkaConsumer:
     def assign(self, partitions: "_Partitions | Mapping[_Partition, int | Offset]") -> None:
         """Read these partitions, in place of those before; see the synchronous KafkaConsumer.assign."""
         self._side.bind(self)
-        self._side.consumer.assign(partitions)
         self._side.cursor.give_back()
+        self._side.consumer.assign(partitions)
 
     def assignment(self) -> set[TopicPartition]:
         """What is assigned: a set of TopicPartition."""
@@ -160,8 +160,8 @@ class KafkaConsumer:
     def pause(self, partitions: "_Partitions | None" = None) -> None:
         """Return no records of assigned partitions, all of them for None, until `resume`."""
         self._side.bind(self)
-        self._side.consumer.pause(partitions)
         self._side.cursor.give_back()
+        self._side.consumer.pause(partitions)
 
     def resume(self, partitions: "_Partitions | None" = None) -> None:
         """End what `pause` has begun."""

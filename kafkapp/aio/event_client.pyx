@@ -1,6 +1,5 @@
 """EventClient: what an event loop needs of any client; librdkafka writes to a descriptor when there are events."""
 from kafkapp._librdkafka.rdkafka cimport rd_kafka_queue_io_event_enable, rd_kafka_queue_length
-from kafkapp.client.client cimport Client
 from kafkapp.client.handle cimport OPEN
 from kafkapp.client.shutdown cimport abandon
 from kafkapp.common.atomics cimport KP_READ, KP_SET
@@ -32,6 +31,11 @@ cdef class EventClient:
             self.client.leave()
         # Reports that a dispatcher has drained, or drains now, are no longer in the queue.
         return length > 0 or KP_READ(self.client.dispatcher.kept) > 0 or KP_READ(self.client.dispatcher.round_open) != 0
+
+    def check_process(self):
+        """Raise in a forked child, which has no part in it."""
+        if self.client.foreign():
+            self.client.check_open()
 
     def warn_unclosed(self):
         self.client.warn_open()
