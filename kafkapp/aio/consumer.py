@@ -14,15 +14,18 @@ from kafkapp.aio import threads
 from kafkapp.aio.consumer_side import ConsumerSide
 from kafkapp.aio.deadlines import deadline_of, seconds_left
 from kafkapp.aio.record_cursor import RecordIterator
+from kafkapp.common.cluster_metadata import BrokerMetadata
 from kafkapp.common.errors import KafkaException
 from kafkapp.config.properties import Properties
 from kafkapp.consumer.consumed_batch import ConsumedBatch
 from kafkapp.consumer.consumer_record import ConsumerRecord
-from kafkapp.consumer.topic_partition import Offset, TopicPartition
+from kafkapp.consumer.topic_partition import TopicPartition
 
 if TYPE_CHECKING:
+    from kafkapp.common.timestamp import Timestamp
     from kafkapp.config.property_types import ConsumerProperties
-    from kafkapp.consumer.consumer import _HasOffset, _Partition, _Partitions
+    from kafkapp.consumer.consumer import _HasOffset
+    from kafkapp.consumer.partitions import _Partition, _Partitions, _Start
 
 Timeout = int | float | timedelta | None
 ITERATED_RECORDS = 2000  # how many records `async for` takes from librdkafka at a time
@@ -141,7 +144,7 @@ class KafkaConsumer:
 
     # -- what is read ---------------------------------------------------------------------------
 
-    def assign(self, partitions: "_Partitions | Mapping[_Partition, int | Offset]") -> None:
+    def assign(self, partitions: "_Partitions | Mapping[_Partition, _Start]") -> None:
         """Read these partitions, in place of those before; see the synchronous KafkaConsumer.assign."""
         self._side.bind(self)
         self._side.cursor.give_back()
@@ -168,7 +171,7 @@ class KafkaConsumer:
         self._side.bind(self)
         self._side.consumer.resume(partitions)
 
-    async def seek(self, partition: "_Partition", offset: int | Offset, timeout: Timeout = 10) -> None:
+    async def seek(self, partition: "_Partition", offset: "_Start", timeout: Timeout = 10) -> None:
         """Go on reading an assigned partition from another offset; see the synchronous KafkaConsumer.seek."""
         await self._seek("seek", partition, offset, timeout)
 
@@ -196,11 +199,27 @@ class KafkaConsumer:
         """The offset that the next record of each partition will have. As `beginning_offsets`."""
         return await self._call("end_offsets", partitions, timeout)
 
-    async def offsets_for_times(self, times: "Mapping[_Partition, int | datetime]",
+    async def offsets_for_times(self, times: "Mapping[_Partition, int | Timestamp | datetime]",
                                 timeout: Timeout = 10) -> dict[TopicPartition, int]:
         """The offset of the first record of each partition whose timestamp is not earlier than a time; see the
         synchronous KafkaConsumer.offsets_for_times."""
         return await self._call("offsets_for_times", times, timeout)
+
+    async def lag(self, timeout: Timeout = 10) -> dict[TopicPartition, int]:
+        """How many offsets lie between the position of each assigned partition and its end: a dict of TopicPartition to
+        int; see the synchronous KafkaConsumer.lag."""
+        self._side.cursor.settle()
+        return await self._call("lag", timeout)
+
+    async def fetch_broker_metadata(self, topic: str, timeout: Timeout = 10) -> BrokerMetadata:
+        """Ask the cluster for a topic's partitions and leaders; see the synchronous
+        KafkaConsumer.fetch_broker_metadata."""
+        return await self._call("fetch_broker_metadata", topic, timeout)
+
+    async def list_topics(self, timeout: Timeout = 10) -> dict[str, int]:
+        """Ask the cluster for all topics: a dict of names and numbers of partitions; see the synchronous
+        KafkaConsumer.list_topics."""
+        return await self._call("list_topics", timeout)
 
     # -- commits --------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """ConsumerClient: what an event loop needs of a consumer's client, and other users of it do not."""
 cimport cython
+from libc.stdint cimport int64_t
 
 from kafkapp._librdkafka.consumer cimport rd_kafka_queue_get_consumer
 from kafkapp._librdkafka.rdkafka cimport (
@@ -56,9 +57,15 @@ cdef class ConsumerClient(EventClient):
 
     def read_again(self, timeout):
         """Seek back to what polls have not returned. Blocks; no poll may run meanwhile."""
+        cdef int64_t deadline = deadline_of(timeout)
+        cdef bint taken
         self.client.enter()
         try:
-            if self.queue.refused is not NULL:
-                self.queue.read_again(deadline_of(timeout))
+            taken = self.queue.turn.begin("poll", deadline)
+            try:
+                if self.queue.refused is not NULL:
+                    self.queue.read_again(deadline)
+            finally:
+                self.queue.turn.end(taken)
         finally:
             self.client.leave()

@@ -8,6 +8,10 @@ from kafkapp.common.atomics cimport KP_READ, KP_SET
 cdef class EventClient:
     """Base of LoopClient and ConsumerClient. Does not refer to what the user has: that ends by itself when dropped."""
 
+    def __cinit__(self, *args):
+        if type(self) is EventClient:
+            raise TypeError("EventClient is a base: a LoopClient or a ConsumerClient is one of a client")
+
     def wake_through(self, int fd, bytes payload not None):
         """Have librdkafka write `payload` to a descriptor when there are events to poll; -1: stop that."""
         cdef const char *data = payload

@@ -73,8 +73,8 @@ class LoopBound:
         Args:
             owner: what the user has. The loop keeps it alive while it dispatches: it must not end in a callback.
         Raises:
-            RuntimeError: it is closed or another process's, no loop runs in this thread, it is another one, or it cannot
-                watch descriptors.
+            RuntimeError: it is closed, or another process's; no loop runs in this thread, or another one, or one that
+                cannot watch descriptors.
         """
         if self.refuses():
             raise RuntimeError(f"the {self.what} is closed")

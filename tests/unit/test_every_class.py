@@ -35,6 +35,8 @@ TABLE = {
     "ErrorCode": "ErrorCode(-184)",
     "EventHandlers": None, "BadToken": "importlib.import_module('kafkapp.client.events').BadToken('x')",
     "Outbox": None, "CompletedFutures": None, "WaitingRecord": None, "WaitingBatch": None, "ProducerBase": None, "LoopSide": None, "LoopClient": None,
+    "EventClient": None, "LoopBound": None, "Closable": None, "ConsumerSide": None, "ConsumerClient": None, "RecordCursor": None,
+    "RecordIterator": "aiter(aio.KafkaConsumer(QUIET))", "aio.KafkaConsumer": "aio.KafkaConsumer(QUIET)",
     "SendFuture": "in_loop(lambda: aio.KafkaProducer(QUIET | {'message.timeout.ms': 50, 'linger.ms': 0}).send(ProducerRecord('t')))",
     "KafkaProducer": "aio.KafkaProducer(QUIET)",
     "Handle": None, "DeferredRelease": None, "Service": None, "ProducerService": None,
@@ -109,7 +111,8 @@ def classes():
             continue
         for thing in vars(importlib.import_module(module)).values():
             if isinstance(thing, type) and thing.__module__.startswith("kafkapp") and not re.match(r"_|.*scope_struct|.*\._", thing.__name__):
-                assert found.setdefault(thing.__name__, thing) is thing, f"two classes are called {thing.__name__}"
+                key = f"aio.{thing.__name__}" if thing.__module__ == "kafkapp.aio" and hasattr(kafkapp, thing.__name__) else thing.__name__
+                assert found.setdefault(key, thing) is thing, f"two classes are called {key}"
     return found
 
 
@@ -160,7 +163,7 @@ def in_loop(call):
 def make():
     return eval(sys.argv[2])
 
-CLASS = getattr(importlib.import_module(sys.argv[3]), sys.argv[1])
+CLASS = getattr(importlib.import_module(sys.argv[3]), sys.argv[1].removeprefix("aio."))
 # What may be said: no word of what is inside, and nothing of Python's own about itself.
 GOOD = (TypeError, ValueError, RuntimeError, AttributeError, IndexError, KeyError, BufferError, KafkaException, NotImplementedError,
         OverflowError, ZeroDivisionError, pickle.PicklingError, StopIteration, asyncio.CancelledError, asyncio.InvalidStateError, OSError)
@@ -209,7 +212,7 @@ def on_thread(call):
     assert not thread.is_alive()
 
 def closed(one):
-    return in_loop(lambda: None) if isinstance(one, aio.KafkaProducer) else getattr(one, "close", lambda *timeout: None)
+    return in_loop(lambda: None) if isinstance(one, (aio.KafkaProducer, aio.KafkaConsumer)) else getattr(one, "close", lambda *timeout: None)
 
 def purged():
     for one in producers:
@@ -304,7 +307,7 @@ ROWS = {
         assert not things""",
     "used after close": """
         thing = make()
-        if hasattr(thing, "close") and not isinstance(thing, aio.KafkaProducer):
+        if hasattr(thing, "close") and not isinstance(thing, (aio.KafkaProducer, aio.KafkaConsumer)):
             thing.close(*((0,) if "Producer" in sys.argv[1] else ()))
         purged()
         poke(thing)""",
