@@ -157,7 +157,7 @@ class KafkaConsumer:
     def position(self, partition: "_Partition") -> int | None:
         """The next offset of an assigned partition, int; None: unknown before the first record; see the synchronous
         KafkaConsumer.position."""
-        self._side.cursor.settle()
+        self._side.cursor.update_positions()
         return self._side.consumer.position(partition)
 
     def pause(self, partitions: "_Partitions | None" = None) -> None:
@@ -208,7 +208,7 @@ class KafkaConsumer:
     async def lag(self, timeout: Timeout = 10) -> dict[TopicPartition, int]:
         """How many offsets lie between the position of each assigned partition and its end: a dict of TopicPartition to
         int; see the synchronous KafkaConsumer.lag."""
-        self._side.cursor.settle()
+        self._side.cursor.update_positions()
         return await self._call("lag", timeout)
 
     async def fetch_broker_metadata(self, topic: str, timeout: Timeout = 10) -> BrokerMetadata:
@@ -244,7 +244,7 @@ class KafkaConsumer:
         """
         if what is None:
             consumer = self._side.consumer
-            self._side.cursor.settle()
+            self._side.cursor.update_positions()
             positions = [(place, consumer.position(place)) for place in consumer.assignment()]
             what = {place: offset for place, offset in positions if offset is not None}
         await self._call("commit_sync", what, timeout)

@@ -5,3 +5,5 @@ from kafkapp.client.client cimport Client
 
 cdef class EventClient:
     cdef Client client
+
+    cdef Client opened(self)    # raises where there is none

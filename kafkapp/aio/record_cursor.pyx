@@ -37,7 +37,7 @@ cdef class RecordCursor:
         self.thread = PyThread_get_thread_ident()
         return self.take()
 
-    def settle(self):
+    def update_positions(self):
         """Have the positions follow what was given out."""
         if self.block is not None:
             set_positions(self.queue, self.block, self.row)
