@@ -109,7 +109,6 @@ kp_consumed *kp_consumed_share(kp_consumed *block) {
 }
 
 void kp_consumed_release(kp_consumed *block) {
-    size_t i;
     if (__atomic_sub_fetch(&block->owners, 1, __ATOMIC_ACQ_REL))
         return;
     free(block->topics);
@@ -128,8 +127,7 @@ void kp_consumed_release(kp_consumed *block) {
     free(block->ends.places);
     free(block->end_slots);
     free(block->eofs.places);
-    for (i = 0; i < block->error_count; i++)
-        free(block->errors[i].text);
+    kp_consumed_drop_errors(block);
     free(block->errors);
     if (block->refused)
         rd_kafka_topic_partition_list_destroy(block->refused);
@@ -341,21 +339,12 @@ static int copy(kp_consumed *block, topic_cache *cache, const rd_kafka_message_t
 
 /* Add what librdkafka says in place of a record. */
 static int append_error(kp_consumed *block, topic_cache *cache, const rd_kafka_message_t *message) {
-    kp_consume_error error = {message->err, -1, message->partition, message->offset, NULL};
-    if (message->rkt && find_topic(block, cache, message->rkt, &error.topic))
+    int32_t topic = -1;
+    if (message->rkt && find_topic(block, cache, message->rkt, &topic))
         return ENOMEM;
-    if (error.code == RD_KAFKA_RESP_ERR__PARTITION_EOF)
-        return add_place(&block->eofs, error.topic, error.partition, error.offset);
-    if (block->error_count == block->error_room) {
-        size_t room = more(block->error_room, 0);
-        if (resize(&block->errors, room * sizeof(*block->errors)))
-            return ENOMEM;
-        block->error_room = room;
-    }
-    if (!(error.text = strdup(rd_kafka_message_errstr(message))))
-        return ENOMEM;
-    block->errors[block->error_count++] = error;
-    return 0;
+    if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
+        return add_place(&block->eofs, topic, message->partition, message->offset);
+    return kp_consumed_add_error(block, message->err, topic, message->partition, rd_kafka_message_errstr(message));
 }
 
 /* Remember that a partition has to be read again from this offset, or a smaller one. */
@@ -412,6 +401,7 @@ int kp_consume(rd_kafka_queue_t *queue, kp_consumed *block, size_t max_records, 
     rd_kafka_message_t *messages[CHUNK];
     size_t chunk = 1;
     int failure = 0;
+    kp_consumed_filled(block);
     /* librdkafka waits until it has all that it is asked for: so one is asked for, and then what there is. */
     while (chunk && !failure) {
         ssize_t taken = rd_kafka_consume_batch_queue(queue, timeout_ms, messages, chunk), i;
@@ -429,5 +419,6 @@ int kp_consume(rd_kafka_queue_t *queue, kp_consumed *block, size_t max_records, 
         timeout_ms = 0;
         chunk = chunk_size(block, max_records, max_bytes);
     }
+    kp_consumed_filled(NULL);
     return failure;
 }

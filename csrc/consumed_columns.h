@@ -34,9 +34,10 @@ typedef struct {
 typedef struct {
     rd_kafka_resp_err_t code;
     int32_t topic, partition; /* -1: it is about none */
-    int64_t offset;
     char *text;
 } kp_consume_error;
+
+#define KP_OF_CLIENT (-2) /* topic of an error that is no outcome of a poll: it goes where the client's errors go */
 
 typedef struct {
     int64_t owners; /* atomic */
@@ -84,6 +85,14 @@ int kp_consume(rd_kafka_queue_t *queue, kp_consumed *block, size_t max_records, 
 
 /* Add to `refused` what the block has, records and ends of partitions: it will not be returned. */
 void kp_consumed_refuse(kp_consumed *block);
+
+/* The error of a partition or of none, topic -1, or KP_OF_CLIENT. Returns 0 or ENOMEM. */
+int kp_consumed_add_error(kp_consumed *block, rd_kafka_resp_err_t code, int32_t topic, int32_t partition, const char *text);
+void kp_consumed_drop_errors(kp_consumed *block);
+
+/* librdkafka's error_cb: adds to the block that kp_consumed_filled() has named last in the same thread, NULL: none. */
+void kp_client_error(rd_kafka_t *rk, int code, const char *text, void *opaque);
+void kp_consumed_filled(kp_consumed *block);
 
 /* Give memory back that it has room for and does not use. */
 void kp_consumed_trim(kp_consumed *block);

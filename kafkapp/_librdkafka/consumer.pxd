@@ -3,8 +3,9 @@
 from libc.stdint cimport int32_t, int64_t
 
 from kafkapp._librdkafka.rdkafka cimport (
-    rd_kafka_error_t, rd_kafka_event_t, rd_kafka_headers_t, rd_kafka_message_t, rd_kafka_queue_t, rd_kafka_resp_err_t,
-    rd_kafka_t, rd_kafka_topic_partition_list_t, rd_kafka_topic_partition_t, rd_kafka_topic_t, rd_kafka_type_t)
+    rd_kafka_conf_t, rd_kafka_error_t, rd_kafka_event_t, rd_kafka_headers_t, rd_kafka_message_t, rd_kafka_queue_t,
+    rd_kafka_resp_err_t, rd_kafka_t, rd_kafka_topic_partition_list_t, rd_kafka_topic_partition_t, rd_kafka_topic_t,
+    rd_kafka_type_t)
 
 
 cdef extern from "<librdkafka/rdkafka.h>" nogil:
@@ -45,6 +46,8 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
     const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH
     const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR__TRANSPORT
     const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR__WAIT_COORD
+    void rd_kafka_conf_set_error_cb(rd_kafka_conf_t *conf, void (*error_cb)(rd_kafka_t *rk, int err, const char *reason,
+                                                                            void *opaque))
     rd_kafka_queue_t *rd_kafka_queue_get_consumer(rd_kafka_t *rk)
     void rd_kafka_queue_cb_event_enable(rd_kafka_queue_t *rkqu, void (*event_cb)(rd_kafka_t *rk, void *opaque) noexcept,
                                         void *opaque)

@@ -19,6 +19,7 @@ cdef class EventHandlers:
     cdef str redacted_text(self, const char *string)
     cdef int on_log(self, rd_kafka_event_t *event) except -1
     cdef int on_error(self, rd_kafka_t *rk, rd_kafka_event_t *event) except -1
+    cdef int report(self, object error) except -1
     cdef str with_refusal(self, str message)
     cdef int fail_token_refresh(self, rd_kafka_t *rk, str reason, exc) except -1
     cdef int on_token_refresh(self, rd_kafka_t *rk, rd_kafka_event_t *event) except -1

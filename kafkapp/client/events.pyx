@@ -116,6 +116,9 @@ cdef class EventHandlers:
             error = new_error(err, message, True)
         else:
             error = new_error(err, self.with_refusal(message))
+        return self.report(error)
+
+    cdef int report(self, object error) except -1:
         if self.error_cb is not None:
             return notify(self.error_cb, (error,))
         return self.say(ERROR, "ERROR", str(error))

@@ -3,7 +3,8 @@
 cimport cython
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t
 
-from kafkapp._librdkafka.rdkafka cimport rd_kafka_queue_t, rd_kafka_resp_err_t, rd_kafka_topic_partition_list_t
+from kafkapp._librdkafka.rdkafka cimport (
+    rd_kafka_queue_t, rd_kafka_resp_err_t, rd_kafka_t, rd_kafka_topic_partition_list_t)
 
 
 cdef extern from "arrow_structs.h" nogil:
@@ -32,8 +33,9 @@ cdef extern from "consumed_columns.h" nogil:
         rd_kafka_resp_err_t code
         int32_t topic
         int32_t partition
-        int64_t offset
         char *text
+
+    int32_t KP_OF_CLIENT
 
     ctypedef struct kp_consumed:
         size_t count
@@ -62,6 +64,8 @@ cdef extern from "consumed_columns.h" nogil:
     void kp_consumed_release(kp_consumed *block)
     size_t kp_consumed_bytes(const kp_consumed *block)
     void kp_consumed_refuse(kp_consumed *block)
+    void kp_consumed_drop_errors(kp_consumed *block)
+    void kp_client_error(rd_kafka_t *rk, int code, const char *text, void *opaque) noexcept
     void kp_consumed_trim(kp_consumed *block)
     int kp_consume(rd_kafka_queue_t *queue, kp_consumed *block, size_t max_records, size_t max_bytes, int timeout_ms)
     int kp_consumed_export(kp_consumed *block, ArrowSchema *schema, ArrowArray *array)

@@ -26,6 +26,7 @@ cdef class ConsumerService(Service):
     cdef bint auto_commit           # enable.auto.commit; for librdkafka it is false
     cdef rd_kafka_queue_t *polled   # owned; the records' queue, whose wait events end; NULL: they do not
     cdef dict pending               # {number: PendingCommit} of what librdkafka has still to report
+    cdef list errors                # Errors that polls have found, for the thread that dispatches
     cdef list cancelled             # PendingCommits of which it does not
     cdef int64_t last_number        # of a commit; 0 is none
     cdef int64_t commits            # that are outstanding
@@ -37,6 +38,8 @@ cdef class ConsumerService(Service):
     cdef int end(self, PendingCommit commit) noexcept
     cdef int finish(self, PendingCommit commit, object error, list raised) except -1
     cdef int report(self, dict offsets, Error error) except -1
+    cdef int report_error(self, Error error) except -1
+    cdef int complete_errors(self) except -1
     cdef int complete_cancelled(self, list raised) except -1
     cdef int take_pending(self) except -1
     cdef int wake_polls(self, Client client) except -1

@@ -13,6 +13,7 @@ from kafkapp._librdkafka.consumer cimport (
     RD_KAFKA_EVENT_OFFSET_COMMIT,
     RD_KAFKA_RESP_ERR__DESTROY,
     rd_kafka_commit_queue,
+    rd_kafka_conf_set_error_cb,
     rd_kafka_event_opaque,
     rd_kafka_event_topic_partition_list,
     rd_kafka_queue_cb_event_enable,
@@ -20,6 +21,7 @@ from kafkapp._librdkafka.consumer cimport (
 )
 from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_RESP_ERR__INVALID_ARG,
+    rd_kafka_conf_t,
     rd_kafka_event_error,
     rd_kafka_event_t,
     rd_kafka_queue_destroy,
@@ -38,6 +40,7 @@ from kafkapp.common.errors cimport Error, new_error, new_exception
 from kafkapp.common.forks cimport forks
 from kafkapp.config.application cimport boolean
 from kafkapp.consumer.commits cimport commit_error, new_commit_list
+from kafkapp.consumer.consumed_columns cimport kp_client_error
 
 cdef enum:
     WARNING = 4             # of syslog's levels
@@ -80,7 +83,7 @@ cdef class ConsumerService(Service):
     def __cinit__(self):
         self.name, self.unit, self.type = "consumer", "offsets", RD_KAFKA_CONSUMER
         self.loss = "are not known to be committed"
-        self.pending, self.cancelled = {}, []
+        self.pending, self.cancelled, self.errors = {}, [], []
 
     cdef int configure(self, dict properties) except -1:
         self.auto_commit = boolean(properties, "enable.auto.commit", True)
@@ -95,6 +98,10 @@ cdef class ConsumerService(Service):
     cdef int attach(self, kp_dispatcher *dispatcher) except -1:
         self.dispatcher = dispatcher
         dispatcher.service, dispatcher.service_data = &COMMITS, dispatcher
+        return 0
+
+    cdef int set_up(self, rd_kafka_conf_t *conf) except -1:
+        rd_kafka_conf_set_error_cb(conf, kp_client_error)
         return 0
 
     # -- commits ----------------------------------------------------------------------------------
@@ -178,7 +185,8 @@ cdef class ConsumerService(Service):
                 report_unraisable(exc)
             if forks() != before:
                 return 0
-        return self.complete_cancelled(raised)
+        self.complete_cancelled(raised)
+        return self.complete_errors()
 
     cdef int complete_cancelled(self, list raised) except -1:
         cdef PendingCommit commit
@@ -197,6 +205,20 @@ cdef class ConsumerService(Service):
             commit = self.pending.pop(number, None)
             if commit is not None:
                 self.cancelled.append(commit)
+        return 0
+
+    # -- errors that polls find -------------------------------------------------------------------
+
+    cdef int report_error(self, Error error) except -1:
+        """Have it reported as those that come as events are: by the thread that dispatches."""
+        self.errors.append(error)
+        kp_service_ready(self.dispatcher)
+        return 0
+
+    cdef int complete_errors(self) except -1:
+        cdef int before = forks()
+        while self.errors and forks() == before:
+            self.handlers.report(self.errors.pop(0))
         return 0
 
     # -- polls that dispatch ----------------------------------------------------------------------

@@ -2,13 +2,16 @@
 
 from libc.stdint cimport int64_t
 
-from kafkapp._librdkafka.rdkafka cimport rd_kafka_topic_partition_list_t
+from kafkapp._librdkafka.rdkafka cimport rd_kafka_resp_err_t, rd_kafka_topic_partition_list_t
 from kafkapp.client.client cimport Client
 
 cdef enum PartitionCall:
     SEEK
     COMMITTED
     OFFSETS_FOR_TIMES
+
+# Whether the same call may succeed a moment later.
+cdef bint passes(rd_kafka_resp_err_t err) noexcept nogil
 
 # A list of {(topic, partition): offset}, and back, which raises the errors in it.
 cdef rd_kafka_topic_partition_list_t *new_partition_list(object offsets) except NULL

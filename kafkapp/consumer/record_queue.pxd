@@ -30,6 +30,7 @@ cdef class RecordQueue:
     cdef ConsumedBatch take_in(self, ConsumedBlock block, int failure)
     cdef int commit_revoked(self, object partitions) except -1
     cdef int forget_lost(self, object partitions) except -1
+    cdef int keep_errors(self, ConsumedBlock block) except -1
     cdef int read_again(self, int64_t deadline) except -1
     cdef int forget(self, object places) except -1
     cdef int go_on_from(self, dict starts) except -1

@@ -2,6 +2,7 @@
 
 Records that were taken from librdkafka and could not be copied are read again: the queue seeks back to them first.
 """
+from kafkapp.common.errors import KafkaException
 from kafkapp.consumer.topic_partition import Offset
 
 cimport cython
@@ -9,8 +10,13 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EFBIG
 from libc.stdint cimport int64_t
 
-from kafkapp._librdkafka.consumer cimport rd_kafka_queue_get_consumer, rd_kafka_topic_partition_list_del
+from kafkapp._librdkafka.consumer cimport (
+    RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
+    rd_kafka_queue_get_consumer,
+    rd_kafka_topic_partition_list_del,
+)
 from kafkapp._librdkafka.rdkafka cimport (
+    RD_KAFKA_RESP_ERR__FATAL,
     rd_kafka_queue_destroy,
     rd_kafka_queue_t,
     rd_kafka_queue_yield,
@@ -20,20 +26,23 @@ from kafkapp.client.client cimport SIGNAL_CHECK_MS, Client
 from kafkapp.client.dispatcher cimport kp_rounds
 from kafkapp.common.atomics cimport KP_READ, KP_SET, KP_TAKE_FLAG
 from kafkapp.common.callbacks cimport raise_all, report_all_unraisable
-from kafkapp.common.errors cimport new_exception
+from kafkapp.common.errors cimport new_error, new_exception
 from kafkapp.common.timeouts cimport expired, remaining_ms
 from kafkapp.consumer.auto_commit cimport new_auto_commit
 from kafkapp.consumer.consumed_batch cimport ConsumedBatch, new_batch
 from kafkapp.consumer.consumed_columns cimport (
+    KP_OF_CLIENT,
     ConsumedBlock,
     kp_consume,
     kp_consume_error,
     kp_consumed,
+    kp_consumed_drop_errors,
     kp_consumed_refuse,
     kp_consumed_trim,
     new_block,
 )
-from kafkapp.consumer.partition_calls cimport SEEK, call_partitions, offsets_of
+from kafkapp.consumer.consumer_service cimport ConsumerService
+from kafkapp.consumer.partition_calls cimport SEEK, call_partitions, offsets_of, passes
 from kafkapp.consumer.turn cimport new_turn
 
 
@@ -92,7 +101,8 @@ cdef class RecordQueue:
                 wait = remaining_ms(deadline, SIGNAL_CHECK_MS)
                 with nogil:
                     failure = kp_consume(queue, columns, max_records, max_bytes, wait)
-                if failure or columns.count or columns.error_count or columns.eofs.count:
+                self.keep_errors(block)
+                if failure or columns.count or self.failures or columns.eofs.count:
                     break
                 if KP_TAKE_FLAG(self.woken) or expired(deadline):
                     break
@@ -122,13 +132,7 @@ cdef class RecordQueue:
     cdef ConsumedBatch take_in(self, ConsumedBlock block, int failure):
         """The batch of a block, and the positions after it. When this raises, positions are as before."""
         cdef kp_consumed *columns = block.columns
-        cdef kp_consume_error *error
-        cdef size_t i
         ends, batch = block.places(&columns.ends), new_batch(block)
-        for i in range(columns.error_count):
-            error = &columns.errors[i]
-            where = "" if error.topic < 0 else f"{block.topics()[error.topic]} [{error.partition}]: "
-            self.failures.append(new_exception(error.code, where + error.text.decode("utf-8", "replace")))
         if not columns.count and self.failures:
             raise self.failures.pop(0)
         if not columns.count and failure and failure != EFBIG:
@@ -149,6 +153,26 @@ cdef class RecordQueue:
     cdef int forget_lost(self, object partitions) except -1:
         """The same for partitions that are another's already: nothing of them is committed any more."""
         return 0 if self.auto is None else self.auto.lost(partitions)
+
+    cdef int keep_errors(self, ConsumedBlock block) except -1:
+        """Keep a block's errors for polls to raise. What passes, or is of the client, goes where its errors go."""
+        cdef kp_consumed *columns = block.columns
+        cdef kp_consume_error *error
+        cdef size_t i
+        for i in range(columns.error_count):
+            error = &columns.errors[i]
+            text = error.text.decode("utf-8", "replace")
+            if error.topic >= 0 and error.partition >= 0:
+                text = f"{block.topics()[error.topic]} [{error.partition}]: {text}"
+            if error.topic == KP_OF_CLIENT or passes(error.code) or (
+                    error.code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART):
+                (<ConsumerService>self.client.service).report_error(new_error(error.code, text))
+            elif error.code == RD_KAFKA_RESP_ERR__FATAL:
+                self.failures.append(KafkaException(self.client.fatal_error()))
+            else:
+                self.failures.append(new_exception(error.code, text))
+        kp_consumed_drop_errors(columns)
+        return 0
 
     cdef int read_again(self, int64_t deadline) except -1:
         """Seek back to the records that the last poll has taken from librdkafka and not returned."""

@@ -1,0 +1,72 @@
+"""Errors that come while a consumer reads: those of partitions raise, those that pass go to error_cb or to logging."""
+import logging
+import threading
+
+import pytest
+from consumers import batches, new_consumer
+from helpers import properties, wait_for
+
+from kafkapp import ErrorCode, EventsPollingOption, KafkaConsumer, KafkaSyncProducer
+
+UNKNOWN = {ErrorCode.RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, ErrorCode.RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION}
+
+OURS = {"allow_auto_create_topics": False, "topic_metadata_propagation_max_ms": 200}    # a topic that is new is not missing for so long
+
+
+def missing(cluster, topic):
+    """A partition that the topic has not, and one of a topic that there is not."""
+    return [(topic, 77), (f"no-{topic}", 0)]
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["partition", "topic"])
+def test_what_is_assigned_and_missing_goes_to_error_cb(broker, topic, number):
+    """Row C30: once, by the thread that runs callbacks; what there is is read all the same."""
+    place, said = missing(broker, topic)[number], []
+
+    def callback(error):
+        said.append((error, threading.get_ident()))
+
+    with KafkaSyncProducer(properties(broker)) as producer:
+        producer.send_batch(topic, [b"v"] * 5, partition=1)
+    with new_consumer(broker, None, (), {"error_cb": callback}, **OURS) as consumer:
+        consumer.assign({place: 0, (topic, 1): 0})
+        batches(consumer, 5)
+        while not said:
+            assert not consumer.poll_batch(0.1)
+        error, thread = said[0]
+        assert error.code in UNKNOWN and f"{place[0]} [{place[1]}]: " in str(error)
+        assert thread != threading.get_ident()
+
+
+def test_without_a_callback_it_is_logged(broker, topic, caplog):
+    caplog.set_level(logging.ERROR, "kafkapp")
+    with new_consumer(broker, None, (), **OURS) as consumer:
+        consumer.assign([(topic, 77)])
+        wait_for(lambda: consumer.poll_batch(0.1) or [line for line in caplog.messages if f"{topic} [77]: " in line])
+
+
+def test_where_polls_dispatch(broker, topic):
+    """With Manual nothing else does."""
+    said = []
+    with KafkaConsumer(properties(broker, {"error_cb": said.append}, **OURS), EventsPollingOption.Manual) as consumer:
+        consumer.assign([(topic, 77)])
+        wait_for(lambda: consumer.poll_batch(0.1) or said)
+    assert f"{topic} [77]: " in str(said[0])
+
+
+def test_a_callback_that_raises_and_one_that_polls(broker, topic, monkeypatch):
+    """The poll that has found the error returns all the same."""
+    raised, called = [], threading.Event()
+    monkeypatch.setattr("sys.unraisablehook", lambda unraisable: raised.append(unraisable.exc_value))
+
+    def callback(error):
+        try:
+            consumer.poll(0)
+        finally:
+            called.set()
+
+    with new_consumer(broker, None, (), {"error_cb": callback}, **OURS) as consumer:
+        consumer.assign([(topic, 77)])
+        wait_for(lambda: consumer.poll_batch(0.1) or called.is_set())
+        wait_for(lambda: raised)
+        assert "from a callback of the same consumer" in str(raised[0])
