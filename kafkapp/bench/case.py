@@ -20,6 +20,7 @@ from typing import Any
 CLIENTS = Path(__file__).with_name("clients")
 ROOT = Path(__file__).parents[2]
 UNREACHABLE = "127.0.0.1:9"
+READS = "reading"       # the client whose cases read
 
 # The same for every client over librdkafka; clients in pure Python translate them. The queue holds a whole case, so
 # that waiting for room is part of the figures only where a scenario is about it.
@@ -72,7 +73,8 @@ class Case:
 
     def parameters(self, bootstrap: str, topic: str) -> dict[str, Any]:
         names = ("path", "records", "size", "topics", "partitions", "callback", "copy", "batch", "options")
-        return {**{name: getattr(self, name) for name in names}, "settings": {**SETTINGS, **self.settings},
+        common = {} if self.client == READS else SETTINGS
+        return {**{name: getattr(self, name) for name in names}, "settings": {**common, **self.settings},
                 "bootstrap": bootstrap if self.online else UNREACHABLE, "topic": topic}
 
 
@@ -118,6 +120,8 @@ DERIVED: dict[str, Any] = {
     "growth_bytes": lambda raw: raw["growth"],
     "seconds": lambda raw: raw["seconds"],
     "cpu_seconds": lambda raw: raw["cpu"],
+    "core_percent": lambda raw: raw["cpu"] / raw["waited"] * 100,
+    "held_mb": lambda raw: raw["held"] / 1e6,
 }
 
 

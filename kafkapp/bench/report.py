@@ -11,7 +11,7 @@ TITLES = {"rate": "records/s", "wall_us": "wall µs", "cpu_us": "CPU µs", "send
           "peak_mb": "peak MB",
           "p50_us": "median µs", "p99_us": "p99 µs", "report_us": "µs a report", "stall_ms": "stall ms",
           "call_ms": "call ms", "held_bytes": "bytes a record", "growth_bytes": "growth, bytes a record",
-          "seconds": "wall s", "cpu_seconds": "CPU s"}
+          "seconds": "wall s", "cpu_seconds": "CPU s", "core_percent": "% of a core", "held_mb": "MB"}
 
 
 def predicted_copy(case: Case) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from kafkapp.bench.case import Case
+from kafkapp.bench.reading_scenarios import READING
 from kafkapp.bench.scenario import Scenario, Target
 
 OURS, C, BATCH_C, CONFLUENT = "kafkapp", "C", "C, batches", "confluent-kafka"
@@ -242,4 +243,4 @@ JAVA = Scenario(
 
 ALL = {scenario.name: scenario for scenario in (
     CALLBACK, NO_CALLBACK, BATCH, COPY, STALL, REPORTS, SYNC, ASYNCIO, MEMORY, IMPORT, TOPICS, FLAT, FILE,
-    PATHS, COPY_ALL, PARTITIONS, FLAT_LONG, THREADS, TRACING, STEADY, JAVA)}
+    PATHS, COPY_ALL, PARTITIONS, FLAT_LONG, THREADS, TRACING, STEADY, JAVA, *READING)}

@@ -13,8 +13,9 @@ from click.testing import CliRunner
 from kafkapp import ErrorCode, KafkaAsyncProducer
 from kafkapp.bench import command, instructions
 from kafkapp.bench.broker import mock_cluster
-from kafkapp.bench.case import Case, CaseFailed, Outcome, end_offset, reason, run_case
+from kafkapp.bench.case import READS, Case, CaseFailed, Outcome, end_offset, reason, run_case
 from kafkapp.bench.program import run_scenario
+from kafkapp.bench.reading_scenarios import FULL
 from kafkapp.bench.report import one_json, predicted_copy, print_result
 from kafkapp.bench.scenario import Result, Scenario, Target
 from kafkapp.bench.scenarios import ALL, COPY
@@ -41,6 +42,31 @@ def test_c_program_delivers_what_it_sends(servers, case):
     outcome = run_case(case, servers, f"test-{case.label.replace(' ', '-').replace(',', '')}")
     assert outcome.raw["delivered"] == 1000
     assert outcome.rate > 0 and 0 < outcome.sender_us <= outcome.cpu_us * 1.5
+
+
+@pytest.mark.parametrize("full", [True, False])
+@pytest.mark.parametrize("path, batch, needs", [("c", 0, None), ("batches", 300, None), ("records", 300, None),
+                                                ("confluent", 100, "confluent_kafka"), ("confluent", 0, "confluent_kafka")])
+def test_each_reader_takes_what_the_topic_was_filled_with(servers, path, batch, needs, full):
+    if needs:
+        pytest.importorskip(needs)
+    case = Case("reads", READS, path, 1000, topics=2, batch=batch, options={"full": full}, settings=FULL if full else {})
+    outcome = run_case(case, servers, f"test-{path}-{batch}-{full}")
+    assert outcome.raw["delivered"] == 1000
+    assert outcome.rate > 0 and 0 < outcome.sender_us <= outcome.cpu_us * 1.5
+
+
+def test_a_reader_at_rest_says_what_it_holds_and_costs(servers):
+    outcome = run_case(Case("rest", READS, "queue", 5000, topics=2), servers, "test-rest")
+    assert outcome.held_mb > 0.5 and 0 <= outcome.core_percent < 100
+
+
+def test_a_reader_that_gets_other_records_than_its_own_is_refused(servers):
+    """The topic has a hundred from before."""
+    case = Case("other", READS, "batches", 100, batch=200, options={"full": True}, settings=FULL)
+    run_case(case, servers, "test-other")
+    with pytest.raises(CaseFailed, match="other: 100 records sent, 200 delivered: no result"):
+        run_case(case, servers, "test-other")
 
 
 @pytest.mark.parametrize("sdk", [True, False])
@@ -150,7 +176,10 @@ def test_instructions_are_counted_over_whole_batches():
 @pytest.mark.parametrize("scenario", [scenario for scenario in ALL.values() if scenario.counted], ids=lambda scenario: scenario.name)
 def test_counted_scenarios_compare_clients_of_librdkafka(scenario):
     counted = {case.client for case in scenario.cases if case.client in instructions.CLIENTS}
-    assert "ours" in counted and (counted > {"ours"} or scenario.name in ("paths", "partitions", "tracing"))
+    if counted == {READS}:
+        assert {case.path for case in scenario.cases} >= {"c", "batches", "records", "confluent"}
+    else:
+        assert "ours" in counted and (counted > {"ours"} or scenario.name in ("paths", "partitions", "tracing"))
 
 
 def test_instructions_without_valgrind_say_how_to_get_it(tmp_path):

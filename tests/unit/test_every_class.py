@@ -24,7 +24,7 @@ RECORDS = "ProducerRecord('t', 1, b'k', bytearray(b'v'), 5, headers=[('h', b'x')
 TABLE = {
     "Batch": "producer().send_batch('t', [b'v'])",
     "OutcomeColumn": "producer().send_batch('t', [b'v']).offsets.obj",
-    "Finder": None, "Floor": None,
+    "Finder": None, "Floor": None, "ConsumerFloor": None,
     "Client": None, "ArrowColumn": None, "HeadersColumn": None, "Timestamps": None,
     "Column": "cutting.split_lines(b'a\\nb\\n', 0, True, b'\\n').columns()[0]",
     "Lines": "cutting.split_lines(bytearray(b'a\\nb\\nc\\n'), 0, True, b'\\n')",
@@ -79,7 +79,7 @@ ENDS = {
     "Batch": ("keeps", "reports are written into its columns, and completing it needs values, keys and client"),
     "OutcomeColumn": ("keeps", "exports the batch's memory"),
     "BatchSend": ("keeps", "its buffers are released, not dropped, and ending it needs client and batch"),
-    "Floor": ("no fields", "C only"),
+    "Floor": ("no fields", "C only"), "ConsumerFloor": ("no fields", "C only"),
     "Client": ("keeps", "its base destroys the handle, and events need the handlers"),
     "Column": ("keeps", "librdkafka reads what it holds"),
     "ArrowColumn": ("keeps", "as Column"), "HeadersColumn": ("keeps", "as Column"),
@@ -107,7 +107,7 @@ def classes():
     listed = {module.name for module in pkgutil.walk_packages(kafkapp.__path__, "kafkapp.")}
     for module in sorted(listed | kafkapp._modules.NAMES):
         name = module.removeprefix("kafkapp.")
-        if name.split(".")[0] in PROGRAMS - {"bench"} or name.startswith("bench") and name != "bench.floor":
+        if name.split(".")[0] in PROGRAMS - {"bench"} or name.startswith("bench") and name not in ("bench.floor", "bench.consumer_floor"):
             continue
         for thing in vars(importlib.import_module(module)).values():
             if isinstance(thing, type) and thing.__module__.startswith("kafkapp") and not re.match(r"_|.*scope_struct|.*\._", thing.__name__):

@@ -1,0 +1,264 @@
+"""Clients that read: kafkapp, C, confluent-kafka, aiokafka. Each case fills its topic first, by a process of its own.
+
+A case with `options.full` waits until its client has fetched all, so that what is measured is taking it; else it is
+measured from the assignment on.
+"""
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from meter import Run, idle, leave, memory  # type: ignore[import-not-found]
+
+Partitions = list[tuple[str, int]]
+WAIT = 30.0     # seconds without a record: then they are not all there
+IDLE = 3.0      # seconds for which an idle consumer is watched
+
+
+def fill(run: Run) -> None:
+    """Write the records, in turn to the partitions that the topics have."""
+    from kafkapp import KafkaAsyncProducer
+
+    places, delivered = [], 0
+    with KafkaAsyncProducer(run.properties(**{"linger.ms": 50, "queue.buffering.max.messages": 2_000_000})) as producer:
+        names = list(dict.fromkeys(topic for topic, _ in run.targets()))
+        for name in names:
+            places += [(name, partition) for partition in producer.fetch_broker_metadata(name).partitions]
+        for number, (topic, partition) in enumerate(places):
+            count = run.records // len(places) + (number < run.records % len(places))
+            batch = producer.send_batch(topic, [run.value] * count, partition=partition)
+            delivered += count - len(batch.failures())
+    run.report(delivered, places=places)
+
+
+def filled(run: Run) -> Partitions:
+    """Have the topics filled; their partitions."""
+    parameters = {**vars(run), "path": "fill"}
+    wanted = ("path", "bootstrap", "topic", "records", "size", "topics", "partitions", "options")
+    chosen = json.dumps({name: parameters[name] for name in wanted})
+    command = [sys.executable, os.path.dirname(__file__), "reading", chosen]
+    out = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, timeout=120).stdout
+    result = json.loads(out.splitlines()[-1])
+    if result["delivered"] != run.records:
+        raise RuntimeError(f"the topic was filled with {result['delivered']} of {run.records} records")
+    return [(topic, partition) for topic, partition in result["places"]]
+
+
+def measured(run: Run, assign: Callable[[Partitions], object], take: Callable[[], int], value_bytes: int = 0) -> None:
+    """`take()` takes what one call gives and returns how many records that were; 0: none came."""
+    places = filled(run)
+    if run.options.get("full"):
+        assign(places)
+        idle()
+        run.start()
+    else:
+        run.start()
+        assign(places)
+    taken = 0
+    while taken < run.records:
+        count = take()
+        if not count:
+            break
+        taken += count
+    run.sent()
+    run.stop(taken)
+
+
+def properties(run: Run) -> dict[str, Any]:
+    return run.properties(**{"group.id": run.topic, "enable.auto.commit": "false"})
+
+
+# -- the clients -----------------------------------------------------------------------------------
+
+def c_loop(run: Run) -> None:
+    from kafkapp.bench.consumer_floor import ConsumerFloor
+
+    opened: list[ConsumerFloor] = []
+    measured(run, lambda places: opened.append(ConsumerFloor(properties(run), places)),
+             lambda: opened[0].take(run.records, WAIT)[0])
+    leave(run)
+
+
+def batches(run: Run) -> None:
+    """poll_batch, and its export to Arrow."""
+    from kafkapp import KafkaConsumer
+
+    consumer, most = KafkaConsumer(properties(run)), run.batch
+
+    def take() -> int:
+        batch = consumer.poll_batch(WAIT, max_records=most)
+        batch.__arrow_c_array__()
+        return len(batch)
+
+    measured(run, lambda places: consumer.assign(dict.fromkeys(places, 0)), take)
+    leave(run)
+
+
+def records(run: Run) -> None:
+    """poll, and each record's value."""
+    from kafkapp import KafkaConsumer
+
+    consumer, most = KafkaConsumer(properties(run)), run.batch
+
+    def take() -> int:
+        found = consumer.poll(WAIT, most)
+        for record in found:
+            len(record.value)
+        return len(found)
+
+    measured(run, lambda places: consumer.assign(dict.fromkeys(places, 0)), take)
+    leave(run)
+
+
+def confluent(run: Run) -> None:
+    """consume(batch), or poll() for no batch; and each record's value."""
+    from confluent_kafka import Consumer, TopicPartition
+
+    consumer, most = Consumer(properties(run)), run.batch
+
+    def assign(places: Partitions) -> None:
+        consumer.assign([TopicPartition(topic, partition, 0) for topic, partition in places])
+
+    def take() -> int:
+        found = consumer.consume(most, WAIT)
+        for message in found:
+            len(message.value() or b"")
+        return len(found)
+
+    def take_one() -> int:
+        message = consumer.poll(WAIT)
+        return 0 if message is None else len(message.value() or b"") and 1
+
+    # consume() waits for all that it asks for.
+    run.records -= run.records % most if most else 0
+    measured(run, assign, take if most else take_one)
+    leave(run)
+
+
+# -- asyncio ---------------------------------------------------------------------------------------
+
+async def looped(run: Run, assign: Callable[[Partitions], object], take: Callable[[], Any]) -> None:
+    places, taken = filled(run), 0
+    run.start()
+    assign(places)
+    while taken < run.records:
+        count = await take()
+        if not count:
+            break
+        taken += count
+    run.sent()
+    run.stop(taken)
+    leave(run)
+
+
+def aio_batches(run: Run) -> None:
+    from kafkapp.aio import KafkaConsumer
+
+    async def go() -> None:
+        consumer = KafkaConsumer(properties(run))
+
+        async def take() -> int:
+            batch = await consumer.poll_batch(WAIT, max_records=run.batch)
+            batch.__arrow_c_array__()
+            return len(batch)
+
+        await looped(run, lambda places: consumer.assign(dict.fromkeys(places, 0)), take)
+
+    asyncio.run(go())
+
+
+def aio_records(run: Run) -> None:
+    """`async for`."""
+    from kafkapp.aio import KafkaConsumer
+
+    async def go() -> None:
+        consumer = KafkaConsumer(properties(run))
+
+        async def take() -> int:
+            taken = 0
+            async for record in consumer:
+                len(record.value)
+                taken += 1
+                if taken == run.records:
+                    break
+            return taken
+
+        await looped(run, lambda places: consumer.assign(dict.fromkeys(places, 0)), take)
+
+    asyncio.run(go())
+
+
+def aio_confluent(run: Run) -> None:
+    from confluent_kafka import TopicPartition
+    from confluent_kafka.aio import AIOConsumer
+
+    async def go() -> None:
+        consumer: Any = AIOConsumer(properties(run))
+        run.records -= run.records % run.batch
+
+        async def take() -> int:
+            found = await consumer.consume(run.batch, WAIT)
+            for message in found:
+                len(message.value() or b"")
+            return len(found)
+
+        places, taken = filled(run), 0
+        run.start()
+        await consumer.assign([TopicPartition(topic, partition, 0) for topic, partition in places])
+        while taken < run.records and (count := await take()):
+            taken += count
+        run.sent()
+        run.stop(taken)
+        leave(run)
+
+    asyncio.run(go())
+
+
+def aiokafka(run: Run) -> None:
+    """`async for`."""
+    from aiokafka import AIOKafkaConsumer, TopicPartition  # type: ignore[import-untyped]
+
+    async def go() -> None:
+        places, taken = filled(run), 0
+        consumer: Any = AIOKafkaConsumer(bootstrap_servers=run.bootstrap, auto_offset_reset="earliest")
+        await consumer.start()
+        run.start()
+        consumer.assign([TopicPartition(topic, partition) for topic, partition in places])
+        async for message in consumer:
+            len(message.value)
+            taken += 1
+            if taken == run.records:
+                break
+        run.sent()
+        run.stop(taken)
+        leave(run)
+
+    asyncio.run(go())
+
+
+# -- memory, and rest ------------------------------------------------------------------------------
+
+def queue(run: Run) -> None:
+    """What librdkafka fetches and nobody takes: its memory, and then the CPU of the process."""
+    from kafkapp import KafkaConsumer, Offset
+
+    places, consumer = filled(run), KafkaConsumer(properties(run))
+    begins = Offset.End if run.options.get("empty") else Offset.Beginning
+    held = memory()
+    consumer.assign(dict.fromkeys(places, begins))
+    time.sleep(2)
+    begin, cpu = time.perf_counter(), time.process_time()
+    time.sleep(IDLE)
+    run.report(run.records, held=memory() - held, waited=time.perf_counter() - begin, cpu=time.process_time() - cpu)
+    leave(run)
+
+
+PATHS = {"fill": fill, "c": c_loop, "batches": batches, "records": records, "confluent": confluent,
+         "aio-batches": aio_batches, "aio-records": aio_records, "aio-confluent": aio_confluent, "aiokafka": aiokafka,
+         "queue": queue}
