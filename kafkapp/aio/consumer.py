@@ -5,6 +5,7 @@ ConsumerSide's, in aio/consumer_side.py.
 """
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from types import TracebackType
@@ -15,7 +16,7 @@ from kafkapp.aio.consumer_side import ConsumerSide
 from kafkapp.aio.deadlines import deadline_of, seconds_left
 from kafkapp.aio.record_cursor import RecordIterator
 from kafkapp.common.cluster_metadata import BrokerMetadata
-from kafkapp.common.errors import KafkaException
+from kafkapp.common.errors import Error, ErrorCode, KafkaException
 from kafkapp.config.properties import Properties
 from kafkapp.consumer.consumed_batch import ConsumedBatch
 from kafkapp.consumer.consumer_record import ConsumerRecord
@@ -24,7 +25,7 @@ from kafkapp.consumer.topic_partition import TopicPartition
 if TYPE_CHECKING:
     from kafkapp.common.timestamp import Timestamp
     from kafkapp.config.property_types import ConsumerProperties
-    from kafkapp.consumer.consumer import _HasOffset
+    from kafkapp.consumer.consumer import _What
     from kafkapp.consumer.partitions import _Partition, _Partitions, _Start
 
 Timeout = int | float | timedelta | None
@@ -227,27 +228,34 @@ class KafkaConsumer:
         """The offsets that the group has committed: a dict of TopicPartition to int; one without is left out."""
         return await self._call("committed", partitions, timeout)
 
-    async def commit(self, what: "ConsumedBatch | _HasOffset | Mapping[_Partition, int] | None" = None,
-                     timeout: Timeout = None) -> None:
+    async def commit(self, what: "_What" = None, timeout: Timeout = None) -> None:
         """Commit for the group what was read, and wait until the broker has it. Does not block the loop.
 
         Cancelled it may still be committed. Nothing to commit is success.
 
         Args:
-            what: None, what polls and `async for` have given; a ConsumedBatch or a ConsumerRecord, what comes after it;
-                or a mapping of partitions to offsets.
+            what: None, what polls and `async for` have given; else as the synchronous KafkaConsumer.commit_sync has it:
+                a ConsumedBatch or a ConsumerRecord, what comes after it, or offsets.
             timeout: seconds (int, float or timedelta), None waits forever.
         Raises:
-            KafkaException: RD_KAFKA_RESP_ERR__TIMED_OUT: it may still be committed; others of librdkafka and brokers.
+            KafkaException: RD_KAFKA_RESP_ERR__TIMED_OUT: it may still be committed; others as commit_sync;
+                RD_KAFKA_RESP_ERR__DESTROY: closed before a broker has answered.
+            TypeError, ValueError: the offsets are malformed; nothing is committed.
             RuntimeError: outside the consumer's loop, after `close`, or in a forked child.
         Source: rd_kafka_commit_queue(); KafkaConsumer::commitAsync.
         """
-        if what is None:
-            consumer = self._side.consumer
-            self._side.cursor.update_positions()
-            positions = [(place, consumer.position(place)) for place in consumer.assignment()]
-            what = {place: offset for place, offset in positions if offset is not None}
-        await self._call("commit_sync", what, timeout)
+        side = self._side
+        loop = side.bind(self)
+        deadline = deadline_of(loop, timeout)
+        answered: asyncio.Future[Error | None] = loop.create_future()
+        side.cursor.update_positions()
+        side.consumer.commit_async(what, partial(_answered, answered))
+        await asyncio.wait((answered,), timeout=seconds_left(loop, deadline))
+        if not answered.done():
+            raise KafkaException(ErrorCode.RD_KAFKA_RESP_ERR__TIMED_OUT,
+                                 "commit() has had no answer in time; the offsets may still be committed")
+        if (error := answered.result()) is not None:
+            raise KafkaException(error)
 
     async def _call(self, name: str, *args: Any) -> Any:
         """What the synchronous consumer's method of this name returns, called in a thread of its own."""
@@ -295,16 +303,22 @@ class KafkaConsumer:
     # -- the end --------------------------------------------------------------------------------
 
     async def close(self, timeout: Timeout = None) -> None:
-        """Close. Does not block the loop; cancelled it goes on. A poll that waits in another task raises RuntimeError.
+        """Close, when commits are answered. Does not block the loop; cancelled it goes on.
 
-        Records that were read stay valid. Closing again waits for the first close, or does nothing.
+        With `enable.auto.commit` it first commits what polls and `async for` have given; at the end of an `async with`
+        that an exception has left, without what the last poll has. A poll that waits in another task raises
+        RuntimeError. Records that were read stay valid. Closing again waits for the first close, or does nothing.
 
         Args:
-            timeout: seconds (int, float or timedelta), None waits forever.
+            timeout: seconds (int, float or timedelta) for the answers of brokers; None: 5, while none can be reached 1.
         Raises:
             RuntimeError: outside the consumer's loop, or in a forked child.
         Source: rd_kafka_destroy(); KafkaConsumer::close.
         """
+        await self._close(timeout, True)
+
+    async def _close(self, timeout: Timeout, processed: bool) -> None:
+        """`processed`: what the last poll has given may be committed."""
         loop, side = asyncio.get_running_loop(), self._side
         deadline = deadline_of(loop, timeout)
         if self._closing is None:
@@ -312,7 +326,7 @@ class KafkaConsumer:
                 return
             side.bind(self)
             self._closing = loop.create_future()
-            side.begin_close()
+            side.begin_close(processed)
             try:
                 ended = threads.in_thread(loop, side.consumer.close, seconds_left(loop, deadline))
             except KafkaException:
@@ -336,11 +350,18 @@ class KafkaConsumer:
 
     async def __aexit__(self, exc_type: type[BaseException] | None, exc: BaseException | None,
                         traceback: TracebackType | None) -> None:
-        await self.close()
+        await self._close(None, exc_type is None)
 
     def __del__(self) -> None:
         if self._made is not None:
             self._made.abandon()
+
+
+def _answered(answered: "asyncio.Future[Error | None]", offsets: dict[TopicPartition, int],
+              error: Error | None) -> None:
+    """The callback of a commit: in the loop, or in the thread that closes."""
+    with suppress(RuntimeError):  # the loop is closed
+        answered.get_loop().call_soon_threadsafe(threads.set_result, answered, error)
 
 
 class _Batches:

@@ -69,3 +69,10 @@ cdef class ConsumerClient(EventClient):
                 self.queue.turn.end(taken)
         finally:
             self.client.leave()
+
+    def release(self):
+        """Have close() commit what the last poll has returned, where the consumer commits by itself: by itself it does
+        so for the thread that has polled only."""
+        if self.queue.auto is not None:
+            with cython.critical_section(self.queue.auto):
+                self.queue.auto.release(self.queue.positions)

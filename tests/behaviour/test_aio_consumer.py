@@ -9,6 +9,7 @@ from helpers import NOWHERE, properties, run_in_loop
 from readback import read_messages
 
 from kafkapp import ErrorCode, KafkaException, KafkaSyncProducer
+from kafkapp import KafkaConsumer as Consumer
 from kafkapp.aio import KafkaConsumer
 
 QUIET = {"log_level": 0, "error_cb": lambda error: None}
@@ -318,3 +319,89 @@ def test_callbacks_run_in_the_loop():
 
     where = run_in_loop(go())
     assert errors[0][1:] == where
+
+
+# -- commits -----------------------------------------------------------------------------------------------------------
+
+def committed_by(cluster, topic, group):
+    with Consumer(properties(cluster, group_id=group)) as consumer:
+        return consumer.committed([(topic, 0)]).get((topic, 0))
+
+
+def test_commits_at_once_and_their_time(cluster, topic):
+    write(cluster, topic, 100)
+
+    async def go():
+        async with new_consumer(cluster, topic, group_id=topic) as consumer:
+            found = await records(consumer, 100)
+            threads = threading.active_count()
+            await asyncio.gather(*(consumer.commit(record) for record in found[:50]))
+            assert threading.active_count() == threads
+            assert await consumer.committed([(topic, 0)]) == {(topic, 0): 50}
+            cluster.broker_down(1)
+            with pytest.raises(KafkaException, match=r"commit\(\) has had no answer in time") as caught:
+                await consumer.commit(timeout=0.2)
+            assert caught.value.error.code == ErrorCode.RD_KAFKA_RESP_ERR__TIMED_OUT
+            waits = asyncio.ensure_future(consumer.commit(found[70]))
+            await asyncio.sleep(0)
+            waits.cancel()                                      # goes on
+            last = asyncio.ensure_future(consumer.commit(found[80]))
+            await asyncio.sleep(0)
+            cluster.broker_up(1)
+            await asyncio.wait_for(last, SECONDS)
+            assert await consumer.committed([(topic, 0)]) == {(topic, 0): 81}
+
+    run_in_loop(go(), 40)
+
+
+def test_a_commit_that_is_refused_says_why(cluster, topic):
+    async def go():
+        async with new_consumer(cluster, topic) as consumer:
+            cluster.push_request_errors("OffsetCommit", ErrorCode.RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED)
+            with pytest.raises(KafkaException) as caught:
+                await consumer.commit({(topic, 0): 1})
+            assert caught.value.error.code == ErrorCode.RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED
+
+    run_in_loop(go())
+
+
+def test_a_commit_is_answered_before_close_returns(cluster, topic):
+    write(cluster, topic, 1)
+
+    async def go():
+        consumer = new_consumer(cluster, topic)
+        await records(consumer, 1)
+        await consumer.commit()
+        cluster.broker_down(1)
+        waits = asyncio.ensure_future(consumer.commit({(topic, 0): 0}))
+        await asyncio.sleep(0)
+        await consumer.close(0.1)
+        await asyncio.wait_for(asyncio.wait((waits,)), SECONDS)
+        assert waits.exception().error.code in (ErrorCode.RD_KAFKA_RESP_ERR__DESTROY,
+                                                ErrorCode.RD_KAFKA_RESP_ERR__WAIT_COORD)
+
+    run_in_loop(go())
+
+
+@pytest.mark.parametrize("end", ["close", "raises"])
+def test_auto_commit_is_of_what_was_given(broker, topic, end):
+    """At the end too, but for what the last poll has given to code that has raised."""
+    write(broker, topic, 3000)
+
+    async def go():
+        async with new_consumer(broker, topic, group_id=topic, enable_auto_commit=True) as consumer:
+            batch = await consumer.poll(SECONDS, 100)
+            ends.append(batch[-1].offset + 1)
+            async for record in consumer:
+                ends.append(record.offset + 1)
+                if len(ends) == 12:
+                    break
+            if end == "raises":
+                raise LookupError
+
+    ends = []
+    try:
+        run_in_loop(go())
+    except LookupError:
+        assert end == "raises"
+    assert committed_by(broker, topic, topic) == (ends[-1] if end == "close" else ends[0])
