@@ -25,7 +25,7 @@ from kafkapp.consumer.topic_partition import TopicPartition
 if TYPE_CHECKING:
     from kafkapp.common.timestamp import Timestamp
     from kafkapp.config.property_types import ConsumerProperties
-    from kafkapp.consumer.consumer import _What
+    from kafkapp.consumer.consumer import _Offsets
     from kafkapp.consumer.partitions import _Partition, _Partitions, _Start
 
 Timeout = int | float | timedelta | None
@@ -228,7 +228,7 @@ class KafkaConsumer:
         """The offsets that the group has committed: a dict of TopicPartition to int; one without is left out."""
         return await self._call("committed", partitions, timeout)
 
-    async def commit(self, what: "_What" = None, timeout: Timeout = None) -> None:
+    async def commit(self, what: "_Offsets | None" = None, timeout: Timeout = None) -> None:
         """Commit for the group what was read, and wait until the broker has it. Does not block the loop.
 
         Cancelled it may still be committed. Nothing to commit is success.

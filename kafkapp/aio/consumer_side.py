@@ -167,8 +167,10 @@ class ConsumerSide(LoopBound):
     # -- the end --------------------------------------------------------------------------------
 
     def begin_close(self, processed: bool) -> None:
-        """From here on it closes: polls raise, and the loop dispatches no more. `processed`: what the last poll has given
-        may be committed."""
+        """From here on it closes: polls raise, and the loop dispatches no more.
+
+        `processed`: what the last poll has given may be committed.
+        """
         self.closing = True
         self.cursor.give_back()
         if processed:
