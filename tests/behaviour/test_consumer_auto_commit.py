@@ -10,7 +10,7 @@ import pytest
 from consumers import batches
 from helpers import NOWHERE, Stopwatch, properties, wait_for
 
-from kafkapp import ErrorCode, EventsPollingOption, KafkaConsumer, KafkaSyncProducer, Offset
+from kafkapp import ErrorCode, EventsPollingOption, KafkaConsumer, KafkaException, KafkaSyncProducer, Offset
 from kafkapp.testing import ApiKey
 
 COUNT = 50
@@ -66,10 +66,12 @@ def test_nothing_new_is_not_committed_again(cluster, filled):
         read(consumer, 5)
         consumer.pause()
         wait_for(lambda: not consumer.poll(0) and cluster.committed(filled) == {(filled, 1): 5})
-        cluster.start_request_tracking()
+        wait_for(lambda: not consumer._ledger()["outstanding"])
+        cluster.push_request_errors(ApiKey.OFFSET_COMMIT, ErrorCode.RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED.value)
         for _ in range(5):
             consumer.poll(0.02)
-    assert [one for one in cluster.requests() if one.api == ApiKey.OFFSET_COMMIT] == []
+        with pytest.raises(KafkaException, match="Group authorization failed"):     # the next commit is this one
+            consumer.commit_sync({(filled, 1): 5}, 20)
 
 
 def test_the_end_of_a_partition_is_no_record(broker, filled):
