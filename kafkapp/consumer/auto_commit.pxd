@@ -24,7 +24,8 @@ cdef class AutoCommit:
     cdef int wait_answered(self, Client client, int64_t deadline, list raised) except -1
     cdef int revoked(self, Client client, object partitions) except -1
     cdef int lost(self, object partitions) except -1
-    cdef int close(self, Client client, dict positions, bint processed, int64_t deadline, list raised) except -1
+    cdef int end_polls(self, dict positions, bint processed) except -1
+    cdef int close(self, Client client, int64_t deadline, list raised) except -1
 
 
 cdef AutoCommit new_auto_commit(Client client)      # None: enable.auto.commit is false

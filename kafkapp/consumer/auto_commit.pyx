@@ -111,13 +111,18 @@ cdef class AutoCommit:
         self.take(partitions)
         return 0
 
-    cdef int close(self, Client client, dict positions, bint processed, int64_t deadline, list raised) except -1:
-        """Commit the rest. `processed`: so was what the last poll has returned. As revoked()."""
-        self.wait_answered(client, deadline, raised)
+    cdef int end_polls(self, dict positions, bint processed) except -1:
+        """close() begins: no poll comes any more. `processed`: what the last one has returned was."""
         with cython.critical_section(self):
             if processed and self.poller == PyThread_get_thread_ident():
                 self.release(positions)
             self.returned = {}
+        return 0
+
+    cdef int close(self, Client client, int64_t deadline, list raised) except -1:
+        """Commit the rest. As revoked()."""
+        self.wait_answered(client, deadline, raised)
+        with cython.critical_section(self):
             offsets = {**self.under_way, **self.due}
         commit_last(client, offsets, deadline)
         with cython.critical_section(self):

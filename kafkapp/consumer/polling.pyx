@@ -199,7 +199,8 @@ cdef class PollingConsumer:
         try:
             if self.queue.auto is not None and KP_READ(client.state) == OPEN and not (
                     client.foreign() or client.in_callback()):
-                self.queue.auto.close(client, self.queue.positions, processed, deadline, raised)
+                self.queue.auto.end_polls(self.queue.positions, processed)
+                self.queue.auto.close(client, deadline, raised)
             close(client, deadline)
         except:
             report_all_unraisable(raised)
