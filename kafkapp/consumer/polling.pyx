@@ -196,10 +196,12 @@ cdef class PollingConsumer:
         cdef list raised = None if client.background else []
         if deadline < 0:
             deadline = last_commit_deadline(client)
+        cdef bint commits = self.queue.auto is not None and KP_READ(client.state) == OPEN and not (
+            client.foreign() or client.in_callback())
+        if commits:
+            self.queue.auto.end_polls(self.queue.positions, processed)      # before partitions are revoked
         try:
-            if self.queue.auto is not None and KP_READ(client.state) == OPEN and not (
-                    client.foreign() or client.in_callback()):
-                self.queue.auto.end_polls(self.queue.positions, processed)
+            if commits:
                 self.queue.auto.close(client, deadline, raised)
             close(client, deadline)
         except:
