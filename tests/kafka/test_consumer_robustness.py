@@ -110,9 +110,9 @@ def test_cr4_brokers_are_away_when_it_gets_its_topic(begin, kafka_nodes, filled,
 def test_cr5_brokers_are_away_when_it_seeks(begin, kafka_nodes, filled, away):
     reader = Reader(kafka_nodes)
     reader.begin(begin, filled)
-    wait_for(lambda: reader.consumer.poll(1))
+    eofs = {}
+    wait_for(lambda: eofs.update(reader.consumer.poll(1).eofs) or len(eofs) == PARTITIONS, 60)     # it has read all
     with away():
-        reader.consumer.seek_to_end(timeout=30)
         reader.consumer.seek_to_beginning(timeout=30)
         with reader:
             read_all(reader)
