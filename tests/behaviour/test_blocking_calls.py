@@ -16,7 +16,7 @@ import kafkapp.testing
 PAGE = (ROOT / "docs" / "guide" / "blocking.md").read_text()
 TIMEOUT = 0.3
 SLACK = 3           # seconds for a machine that is busy
-PRODUCERS = {kafkapp.KafkaAsyncProducer, kafkapp.KafkaSyncProducer}
+CLIENTS = {kafkapp.KafkaAsyncProducer, kafkapp.KafkaSyncProducer, kafkapp.KafkaConsumer}
 SPECIAL = {"__init__", "__del__", "__enter__", "__exit__", "__aenter__", "__aexit__"}
 
 
@@ -39,10 +39,10 @@ def public(cls):
             if name == "__init__":
                 yield {qualified}
             else:
-                yield {f"{qualified}.{name}", *({name} if cls in PRODUCERS else ())}
+                yield {f"{qualified}.{name}", *({name} if cls in CLIENTS else ())}
 
 
-@pytest.mark.parametrize("cls", [*PRODUCERS, kafkapp.aio.KafkaProducer], ids=lambda cls: f"{cls.__module__}.{cls.__name__}")
+@pytest.mark.parametrize("cls", [*CLIENTS, kafkapp.aio.KafkaProducer], ids=lambda cls: f"{cls.__module__}.{cls.__name__}")
 def test_every_call_is_on_the_page(cls):
     missing = [spelled for spelled in public(cls) if not spelled & {*BLOCKS, *AT_ONCE}]
     assert missing == []
