@@ -133,7 +133,8 @@ class KafkaConsumer:
         return await side.poll(partial(side.consumer.poll, 0, max_records), deadline_of(side.bind(self), timeout))
 
     def wakeup(self) -> None:
-        """End the wait of the poll that waits now, else of the next one: it returns an empty batch, `async for` ends.
+        """End the poll that waits now, else the next one: it returns an empty batch, and `async for` ends. Records that
+        are there are for the poll after it.
 
         Thread-safe: also for `loop.add_signal_handler` and `signal.signal`.
 

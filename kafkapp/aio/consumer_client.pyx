@@ -11,6 +11,8 @@ from kafkapp._librdkafka.rdkafka cimport (
 from kafkapp.client.dispatcher cimport kp_rounds
 from kafkapp.common.callbacks cimport raise_all
 from kafkapp.common.timeouts cimport deadline_of
+from kafkapp.consumer.consumed_batch cimport new_batch
+from kafkapp.consumer.consumed_columns cimport new_block
 from kafkapp.consumer.polling cimport PollingConsumer
 from kafkapp.consumer.unread cimport touch
 
@@ -50,6 +52,10 @@ cdef class ConsumerClient(EventClient):
     def touch(self):
         """Have `max.poll.interval.ms` begin anew: the loop runs. Takes no record, runs no callback."""
         touch(self.queue)
+
+    def empty_batch(self):
+        """What a poll returns that has read nothing."""
+        return new_batch(new_block(False))
 
     def has_to_read_again(self):
         """Whether read_again() has something to do before the next poll."""

@@ -114,9 +114,11 @@ class ConsumerSide(LoopBound):
                 if self.client.has_to_read_again():
                     await self._read_again(loop)
                     continue
-                batch = take()
-                if batch or batch.eofs or self._woken or (left := seconds_left(loop, deadline)) == 0:
+                if self._woken:
                     self._woken = False
+                    return self.client.empty_batch()
+                batch = take()
+                if batch or batch.eofs or (left := seconds_left(loop, deadline)) == 0:
                     return batch
                 await self._wait(loop, left)
                 self._turn_began = loop.time()
@@ -149,11 +151,15 @@ class ConsumerSide(LoopBound):
             raise RuntimeError("the consumer is closed")
 
     def wakeup(self) -> None:
-        """End the wait of the poll that waits now, else of the next one. In any thread."""
+        """End the poll that waits now, else the next one. In any thread."""
         self._woken = True
         if self._loop is not None:
             with suppress(RuntimeError):  # it is closed
-                self._loop.call_soon_threadsafe(self.wake)
+                self._loop.call_soon_threadsafe(self._wake_up)
+
+    def _wake_up(self) -> None:
+        self.cursor.give_back()  # an `async for` polls next
+        self.wake()
 
     async def call(self, loop: asyncio.AbstractEventLoop, function: Callable[..., T], *args: Any) -> T:
         """Call what blocks in a thread of its own. It goes on if the task is cancelled."""

@@ -234,6 +234,27 @@ def test_wakeup_ends_a_wait_or_a_loop(broker, topic):
     run_in_loop(go())
 
 
+@pytest.mark.parametrize("read", ["records", "batches"])
+def test_wakeup_ends_a_loop_that_does_not_wait(broker, topic, read):
+    """With a full queue too, as a worker that has to stop; what it has not given is there for the next loop."""
+    write(broker, topic, 4000)
+
+    async def go():
+        async with new_consumer(broker, topic) as consumer:
+            found = []
+            async with asyncio.timeout(SECONDS):
+                async for one in consumer if read == "records" else consumer.batches(max_records=100):
+                    found += [one.offset] if read == "records" else [record.offset for record in one]
+                    if len(found) >= 10:
+                        consumer.wakeup()
+                        await asyncio.sleep(0)
+            assert 10 <= len(found) <= 110
+            rest = await records(consumer, 4000 - len(found))
+            assert found + [record.offset for record in rest] == list(range(4000))
+
+    run_in_loop(go())
+
+
 def test_the_ends_of_partitions_are_in_batches_and_not_among_records(broker, topic):
     write(broker, topic, 2)
 

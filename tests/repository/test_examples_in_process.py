@@ -2,12 +2,15 @@
 import importlib.util
 import json
 import logging
+import signal
 import subprocess
 import sys
 
 import pytest
 from batches import NOBODY
 from helpers import ROOT
+
+from kafkapp import KafkaSyncProducer
 
 EXAMPLES = ROOT / "examples"
 
@@ -82,3 +85,21 @@ def test_logging_handler_without_brokers_holds_nothing_up_and_counts_what_it_dro
     handler.flush()
     handler.close()  # logging.shutdown() flushes and closes again
     assert handler.dropped == 101
+
+
+def test_asyncio_worker(cluster):
+    """Ended amid its work and started again it does each record once."""
+    cluster.create_topic("orders")
+    with KafkaSyncProducer({"bootstrap.servers": cluster.bootstrap_servers}) as producer:
+        producer.send_batch("orders", [b"%d apples" % number for number in range(1000)])
+    done = []
+    for last in False, True:
+        worker = subprocess.Popen([sys.executable, EXAMPLES / "asyncio_worker.py", cluster.bootstrap_servers, "orders"],
+                                  stdout=subprocess.PIPE, text=True)
+        with worker:
+            for line in worker.stdout:
+                done.append(line.partition(" ")[2].strip())
+                if len(done) == (1000 if last else 150):
+                    worker.send_signal(signal.SIGTERM)
+        assert worker.returncode == 0
+    assert sorted(done) == sorted(f"{number} apples" for number in range(1000))
