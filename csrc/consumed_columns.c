@@ -1,9 +1,8 @@
 /* Consumed columns: copies librdkafka's messages into a block of columns. See consumed_columns.h. */
-#include "consumed_columns.h"
+#include "consumed_block.h"
+#include "utf8.h"
 
-#include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* How many messages are taken at a time: more fall out of the cache between being taken and being destroyed. */
 #define CHUNK 1000
@@ -15,168 +14,6 @@
 int32_t rd_kafka_message_leader_epoch(const rd_kafka_message_t *message);
 #pragma weak rd_kafka_message_leader_epoch
 
-/* -- memory ------------------------------------------------------------------------------------- */
-
-static int resize(void *place, size_t bytes) {
-    void *old, *grown;
-    memcpy(&old, place, sizeof(old));
-    grown = realloc(old, bytes ? bytes : 1);
-    if (!grown)
-        return ENOMEM;
-    memcpy(place, &grown, sizeof(grown));
-    return 0;
-}
-
-/* Room for rows, of arrays whose elements need not be set. */
-static size_t more(size_t room, size_t least) {
-    size_t wanted = room ? 2 * room : 64;
-    return wanted < least ? least : wanted;
-}
-
-static int resize_rows(kp_bytes_column *column, size_t rows) {
-    int is_new = !column->offsets;
-    if (resize(&column->offsets, (rows + 1) * sizeof(*column->offsets)))
-        return ENOMEM;
-    if (is_new)
-        column->offsets[0] = 0;
-    return 0;
-}
-
-/* Say in a bitmap, which is made for the first null, whether row `row` is valid. */
-static int mark(uint8_t **validity, size_t *room, int64_t *nulls, size_t row, int valid) {
-    size_t bytes = row / 8 + 1;
-    if (!*validity && valid)
-        return 0;
-    if (bytes > *room || !*validity) {
-        size_t wanted = more(*room, bytes);
-        if (resize(validity, wanted))
-            return ENOMEM;
-        memset(*validity + *room, 0xff, wanted - *room); /* the rows before the first null are valid */
-        *room = wanted;
-    }
-    if (valid) {
-        (*validity)[row / 8] |= (uint8_t)(1u << row % 8);
-    } else {
-        (*validity)[row / 8] &= (uint8_t) ~(1u << row % 8);
-        ++*nulls;
-    }
-    return 0;
-}
-
-/* Set row `row`, the next one. Nothing is changed that a second attempt, or none, would mind, unless it returns 0. */
-static int append(kp_bytes_column *column, size_t row, const void *data, size_t size) {
-    size_t begin = (size_t)column->offsets[row], end = begin + size;
-    if (size > INT32_MAX || end > INT32_MAX)
-        return EFBIG;
-    if (end > column->room) {
-        size_t wanted = more(column->room, end);
-        if (resize(&column->data, wanted))
-            return ENOMEM;
-        column->room = wanted;
-    }
-    if (mark(&column->validity, &column->validity_room, &column->nulls, row, data != NULL))
-        return ENOMEM;
-    if (size)
-        memcpy(column->data + begin, data, size);
-    column->offsets[row + 1] = (int32_t)end;
-    return 0;
-}
-
-static void free_bytes(kp_bytes_column *column) {
-    free(column->offsets);
-    free(column->data);
-    free(column->validity);
-}
-
-kp_consumed *kp_consumed_new(int with_headers) {
-    kp_consumed *block = calloc(1, sizeof(*block));
-    if (!block)
-        return NULL;
-    block->owners = 1;
-    block->with_headers = with_headers;
-    if (resize_rows(&block->keys, 0) || resize_rows(&block->values, 0) || resize_rows(&block->names, 0) ||
-        (with_headers && (resize_rows(&block->header_names, 0) || resize_rows(&block->header_values, 0) ||
-                          !(block->header_offsets = calloc(1, sizeof(*block->header_offsets)))))) {
-        kp_consumed_release(block);
-        return NULL;
-    }
-    return block;
-}
-
-kp_consumed *kp_consumed_share(kp_consumed *block) {
-    __atomic_fetch_add(&block->owners, 1, __ATOMIC_RELAXED);
-    return block;
-}
-
-void kp_consumed_release(kp_consumed *block) {
-    if (__atomic_sub_fetch(&block->owners, 1, __ATOMIC_ACQ_REL))
-        return;
-    free(block->topics);
-    free(block->partitions);
-    free(block->leader_epochs);
-    free(block->offsets);
-    free(block->timestamps);
-    free(block->timestamp_types);
-    free(block->timestamp_validity);
-    free_bytes(&block->keys);
-    free_bytes(&block->values);
-    free(block->header_offsets);
-    free_bytes(&block->header_names);
-    free_bytes(&block->header_values);
-    free_bytes(&block->names);
-    free(block->ends.places);
-    free(block->end_slots);
-    free(block->eofs.places);
-    kp_consumed_drop_errors(block);
-    free(block->errors);
-    if (block->refused)
-        rd_kafka_topic_partition_list_destroy(block->refused);
-    free(block);
-}
-
-static int resize_block(kp_consumed *block, size_t rows) {
-    if (resize(&block->topics, rows * sizeof(*block->topics)) ||
-        resize(&block->partitions, rows * sizeof(*block->partitions)) ||
-        resize(&block->leader_epochs, rows * sizeof(*block->leader_epochs)) ||
-        resize(&block->offsets, rows * sizeof(*block->offsets)) ||
-        resize(&block->timestamps, rows * sizeof(*block->timestamps)) ||
-        resize(&block->timestamp_types, rows * sizeof(*block->timestamp_types)) || resize_rows(&block->keys, rows) ||
-        resize_rows(&block->values, rows) ||
-        (block->with_headers && resize(&block->header_offsets, (rows + 1) * sizeof(*block->header_offsets))))
-        return ENOMEM;
-    block->room = rows;
-    return 0;
-}
-
-static size_t used(const kp_bytes_column *column, size_t rows) {
-    return (size_t)column->offsets[rows];
-}
-
-size_t kp_consumed_bytes(const kp_consumed *block) {
-    size_t bytes = used(&block->keys, block->count) + used(&block->values, block->count);
-    if (block->with_headers)
-        bytes += used(&block->header_names, block->header_count) + used(&block->header_values, block->header_count);
-    return bytes;
-}
-
-static void trim_bytes(kp_bytes_column *column, size_t rows) {
-    if (column->data && !resize(&column->data, used(column, rows)))
-        column->room = used(column, rows);
-    if (column->validity && !resize(&column->validity, rows / 8 + 1))
-        column->validity_room = rows / 8 + 1;
-}
-
-void kp_consumed_trim(kp_consumed *block) {
-    if (block->count)
-        resize_block(block, block->count);
-    trim_bytes(&block->keys, block->count);
-    trim_bytes(&block->values, block->count);
-    if (block->with_headers) {
-        trim_bytes(&block->header_names, block->header_count);
-        trim_bytes(&block->header_values, block->header_count);
-    }
-}
-
 /* -- topics and partitions ------------------------------------------------------------------------ */
 
 /* The topics of the messages that were taken last: their rd_kafka_topic_t live as long as those. */
@@ -184,6 +21,9 @@ typedef struct {
     rd_kafka_topic_t *rkt[16];
     int32_t index[16];
     unsigned next;
+    /* Of the last record, whose end is `last_end`. rkt NULL: there is none yet. */
+    rd_kafka_topic_t *last_rkt;
+    int32_t last_topic, last_partition;
 } topic_cache;
 
 static int find_topic(kp_consumed *block, topic_cache *cache, rd_kafka_topic_t *rkt, int32_t *index) {
@@ -203,12 +43,12 @@ static int find_topic(kp_consumed *block, topic_cache *cache, rd_kafka_topic_t *
     }
     if (i == block->name_count) {
         if (i == block->name_room) {
-            size_t room = more(block->name_room, 0);
-            if (resize_rows(&block->names, room))
+            size_t room = kp_more(block->name_room, 0);
+            if (kp_resize_rows(&block->names, room))
                 return ENOMEM;
             block->name_room = room;
         }
-        if (append(&block->names, i, name, size))
+        if (kp_append(&block->names, i, block->name_room, name, size))
             return ENOMEM;
         block->name_count++;
     }
@@ -219,8 +59,8 @@ static int find_topic(kp_consumed *block, topic_cache *cache, rd_kafka_topic_t *
 
 static int add_place(kp_places *places, int32_t topic, int32_t partition, int64_t offset) {
     if (places->count == places->room) {
-        size_t room = more(places->room, 0);
-        if (resize(&places->places, room * sizeof(*places->places)))
+        size_t room = kp_more(places->room, 0);
+        if (kp_resize(&places->places, room * sizeof(*places->places)))
             return ENOMEM;
         places->room = room;
     }
@@ -245,7 +85,7 @@ static int grow_slots(kp_consumed *block) {
     size_t count = block->end_slot_count ? 2 * block->end_slot_count : 32, i;
     if (2 * (block->ends.count + 1) <= block->end_slot_count)
         return 0;
-    if (resize(&block->end_slots, count * sizeof(*block->end_slots)))
+    if (kp_resize(&block->end_slots, count * sizeof(*block->end_slots)))
         return ENOMEM;
     block->end_slot_count = count;
     memset(block->end_slots, 0xff, count * sizeof(*block->end_slots));
@@ -254,12 +94,9 @@ static int grow_slots(kp_consumed *block) {
     return 0;
 }
 
-/* Find or add the end of a partition; its index is `last_end`, as the next record's is likely the same. */
+/* Find or add the end of a partition; its index is `last_end`. */
 static int find_end(kp_consumed *block, int32_t topic, int32_t partition) {
-    const kp_place *last = block->ends.count ? &block->ends.places[block->last_end] : NULL;
     size_t slot;
-    if (last && last->topic == topic && last->partition == partition)
-        return 0;
     if (grow_slots(block))
         return ENOMEM;
     slot = slot_of(block, topic, partition);
@@ -274,6 +111,30 @@ static int find_end(kp_consumed *block, int32_t topic, int32_t partition) {
 
 /* -- records -------------------------------------------------------------------------------------- */
 
+/* Add the name of a header; what is not UTF-8 in it becomes U+FFFD: readers of Arrow's strings rely on that. */
+static int append_name(kp_consumed *block, size_t row, const char *name) {
+    size_t size = strlen(name), whole = kp_utf8_prefix(name, size), made = 0;
+    char *mended;
+    int failure;
+    if (whole == size)
+        return kp_append(&block->header_names, row, block->header_room, name, size);
+    if (size > INT32_MAX / 3)
+        return EFBIG;
+    if (!(mended = malloc(3 * size)))
+        return ENOMEM;
+    for (; whole < size; whole = kp_utf8_prefix(name, size)) {
+        memcpy(mended + made, name, whole);
+        memcpy(mended + made + whole, "\xEF\xBF\xBD", 3);
+        made += whole + 3;
+        name += whole + 1;
+        size -= whole + 1;
+    }
+    memcpy(mended + made, name, size);
+    failure = kp_append(&block->header_names, row, block->header_room, mended, made + size);
+    free(mended);
+    return failure;
+}
+
 /* Add the headers of a message. Damaged ones are none: librdkafka says no more than that. */
 static int append_headers(kp_consumed *block, const rd_kafka_message_t *message) {
     rd_kafka_headers_t *headers;
@@ -283,8 +144,8 @@ static int append_headers(kp_consumed *block, const rd_kafka_message_t *message)
         if (count + extra > INT32_MAX)
             return EFBIG;
         if (count + extra > block->header_room) {
-            size_t room = more(block->header_room, count + extra);
-            if (resize_rows(&block->header_names, room) || resize_rows(&block->header_values, room))
+            size_t room = kp_more(block->header_room, count + extra);
+            if (kp_resize_rows(&block->header_names, room) || kp_resize_rows(&block->header_values, room))
                 return ENOMEM;
             block->header_room = room;
         }
@@ -295,8 +156,8 @@ static int append_headers(kp_consumed *block, const rd_kafka_message_t *message)
             int failure;
             if (rd_kafka_header_get_all(headers, i, &name, &value, &size))
                 break;
-            if ((failure = append(&block->header_names, count, name, strlen(name))) ||
-                (failure = append(&block->header_values, count, value, size)))
+            if ((failure = append_name(block, count, name)) ||
+                (failure = kp_append(&block->header_values, count, block->header_room, value, size)))
                 return failure;
         }
     }
@@ -304,27 +165,38 @@ static int append_headers(kp_consumed *block, const rd_kafka_message_t *message)
     return 0;
 }
 
-/* Copy a message into the next row. Until the row is counted it is not there. */
-static int copy(kp_consumed *block, topic_cache *cache, const rd_kafka_message_t *message) {
-    size_t row = block->count;
+static __attribute__((noinline)) int find_place(kp_consumed *block, topic_cache *cache, const rd_kafka_message_t *message) {
+    int failure = find_topic(block, cache, message->rkt, &cache->last_topic);
+    cache->last_rkt = NULL;
+    if (failure || (failure = find_end(block, cache->last_topic, message->partition)))
+        return failure;
+    cache->last_rkt = message->rkt;
+    cache->last_partition = message->partition;
+    return 0;
+}
+
+/* Copy a message into the next row, for which there is room. Until the row is counted it is not there. */
+static inline int copy(kp_consumed *block, topic_cache *cache, const rd_kafka_message_t *message) {
+    size_t row = block->count, room = block->room;
     int64_t key_nulls = block->keys.nulls, value_nulls = block->values.nulls, header_nulls = block->header_values.nulls;
+    int64_t timestamp;
     rd_kafka_timestamp_type_t type;
     int failure;
-    if (row == block->room && resize_block(block, more(block->room, 0)))
-        return ENOMEM;
-    if ((failure = find_topic(block, cache, message->rkt, &block->topics[row])) ||
-        (failure = find_end(block, block->topics[row], message->partition)))
+    /* Most records are of the same partition as the one before. */
+    if ((message->rkt != cache->last_rkt || message->partition != cache->last_partition) &&
+        (failure = find_place(block, cache, message)))
         return failure;
-    block->timestamps[row] = rd_kafka_message_timestamp(message, &type);
-    block->timestamp_types[row] = (int8_t)type;
+    block->topics[row] = cache->last_topic;
     block->partitions[row] = message->partition;
     block->offsets[row] = message->offset;
+    block->timestamps[row] = timestamp = rd_kafka_message_timestamp(message, &type);
+    block->timestamp_types[row] = (int8_t)type;
     block->leader_epochs[row] = rd_kafka_message_leader_epoch ? rd_kafka_message_leader_epoch(message) : -1;
-    if ((failure = append(&block->keys, row, message->key, message->key_len)) ||
-        (failure = append(&block->values, row, message->payload, message->len)) ||
+    if ((failure = kp_append(&block->keys, row, room, message->key, message->key_len)) ||
+        (failure = kp_append(&block->values, row, room, message->payload, message->len)) ||
         (block->with_headers && (failure = append_headers(block, message))) ||
-        (failure = mark(&block->timestamp_validity, &block->timestamp_validity_room, &block->timestamp_nulls, row,
-                        block->timestamps[row] >= 0))) {
+        (timestamp < 0 && (failure = kp_mark_null(&block->timestamp_validity, &block->timestamp_validity_room,
+                                               &block->timestamp_nulls, row, room)))) {
         block->keys.nulls = key_nulls;
         block->values.nulls = value_nulls;
         block->header_values.nulls = header_nulls;
@@ -405,8 +277,10 @@ int kp_consume(rd_kafka_queue_t *queue, kp_consumed *block, size_t max_records, 
     /* librdkafka waits until it has all that it is asked for: so one is asked for, and then what there is. */
     while (chunk && !failure) {
         ssize_t taken = rd_kafka_consume_batch_queue(queue, timeout_ms, messages, chunk), i;
-        topic_cache cache = {{NULL}, {0}, 0};
+        topic_cache cache = {{NULL}, {0}, 0, NULL, 0, 0};
         size_t asked = chunk;
+        if (taken > 0 && block->count + (size_t)taken > block->room)
+            failure = kp_resize_block(block, kp_more(block->room, block->count + (size_t)taken));
         for (i = 0; i < taken; i++) {
             if (!failure)
                 failure = messages[i]->err ? append_error(block, &cache, messages[i]) : copy(block, &cache, messages[i]);

@@ -68,8 +68,13 @@ typedef struct {
     rd_kafka_topic_partition_list_t *refused;
 } kp_consumed;
 
-/* A new, empty block that the caller owns; NULL: no memory. */
-kp_consumed *kp_consumed_new(int with_headers);
+/* How much room a block is to have at first. */
+typedef struct {
+    size_t rows, key_bytes, value_bytes;
+} kp_consumed_size;
+
+/* A new, empty block that the caller owns; NULL: no memory. `guess`: as the last one had. */
+kp_consumed *kp_consumed_new(int with_headers, const kp_consumed_size *guess);
 kp_consumed *kp_consumed_share(kp_consumed *block);
 void kp_consumed_release(kp_consumed *block);
 
@@ -94,14 +99,27 @@ void kp_consumed_drop_errors(kp_consumed *block);
 void kp_client_error(rd_kafka_t *rk, int code, const char *text, void *opaque);
 void kp_consumed_filled(kp_consumed *block);
 
-/* Give memory back that it has room for and does not use. */
-void kp_consumed_trim(kp_consumed *block);
+/* Give memory back that it has room for and does not use. `size`: what it has, with a little more. */
+void kp_consumed_trim(kp_consumed *block, kp_consumed_size *size);
 
 struct ArrowArray;
 struct ArrowSchema;
 
+/* How a column of bytes is exported; the texts only where all of it is UTF-8. */
+typedef enum { KP_BINARY, KP_LARGE_BINARY, KP_BINARY_VIEW, KP_TEXT, KP_LARGE_TEXT, KP_TEXT_VIEW } kp_bytes_format;
+
+typedef struct {
+    kp_bytes_format key, value, header_value;
+} kp_consumed_formats;
+
+/* The formats that a schema asks for, of those that there are; KP_BINARY for all others. */
+kp_consumed_formats kp_consumed_requested(const struct ArrowSchema *requested);
+
+/* The first row that is not UTF-8; -1: there is none. */
+int64_t kp_consumed_not_utf8(const kp_bytes_column *column, size_t rows);
+
 /* Export it by the Arrow C data interface: a struct array. Returns an errno, or 0; `schema` or `array` may be NULL. Each
  * child holds the block, and may be moved out; release() may run on any thread. */
-int kp_consumed_export(kp_consumed *block, struct ArrowSchema *schema, struct ArrowArray *array);
+int kp_consumed_export(kp_consumed *block, kp_consumed_formats formats, struct ArrowSchema *schema, struct ArrowArray *array);
 
 #endif

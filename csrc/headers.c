@@ -1,29 +1,17 @@
 /* Headers of the records of a batch. See headers.h. */
 #include "headers.h"
 
+#include "utf8.h"
+
 #include <string.h>
 
 #define MAX_BYTES 1000000000 /* of a record's: the upper limit of message.max.bytes; librdkafka aborts without memory */
 
 /* What is wrong with the name of a header; NULL: nothing. */
-static const char *bad_name(const unsigned char *name, size_t size) {
-    size_t i = 0;
-    while (i < size) {
-        unsigned char c = name[i++];
-        int more = (c >= 0xC2) + (c >= 0xE0) + (c >= 0xF0); /* bytes of this character that follow */
-        unsigned char low = c == 0xE0 ? 0xA0 : c == 0xF0 ? 0x90 : 0x80, high = c == 0xED ? 0x9F : c == 0xF4 ? 0x8F : 0xBF;
-        if (c == 0)
-            return "a name contains a NUL character";
-        if (c >= 0x80 && (!more || c > 0xF4))
-            return "a name is not UTF-8";
-        for (; more; more--, i++) {
-            if (i == size || name[i] < low || name[i] > high)
-                return "a name is not UTF-8";
-            low = 0x80;
-            high = 0xBF;
-        }
-    }
-    return NULL;
+static const char *bad_name(const void *name, size_t size) {
+    if (size && memchr(name, 0, size))
+        return "a name contains a NUL character";
+    return kp_utf8_prefix(name, size) == size ? NULL : "a name is not UTF-8";
 }
 
 /* Check the headers of the i-th record, and add them unless `headers` is NULL. Returns what is wrong with them. */

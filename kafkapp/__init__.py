@@ -71,6 +71,7 @@ __all__ = [
 # Not exported, but named kafkapp in tracebacks and pickles: classes that users meet, and what pickles call.
 from kafkapp.common.cluster_metadata import Node, PartitionInfo  # noqa: F401
 from kafkapp.common.errors import _restore_error  # noqa: F401
+from kafkapp.consumer.consumer_record import _restore_consumer_record  # noqa: F401
 from kafkapp.producer.record import _restore_record  # noqa: F401
 from kafkapp.producer.record_metadata import _restore_metadata  # noqa: F401
 

@@ -10,6 +10,14 @@ cdef class View:
     cdef readonly object data       # as given: bytes-like, str or None
 
 
+cdef class Key(View):
+    pass
+
+
+cdef class Value(View):
+    pass
+
+
 # Acquire the bytes of a key or value: bytes-like, str, Key, Value or None (the only one for which view.buf is NULL).
 # The caller must release the view with kp_release_buffer. `what` names the argument in the exceptions.
 cdef int get_view(object data, Py_buffer *view, str what) except -1

@@ -216,6 +216,7 @@ cdef str to_repr(object data):
     return text if isinstance(data, bytes) else f"<{type_name(data)} of {text}>"
 
 
+@cython.freelist(64)
 @cython.trashcan(True)      # it may be a view of a memoryview of a view, and so on
 cdef class View:
     def __cinit__(self, data=None):
@@ -223,7 +224,8 @@ cdef class View:
             raise TypeError("a View cannot be created directly: create a Key or a Value")
         if isinstance(data, View):
             data = (<View>data).data
-        check_view(data, type_name(self))
+        if data is not None:
+            check_view(data, type_name(self))
         self.data = data
 
     @property

@@ -1,8 +1,9 @@
 # C interface of kafkapp.consumer.consumed_batch.
 
 cimport cython
+from libc.stdint cimport int32_t
 
-from kafkapp.consumer.consumed_columns cimport ConsumedBlock, kp_bytes_column, kp_consumed
+from kafkapp.consumer.consumed_columns cimport ConsumedBlock, kp_bytes_column, kp_bytes_format, kp_consumed
 
 
 @cython.final
@@ -13,6 +14,8 @@ cdef class ConsumedBatch:
     cdef object column(self, const void *data, size_t count, Py_ssize_t itemsize, const char *format)
     cdef object data(self, kp_bytes_column *column)
     cdef object validity(self, kp_bytes_column *column)
+    cdef int check_text(self, str what, kp_bytes_column *column, size_t rows, kp_bytes_format format,
+                        const int32_t *ends) except -1
 
 
 cdef ConsumedBatch new_batch(ConsumedBlock block)

@@ -1,17 +1,23 @@
 """ConsumedBatch: the records of one poll, as columns, by the Arrow C data interface, or one by one."""
 cimport cython
-from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid, PyCapsule_New
+from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free
 
 from kafkapp.common.public_names cimport export_as
 from kafkapp.consumer.consumed_columns cimport (
+    KP_TEXT,
     ArrowArray,
     ArrowSchema,
     ConsumedBlock,
     kp_bytes_column,
+    kp_bytes_format,
     kp_consumed,
     kp_consumed_bytes,
     kp_consumed_export,
+    kp_consumed_formats,
+    kp_consumed_not_utf8,
+    kp_consumed_requested,
 )
 from kafkapp.consumer.consumer_record cimport new_record
 
@@ -30,7 +36,17 @@ cdef void free_array(object capsule) noexcept:
     free(array)
 
 
-cdef object schema_capsule(kp_consumed *columns):
+cdef const ArrowSchema *schema_of(object capsule) except NULL:
+    """What a reader has in a capsule, which it owns."""
+    cdef ArrowSchema *schema = NULL
+    if PyCapsule_IsValid(capsule, "arrow_schema"):
+        schema = <ArrowSchema *>PyCapsule_GetPointer(capsule, "arrow_schema")
+    if schema is NULL or schema.release is NULL:
+        raise TypeError("requested_schema must be a capsule of an ArrowSchema that is not released, or None")
+    return schema
+
+
+cdef object schema_capsule(kp_consumed *columns, kp_consumed_formats formats):
     cdef ArrowSchema *schema = <ArrowSchema *>calloc(1, sizeof(ArrowSchema))
     if schema is NULL:
         raise MemoryError()
@@ -39,12 +55,12 @@ cdef object schema_capsule(kp_consumed *columns):
     except:
         free(schema)
         raise
-    if kp_consumed_export(columns, schema, NULL):
+    if kp_consumed_export(columns, formats, schema, NULL):
         raise MemoryError()
     return capsule
 
 
-cdef object array_capsule(kp_consumed *columns):
+cdef object array_capsule(kp_consumed *columns, kp_consumed_formats formats):
     cdef ArrowArray *array = <ArrowArray *>calloc(1, sizeof(ArrowArray))
     if array is NULL:
         raise MemoryError()
@@ -53,7 +69,7 @@ cdef object array_capsule(kp_consumed *columns):
     except:
         free(array)
         raise
-    if kp_consumed_export(columns, NULL, array):
+    if kp_consumed_export(columns, formats, NULL, array):
         raise MemoryError()
     return capsule
 
@@ -212,12 +228,46 @@ cdef class ConsumedBatch:
     # -- the Arrow C data interface ---------------------------------------------------------------
 
     def __arrow_c_schema__(self):
-        return schema_capsule(self.columns())
+        return schema_capsule(self.columns(), kp_consumed_requested(NULL))
 
     def __arrow_c_array__(self, requested_schema=None):
-        """The schema and the array, as capsules. `requested_schema` is not followed, as the interface allows."""
+        """The schema and the array, as capsules.
+
+        Args:
+            requested_schema: an "arrow_schema" capsule, or None. The fields `key`, `value` and the value of `headers`
+                become large_binary, binary_view, string, large_string or string_view where it says so; the rest of it
+                is not followed, as the interface allows.
+        Raises:
+            TypeError: `requested_schema` is no such capsule.
+            ValueError: a string is asked for, and a record is not UTF-8. The text names the first one.
+        """
         cdef kp_consumed *columns = self.columns()
-        return schema_capsule(columns), array_capsule(columns)
+        cdef kp_consumed_formats formats = kp_consumed_requested(NULL)
+        if requested_schema is not None:
+            formats = kp_consumed_requested(schema_of(requested_schema))
+            self.check_text("key", &columns.keys, columns.count, formats.key, NULL)
+            self.check_text("value", &columns.values, columns.count, formats.value, NULL)
+            if columns.with_headers:
+                self.check_text("header", &columns.header_values, columns.header_count, formats.header_value,
+                                columns.header_offsets)
+        return schema_capsule(columns, formats), array_capsule(columns, formats)
+
+    cdef int check_text(self, str what, kp_bytes_column *column, size_t rows, kp_bytes_format format,
+                        const int32_t *ends) except -1:
+        """Raise if a column that is asked for as a string is none. `ends`: of each record's rows; NULL: it has one."""
+        cdef int64_t bad
+        if format < KP_TEXT:
+            return 0
+        with nogil:
+            bad = kp_consumed_not_utf8(column, rows)
+            if bad >= 0 and ends is not NULL:
+                rows = 0
+                while ends[rows + 1] <= bad:
+                    rows += 1
+                bad = rows
+        if bad >= 0:
+            raise ValueError(f"the {what} of {new_record(self.block, bad)!r}, row {bad}, is not UTF-8: ask for binary")
+        return 0
 
 
 cdef ConsumedBatch new_batch(ConsumedBlock block):

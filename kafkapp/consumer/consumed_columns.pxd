@@ -60,15 +60,36 @@ cdef extern from "consumed_columns.h" nogil:
         size_t error_count
         rd_kafka_topic_partition_list_t *refused
 
-    kp_consumed *kp_consumed_new(int with_headers)
+    ctypedef struct kp_consumed_size:
+        size_t rows
+        size_t key_bytes
+        size_t value_bytes
+
+    kp_consumed *kp_consumed_new(int with_headers, const kp_consumed_size *guess)
     void kp_consumed_release(kp_consumed *block)
     size_t kp_consumed_bytes(const kp_consumed *block)
     void kp_consumed_refuse(kp_consumed *block)
     void kp_consumed_drop_errors(kp_consumed *block)
     void kp_client_error(rd_kafka_t *rk, int code, const char *text, void *opaque) noexcept
-    void kp_consumed_trim(kp_consumed *block)
+    void kp_consumed_trim(kp_consumed *block, kp_consumed_size *size)
     int kp_consume(rd_kafka_queue_t *queue, kp_consumed *block, size_t max_records, size_t max_bytes, int timeout_ms)
-    int kp_consumed_export(kp_consumed *block, ArrowSchema *schema, ArrowArray *array)
+
+    ctypedef enum kp_bytes_format:
+        KP_TEXT
+
+    ctypedef struct kp_consumed_formats:
+        kp_bytes_format key
+        kp_bytes_format value
+        kp_bytes_format header_value
+
+    kp_consumed_formats kp_consumed_requested(const ArrowSchema *requested)
+    int64_t kp_consumed_not_utf8(const kp_bytes_column *column, size_t rows)
+    int kp_consumed_export(kp_consumed *block, kp_consumed_formats formats, ArrowSchema *schema, ArrowArray *array)
+
+cdef extern from "consumed_block.h" nogil:
+    int kp_resize_rows(kp_bytes_column *column, size_t rows)
+    int kp_resize_block(kp_consumed *block, size_t rows)
+    int kp_append(kp_bytes_column *column, size_t row, size_t room, const void *data, size_t size)
 
 
 @cython.final
@@ -82,4 +103,4 @@ cdef class ConsumedBlock:
     cdef object item(self, kp_bytes_column *column, size_t row)     # a view of its memory; None for null
 
 
-cdef ConsumedBlock new_block(bint with_headers)
+cdef ConsumedBlock new_block(bint with_headers, const kp_consumed_size *guess)

@@ -43,6 +43,7 @@ cdef class ConsumedBlock:
 
 
 @cython.final
+@cython.freelist(64)
 @cython.no_gc_clear     # exports the block's memory; a block refers to nothing, so it is in no cycle
 cdef class ConsumedColumn:
     """Memory of a block, exported as a read-only buffer."""
@@ -68,9 +69,9 @@ cdef class ConsumedColumn:
         return self.shape
 
 
-cdef ConsumedBlock new_block(bint with_headers):
+cdef ConsumedBlock new_block(bint with_headers, const kp_consumed_size *guess):
     cdef ConsumedBlock block = ConsumedBlock.__new__(ConsumedBlock)
-    block.columns = kp_consumed_new(with_headers)
+    block.columns = kp_consumed_new(with_headers, guess)
     if block.columns is NULL:
         raise MemoryError()
     return block

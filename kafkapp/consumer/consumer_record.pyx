@@ -1,19 +1,34 @@
 """ConsumerRecord: one row of a batch's columns, whose fields are made when they are read."""
 from kafkapp.common.timestamp import Timestamp
-from kafkapp.common.views import Header, Key, Value
+from kafkapp.common.views import Header
 
 cimport cython
-from libc.stdint cimport int32_t
+from libc.stdint cimport int8_t, int32_t, int64_t
 
 from kafkapp.common.public_names cimport export_as
-from kafkapp.consumer.consumed_columns cimport ConsumedBlock, kp_consumed
+from kafkapp.common.views cimport Key, Value
+from kafkapp.consumer.consumed_columns cimport (
+    ConsumedBlock,
+    kp_append,
+    kp_bytes_column,
+    kp_consumed,
+    kp_consumed_size,
+    kp_resize_block,
+    kp_resize_rows,
+    new_block,
+)
 
 
 @cython.final
+@cython.freelist(256)
 @cython.no_gc_clear     # its block refers to nothing, so it is in no cycle
 cdef class ConsumerRecord:
     """ConsumerRecord(*args, **kwargs)\n--\n
-    A record that was read. Keeps the memory of its batch; nothing of librdkafka's.
+    A record that was read. Immutable. Keeps the memory of its batch, also by its key, value and headers; nothing of
+    librdkafka's. `detach`, `copy.deepcopy` and `pickle` copy it.
+
+    It equals a record with the same fields; headers that were not read are no headers. The hash is that of topic,
+    partition and offset.
 
     Source: rd_kafka_message_t; ConsumerRecord.
     """
@@ -60,17 +75,19 @@ cdef class ConsumerRecord:
     def key(self):
         """The key, a Key: a view of the batch's memory. Its `data` is None for null."""
         cdef kp_consumed *columns = self.columns()
-        return Key(self.block.item(&columns.keys, self.row))
+        return new_key(self.block.item(&columns.keys, self.row))
 
     @property
     def value(self):
         """The value, a Value: a view of the batch's memory. Its `data` is None for null."""
         cdef kp_consumed *columns = self.columns()
-        return Value(self.block.item(&columns.values, self.row))
+        return new_value(self.block.item(&columns.values, self.row))
 
     @property
     def headers(self):
         """The headers, a list of Header, in their order and with duplicates; empty when there are none.
+
+        A name ends at its first NUL, as librdkafka gives it; what is not UTF-8 in it is U+FFFD.
 
         Raises:
             RuntimeError: the batch was read without headers: see `poll_batch(headers=True)`.
@@ -79,8 +96,8 @@ cdef class ConsumerRecord:
         cdef int32_t i
         if not columns.with_headers:
             raise RuntimeError("this batch was read without headers: use poll_batch(headers=True)")
-        return [Header(bytes(self.block.item(&columns.header_names, i)).decode("utf-8", "replace"),
-                       Value(self.block.item(&columns.header_values, i)))
+        return [Header(bytes(self.block.item(&columns.header_names, i)).decode(),
+                       new_value(self.block.item(&columns.header_values, i)))
                 for i in range(columns.header_offsets[self.row], columns.header_offsets[self.row + 1])]
 
     def last_header_value(self, name):
@@ -88,18 +105,50 @@ cdef class ConsumerRecord:
         for header in reversed(self.headers):
             if header.key == name:
                 return header.value
-        return Value(None)
+        return new_value(None)
+
+    def detach(self):
+        """A ConsumerRecord that equals it and has memory of its own: a copy, for what outlives its batch."""
+        return _restore_consumer_record(*fields(self))
+
+    def __eq__(self, other):
+        if not isinstance(other, ConsumerRecord):
+            return NotImplemented
+        return fields(self) == fields(other)
+
+    def __hash__(self):
+        return hash((self.topic, self.partition, self.offset))
 
     def __str__(self):
-        return f"{self.topic}-{self.partition}:{self.offset}, {self.timestamp}, {self.key}/{self.value}"
+        key, moment = self.key, self.timestamp
+        return (f"{self.topic}-{self.partition}:{self.offset}, {'' if moment is None else f'{moment}, '}"
+                f"{f'{key}/' if key else ''}{self.value}")
 
     def __repr__(self):
         if self.block is None:
             return "<ConsumerRecord>"
         return f"<ConsumerRecord {self.topic}-{self.partition}:{self.offset}>"
 
+    def __copy__(self):
+        return self
+
+    def __deepcopy__(self, memo):
+        return self.detach()
+
     def __reduce__(self):
-        raise TypeError("a ConsumerRecord cannot be copied or pickled: it is a view of its batch; take its fields")
+        return _restore_consumer_record, fields(self)
+
+
+cdef Key new_key(object data):
+    cdef Key view = Key.__new__(Key)
+    view.data = data
+    return view
+
+
+cdef Value new_value(object data):
+    cdef Value view = Value.__new__(Value)
+    view.data = data
+    return view
 
 
 cdef ConsumerRecord new_record(ConsumedBlock block, size_t row):
@@ -108,4 +157,57 @@ cdef ConsumerRecord new_record(ConsumedBlock block, size_t row):
     return record
 
 
+cdef bytes data_of(ConsumedBlock block, kp_bytes_column *column, size_t row):
+    item = block.item(column, row)
+    return None if item is None else bytes(item)
+
+
+cdef tuple fields(ConsumerRecord record):
+    """The arguments of _restore_consumer_record()."""
+    cdef kp_consumed *columns = record.columns()
+    cdef ConsumedBlock block = record.block
+    cdef size_t row = record.row
+    cdef int32_t i
+    headers = None if not columns.with_headers else tuple([
+        (data_of(block, &columns.header_names, i), data_of(block, &columns.header_values, i))
+        for i in range(columns.header_offsets[row], columns.header_offsets[row + 1])])
+    return (record.topic, columns.partitions[row], columns.offsets[row], columns.timestamps[row],
+            columns.timestamp_types[row], columns.leader_epochs[row], data_of(block, &columns.keys, row),
+            data_of(block, &columns.values, row), headers)
+
+
+def _restore_consumer_record(str topic, int32_t partition, int64_t offset, int64_t timestamp, int8_t timestamp_type,
+                             int32_t leader_epoch, bytes key, bytes value, tuple headers):
+    """Recreate a copied or pickled record, with memory of its own. Internal."""
+    cdef kp_consumed_size size = [1, 0, 0]
+    cdef ConsumedBlock block = new_block(headers is not None, &size)
+    cdef kp_consumed *columns = block.columns
+    cdef size_t row = 0
+    cdef size_t count = len(headers or ())
+    if kp_resize_block(columns, 1) or kp_resize_rows(&columns.names, 1) or count and (
+            kp_resize_rows(&columns.header_names, count) or kp_resize_rows(&columns.header_values, count)):
+        raise MemoryError()
+    put(&columns.names, 0, 1, topic.encode())
+    columns.name_count, columns.topics[0], columns.partitions[0], columns.offsets[0] = 1, 0, partition, offset
+    columns.timestamps[0], columns.timestamp_types[0] = timestamp, timestamp_type
+    columns.leader_epochs[0] = leader_epoch
+    put(&columns.keys, 0, 1, key)
+    put(&columns.values, 0, 1, value)
+    if headers is not None:
+        for name, value in headers:
+            put(&columns.header_names, row, count, name)
+            put(&columns.header_values, row, count, value)
+            row += 1
+        columns.header_count = columns.header_offsets[1] = <int32_t>row
+    columns.count = 1
+    return new_record(block, 0)
+
+
+cdef int put(kp_bytes_column *column, size_t row, size_t room, bytes data) except -1:
+    if kp_append(column, row, room, NULL if data is None else <const char *>data, 0 if data is None else len(data)):
+        raise MemoryError("no memory for a copied record")
+    return 0
+
+
 export_as(ConsumerRecord, "kafkapp.ConsumerRecord")
+_restore_consumer_record.__module__ = "kafkapp"      # pickles name it

@@ -7,7 +7,7 @@ from kafkapp._librdkafka.rdkafka cimport rd_kafka_topic_partition_list_t
 from kafkapp.client.client cimport Client
 from kafkapp.consumer.auto_commit cimport AutoCommit
 from kafkapp.consumer.consumed_batch cimport ConsumedBatch
-from kafkapp.consumer.consumed_columns cimport ConsumedBlock
+from kafkapp.consumer.consumed_columns cimport ConsumedBlock, kp_consumed_size
 from kafkapp.consumer.turn cimport Turn
 
 
@@ -21,6 +21,7 @@ cdef class RecordQueue:
     cdef list failures              # exceptions that polls have still to raise
     cdef rd_kafka_topic_partition_list_t *refused   # owned; partitions to be read again from there, before any poll
     cdef AutoCommit auto            # None: the consumer commits nothing by itself
+    cdef kp_consumed_size size      # of what the last poll has returned: room for the next one
     cdef int idle                   # no thread polls; the one that takes this flag does
     cdef int woken                  # wakeup() was called since the last poll
 

@@ -68,14 +68,16 @@ cdef class RecordQueue:
                                    "handler during a poll: only one may poll at a time")
             try:
                 if not self.turn.begin_poll(deadline):
-                    return new_batch(new_block(headers))
+                    self.size.rows = 0
+                    return new_batch(new_block(headers, &self.size))
                 if self.auto is not None:
                     self.auto.begin_poll(client, self.positions)
                 if self.refused is not NULL:
                     self.read_again(deadline)
                 if self.failures:
                     raise self.failures.pop(0)
-                block = new_block(headers)
+                self.size.rows = min(self.size.rows, max_records)
+                block = new_block(headers, &self.size)
                 try:
                     return self.take_in(block, self.fill(block, deadline, max_records, max_bytes))
                 except:
@@ -93,7 +95,7 @@ cdef class RecordQueue:
         """Wait for something, and take it. Returns what kp_consume() does."""
         cdef kp_consumed *columns = block.columns
         cdef rd_kafka_queue_t *queue = rd_kafka_queue_get_consumer(self.client.rk)
-        cdef int wait, failure
+        cdef int wait, failure = 0
         try:
             while self.turn.make_way(deadline):
                 if not self.client.background:
@@ -108,10 +110,8 @@ cdef class RecordQueue:
                     break
                 PyErr_CheckSignals()
                 self.client.check_open()
-            else:
-                return 0
             with nogil:
-                kp_consumed_trim(columns)
+                kp_consumed_trim(columns, &self.size)
             return failure
         finally:
             with nogil:
@@ -178,9 +178,8 @@ cdef class RecordQueue:
         """Seek back to the records that the last poll has taken from librdkafka and not returned."""
         cdef dict places = offsets_of(self.refused, "poll")
         positions = self.positions
-        call_partitions(self.client, "poll", SEEK, {
-            place: offset if positions[place] is None else positions[place] for place, offset in places.items()
-            if place in positions}, deadline)
+        call_partitions(self.client, "poll", SEEK, {place: offset for place, offset in places.items()
+                                                    if place in positions}, deadline)
         self.forget(None)
         return 0
 

@@ -11,7 +11,9 @@
 #define COLUMN_BYTES 60000
 #undef INT32_MAX
 #define INT32_MAX COLUMN_BYTES
+#include "../../csrc/consumed_block.c"
 #include "../../csrc/consumed_columns.c"
+#include "../../csrc/consumed_errors.c"
 #undef INT32_MAX
 #define INT32_MAX 2147483647
 
@@ -81,7 +83,7 @@ size_t rd_kafka_header_cnt(const rd_kafka_headers_t *headers) {
 rd_kafka_resp_err_t rd_kafka_header_get_all(const rd_kafka_headers_t *headers, size_t at, const char **name,
                                             const void **value, size_t *size) {
     (void)headers;
-    *name = "name";
+    *name = at == 2 ? "\xC3\xA9\xFF\xED\xA0" : "name"; /* two whole bytes, three that are no UTF-8 */
     *value = at ? NULL : "x";
     *size = at ? 0 : 1;
     return RD_KAFKA_RESP_ERR_NO_ERROR;
@@ -108,7 +110,7 @@ rd_kafka_topic_partition_t *rd_kafka_topic_partition_list_find(const rd_kafka_to
                                                                const char *topic, int32_t partition) {
     int i;
     for (i = 0; i < list->cnt; i++)
-        if (list->elems[i].topic == topic && list->elems[i].partition == partition)
+        if (!strcmp(list->elems[i].topic, topic) && list->elems[i].partition == partition)
             return &list->elems[i];
     return NULL;
 }
@@ -116,7 +118,7 @@ rd_kafka_topic_partition_t *rd_kafka_topic_partition_list_find(const rd_kafka_to
 rd_kafka_topic_partition_t *rd_kafka_topic_partition_list_add(rd_kafka_topic_partition_list_t *list, const char *topic,
                                                               int32_t partition) {
     rd_kafka_topic_partition_t *added = &list->elems[list->cnt++];
-    added->topic = (char *)(uintptr_t)topic;
+    added->topic = topics[!strcmp(topic, topics[1])];
     added->partition = partition;
     return added;
 }
@@ -136,8 +138,15 @@ static void check_record(const kp_consumed *block, size_t row) {
     CHECK(size == (number % 3 ? number % 300 : 0) && is_valid(block->values.validity, row) == (number % 3 != 0));
     CHECK(is_valid(block->keys.validity, row) == (number % 2 != 0));
     CHECK(is_valid(block->timestamp_validity, row) == (number % 11 != 0));
-    if (block->with_headers)
-        CHECK(block->header_offsets[row + 1] - block->header_offsets[row] == number % 4);
+    if (block->with_headers) {
+        int32_t first = block->header_offsets[row], count = block->header_offsets[row + 1] - first, at;
+        CHECK(count == number % 4);
+        for (at = 0; at < count; at++) {
+            const char *wanted = at == 2 ? "\xC3\xA9\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD" : "name";
+            size_t begin = (size_t)block->header_names.offsets[first + at], end = (size_t)block->header_names.offsets[first + at + 1];
+            CHECK(end - begin == strlen(wanted) && !memcmp(block->header_names.data + begin, wanted, end - begin));
+        }
+    }
 }
 
 /* Whether a record that is not in the block is in what has to be read again. */
@@ -170,16 +179,21 @@ static void check_block(const kp_consumed *block, int first) {
 
 /* Read all records in blocks. Returns how many allocations that took. */
 static int read_all(int with_headers, size_t max_records, size_t max_bytes) {
+    kp_consumed_size guess = {0, 0, 0};
     int failed = 0;
     next_record = allocations = 0;
     while (next_record < RECORDS) {
         int first = next_record, failure = ENOMEM;
-        kp_consumed *block = kp_consumed_new(with_headers);
+        kp_consumed *block = kp_consumed_new(with_headers, &guess);
         if (block) {
             failure = kp_consume(NULL, block, max_records, max_bytes, 0);
-            kp_consumed_trim(block);
+            kp_consumed_trim(block, &guess);
             CHECK(alive == 0 && block->count + block->error_count + block->eofs.count <= max_records + max_records / 100 + 1);
             check_block(block, first);
+            kp_consumed_refuse(block);
+            for (; first < next_record; first++)
+                CHECK(kind(first) == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET || is_refused(block, first) ||
+                      (kind(first) && failure));
             CHECK(kp_consumed_share(block) == block);
             kp_consumed_release(block);
             kp_consumed_release(block);

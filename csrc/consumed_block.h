@@ -1,0 +1,47 @@
+/* The memory of consumed columns, for what fills them; see consumed_columns.h. Functions return 0, or an errno. */
+#ifndef KAFKAPP_CONSUMED_BLOCK_H
+#define KAFKAPP_CONSUMED_BLOCK_H
+
+#include "consumed_columns.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* Reallocate what the pointer at `place` points to. */
+int kp_resize(void *place, size_t bytes);
+
+/* How much room to have next: at least so much. */
+size_t kp_more(size_t room, size_t least);
+
+/* Have room for this many rows. A bitmap then says that those which it has not had are valid. */
+int kp_resize_validity(uint8_t **validity, size_t *room, size_t rows);
+int kp_resize_rows(kp_bytes_column *column, size_t rows);
+int kp_resize_block(kp_consumed *block, size_t rows);
+
+/* Have room for so many bytes behind the first `begin`; EFBIG: more than 32-bit offsets can say. */
+int kp_make_room(kp_bytes_column *column, size_t begin, size_t size);
+
+/* Have the next row be null: row `row`, of those that there is room for. */
+static inline int kp_mark_null(uint8_t **validity, size_t *validity_room, int64_t *nulls, size_t row, size_t room) {
+    if (!*validity && kp_resize_validity(validity, validity_room, room))
+        return ENOMEM;
+    (*validity)[row / 8] &= (uint8_t) ~(1u << row % 8);
+    ++*nulls;
+    return 0;
+}
+
+/* Set row `row`, the next one, of those that there is room for. Unless it returns 0 nothing is changed but `nulls`. */
+static inline int kp_append(kp_bytes_column *column, size_t row, size_t room, const void *data, size_t size) {
+    size_t begin = (size_t)column->offsets[row];
+    int failure = size > column->room - begin ? kp_make_room(column, begin, size) : 0;
+    if (failure)
+        return failure;
+    if (size)
+        memcpy(column->data + begin, data, size);
+    else if (!data && kp_mark_null(&column->validity, &column->validity_room, &column->nulls, row, room))
+        return ENOMEM;
+    column->offsets[row + 1] = (int32_t)(begin + size);
+    return 0;
+}
+
+#endif
