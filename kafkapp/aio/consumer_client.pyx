@@ -12,7 +12,7 @@ from kafkapp.client.dispatcher cimport kp_rounds
 from kafkapp.common.callbacks cimport raise_all
 from kafkapp.common.timeouts cimport deadline_of
 from kafkapp.consumer.consumed_batch cimport new_batch
-from kafkapp.consumer.consumed_columns cimport new_block
+from kafkapp.consumer.consumed_columns cimport kp_consumed_size, new_block
 from kafkapp.consumer.polling cimport PollingConsumer
 from kafkapp.consumer.unread cimport touch
 
@@ -55,7 +55,8 @@ cdef class ConsumerClient(EventClient):
 
     def empty_batch(self):
         """What a poll returns that has read nothing."""
-        return new_batch(new_block(False))
+        cdef kp_consumed_size room = kp_consumed_size(0, 0, 0)
+        return new_batch(new_block(False, &room))
 
     def has_to_read_again(self):
         """Whether read_again() has something to do before the next poll."""
