@@ -90,7 +90,7 @@ kp_consumed *kp_consumed_new(int with_headers, const kp_consumed_size *guess) {
         kp_consumed_release(block);
         return NULL;
     }
-    if (guess->rows && !kp_resize_block(block, guess->rows)) {
+    if (guess && guess->rows && !kp_resize_block(block, guess->rows)) {
         reserve(&block->keys, guess->key_bytes);
         reserve(&block->values, guess->value_bytes);
     }

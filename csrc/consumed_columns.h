@@ -73,7 +73,7 @@ typedef struct {
     size_t rows, key_bytes, value_bytes;
 } kp_consumed_size;
 
-/* A new, empty block that the caller owns; NULL: no memory. `guess`: as the last one had. */
+/* A new, empty block that the caller owns; NULL: no memory. `guess`: as the last one had; NULL: none. */
 kp_consumed *kp_consumed_new(int with_headers, const kp_consumed_size *guess);
 kp_consumed *kp_consumed_share(kp_consumed *block);
 void kp_consumed_release(kp_consumed *block);

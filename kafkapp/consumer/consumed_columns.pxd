@@ -103,4 +103,4 @@ cdef class ConsumedBlock:
     cdef object item(self, kp_bytes_column *column, size_t row)     # a view of its memory; None for null
 
 
-cdef ConsumedBlock new_block(bint with_headers, const kp_consumed_size *guess)
+cdef ConsumedBlock new_block(bint with_headers, const kp_consumed_size *guess=*)

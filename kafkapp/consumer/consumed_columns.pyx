@@ -69,7 +69,7 @@ cdef class ConsumedColumn:
         return self.shape
 
 
-cdef ConsumedBlock new_block(bint with_headers, const kp_consumed_size *guess):
+cdef ConsumedBlock new_block(bint with_headers, const kp_consumed_size *guess=NULL):
     cdef ConsumedBlock block = ConsumedBlock.__new__(ConsumedBlock)
     block.columns = kp_consumed_new(with_headers, guess)
     if block.columns is NULL:

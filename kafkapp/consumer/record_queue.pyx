@@ -68,8 +68,7 @@ cdef class RecordQueue:
                                    "handler during a poll: only one may poll at a time")
             try:
                 if not self.turn.begin_poll(deadline):
-                    self.size.rows = 0
-                    return new_batch(new_block(headers, &self.size))
+                    return new_batch(new_block(headers))
                 if self.auto is not None:
                     self.auto.begin_poll(client, self.positions)
                 if self.refused is not NULL:
