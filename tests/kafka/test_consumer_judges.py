@@ -167,6 +167,22 @@ def test_what_kafkas_console_producer_has_written_is_read(kafka_nodes, make_topi
         assert codec in {used for used, *_ in batches(kafka_nodes.nodes[1], topic, 0)}
 
 
+class Name(str):
+    """The name of a header, of any bytes: kafka-python asks it for its UTF-8."""
+
+    def encode(self, *encoding):
+        return bytes(map(ord, self))
+
+
+def test_a_name_that_is_not_utf_8_harms_nothing(kafka, topic):
+    headers = [(Name("\xff\xfe"), b"1"), (Name("plain"), b"\xff"), (Name("\xc3"), b"")]
+    write_by_kafka_python(kafka.bootstrap_servers, topic, 0, "none", [(b"k", b"v", headers, THEN), (b"k", b"w", [], THEN)])
+    for read in OUR_READERS.values():
+        found = Whole(kafka.bootstrap_servers, topic, 1, read).found
+        assert [record.value for record in found] == [b"v", b"w"]
+        assert found[0].headers == [("\ufffd\ufffd", b"1"), ("plain", b"\xff"), ("\ufffd", b"")]
+
+
 # -- transactions --------------------------------------------------------------------------------------------------------
 
 def transactional_producer(kafka, name):
