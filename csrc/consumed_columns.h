@@ -66,6 +66,7 @@ typedef struct {
     size_t error_count, error_room;
     /* Records that were taken from the queue and not copied: where each partition has to be read again. NULL: none. */
     rd_kafka_topic_partition_list_t *refused;
+    int discarded; /* set by a rebalance, in the thread that fills: what was taken must not be returned */
 } kp_consumed;
 
 /* How much room a block is to have at first. */

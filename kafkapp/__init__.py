@@ -23,6 +23,7 @@ from kafkapp.config.properties import ConsumerConfig, ProducerConfig, Properties
 from kafkapp.consumer.consumed_batch import ConsumedBatch
 from kafkapp.consumer.consumer import KafkaConsumer
 from kafkapp.consumer.consumer_record import ConsumerRecord
+from kafkapp.consumer.groups import ConsumerGroupMetadata, RebalanceEvent
 from kafkapp.consumer.topic_partition import Offset, TopicPartition
 from kafkapp.consumer.unordered_offsets import UnorderedOffsetCommitQueue
 from kafkapp.producer.async_producer import KafkaAsyncProducer
@@ -38,6 +39,7 @@ __all__ = [
     "BrokerMetadata",
     "ConsumedBatch",
     "ConsumerConfig",
+    "ConsumerGroupMetadata",
     "ConsumerRecord",
     "Error",
     "ErrorCode",
@@ -58,6 +60,7 @@ __all__ = [
     "ProducerConfig",
     "ProducerRecord",
     "Properties",
+    "RebalanceEvent",
     "RecordMetadata",
     "SendOption",
     "Timestamp",

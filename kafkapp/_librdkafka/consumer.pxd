@@ -3,9 +3,9 @@
 from libc.stdint cimport int32_t, int64_t
 
 from kafkapp._librdkafka.rdkafka cimport (
-    rd_kafka_conf_t, rd_kafka_error_t, rd_kafka_event_t, rd_kafka_headers_t, rd_kafka_message_t, rd_kafka_queue_t,
-    rd_kafka_resp_err_t, rd_kafka_t, rd_kafka_topic_partition_list_t, rd_kafka_topic_partition_t, rd_kafka_topic_t,
-    rd_kafka_type_t)
+    rd_kafka_conf_t, rd_kafka_consumer_group_metadata_t, rd_kafka_error_t, rd_kafka_event_t, rd_kafka_headers_t,
+    rd_kafka_message_t, rd_kafka_queue_t, rd_kafka_resp_err_t, rd_kafka_t, rd_kafka_topic_partition_list_t,
+    rd_kafka_topic_partition_t, rd_kafka_topic_t, rd_kafka_type_t)
 
 
 cdef extern from "<librdkafka/rdkafka.h>" nogil:
@@ -65,6 +65,22 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
         void (*cb)(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_partition_list_t *offsets, void *opaque),
         void *opaque)
     const int RD_KAFKA_EVENT_OFFSET_COMMIT
+    # -- groups
+    const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS
+    const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS
+    const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR__FAIL
+    const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED
+    rd_kafka_resp_err_t rd_kafka_subscribe(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *topics)
+    rd_kafka_resp_err_t rd_kafka_unsubscribe(rd_kafka_t *rk)
+    rd_kafka_error_t *rd_kafka_incremental_assign(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *partitions)
+    rd_kafka_error_t *rd_kafka_incremental_unassign(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *partitions)
+    const char *rd_kafka_rebalance_protocol(rd_kafka_t *rk)
+    int rd_kafka_assignment_lost(rd_kafka_t *rk)
+    rd_kafka_consumer_group_metadata_t *rd_kafka_consumer_group_metadata(rd_kafka_t *rk)
+    rd_kafka_error_t *rd_kafka_consumer_group_metadata_write(const rd_kafka_consumer_group_metadata_t *cgmd,
+                                                             void **bufferp, size_t *sizep)
+    void rd_kafka_mem_free(rd_kafka_t *rk, void *ptr)
+
     rd_kafka_topic_partition_list_t *rd_kafka_event_topic_partition_list(rd_kafka_event_t *rkev)
     void *rd_kafka_event_opaque(rd_kafka_event_t *rkev)
 

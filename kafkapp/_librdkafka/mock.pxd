@@ -20,6 +20,8 @@ cdef extern from *:
     int32_t rd_kafka_mock_request_id(struct rd_kafka_mock_request_s *mreq);
     int16_t rd_kafka_mock_request_api_key(struct rd_kafka_mock_request_s *mreq);
     int64_t rd_kafka_mock_request_timestamp(struct rd_kafka_mock_request_s *mreq);
+    void rd_kafka_mock_group_initial_rebalance_delay_ms(rd_kafka_mock_cluster_t *mcluster, int32_t delay_ms);
+    #pragma weak rd_kafka_mock_group_initial_rebalance_delay_ms
     #pragma weak rd_kafka_mock_start_request_tracking
     #pragma weak rd_kafka_mock_stop_request_tracking
     #pragma weak rd_kafka_mock_get_requests
@@ -56,6 +58,9 @@ cdef extern from "<librdkafka/rdkafka_mock.h>" nogil:
     rd_kafka_resp_err_t rd_kafka_mock_broker_set_up(rd_kafka_mock_cluster_t *mcluster, int32_t broker_id)
     rd_kafka_resp_err_t rd_kafka_mock_broker_set_rtt(rd_kafka_mock_cluster_t *mcluster, int32_t broker_id,
                                                      int rtt_ms)
+
+    # -- groups: weak, NULL in older librdkafkas ---------------------------------------------------
+    void rd_kafka_mock_group_initial_rebalance_delay_ms(rd_kafka_mock_cluster_t *mcluster, int32_t delay_ms)
 
     # -- what clients asked for: weak, NULL in older librdkafkas -----------------------------------
     ctypedef struct rd_kafka_mock_request_t "struct rd_kafka_mock_request_s"

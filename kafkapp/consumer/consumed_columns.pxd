@@ -59,6 +59,7 @@ cdef extern from "consumed_columns.h" nogil:
         kp_consume_error *errors
         size_t error_count
         rd_kafka_topic_partition_list_t *refused
+        bint discarded
 
     ctypedef struct kp_consumed_size:
         size_t rows

@@ -1,5 +1,6 @@
 """KafkaConsumer: reads the partitions that it is assigned, a batch of columns at a time; what its group commits."""
 from kafkapp.common.options import EventsPollingOption
+from kafkapp.consumer.groups import checked_topics
 from kafkapp.consumer.topic_partition import checked_partitions
 
 from libc.stdint cimport int64_t
@@ -11,6 +12,8 @@ from kafkapp.common.timeouts cimport deadline_of
 from kafkapp.consumer.broker_offsets cimport committed_offsets
 from kafkapp.consumer.commits cimport commit, offsets_to_commit
 from kafkapp.consumer.consumer_service cimport ConsumerService
+from kafkapp.consumer.group_metadata cimport group_metadata
+from kafkapp.consumer.rebalances cimport subscribe, unsubscribe
 
 
 cdef class KafkaConsumer(PartitionConsumer):
@@ -33,6 +36,73 @@ cdef class KafkaConsumer(PartitionConsumer):
 
     def __init__(self, properties, events_polling=EventsPollingOption.Auto):
         self.open_client(properties, events_polling)
+
+    # -- groups ---------------------------------------------------------------------------------------
+
+    def subscribe(self, topics, on_rebalance=None, timeout=None):
+        """Read these topics as a member of the group, which gives each of its members a part of their partitions.
+
+        Returns at once; polls serve the group. With a timeout it blocks, without the GIL, until the group has assigned
+        partitions. The same topics again change nothing but `on_rebalance`; others take the place of those before.
+
+        `on_rebalance(event, partitions)` is called with a RebalanceEvent and a list of TopicPartition, in the thread
+        that polls. Partitions are assigned before it is called, and revoked after it: in it `seek`, `pause`,
+        `position`, `commit_sync` and `committed` work; calls that poll, subscribe or close raise RuntimeError. What it
+        raises is raised by that poll. What `pause` has paused stays paused, also when a rebalance takes all partitions
+        and gives them back.
+
+        Args:
+            topics: a list of str: names, or regular expressions that begin with `^`.
+            on_rebalance: a callable, or None.
+            timeout: None, or the seconds (int, float or timedelta) to wait for the first assignment.
+        Raises:
+            KafkaException: RD_KAFKA_RESP_ERR__FAIL: partitions were assigned by `assign`;
+                RD_KAFKA_RESP_ERR__INVALID_ARG: a regular expression is wrong; RD_KAFKA_RESP_ERR__TIMED_OUT: nothing was
+                assigned in time, and the subscription stands.
+            TypeError, ValueError: an argument is malformed.
+            RuntimeError: another thread polls; inside a callback of this consumer, after `close`, or in a forked child.
+        Source: rd_kafka_subscribe(); KafkaConsumer::subscribe.
+        """
+        cdef list names = checked_topics(topics)
+        cdef int64_t deadline = deadline_of(timeout)
+        if on_rebalance is not None and not callable(on_rebalance):
+            raise TypeError(f"on_rebalance must be callable or None, not {type(on_rebalance).__name__}")
+        subscribe(self.get_queue(), names, on_rebalance, deadline, timeout is not None)
+
+    def unsubscribe(self, timeout=10):
+        """Leave the group, or end what `assign` has assigned: nothing is read any more.
+
+        Blocks, without the GIL, until the partitions are revoked; `on_rebalance` is called before.
+
+        Args:
+            timeout: seconds (int, float or timedelta), None waits forever.
+        Raises:
+            KafkaException: RD_KAFKA_RESP_ERR__TIMED_OUT.
+            RuntimeError: as `subscribe`. What `on_rebalance` raises is raised when it is done.
+        Source: rd_kafka_unsubscribe(); KafkaConsumer::unsubscribe.
+        """
+        unsubscribe(self.get_queue(), deadline_of(timeout))
+
+    def subscription(self):
+        """The topics that it is subscribed to, names and patterns: a set of str.
+
+        Source: rd_kafka_subscription(); KafkaConsumer::subscription.
+        """
+        return set(self.get_queue().subscription.topics)
+
+    def group_metadata(self):
+        """Which member of its group it is: a ConsumerGroupMetadata, for a producer's `send_offsets_to_transaction`.
+
+        Returns at once. Without a subscription there is no member: generation -1 and no member's id, which does not
+        fence.
+
+        Raises:
+            KafkaException: RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID: it is subscribed, and the group has not taken it in yet
+                or has put it out: the offsets that it has read to may be another member's.
+            RuntimeError: after `close`, or in a forked child.
+        Source: rd_kafka_consumer_group_metadata(); KafkaConsumer::groupMetadata.
+        """
+        return group_metadata(self.get_queue())
 
     # -- commits --------------------------------------------------------------------------------------
 

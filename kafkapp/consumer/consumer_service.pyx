@@ -41,6 +41,7 @@ from kafkapp.common.forks cimport forks
 from kafkapp.config.application cimport boolean
 from kafkapp.consumer.commits cimport commit_error, new_commit_list
 from kafkapp.consumer.consumed_columns cimport kp_client_error
+from kafkapp.consumer.rebalances cimport handle_rebalances
 
 cdef enum:
     WARNING = 4             # of syslog's levels
@@ -102,7 +103,7 @@ cdef class ConsumerService(Service):
 
     cdef int set_up(self, rd_kafka_conf_t *conf) except -1:
         rd_kafka_conf_set_error_cb(conf, kp_client_error)
-        return 0
+        return handle_rebalances(conf)
 
     # -- commits ----------------------------------------------------------------------------------
 

@@ -11,15 +11,12 @@ from kafkapp.consumer.topic_partition import (
 from libc.stdint cimport int64_t
 
 from kafkapp._librdkafka.consumer cimport (
-    rd_kafka_assign,
     rd_kafka_pause_partitions,
     rd_kafka_resume_partitions,
 )
 from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_OFFSET_INVALID,
     RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION,
-    rd_kafka_err2str,
-    rd_kafka_resp_err_t,
     rd_kafka_topic_partition_list_destroy,
     rd_kafka_topic_partition_list_t,
 )
@@ -29,6 +26,7 @@ from kafkapp.common.errors cimport new_exception
 from kafkapp.common.timeouts cimport deadline_of
 from kafkapp.consumer.broker_offsets cimport at_times, ends_of, lag_of, with_times_found
 from kafkapp.consumer.partition_calls cimport SEEK, call_partitions, new_partition_list, offsets_of
+from kafkapp.consumer.rebalances cimport replace_assignment
 from kafkapp.consumer.record_queue cimport RecordQueue
 
 
@@ -49,7 +47,8 @@ cdef class PartitionConsumer(PollingConsumer):
                 group's committed offset, else as `auto.offset.reset` says. Empty: none.
             timeout: seconds (int, float or timedelta) for times, None waits forever.
         Raises:
-            KafkaException: RD_KAFKA_RESP_ERR__TIMED_OUT; any error of librdkafka.
+            KafkaException: RD_KAFKA_RESP_ERR__FAIL: the consumer is subscribed; RD_KAFKA_RESP_ERR__TIMED_OUT; any error
+                of librdkafka.
             TypeError, ValueError: an argument is malformed; what was assigned stays.
             RuntimeError: inside a callback of this consumer, after `close`, or in a forked child.
         Source: rd_kafka_assign(); KafkaConsumer::assign.
@@ -58,32 +57,17 @@ cdef class PartitionConsumer(PollingConsumer):
         cdef int64_t deadline = deadline_of(timeout)
         cdef dict starts = checked_starts(partitions)
         client.check_blocking("assign")
+        self.queue.check_rebalancing("assign")
         starts = with_times_found(client, "assign", starts, deadline)
         client.enter()
         try:
             taken = self.queue.turn.begin("assign", deadline)
             try:
-                self.set_paused(self.queue.paused, False, "assign")
-                self.begin_at(starts)
+                replace_assignment(self.queue, starts)
             finally:
                 self.queue.turn.end(taken)
         finally:
             client.leave()
-
-    cdef int begin_at(self, dict starts) except -1:
-        cdef Client client = self.client
-        cdef RecordQueue queue = self.queue
-        cdef rd_kafka_resp_err_t err
-        cdef rd_kafka_topic_partition_list_t *made = new_partition_list(starts)
-        with nogil:
-            err = rd_kafka_assign(client.rk, made)
-            rd_kafka_topic_partition_list_destroy(made)
-        if err:
-            raise new_exception(err, f"assign() failed: {rd_kafka_err2str(err).decode()}")
-        queue.forget(None)
-        queue.positions, queue.starts = {}, {}
-        queue.go_on_from(starts)
-        return 0
 
     def assignment(self):
         """What is assigned: a set of TopicPartition. Source: rd_kafka_assignment(); KafkaConsumer::assignment."""
@@ -191,6 +175,8 @@ cdef class PartitionConsumer(PollingConsumer):
                             rd_kafka_resume_partitions(client.rk, made)
                     offsets_of(made, what)      # raises
                     queue.paused = queue.paused.union(places) if paused else queue.paused.difference(places)
+                    if paused and queue.in_rebalance():
+                        queue.discard()
                 finally:
                     rd_kafka_topic_partition_list_destroy(made)
             finally:

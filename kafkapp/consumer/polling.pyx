@@ -16,6 +16,7 @@ from kafkapp.common.callbacks cimport raise_all, report_all_unraisable
 from kafkapp.common.timeouts cimport deadline_of
 from kafkapp.consumer.auto_commit cimport last_commit_deadline
 from kafkapp.consumer.consumer_service cimport ConsumerService
+from kafkapp.consumer.rebalances cimport give_up_all
 from kafkapp.consumer.record_queue cimport RecordQueue, new_record_queue
 
 cdef object MAX_BYTES = 1 << 30         # of one batch; its offsets have 31 bits
@@ -168,7 +169,8 @@ cdef class PollingConsumer:
     def close(self, timeout=None):
         """Close, when commits are answered and their callbacks have returned.
 
-        With `enable.auto.commit` it first commits what polls have returned; of the last poll only in the thread that
+        A consumer that is subscribed leaves its group: `on_rebalance` is called first, as for a rebalance. With
+        `enable.auto.commit` it then commits what polls have returned; of the last poll only in the thread that
         has polled. Records that were read stay valid, and so do positions.
 
         Blocks, without the GIL. What is not answered in time fails with RD_KAFKA_RESP_ERR__DESTROY, or is logged. A
@@ -178,7 +180,8 @@ cdef class PollingConsumer:
             timeout: seconds (int, float or timedelta) for the answers of brokers; None: 5, while none can be reached 1.
         Raises:
             RuntimeError: in a callback of this consumer, or in a forked child.
-            Exception: with Manual, what callbacks raised (several: as a BaseExceptionGroup).
+            Exception: what `on_rebalance` raised, and with Manual what other callbacks did (several: as a
+                BaseExceptionGroup); the consumer is closed then.
         Source: rd_kafka_destroy(); KafkaConsumer::close.
         """
         self.end(deadline_of(timeout), True)
@@ -193,13 +196,14 @@ cdef class PollingConsumer:
 
     cdef int end(self, int64_t deadline, bint processed) except -1:
         cdef Client client = self.get_client()
-        cdef list raised = None if client.background else []
+        cdef list raised = []
         if deadline < 0:
             deadline = last_commit_deadline(client)
         cdef bint commits = self.queue.auto is not None and KP_READ(client.state) == OPEN and not (
             client.foreign() or client.in_callback())
         if commits:
             self.queue.auto.end_polls(self.queue.positions, processed)      # before partitions are revoked
+        give_up_all(self.queue, deadline, raised)
         try:
             if commits:
                 self.queue.auto.close(client, deadline, raised)

@@ -8,6 +8,7 @@ from kafkapp.client.client cimport Client
 from kafkapp.consumer.auto_commit cimport AutoCommit
 from kafkapp.consumer.consumed_batch cimport ConsumedBatch
 from kafkapp.consumer.consumed_columns cimport ConsumedBlock, kp_consumed_size
+from kafkapp.consumer.subscription cimport Subscription
 from kafkapp.consumer.turn cimport Turn
 
 
@@ -22,10 +23,28 @@ cdef class RecordQueue:
     cdef rd_kafka_topic_partition_list_t *refused   # owned; partitions to be read again from there, before any poll
     cdef AutoCommit auto            # None: the consumer commits nothing by itself
     cdef kp_consumed_size size      # of what the last poll has returned: room for the next one
+    cdef dict sought                # {TopicPartition: offset or Offset}: by on_rebalance in the last poll
+    cdef Subscription subscription
+    cdef list raised                # what on_rebalance has raised, for the thread that polls
+    cdef ConsumedBlock filling      # what the thread that polls fills, or None
     cdef int idle                   # no thread polls; the one that takes this flag does
+    cdef unsigned long rebalancing  # ident of that thread while it is in a rebalance, and so perhaps in on_rebalance
+    cdef int leaving                # close() was called: no poll goes on
     cdef int woken                  # wakeup() was called since the last poll
 
     cdef ConsumedBatch read(self, str what, int64_t deadline, size_t max_records, size_t max_bytes, bint headers)
+    cdef ConsumedBatch nothing(self, bint headers)
+    cdef ConsumedBatch read_block(self, ConsumedBlock block, int64_t deadline, size_t max_records, size_t max_bytes)
+    cdef bint begin(self, str what, int64_t deadline) except -1     # become the thread that polls
+    cdef int end(self) except -1
+    cdef bint in_rebalance(self) noexcept
+    cdef int check_rebalancing(self, str what) except -1
+    cdef int consume(self, ConsumedBlock block, size_t max_records, size_t max_bytes, int wait) except -1
+    cdef bint serve(self, int wait) except -1
+    cdef int keep_errors(self, ConsumedBlock block) except -1
+    cdef int raise_what_callbacks_raised(self) except -1
+    cdef int discard(self) except -1
+    cdef int remove(self, list places) except -1
     cdef int fill(self, ConsumedBlock block, int64_t deadline, size_t max_records, size_t max_bytes) except -1
     cdef int dispatch(self) except -1
     cdef ConsumedBatch take_in(self, ConsumedBlock block, int failure)

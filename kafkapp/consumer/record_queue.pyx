@@ -11,20 +11,22 @@ from libc.errno cimport EFBIG
 from libc.stdint cimport int64_t
 
 from kafkapp._librdkafka.consumer cimport (
+    RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED,
     RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
     rd_kafka_queue_get_consumer,
     rd_kafka_topic_partition_list_del,
 )
 from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_RESP_ERR__FATAL,
+    rd_kafka_fatal_error,
     rd_kafka_queue_destroy,
     rd_kafka_queue_t,
     rd_kafka_queue_yield,
     rd_kafka_topic_partition_list_destroy,
 )
-from kafkapp.client.client cimport SIGNAL_CHECK_MS, Client
+from kafkapp.client.client cimport SIGNAL_CHECK_MS, Client, PyThread_get_thread_ident
 from kafkapp.client.dispatcher cimport kp_rounds
-from kafkapp.common.atomics cimport KP_READ, KP_SET, KP_TAKE_FLAG
+from kafkapp.common.atomics cimport KP_READ, KP_SET, KP_TAKE_FLAG, KP_THREAD
 from kafkapp.common.callbacks cimport raise_all, report_all_unraisable
 from kafkapp.common.errors cimport new_error, new_exception
 from kafkapp.common.timeouts cimport expired, remaining_ms
@@ -43,7 +45,15 @@ from kafkapp.consumer.consumed_columns cimport (
 )
 from kafkapp.consumer.consumer_service cimport ConsumerService
 from kafkapp.consumer.partition_calls cimport SEEK, call_partitions, offsets_of, passes
+from kafkapp.consumer.subscription cimport Subscription
 from kafkapp.consumer.turn cimport new_turn
+
+cdef extern from "rebalances.h" nogil:
+    void *kp_serve(void *consumer)
+
+cdef str MAX_POLL_CURE = (
+    ": the partitions are lost, and what was not committed is read again; the next polls join the group again. Poll "
+    "more often, take fewer records at a time, or raise max.poll.interval.ms")
 
 
 @cython.final
@@ -52,69 +62,149 @@ cdef class RecordQueue:
 
     def __cinit__(self):
         self.positions, self.starts, self.paused, self.failures, self.idle = {}, {}, set(), [], True
+        self.subscription, self.raised, self.sought = Subscription.__new__(Subscription), [], {}
 
     def __dealloc__(self):
         if self.refused is not NULL:
             rd_kafka_topic_partition_list_destroy(self.refused)
 
     cdef ConsumedBatch read(self, str what, int64_t deadline, size_t max_records, size_t max_bytes, bint headers):
-        cdef Client client = self.client
-        cdef ConsumedBlock block
-        client.check_blocking(what)
-        client.enter()
+        cdef ConsumedBatch batch = None
+        if not self.begin(what, deadline):
+            return self.nothing(headers)
         try:
-            if not KP_TAKE_FLAG(self.idle):
-                raise RuntimeError(f"{what}() was called while another thread polls this consumer, or in a signal "
-                                   "handler during a poll: only one may poll at a time")
-            try:
-                if not self.turn.begin_poll(deadline):
-                    return new_batch(new_block(headers))
-                if self.auto is not None:
-                    self.auto.begin_poll(client, self.positions)
+            if self.auto is not None:
+                self.auto.begin_poll(self.client, self.positions)
+            while batch is None:
                 if self.refused is not NULL:
                     self.read_again(deadline)
                 if self.failures:
                     raise self.failures.pop(0)
+                if rd_kafka_fatal_error(self.client.rk, NULL, 0):
+                    raise KafkaException(self.client.fatal_error())
+                self.sought = {}
                 self.size.rows = min(self.size.rows, max_records)
-                block = new_block(headers, &self.size)
-                try:
-                    return self.take_in(block, self.fill(block, deadline, max_records, max_bytes))
-                except:
-                    kp_consumed_refuse(block.columns)
-                    raise
-                finally:
-                    self.refused, block.columns.refused = block.columns.refused, NULL
-            finally:
-                self.turn.end_poll()
-                KP_SET(self.idle, True)
+                batch = self.read_block(new_block(headers, &self.size), deadline, max_records, max_bytes)
+                if batch is None and expired(deadline):
+                    batch = self.nothing(headers)
+            return batch
         finally:
+            self.end()
+
+    cdef ConsumedBatch nothing(self, bint headers):
+        self.size.rows = 0
+        return new_batch(new_block(headers, &self.size))
+
+    cdef ConsumedBatch read_block(self, ConsumedBlock block, int64_t deadline, size_t max_records, size_t max_bytes):
+        """None when a rebalance, or a seek in one, has changed what is to be read: that is read again."""
+        cdef int failure
+        try:
+            failure = self.fill(block, deadline, max_records, max_bytes)
+            self.raise_what_callbacks_raised()
+            if not block.columns.discarded:
+                return self.take_in(block, failure)
+            kp_consumed_refuse(block.columns)
+            return None
+        except:
+            kp_consumed_refuse(block.columns)
+            raise
+        finally:
+            self.refused, block.columns.refused = block.columns.refused, NULL
+
+    # -- the thread that polls --------------------------------------------------------------------
+
+    cdef bint begin(self, str what, int64_t deadline) except -1:
+        """Become the thread that polls, until end(). False when its turn has not come in time."""
+        cdef bint begun = False
+        cdef Client client = self.client
+        client.check_blocking(what)
+        self.check_rebalancing(what)
+        client.enter()
+        if not KP_TAKE_FLAG(self.idle):
             client.leave()
+            raise RuntimeError(f"{what}() was called while another thread polls this consumer, or in a signal "
+                               "handler during a poll: only one may poll at a time")
+        try:
+            begun = self.turn.begin_poll(deadline)
+        finally:
+            if not begun:
+                self.end()
+        return begun
+
+    cdef int end(self) except -1:
+        self.turn.end_poll()
+        KP_SET(self.idle, True)
+        self.client.leave()
+        return 0
+
+    cdef bint in_rebalance(self) noexcept:
+        """Whether this thread is in a rebalance of this consumer's, and so in on_rebalance."""
+        return KP_THREAD(self.rebalancing) == PyThread_get_thread_ident()
+
+    cdef int check_rebalancing(self, str what) except -1:
+        if self.in_rebalance():
+            raise RuntimeError(f"{what}() was called in on_rebalance, while a rebalance is under way: call it after "
+                               "that has returned")
+        return 0
+
+    # -- taking -----------------------------------------------------------------------------------
+
+    cdef int consume(self, ConsumedBlock block, size_t max_records, size_t max_bytes, int wait) except -1:
+        """Take what there is; rebalances are handled meanwhile. Returns what kp_consume() does."""
+        cdef rd_kafka_queue_t *queue
+        cdef void *me = <void *>self
+        cdef void *before
+        cdef int failure
+        self.filling = block
+        try:
+            with nogil:
+                queue = rd_kafka_queue_get_consumer(self.client.rk)
+                before = kp_serve(me)
+                failure = kp_consume(queue, block.columns, max_records, max_bytes, wait)
+                kp_serve(before)
+                rd_kafka_queue_destroy(queue)
+            return failure
+        finally:
+            self.filling = None
 
     cdef int fill(self, ConsumedBlock block, int64_t deadline, size_t max_records, size_t max_bytes) except -1:
         """Wait for something, and take it. Returns what kp_consume() does."""
         cdef kp_consumed *columns = block.columns
-        cdef rd_kafka_queue_t *queue = rd_kafka_queue_get_consumer(self.client.rk)
-        cdef int wait, failure = 0
+        cdef int failure = 0
+        while self.turn.make_way(deadline):
+            if not self.client.background:
+                self.dispatch()
+            failure = self.consume(block, max_records, max_bytes, remaining_ms(deadline, SIGNAL_CHECK_MS))
+            self.keep_errors(block)
+            if failure or columns.count or columns.eofs.count or columns.discarded or self.failures or self.raised:
+                break
+            if KP_TAKE_FLAG(self.woken) or expired(deadline):
+                break
+            PyErr_CheckSignals()
+            self.client.check_open()
+            if KP_READ(self.leaving):
+                raise RuntimeError("the consumer is closed")
+        with nogil:
+            kp_consumed_trim(columns, &self.size)
+        return failure
+
+    cdef bint serve(self, int wait) except -1:
+        """Handle rebalances for so long; a record that comes is read again later. Whether something came."""
+        cdef kp_consumed_size room = kp_consumed_size(0, 0, 0)
+        cdef ConsumedBlock block = new_block(False, &room)
+        cdef kp_consumed *columns = block.columns
+        cdef bint came
+        columns.refused, self.refused = self.refused, NULL
         try:
-            while self.turn.make_way(deadline):
-                if not self.client.background:
-                    self.dispatch()
-                wait = remaining_ms(deadline, SIGNAL_CHECK_MS)
-                with nogil:
-                    failure = kp_consume(queue, columns, max_records, max_bytes, wait)
-                self.keep_errors(block)
-                if failure or columns.count or self.failures or columns.eofs.count:
-                    break
-                if KP_TAKE_FLAG(self.woken) or expired(deadline):
-                    break
-                PyErr_CheckSignals()
-                self.client.check_open()
-            with nogil:
-                kp_consumed_trim(columns, &self.size)
-            return failure
+            self.consume(block, 1, 1, wait)
+            came = columns.count or columns.error_count or columns.eofs.count
+            self.keep_errors(block)
         finally:
-            with nogil:
-                rd_kafka_queue_destroy(queue)
+            kp_consumed_refuse(columns)
+            self.refused, columns.refused = columns.refused, NULL
+        PyErr_CheckSignals()
+        self.client.check_open()
+        return came
 
     cdef int dispatch(self) except -1:
         """Run the callbacks of what has come, of a client whose polls dispatch, and raise what they raise."""
@@ -169,31 +259,63 @@ cdef class RecordQueue:
             elif error.code == RD_KAFKA_RESP_ERR__FATAL:
                 self.failures.append(KafkaException(self.client.fatal_error()))
             else:
-                self.failures.append(new_exception(error.code, text))
+                cure = MAX_POLL_CURE if error.code == RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED else ""
+                self.failures.append(new_exception(error.code, text + cure))
         kp_consumed_drop_errors(columns)
         return 0
+
+    cdef int raise_what_callbacks_raised(self) except -1:
+        cdef list raised
+        if self.raised:
+            raised, self.raised = self.raised, []
+            raise_all(raised)
+        return 0
+
+    # -- what is read from where ------------------------------------------------------------------
 
     cdef int read_again(self, int64_t deadline) except -1:
         """Seek back to the records that the last poll has taken from librdkafka and not returned."""
         cdef dict places = offsets_of(self.refused, "poll")
         positions = self.positions
-        call_partitions(self.client, "poll", SEEK, {place: offset for place, offset in places.items()
-                                                    if place in positions}, deadline)
+        call_partitions(self.client, "poll", SEEK, {place: self.sought.get(place, offset) for place, offset in
+                                                    places.items() if place in positions}, deadline)
         self.forget(None)
         return 0
 
-    @cython.critical_section
     cdef int forget(self, object places) except -1:
-        """Have these partitions, or all for None, not read again: they were, or somebody has said where to go on."""
+        """Have these partitions, or all for None, not read again: they were, or somebody has said where to go on.
+        For the thread whose turn it is."""
         cdef bytes name
-        if self.refused is NULL:
+        cdef rd_kafka_topic_partition_list_t **refused = &self.refused
+        if self.filling is not None and self.in_rebalance():
+            refused = &self.filling.columns.refused
+        if refused[0] is NULL:
             return 0
         for topic, partition in places or ():
             name = topic.encode()
-            rd_kafka_topic_partition_list_del(self.refused, name, partition)
+            rd_kafka_topic_partition_list_del(refused[0], name, partition)
         if places is None:
-            rd_kafka_topic_partition_list_destroy(self.refused)
-            self.refused = NULL
+            rd_kafka_topic_partition_list_destroy(refused[0])
+            refused[0] = NULL
+        return 0
+
+    cdef int discard(self) except -1:
+        """In a rebalance: the poll around it returns nothing of what it has taken."""
+        cdef kp_consumed *columns
+        if self.filling is not None:
+            columns = self.filling.columns
+            # Else all that it takes comes after this: kp_consume() takes one thing first, and waits for no more.
+            columns.discarded = columns.discarded or columns.count or columns.error_count or columns.eofs.count
+        return 0
+
+    cdef int remove(self, list places) except -1:
+        """These partitions are no longer assigned."""
+        self.forget(places)
+        for place in places:
+            self.positions.pop(place, None)
+            self.starts.pop(place, None)
+            self.sought.pop(place, None)
+        self.paused = self.paused.difference(places)
         return 0
 
     cdef int go_on_from(self, dict starts) except -1:
@@ -204,6 +326,9 @@ cdef class RecordQueue:
             self.starts.pop(place, None)
             if start in (Offset.Beginning, Offset.End):
                 self.starts[place] = start
+        if self.in_rebalance():
+            self.sought.update(starts)
+            self.discard()
         return self.forget(starts)
 
     cdef int wake(self) except -1:

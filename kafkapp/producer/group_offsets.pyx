@@ -3,10 +3,10 @@
 A consumer that was put out of its group must not move the group's offsets (KIP-447). The broker tells it by the
 generation and the member's id, which every consumer's group metadata has; a group's bare name has neither.
 """
-import sys
 import warnings
 from collections.abc import Mapping
 
+from kafkapp.common.group_metadata import unpacked
 from kafkapp.common.texts import check_text
 
 cimport cython
@@ -37,8 +37,6 @@ GROUP_FIELDS = ("group_id", "generation_id", "member_id", "group_instance_id")
 NOT_FENCED = (
     "send_offsets_to_transaction: a group's bare name does not fence: a consumer that a rebalance has put out of the "
     "group can still commit. Give the consumer's group metadata, or (name, -1, '', None) where that cannot happen")
-
-cdef bytes CONFLUENT_MAGIC = b"CGMDv2:"
 
 
 # -- offsets --------------------------------------------------------------------------------------------------
@@ -101,7 +99,7 @@ cdef tuple checked_group(group):
         warnings.warn(NOT_FENCED, UserWarning)
         return name.encode(), -1, b"", None
     if isinstance(group, bytes):
-        return confluent_group(group)
+        return unpacked(group)
     if isinstance(group, (tuple, list)):
         # A named tuple may have more: kafka-python's has the group's state too
         fields = [getattr(group, name, None) for name in GROUP_FIELDS] if hasattr(group, "group_id") else list(group)
@@ -120,21 +118,6 @@ cdef tuple checked_group(group):
     return (check_name("group: group_id", group_id).encode(), generation,
             check_text("group: member_id", member).encode(),
             None if instance is None else check_name("group: group_instance_id", instance).encode())
-
-
-cdef tuple confluent_group(bytes packed):
-    """What confluent-kafka's consumer_group_metadata() gives: all librdkafkas since 1.6 write and read this form.
-
-    rd_kafka_consumer_group_metadata_read() reads behind the end of what was cut short.
-    """
-    parts = packed[len(CONFLUENT_MAGIC) + 4:].split(b"\0")
-    # group_id, NUL, member_id, NUL, then 1 for "no instance" or NUL, the instance's id, NUL
-    without = len(parts) == 3 and parts[2] == b"\x01"
-    if not packed.startswith(CONFLUENT_MAGIC) or not parts[0] or not (without or len(parts) == 5 and not parts[2]
-                                                                      and parts[3] and not parts[4]):
-        raise ValueError("group: these bytes are no group metadata of confluent-kafka's consumer_group_metadata()")
-    generation = int.from_bytes(packed[len(CONFLUENT_MAGIC):][:4], sys.byteorder, signed=True)
-    return parts[0], generation, parts[1], None if without else parts[3]
 
 
 # -- librdkafka's call ----------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from kafkapp._librdkafka.mock cimport (
     rd_kafka_mock_broker_push_request_error_rtts, rd_kafka_mock_broker_set_down, rd_kafka_mock_broker_set_rtt,
     rd_kafka_mock_broker_set_up, rd_kafka_mock_clear_request_errors, rd_kafka_mock_cluster_bootstraps,
     rd_kafka_mock_cluster_destroy, rd_kafka_mock_cluster_new, rd_kafka_mock_cluster_t, rd_kafka_mock_get_requests,
+    rd_kafka_mock_group_initial_rebalance_delay_ms,
     rd_kafka_mock_partition_set_leader, rd_kafka_mock_push_request_errors_array, rd_kafka_mock_request_t,
     rd_kafka_mock_start_request_tracking, rd_kafka_mock_stop_request_tracking, rd_kafka_mock_topic_create,
     rd_kafka_mock_topic_set_error)
@@ -35,6 +36,7 @@ from kafkapp.testing.arguments import (
 __all__ = ["ApiKey", "MockCluster", "Request", "StoredRecord"]
 cdef enum:
     COMMAND_PAUSE_US = 2000
+    GROUP_DELAY_MS = 100        # in which a new group's members can come; librdkafka's own is 3 s
 
 
 cdef rd_kafka_t *new_host() except NULL:
@@ -108,6 +110,8 @@ cdef class MockCluster:
         if self.cluster == NULL:
             raise new_exception(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, "MockCluster could not be started: no thread or "
                                 "socket could be created")
+        if <void *>rd_kafka_mock_group_initial_rebalance_delay_ms is not NULL:
+            rd_kafka_mock_group_initial_rebalance_delay_ms(self.cluster, GROUP_DELAY_MS)
         self.brokers = count
         self.servers = rd_kafka_mock_cluster_bootstraps(self.cluster).decode()
 

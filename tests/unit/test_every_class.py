@@ -42,6 +42,7 @@ TABLE = {
     "Handle": None, "DeferredRelease": None, "Service": None, "ProducerService": None,
     "Producer": None,
     "KafkaConsumer": "KafkaConsumer(QUIET)", "PollingConsumer": None, "PartitionConsumer": None, "ConsumerService": None, "UnorderedOffsetCommitQueue": "CLASS()", "PendingCommit": None, "AutoCommit": None, "RecordQueue": None, "Turn": None, "BlockingPartitionsCall": None,
+    "Subscription": None, "RebalanceEvent": "RebalanceEvent.Lost", "ConsumerGroupMetadata": "ConsumerGroupMetadata('g', 1, 'm', None)",
     "ConsumedBatch": "KafkaConsumer(QUIET).poll_batch(0)", "ConsumedBlock": None, "ConsumedColumn": "KafkaConsumer(QUIET).poll_batch(0).value_data.obj",
     "ConsumerRecord": None, "TopicPartition": "TopicPartition('t', 0)", "Offset": "Offset.End",
     "KafkaAsyncProducer": PRODUCER.format("KafkaAsyncProducer"), "KafkaSyncProducer": PRODUCER.format("KafkaSyncProducer"),
