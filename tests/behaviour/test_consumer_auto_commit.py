@@ -194,7 +194,7 @@ def test_close_without_a_broker_takes_a_second_or_so():
     assert known.wait(20)
     with Stopwatch() as watch:
         consumer.close()
-    assert watch.seconds < 4
+    assert watch.seconds < 4.9     # five without it
 
 
 def test_it_can_be_turned_off(broker, filled):
