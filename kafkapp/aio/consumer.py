@@ -17,13 +17,13 @@ from kafkapp.aio.deadlines import deadline_of, seconds_left
 from kafkapp.aio.record_cursor import RecordIterator
 from kafkapp.common.cluster_metadata import BrokerMetadata
 from kafkapp.common.errors import Error, ErrorCode, KafkaException
+from kafkapp.common.timestamp import Timestamp
 from kafkapp.config.properties import Properties
 from kafkapp.consumer.consumed_batch import ConsumedBatch
 from kafkapp.consumer.consumer_record import ConsumerRecord
 from kafkapp.consumer.topic_partition import TopicPartition
 
 if TYPE_CHECKING:
-    from kafkapp.common.timestamp import Timestamp
     from kafkapp.config.property_types import ConsumerProperties
     from kafkapp.consumer.consumer import _Offsets
     from kafkapp.consumer.partitions import _Partition, _Partitions, _Start
@@ -146,8 +146,15 @@ class KafkaConsumer:
 
     # -- what is read ---------------------------------------------------------------------------
 
-    def assign(self, partitions: "_Partitions | Mapping[_Partition, _Start]") -> None:
-        """Read these partitions, in place of those before; see the synchronous KafkaConsumer.assign."""
+    def assign(self, partitions: "_Partitions | Mapping[_Partition, int]") -> None:
+        """Read these partitions, in place of those before; see the synchronous KafkaConsumer.assign.
+
+        It asks no broker, and so takes no times: assign, and then `await seek()`, which takes one.
+        """
+        if isinstance(partitions, Mapping) and any(isinstance(start, (Timestamp, datetime))
+                                                   for start in partitions.values()):
+            raise TypeError("assign() takes no times in an event loop, which it would block while brokers are asked: "
+                            "assign without them, and then `await seek(partition, time)`")
         self._side.bind(self)
         self._side.cursor.give_back()
         self._side.consumer.assign(partitions)

@@ -165,9 +165,11 @@ class ConsumerSide(LoopBound):
         """Call what blocks in a thread of its own. It goes on if the task is cancelled."""
         called = threads.in_thread(loop, function, *args)
         called.add_done_callback(self._called)
-        return await called
+        await asyncio.wait((called,))  # which does not cancel it: it is done when its thread is
+        return called.result()
 
     def _called(self, called: "asyncio.Future[Any]") -> None:
+        called.exception()  # seen, if the task was cancelled
         self.wake()  # a poll finds nothing while another thread seeks
 
     # -- the end --------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """kafkapp.aio.KafkaConsumer: records and batches as they come, in order, none lost by whatever ends a wait or a loop."""
 import asyncio
 import threading
+from datetime import UTC, datetime
 
 import pytest
 from aio_consumers import SECONDS, new_consumer, records, until_waiting
@@ -8,7 +9,7 @@ from consumers import fields, plain
 from helpers import NOWHERE, properties, run_in_loop
 from readback import read_messages
 
-from kafkapp import ErrorCode, KafkaException, KafkaSyncProducer
+from kafkapp import ErrorCode, KafkaException, KafkaSyncProducer, Timestamp
 from kafkapp import KafkaConsumer as Consumer
 from kafkapp.aio import KafkaConsumer
 
@@ -195,6 +196,25 @@ def test_cancelled_anywhere_it_loses_nothing(broker, topic, read):
     run_in_loop(go())
 
 
+def test_a_poll_looks_again_when_a_call_that_was_cancelled_has_ended(broker, topic):
+    """A poll finds nothing while another thread seeks, which goes on when its task is cancelled; nothing is signalled again."""
+    async def go():
+        ended = threading.Event()
+        async with new_consumer(broker, topic) as consumer:
+            call = asyncio.ensure_future(consumer._side.call(asyncio.get_running_loop(), ended.wait, SECONDS))
+            await asyncio.sleep(0)
+            call.cancel()
+            await asyncio.wait((call,))
+            poll = asyncio.ensure_future(consumer.poll())
+            await until_waiting(consumer)
+            waits = consumer._side._ready
+            ended.set()
+            await asyncio.wait_for(waits, SECONDS)
+            poll.cancel()
+
+    run_in_loop(go())
+
+
 def test_of_two_tasks_that_poll_the_second_is_refused(broker, topic):
     async def go():
         async with new_consumer(broker, topic) as consumer:
@@ -318,6 +338,10 @@ def test_bad_arguments_are_refused_at_the_call(broker, topic):
                     await call()
             with pytest.raises(TypeError):
                 consumer.assign(topic)
+            for time in Timestamp(17), datetime.now(UTC):       # which would block the loop
+                with pytest.raises(TypeError, match="assign without them, and then `await seek"):
+                    consumer.assign({(topic, 0): time})
+            assert len(consumer.assignment()) == 4
             consumer.wakeup()
             assert not await consumer.poll()
 
