@@ -47,7 +47,7 @@ def parse_topics(context: click.Context, parameter: click.Parameter, texts: tupl
               help="Properties as Java's tools read them, but UTF-8; -X and -b go above them.")
 @click.option("-o", "--offset", "wanted", metavar="WHERE", multiple=True, callback=parse_range, help=(
               "Where each partition begins: beginning, end, stored (what the group has committed), an offset, -N for "
-              "the last N records, or s@TIME for the first record of a time. e@TIME: end before that time. TIME is in "
+              "the last N offsets, or s@TIME for the first record of a time. e@TIME: end before that time. TIME is in "
               "milliseconds, or as 2026-11-28T12:00Z.  [default: beginning; with -g stored, else beginning]"))
 @click.option("-p", "--partition", "partitions", type=click.IntRange(0, 2**31 - 1), multiple=True,
               help="Only this partition; may be repeated.  [default: all]")
@@ -96,7 +96,7 @@ def command(topics: list[str], more: list[str], bootstrap_servers: str | None, g
     check_group(names, in_group, bool(partitions), wanted)
     output, headers = output_of(as_json, **given)
     show_logs(verbose or "debug" in properties)
-    commit = properties.get(ConsumerConfig.ENABLE_AUTO_COMMIT, "true") != "false"
+    commit = commits(properties)
     return Run(ConsumeOptions(
         topics=names, properties=reading(properties, wanted, exit_at_end), output=output, headers=headers,
         range=wanted, partitions=sorted(set(partitions)), group=in_group, commit=in_group and commit, count=count,
@@ -144,6 +144,14 @@ def output_of(as_json: bool, form: bytes | None, arrow: str | None, key_delimite
         end = b"" if form is not None else end
     null = b"NULL" if null_text else null_marker or b""
     return TextOutput(Descriptor(1, STDOUT), pieces, end, null), headers
+
+
+def commits(properties: dict[str, Any]) -> bool:
+    """What `enable.auto.commit` says, spelled as librdkafka's."""
+    text = properties.get(ConsumerConfig.ENABLE_AUTO_COMMIT, "true")
+    if text.lower() not in ("true", "t", "1", "false", "f", "0"):
+        raise Misuse(f"{ConsumerConfig.ENABLE_AUTO_COMMIT}: expected true or false, not {text!r}")
+    return text.lower() in ("true", "t", "1")
 
 
 def reading(properties: dict[str, Any], wanted: Range, exit_at_end: bool) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 from command_line import environment, run, without_logs
 
 from kafkapp import ConsumerConfig, ErrorCode, Offset, TopicPartition
+from kafkapp.cli.consume import commits
 from kafkapp.cli.consume_formats import nulls, parse_format
 from kafkapp.cli.consume_places import Range, milliseconds, parse_one, parse_range, starts, stops
 from kafkapp.cli.main import group
@@ -60,6 +61,7 @@ def refused(monkeypatch):
     (("t", "-J", "-Z"), "--json and -Z exclude each other"), (("t", "--arrow", "-", "--null-marker", "x"), "--arrow and --null-marker exclude each other"),
     (("t", "-J", "--arrow", "-"), "--json and --arrow exclude each other"), (("t", "-Z", "--null-marker", "x"), "exclude each other"),
     (("t", "-X", "lingre.ms=5", "-b", "127.0.0.1:1"), "lingre.ms"), (("t", "-X", "fetch.min.bytes=many", "-b", "127.0.0.1:1"), "fetch.min.bytes"),
+    (("t", "-g", "g", "-p", "0", "-X", "enable.auto.commit=maybe"), "enable.auto.commit: expected true or false, not 'maybe'"),
     (("t",), "no brokers: name them by -b HOST:PORT or in the environment's KAFKA_BOOTSTRAP_SERVERS")], ids=str)
 def test_errors_of_use(refused, monkeypatch, arguments, words):
     monkeypatch.delenv("KAFKA_BOOTSTRAP_SERVERS", raising=False)
@@ -106,6 +108,12 @@ def test_properties_are_those_of_a_consumer():
     names = {one.name for one in client_properties(consumer=True)}
     assert {ConsumerConfig.GROUP_ID, ConsumerConfig.AUTO_OFFSET_RESET, ConsumerConfig.ISOLATION_LEVEL} <= names
     assert {one["name"] for one in json.loads(properties_json(consumer=True))} == names
+
+
+@pytest.mark.parametrize("text", ["true", "TRUE", "1", "false", "False", "f", "0"])
+def test_auto_commit_is_spelled_as_librdkafkas(text):
+    assert commits({"enable.auto.commit": text}) == (text.lower() in ("true", "1"))
+    assert commits({})
 
 
 def test_the_shell_completes_a_consumers_properties():
