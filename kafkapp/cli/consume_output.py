@@ -19,11 +19,16 @@ STDOUT_PATH = "-"
 
 
 class Descriptor:
-    """A file, a pipe or a terminal that is written to, without a buffer."""
+    """A file, a pipe or a terminal that is written to, without a buffer.
+
+    Attributes:
+        is_file: it can be cut, and waits for no reader.
+    """
 
     def __init__(self, number: int, name: str) -> None:
-        self.name = name
+        self.name, self.is_file = name, stat.S_ISREG(os.fstat(number).st_mode)
         self.written = 0        # bytes of the last data
+        self._most: int | None = None       # at a time
         self._number = number
         self._poll = select.poll()
         self._poll.register(number, 0)
@@ -38,16 +43,21 @@ class Descriptor:
         rest = memoryview(data)
         while rest:
             try:
-                count = os.write(self._number, rest)
+                count = os.write(self._number, rest[:self._most])
             except BlockingIOError:     # another process has set it so
                 select.select([], [self._number], [])
                 continue
             self.written += count
             rest = rest[count:]
 
+    def be_careful(self) -> None:
+        """From here on a signal may raise: a pipe takes so much whole or not at all, and of more that a signal ends
+        nobody would know how much is there."""
+        self._most = select.PIPE_BUF
+
     def cut(self, size: int) -> None:
         """Take so many of the bytes that were written last from the end of a file; not from what is none."""
-        if size and stat.S_ISREG(os.fstat(self._number).st_mode):
+        if size and self.is_file:
             end = os.lseek(self._number, 0, os.SEEK_CUR)
             if end == os.fstat(self._number).st_size:
                 os.ftruncate(self._number, end - size)

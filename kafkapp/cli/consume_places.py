@@ -9,7 +9,7 @@ import click
 from kafkapp import KafkaConsumer, Offset, TopicPartition
 from kafkapp.cli.request import Misuse
 
-SPELLINGS = ("beginning, end, stored, an offset, -N for the last N records, s@TIME or @TIME for the first record of a "
+SPELLINGS = ("beginning, end, stored, an offset, -N for the last N offsets, s@TIME or @TIME for the first record of a "
              "time, or e@TIME for the end before it; TIME in milliseconds or as 2026-11-28T12:00Z")
 BEGINNING, END, STORED = "beginning", "end", "stored"
 MAX_OFFSET = 2**63 - 2

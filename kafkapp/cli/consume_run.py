@@ -74,15 +74,18 @@ class Run:
                     places = self._check_topics()
                     self._open_output()
                     self._begin(places)
-                    self.interrupts.be_patient(STUCK_SECONDS)
+                    self.interrupts.be_patient(STUCK_SECONDS, self.output.descriptor.be_careful)
                     self._read_all()
+                    if not self.output.descriptor.is_file:
+                        self._end_output()      # as long as a signal ends it: it may wait for a reader
                     self.interrupts.hold()
             except KeyboardInterrupt:
                 if self.interrupts.signal is None:
                     raise
             self.interrupts.hold()
             self.tally.stop()
-            self._end_output()
+            if self.output.descriptor.is_file:
+                self._end_output()
             self._commit(self.pending, last=True)
         self._print_results()
         return 128 + self.interrupts.signal if self.interrupts.signal else self.status

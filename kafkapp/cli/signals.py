@@ -1,6 +1,6 @@
 """Signals of the command line: they end a run, and never lose a count."""
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ class Interrupts:
         self.signal: int | None = None
         self._held = False
         self._patience = 0.0    # seconds
+        self._then: Callable[[], None] = lambda: None
         self._before: list[tuple[int, Any]] = []    # handlers
 
     @contextmanager
@@ -37,11 +38,12 @@ class Interrupts:
         if self.signal is not None:
             raise KeyboardInterrupt(self.signal)
 
-    def be_patient(self, seconds: float) -> None:
-        """From here on the run looks at `signal` itself, to end between two steps.
+    def be_patient(self, seconds: float, then: Callable[[], None]) -> None:
+        """From here on the run looks at `signal` itself, to end between two steps. The first signal calls `then`.
 
         Raises only where a step lasts for so long after the first signal, or at a second one.
         """
+        self._then = then
         self._before.append((signal.SIGALRM, signal.signal(signal.SIGALRM, self._handle)))
         self._patience = seconds
 
@@ -58,6 +60,7 @@ class Interrupts:
         if self._held:
             return
         if first and self._patience:
+            self._then()
             signal.setitimer(signal.ITIMER_REAL, self._patience)
         else:
             raise KeyboardInterrupt(self.signal)

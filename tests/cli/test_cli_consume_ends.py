@@ -135,7 +135,27 @@ def test_a_signal_while_nobody_reads_the_output(many, member, committed):
     process.send_signal(signal.SIGTERM)
     assert process.wait(BOUND) == 128 + signal.SIGTERM
     written = 1 + len(lines_of(process))
-    assert 1 <= committed() <= written < MANY
+    assert 1 <= committed() == written < MANY
+    process.communicate()
+
+
+def test_a_signal_while_the_output_is_read_for_a_while_yet(many, member, committed):
+    process = start(*member, *NEVER)
+    out = process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    out += process.stdout.read(200_000)     # more than a pipe takes: a write goes on, and stops amid the batch
+    assert process.wait(BOUND) == 128 + signal.SIGTERM
+    out += process.stdout.read()
+    assert 1 <= committed() == out.count(b"\n") < MANY
+    process.communicate()
+
+
+def test_a_signal_while_nobody_reads_an_arrow_stream(many, member, committed):
+    process = start(*member, *NEVER, "--arrow", "-")
+    assert process.stdout.read(1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(BOUND) == 128 + signal.SIGTERM
+    assert committed() < MANY
     process.communicate()
 
 
