@@ -208,6 +208,25 @@ def test_without_threads(broker, filled, monkeypatch):
     run_in_loop(go())
 
 
+def test_a_poll_looks_again_when_a_call_that_was_cancelled_has_ended(broker, topic):
+    """A poll finds nothing while another thread seeks, which goes on when its task is cancelled; nothing is signalled again."""
+    async def go():
+        ended = threading.Event()
+        async with new_consumer(broker, topic) as consumer:
+            call = asyncio.ensure_future(consumer._side.call(asyncio.get_running_loop(), ended.wait, SECONDS))
+            await asyncio.sleep(0)
+            call.cancel()
+            await asyncio.wait((call,))
+            poll = asyncio.ensure_future(consumer.poll())
+            await until_waiting(consumer)
+            waits = consumer._side._ready
+            ended.set()
+            await asyncio.wait_for(waits, SECONDS)
+            poll.cancel()
+
+    run_in_loop(go())
+
+
 # -- its end -----------------------------------------------------------------------------------------------------------
 
 def test_closing_ends_a_poll_that_waits_and_all_that_comes_later(broker, topic):
