@@ -107,8 +107,6 @@ def check_group(topics: list[str], in_group: bool, partitions: bool, wanted: Ran
     """Refuse what says nothing with a group, or without one."""
     if not in_group and wanted.start == STORED:
         raise Misuse("-o stored needs a group, whose committed offsets it means: -g NAME")
-    if in_group and not partitions:
-        raise Misuse("-g needs partitions (-p): their offsets are committed for the group")
     expression = next((topic for topic in topics if topic.startswith("^")), None)
     if expression and (partitions or not in_group):
         raise Misuse(f"{expression} is an expression, which only a group's members can subscribe to: give -g NAME, and "

@@ -6,11 +6,20 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from kafkapp import ConsumedBatch, Error, ErrorCode, KafkaConsumer, KafkaException, Offset, TopicPartition
+from kafkapp import (
+    ConsumedBatch,
+    Error,
+    ErrorCode,
+    KafkaConsumer,
+    KafkaException,
+    Offset,
+    RebalanceEvent,
+    TopicPartition,
+)
 from kafkapp.cli.causes import Causes
 from kafkapp.cli.consume_output import ArrowOutput, Output
 from kafkapp.cli.consume_places import STORED, Range, named, starts, stops
@@ -27,6 +36,7 @@ INTERVAL = "auto.commit.interval.ms"
 COMMIT_TIMEOUT = 5.0        # seconds
 STUCK_SECONDS = 1.0         # that nobody reads the output, after a signal
 MOST_RECORDS = 100_000      # of a batch
+REBALANCING = (ErrorCode.RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS, ErrorCode.RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION)
 
 
 @dataclass
@@ -86,7 +96,7 @@ class Run:
             self.tally.stop()
             if self.output.descriptor.is_file:
                 self._end_output()
-            self._commit(self.pending, last=True)
+            self._commit_last()
         self._print_results()
         return 128 + self.interrupts.signal if self.interrupts.signal else self.status
 
@@ -139,9 +149,13 @@ class Run:
 
     def _begin(self, places: list[TopicPartition]) -> None:
         """Assign the partitions, or subscribe as a member of the group."""
+        self.tally.start()
         request = self.request
         wanted, timeout = request.range, request.timeout
         try:
+            if request.group and not request.partitions:
+                self.consumer.subscribe(request.topics, self._on_rebalance)
+                return
             if wanted.until is not None:
                 self.stops = stops(self.consumer, places, wanted.until, timeout)
             if wanted.start == STORED or request.group and not wanted.given:
@@ -152,12 +166,20 @@ class Run:
                 self._leave_out_what_is_over(begin)
         except KafkaException as failure:
             raise self._unreachable(failure.error) from None
-        self.tally.start()
 
     def _leave_out_what_is_over(self, begin: dict[TopicPartition, int | Offset]) -> None:
         for place, stop in self.stops.items():
             if begin[place] >= stop:
                 self._end_partition(place)
+
+    def _on_rebalance(self, event: RebalanceEvent, places: list[TopicPartition]) -> None:
+        """Runs inside a poll: what earlier ones have returned is written by then."""
+        if event is RebalanceEvent.Assigned:
+            return
+        self.at_end.difference_update(places)
+        written = {place: self.pending.pop(place) for place in places if place in self.pending}
+        if event is RebalanceEvent.Revoked and (error := self._commit(written)):    # else another member has them
+            note(one_line(f"kafkapp: {self._uncommitted(written, error)}"))
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -179,7 +201,14 @@ class Run:
         """Read a batch and write it. Returns whether there is more to be read."""
         request = self.request
         left = MOST_RECORDS if request.count is None else min(MOST_RECORDS, request.count - self.tally.records)
-        batch = self.consumer.poll_batch(POLL_SECONDS, max_records=left, headers=request.headers)
+        try:
+            batch = self.consumer.poll_batch(POLL_SECONDS, max_records=left, headers=request.headers)
+        except KafkaException as failure:
+            if failure.error.code != ErrorCode.RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED:
+                raise
+            note(f"nobody has read the output for too long, and the group goes on without this member: "
+                 f"{one_line(failure.error.message)}")
+            return True     # the next poll joins it again
         self._write(batch)
         advance()
         for place in batch.eofs:
@@ -227,25 +256,33 @@ class Run:
 
     # -- the end ----------------------------------------------------------------------------------
 
-    def _commit(self, offsets: dict[TopicPartition, int], last: bool = False) -> None:
-        """Commit what was written, for the group if there is one.
-
-        Args:
-            last: it is not tried again.
-        """
+    def _commit(self, offsets: dict[TopicPartition, int]) -> Error | None:
+        """Commit what was written, for the group if there is one. Returns what went wrong: it can be tried again."""
         self.committed_at = time.monotonic()
         if not self.request.commit or not offsets:
-            return
+            return None
         try:
             self.consumer.commit_sync({(place.topic, place.partition): offset for place, offset in offsets.items()},
                                       COMMIT_TIMEOUT)
         except KafkaException as failure:
-            if last:
-                self._end_early(1, f"what was written of {', '.join(map(named, sorted(offsets)))} is not committed, "
-                                   f"and will be read again: {redact(failure.error.message, self.request.properties)}")
-            return
+            return failure.error
         for place in list(offsets):
             self.pending.pop(place, None)
+        return None
+
+    def _commit_last(self) -> None:
+        """As `_commit`, which a group does not take during a rebalance: polls see that through."""
+        deadline = time.monotonic() + COMMIT_TIMEOUT
+        while (error := self._commit(self.pending)) is not None:
+            if error.code not in REBALANCING or time.monotonic() >= deadline:
+                self._end_early(1, self._uncommitted(self.pending, error))
+                return
+            with suppress(KafkaException):
+                self.consumer.poll_batch(POLL_SECONDS)      # of which nothing is written, nor committed
+
+    def _uncommitted(self, offsets: dict[TopicPartition, int], error: Error) -> str:
+        return (f"what was written of {', '.join(map(named, sorted(offsets)))} is not committed, and will be read "
+                f"again: {redact(error.message, self.request.properties)}")
 
     def _end_output(self) -> None:
         if self.status == 2 or self.status > 128:

@@ -1,0 +1,85 @@
+"""`kafkapp consume -g`: members of a group share the partitions, go on where they stopped, and commit before they lose them."""
+import signal
+
+import pytest
+from command_line import BOUND, finish, new_topic, run, start, until
+
+from kafkapp import KafkaAsyncProducer
+from kafkapp.testing import MockCluster
+
+NEVER = ("-X", "auto.commit.interval.ms=86400000")      # but when partitions are revoked, and at the end
+COOPERATIVE = ("-X", "partition.assignment.strategy=cooperative-sticky")    # the embedded cluster takes no commit in an eager rebalance
+COUNT = 10
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with MockCluster(1) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def topic(cluster):
+    name = new_topic()
+    cluster.create_topic(name, 2)
+    return name
+
+
+@pytest.fixture
+def send(cluster, topic):
+    """Send so many records to each partition: their values are the partition and what is given."""
+    def send(word):
+        with KafkaAsyncProducer({"bootstrap.servers": cluster.bootstrap_servers}) as producer:
+            for n in range(COUNT):
+                for partition in 0, 1:
+                    producer.send(topic, f"{partition} {word} {n}", partition=partition)
+    return send
+
+
+@pytest.fixture
+def member(cluster, topic):
+    """Once a member has left, the embedded cluster has the next one wait for the session's timeout, less a second."""
+    return "consume", "-b", cluster.bootstrap_servers, "-g", topic, "-X", "session.timeout.ms=6000", "-X", "heartbeat.interval.ms=200"
+
+
+def everything(word, partitions=(0, 1)):
+    return sorted(f"{partition} {word} {n}" for partition in partitions for n in range(COUNT))
+
+
+def test_a_member_goes_on_where_the_group_stopped(cluster, topic, send, member):
+    send("early")
+    first = run(*member, topic, "-c", 7, "-q")
+    assert (first.returncode, first.stderr) == (0, "")
+    read = first.stdout.splitlines()
+    assert len(read) == 7 and sum(cluster.committed(topic).values()) == 7
+    second = run(*member, f"^{topic}$", "-e", "-q")         # by an expression
+    assert (second.returncode, second.stderr) == (0, "")
+    assert sorted(read + second.stdout.splitlines()) == everything("early")
+    assert cluster.committed(topic) == {(topic, 0): COUNT, (topic, 1): COUNT}
+
+
+def test_partitions_are_committed_before_another_member_has_them(cluster, topic, send, member):
+    send("early")
+    first = start(*member, topic, *NEVER, *COOPERATIVE, bufsize=0)
+    early = sorted(first.stdout.readline().decode().rstrip("\n") for _ in range(2 * COUNT))
+    assert early == everything("early") and cluster.committed(topic) == {}
+    second = start(*member, topic, *NEVER, *COOPERATIVE, bufsize=0)
+    until(lambda: cluster.committed(topic))
+    [((_, partition), offset)] = cluster.committed(topic).items()       # what the first one has lost, and nothing else
+    assert offset == COUNT
+    send("late")
+    late = [second.stdout.readline().decode().rstrip("\n") for _ in range(COUNT)]
+    assert late == [f"{partition} late {n}" for n in range(COUNT)]
+    others = [first.stdout.readline().decode().rstrip("\n") for _ in range(COUNT)]
+    assert others == [f"{1 - partition} late {n}" for n in range(COUNT)]
+    for process in second, first:
+        process.send_signal(signal.SIGTERM)
+        status, out, err = finish(process, BOUND)
+        assert (status, out) == (143, "") and "kafkapp:" not in err, err
+    assert cluster.committed(topic) == {(topic, 0): 2 * COUNT, (topic, 1): 2 * COUNT}
+
+
+def test_without_commits_a_group_is_left_as_it_was(cluster, topic, send, member):
+    send("early")
+    assert sorted(run(*member, topic, "-e", "-q", "-X", "enable.auto.commit=false").stdout.splitlines()) == everything("early")
+    assert cluster.committed(topic) == {}
