@@ -4,28 +4,30 @@ What blocks in librdkafka runs in a thread of its own for each call: seeks, offs
 ConsumerSide's, in aio/consumer_side.py.
 """
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from kafkapp.aio import threads
-from kafkapp.aio.consumer_side import ConsumerSide
+from kafkapp.aio.consumer_side import Batches, ConsumerSide, commit_answered
 from kafkapp.aio.deadlines import deadline_of, seconds_left
+from kafkapp.aio.groups import ATTEMPT_SECONDS, OnRebalance, Subscribed, attempts, told_by
 from kafkapp.aio.record_cursor import RecordIterator
 from kafkapp.common.cluster_metadata import BrokerMetadata
 from kafkapp.common.errors import Error, ErrorCode, KafkaException
 from kafkapp.common.timestamp import Timestamp
 from kafkapp.config.properties import Properties
 from kafkapp.consumer.consumed_batch import ConsumedBatch
+from kafkapp.consumer.consumer import KafkaConsumer as Consumer
 from kafkapp.consumer.consumer_record import ConsumerRecord
 from kafkapp.consumer.topic_partition import TopicPartition
 
 if TYPE_CHECKING:
     from kafkapp.config.property_types import ConsumerProperties
     from kafkapp.consumer.consumer import _Offsets
+    from kafkapp.consumer.groups import ConsumerGroupMetadata
     from kafkapp.consumer.partitions import _Partition, _Partitions, _Start
 
 Timeout = int | float | timedelta | None
@@ -92,7 +94,7 @@ class KafkaConsumer:
 
         Args and Raises: as `poll_batch`.
         """
-        return _Batches(self, max_records, max_bytes, headers)
+        return Batches(partial(self.poll_batch, max_records=max_records, max_bytes=max_bytes, headers=headers))
 
     async def poll_batch(self, timeout: Timeout = None, *, max_records: int = 100_000, max_bytes: int = 4194304,
                          headers: bool = False) -> ConsumedBatch:
@@ -145,6 +147,80 @@ class KafkaConsumer:
         self._side.wakeup()
 
     # -- what is read ---------------------------------------------------------------------------
+
+    def subscribe(self, topics: Iterable[str], on_rebalance: OnRebalance | None = None,
+                  timeout: Timeout = None) -> Awaitable[None]:
+        """Read these topics as a member of the group; see the synchronous KafkaConsumer.subscribe.
+
+        Returns at once; `await consumer.subscribe(...)` waits until the group has assigned partitions. Rebalances
+        happen in polls; `on_rebalance` runs in the loop, and holds it up: see `in_rebalance`.
+
+        Args:
+            topics: a list of str: names, or regular expressions that begin with `^`.
+            on_rebalance: on_rebalance(event, partitions), a plain function; None.
+            timeout: seconds (int, float or timedelta) to wait, when awaited; None waits forever.
+        Returns:
+            What may be awaited: it raises RD_KAFKA_RESP_ERR__TIMED_OUT when nothing was assigned in time, and the
+            subscription stands.
+        Raises:
+            KafkaException: as the synchronous one.
+            TypeError, ValueError: an argument is malformed.
+            RuntimeError: outside the consumer's loop, after `close`, or in a forked child.
+        Source: rd_kafka_subscribe(); KafkaConsumer::subscribe.
+        """
+        side = self._side
+        loop = side.bind(self)
+        deadline = deadline_of(loop, timeout)
+        names = [topics] if isinstance(topics, str) else list(topics)
+        told = told_by(side, on_rebalance)
+        side.cursor.give_back()
+        side.consumer.subscribe(topics if isinstance(topics, str) else names, told)
+        before = side.assignments
+
+        def assigned() -> None:
+            if side.assignments == before:
+                side.consumer.subscribe(names, told, ATTEMPT_SECONDS)
+
+        return Subscribed(assigned, side, loop, deadline)
+
+    async def unsubscribe(self, timeout: Timeout = 10) -> None:
+        """Leave the group, or end what `assign` has assigned: nothing is read any more.
+
+        Waits until the partitions are given up; `on_rebalance` is called before.
+
+        Args:
+            timeout: seconds (int, float or timedelta), None waits forever.
+        Raises:
+            KafkaException: RD_KAFKA_RESP_ERR__TIMED_OUT.
+            RuntimeError: outside the consumer's loop, after `close`, or in a forked child.
+        Source: rd_kafka_unsubscribe(); KafkaConsumer::unsubscribe.
+        """
+        side = self._side
+        loop = side.bind(self)
+        side.cursor.give_back()
+        await attempts(partial(side.consumer.unsubscribe, ATTEMPT_SECONDS), side, loop, deadline_of(loop, timeout))
+
+    def subscription(self) -> set[str]:
+        """The topics that it is subscribed to, names and patterns: a set of str."""
+        return self._side.consumer.subscription()
+
+    def group_metadata(self) -> "ConsumerGroupMetadata":
+        """Which member of its group it is: a ConsumerGroupMetadata, for a producer's `send_offsets_to_transaction`; see
+        the synchronous KafkaConsumer.group_metadata."""
+        self._side.bind(self)
+        return self._side.consumer.group_metadata()
+
+    @property
+    def in_rebalance(self) -> Consumer:
+        """The synchronous KafkaConsumer, for `on_rebalance`: its `commit_sync`, `seek`, `position` and so on block the
+        loop until they are done.
+
+        Raises:
+            RuntimeError: elsewhere.
+        """
+        if not self._side.in_rebalance:
+            raise RuntimeError("in_rebalance is for on_rebalance: elsewhere await the consumer's own methods")
+        return self._side.consumer
 
     def assign(self, partitions: "_Partitions | Mapping[_Partition, int]") -> None:
         """Read these partitions, in place of those before; see the synchronous KafkaConsumer.assign.
@@ -257,7 +333,7 @@ class KafkaConsumer:
         deadline = deadline_of(loop, timeout)
         answered: asyncio.Future[Error | None] = loop.create_future()
         side.cursor.update_positions()
-        side.consumer.commit_async(what, partial(_answered, answered))
+        side.consumer.commit_async(what, partial(commit_answered, answered))
         await asyncio.wait((answered,), timeout=seconds_left(loop, deadline))
         if not answered.done():
             raise KafkaException(ErrorCode.RD_KAFKA_RESP_ERR__TIMED_OUT,
@@ -363,26 +439,3 @@ class KafkaConsumer:
     def __del__(self) -> None:
         if self._made is not None:
             self._made.abandon()
-
-
-def _answered(answered: "asyncio.Future[Error | None]", offsets: dict[TopicPartition, int],
-              error: Error | None) -> None:
-    """The callback of a commit: in the loop, or in the thread that closes."""
-    with suppress(RuntimeError):  # the loop is closed
-        answered.get_loop().call_soon_threadsafe(threads.set_result, answered, error)
-
-
-class _Batches:
-    """What KafkaConsumer.batches() returns."""
-
-    def __init__(self, consumer: KafkaConsumer, max_records: int, max_bytes: int, headers: bool) -> None:
-        self._poll = partial(consumer.poll_batch, max_records=max_records, max_bytes=max_bytes, headers=headers)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> ConsumedBatch:
-        batch = await self._poll()
-        if not batch and not batch.eofs:
-            raise StopAsyncIteration
-        return batch

@@ -14,6 +14,7 @@ from kafkapp.common.timeouts cimport deadline_of
 from kafkapp.consumer.consumed_batch cimport new_batch
 from kafkapp.consumer.consumed_columns cimport kp_consumed_size, new_block
 from kafkapp.consumer.polling cimport PollingConsumer
+from kafkapp.consumer.rebalances cimport give_up_all
 from kafkapp.consumer.unread cimport touch
 
 
@@ -83,3 +84,9 @@ cdef class ConsumerClient(EventClient):
         if self.queue.auto is not None:
             with cython.critical_section(self.queue.auto):
                 self.queue.auto.release(self.queue.positions)
+
+    def give_up(self):
+        """close() begins: on_rebalance is told that the partitions go. What is committed by itself then, close() does."""
+        cdef list raised = []
+        give_up_all(self.queue, -1, False, raised)
+        raise_all(raised)

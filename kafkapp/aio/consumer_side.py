@@ -5,18 +5,20 @@ without another `await` before it returns. So a cancelled task has taken nothing
 """
 import asyncio
 import weakref
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from kafkapp.aio import threads
 from kafkapp.aio.consumer_client import ConsumerClient
 from kafkapp.aio.deadlines import seconds_left
 from kafkapp.aio.loop_bound import LoopBound
 from kafkapp.aio.record_cursor import RecordCursor
+from kafkapp.common.errors import Error
 from kafkapp.common.options import EventsPollingOption
 from kafkapp.consumer.consumed_batch import ConsumedBatch
 from kafkapp.consumer.consumer import KafkaConsumer
+from kafkapp.consumer.topic_partition import TopicPartition
 
 T = TypeVar("T")
 
@@ -31,6 +33,8 @@ class ConsumerSide(LoopBound):
         consumer: a KafkaConsumer with manual polling.
         cursor: the records that `async for` has not given out yet.
         closing: no poll is accepted.
+        assignments: how many there were of the group's.
+        in_rebalance: the user's `on_rebalance` runs.
     """
 
     what = "consumer"
@@ -40,10 +44,12 @@ class ConsumerSide(LoopBound):
         self.client = ConsumerClient(self.consumer)
         self.cursor = RecordCursor(self.consumer)
         self.closing = False
+        self.assignments = 0
+        self.in_rebalance = False
         super().__init__(self.consumer, self.client, _nothing)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._polls = False  # a task is inside a poll
-        self._ready: asyncio.Future[None] | None = None  # what that task waits for
+        self._ready: list[asyncio.Future[None]] = []  # what tasks wait for
         self._woken = False  # wakeup() was called since the last poll
         self._seeks: asyncio.Future[None] | None = None  # a thread reads again
         self._turn_began = 0.0  # when a poll has waited last
@@ -76,9 +82,9 @@ class ConsumerSide(LoopBound):
 
     def wake(self) -> None:
         """Have the poll that waits look again."""
-        ready, self._ready = self._ready, None
-        if ready is not None and not ready.done():
-            ready.set_result(None)
+        waiting, self._ready = self._ready, []
+        for ready in waiting:
+            threads.set_result(ready, None)
 
     def _touch_later(self, loop: asyncio.AbstractEventLoop) -> None:
         self._touching = loop.call_later(self._touch_seconds, _touch, weakref.ref(self))
@@ -120,14 +126,15 @@ class ConsumerSide(LoopBound):
                 batch = take()
                 if batch or batch.eofs or (left := seconds_left(loop, deadline)) == 0:
                     return batch
-                await self._wait(loop, left)
+                await self.signalled(loop, left)
                 self._turn_began = loop.time()
         finally:
             self._polls = False
 
-    async def _wait(self, loop: asyncio.AbstractEventLoop, seconds: float | None) -> None:
+    async def signalled(self, loop: asyncio.AbstractEventLoop, seconds: float | None) -> None:
         """Wait for what librdkafka signals, at most `seconds`."""
-        self._ready = ready = loop.create_future()
+        ready: asyncio.Future[None] = loop.create_future()
+        self._ready.append(ready)
         if seconds is None:
             await ready
             return
@@ -183,10 +190,34 @@ class ConsumerSide(LoopBound):
         self.cursor.give_back()
         if processed:
             self.client.release()
+        self.client.give_up()
         self.detach()
         if self._touching is not None:
             self._touching.cancel()
         self.wake()
+
+
+class Batches:
+    """What KafkaConsumer.batches() returns. Keeps the consumer alive."""
+
+    def __init__(self, poll: Callable[[], Awaitable[ConsumedBatch]]) -> None:
+        self._poll = poll
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ConsumedBatch:
+        batch = await self._poll()
+        if not batch and not batch.eofs:
+            raise StopAsyncIteration
+        return batch
+
+
+def commit_answered(answered: "asyncio.Future[Error | None]", offsets: dict[TopicPartition, int],
+                    error: Error | None) -> None:
+    """The callback of a commit: in the loop, or in the thread that closes."""
+    with suppress(RuntimeError):  # the loop is closed
+        answered.get_loop().call_soon_threadsafe(threads.set_result, answered, error)
 
 
 def _nothing() -> None:

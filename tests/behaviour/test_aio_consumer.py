@@ -185,8 +185,8 @@ def test_cancelled_anywhere_it_loses_nothing(broker, topic, read):
                     task = asyncio.ensure_future(reads(consumer))
                     for _ in range(turns % 7):
                         await asyncio.sleep(0)
-                    if turns % 7 == 6 and consumer._side._ready is not None:
-                        await asyncio.wait((consumer._side._ready,), timeout=0.05)
+                    if turns % 7 == 6 and consumer._side._ready:
+                        await asyncio.wait(consumer._side._ready, timeout=0.05)
                     task.cancel()
                     await asyncio.wait((task,))
                     assert task.cancelled()

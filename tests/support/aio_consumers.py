@@ -32,5 +32,5 @@ async def records(consumer, count):
 async def until_waiting(consumer):
     """Return when a task waits in a poll."""
     async with asyncio.timeout(SECONDS):
-        while consumer._side._ready is None:
+        while not consumer._side._ready:
             await asyncio.sleep(0)
