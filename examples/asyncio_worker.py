@@ -2,7 +2,7 @@
 
     python asyncio_worker.py localhost:9092 orders
 
-SIGTERM and Ctrl-C end it after the records at hand, and what it has done is committed. Started again it goes on from
+Start several: they share the partitions. SIGTERM and Ctrl-C end it after the records at hand, and what it has done is committed. Started again it goes on from
 there: a record whose commit has not returned is done twice, none is left out.
 """
 
@@ -32,8 +32,7 @@ async def main(servers, topic):
     async with KafkaConsumer(properties) as consumer:
         for number in signal.SIGTERM, signal.SIGINT:
             loop.add_signal_handler(number, consumer.wakeup)
-        partitions = (await consumer.list_topics())[topic]
-        consumer.assign([(topic, partition) for partition in range(partitions)])
+        consumer.subscribe([topic])
         async for batch in consumer.batches(max_records=AT_A_TIME):
             for line in await asyncio.gather(*map(handle, batch)):
                 print(line, flush=True)

@@ -410,13 +410,17 @@ class KafkaConsumer:
                 return
             side.bind(self)
             self._closing = loop.create_future()
-            side.begin_close(processed)
+            failure: Exception | None = None
+            try:
+                side.begin_close(processed)
+            except Exception as exc:
+                failure = exc
             try:
                 ended = threads.in_thread(loop, side.consumer.close, seconds_left(loop, deadline))
             except KafkaException:
                 ended = loop.create_future()
                 threads.run(ended, side.consumer.close, (0,))  # there are too many threads: close in this one
-            ended.add_done_callback(self._ended)
+            ended.add_done_callback(partial(self._ended, failure))
         elif self._closing.get_loop() is not loop:
             raise RuntimeError("this consumer belongs to another loop, which is closing it: await close() there")
         closing = self._closing
@@ -424,9 +428,9 @@ class KafkaConsumer:
         if closing.done() and (error := closing.result()) is not None:
             raise error
 
-    def _ended(self, ended: "asyncio.Future[None]") -> None:
+    def _ended(self, failure: Exception | None, ended: "asyncio.Future[None]") -> None:
         assert self._closing is not None
-        self._closing.set_result(ended.exception())
+        self._closing.set_result(ended.exception() or failure)
 
     async def __aenter__(self) -> Self:
         self._side.bind(self)

@@ -184,17 +184,17 @@ class ConsumerSide(LoopBound):
     def begin_close(self, processed: bool) -> None:
         """From here on it closes: polls raise, and the loop dispatches no more.
 
-        `processed`: what the last poll has given may be committed.
+        `processed`: what the last poll has given may be committed. Raises what `on_rebalance` does.
         """
         self.closing = True
         self.cursor.give_back()
         if processed:
             self.client.release()
-        self.client.give_up()
         self.detach()
         if self._touching is not None:
             self._touching.cancel()
         self.wake()
+        self.client.give_up()
 
 
 class Batches:

@@ -203,7 +203,7 @@ cdef class PollingConsumer:
             client.foreign() or client.in_callback())
         if commits:
             self.queue.auto.end_polls(self.queue.positions, processed)      # before partitions are revoked
-        give_up_all(self.queue, deadline, raised)
+        give_up_all(self.queue, deadline, True, raised)
         try:
             if commits:
                 self.queue.auto.close(client, deadline, raised)

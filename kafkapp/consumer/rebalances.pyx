@@ -190,7 +190,7 @@ cdef int revoked(RecordQueue queue, rd_kafka_t *rk, rd_kafka_topic_partition_lis
     places = [place for place in places_of(partitions) if place in queue.positions]
     if places:
         try:
-            tell_of_loss(queue, lost, places)
+            tell_of_loss(queue, lost, places, True)
         except BaseException as exc:    # a signal: they are revoked all the same
             queue.raised.append(exc)
     paused = queue.paused.intersection(places)
@@ -204,13 +204,13 @@ cdef int revoked(RecordQueue queue, rd_kafka_t *rk, rd_kafka_topic_partition_lis
     return 0
 
 
-cdef int tell_of_loss(RecordQueue queue, bint lost, list places) except -1:
+cdef int tell_of_loss(RecordQueue queue, bint lost, list places, bint commits) except -1:
     """These are about to be revoked, or belong to another member already."""
     if lost:
         queue.forget_lost(places)
         return tell(queue, RebalanceEvent.Lost, places)
     tell(queue, RebalanceEvent.Revoked, places)
-    return queue.commit_revoked(places)
+    return queue.commit_revoked(places) if commits else 0
 
 
 cdef int tell(RecordQueue queue, object event, list places) except -1:
@@ -301,7 +301,7 @@ cdef int unsubscribe(RecordQueue queue, int64_t deadline) except -1:
 
 # -- closing ----------------------------------------------------------------------------------------
 
-cdef int give_up_all(RecordQueue queue, int64_t deadline, list raised) except -1:
+cdef int give_up_all(RecordQueue queue, int64_t deadline, bint commits, list raised) except -1:
     """close() begins: on_rebalance is called as if all partitions were revoked. librdkafka leaves the group when it is
     destroyed, in a thread that runs no callback."""
     cdef Client client = queue.client
@@ -322,7 +322,7 @@ cdef int give_up_all(RecordQueue queue, int64_t deadline, list raised) except -1
         try:
             with nogil:
                 lost = rd_kafka_assignment_lost(client.rk)
-            tell_of_loss(queue, lost, places)
+            tell_of_loss(queue, lost, places, commits)
             raised.extend(queue.raised)
             subscription.mode = NOTHING     # an interrupted close() may be called again
         finally:
