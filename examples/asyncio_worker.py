@@ -2,8 +2,8 @@
 
     python asyncio_worker.py localhost:9092 orders
 
-Start several: they share the partitions. SIGTERM and Ctrl-C end it after the records at hand, and what it has done is committed. Started again it goes on from
-there: a record whose commit has not returned is done twice, none is left out.
+Start several: they share the partitions. SIGTERM and Ctrl-C end one after the records at hand, and what it has done is
+committed. Started again it goes on from there: a record whose commit has not returned is done twice, none is left out.
 """
 
 import asyncio

@@ -186,7 +186,7 @@ class KafkaConsumer:
     async def unsubscribe(self, timeout: Timeout = 10) -> None:
         """Leave the group, or end what `assign` has assigned: nothing is read any more.
 
-        Waits until the partitions are given up; `on_rebalance` is called before.
+        Waits until the partitions are revoked; `on_rebalance` is called before.
 
         Args:
             timeout: seconds (int, float or timedelta), None waits forever.

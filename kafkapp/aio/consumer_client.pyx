@@ -86,7 +86,7 @@ cdef class ConsumerClient(EventClient):
                 self.queue.auto.release(self.queue.positions)
 
     def give_up(self):
-        """close() begins: on_rebalance is told that the partitions go. What is committed by itself then, close() does."""
+        """close() begins: on_rebalance hears that the partitions go. What is committed by itself then, close() does."""
         cdef list raised = []
         give_up_all(self.queue, -1, False, raised)
         raise_all(raised)
