@@ -135,14 +135,14 @@ class ConsumerSide(LoopBound):
         """Wait for what librdkafka signals, at most `seconds`."""
         ready: asyncio.Future[None] = loop.create_future()
         self._ready.append(ready)
-        if seconds is None:
-            await ready
-            return
-        timer = loop.call_later(seconds, threads.set_result, ready, None)
+        timer = None if seconds is None else loop.call_later(seconds, threads.set_result, ready, None)
         try:
             await ready
         finally:
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
+            if ready in self._ready:  # it has timed out, or was cancelled
+                self._ready.remove(ready)
 
     async def _read_again(self, loop: asyncio.AbstractEventLoop) -> None:
         """Seek back to what no poll has returned. Goes on in its thread if the task is cancelled."""

@@ -71,6 +71,7 @@ def test_a_timeout_gives_an_empty_batch(broker, topic):
             for poll in consumer.poll, consumer.poll_batch:
                 assert not await poll(0)
                 assert len(await poll(0.05)) == 0
+            assert consumer._side._ready == []
 
     run_in_loop(go())
 

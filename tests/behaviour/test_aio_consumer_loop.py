@@ -219,7 +219,7 @@ def test_a_poll_looks_again_when_a_call_that_was_cancelled_has_ended(broker, top
             await asyncio.wait((call,))
             poll = asyncio.ensure_future(consumer.poll())
             await until_waiting(consumer)
-            waits = consumer._side._ready
+            waits, = consumer._side._ready
             ended.set()
             await asyncio.wait_for(waits, SECONDS)
             poll.cancel()
