@@ -1,8 +1,7 @@
 """Reads records, writes them in capitals, exactly once: python exactly_once.py -b localhost:9092 words shouted one
 
 `one` names this instance: several with different names share the partitions. Kill any at any moment, and start it again
-under its name: what `read_committed` shows is each record once. Ends on Ctrl-C, on SIGTERM, and with --idle. Needs
-confluent-kafka, whose consumer it has.
+under its name: what `read_committed` shows is each record once. Ends on Ctrl-C, on SIGTERM, and with --idle.
 """
 
 import signal
@@ -10,33 +9,36 @@ import sys
 import time
 
 import click
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-from kafkapp import KafkaAsyncProducer, KafkaException
+from kafkapp import ErrorCode, KafkaAsyncProducer, KafkaConsumer, KafkaException
 
 GROUP = "shouting"
 
 
-def transform(message):
-    return (message.value() or b"").upper()
+def transform(record):
+    return bytes(record.value.data or b"").upper()
 
 
-def rewind(consumer):
-    """Back to what the group has committed: an aborted transaction's records are read again."""
-    for place in consumer.committed(consumer.assignment(), timeout=30):
-        start = place.offset if place.offset >= 0 else OFFSET_BEGINNING
-        consumer.seek(TopicPartition(place.topic, place.partition, start))
-
-
-def copy(consumer, producer, messages, target):
+def copy(consumer, producer, records, target):
     """One transaction: the results of some records, and the group's progress over them."""
     with producer.transaction():        # commits; aborts when anything in it raises
-        ends = {}
-        for message in messages:
-            producer.send(target, transform(message), key=message.key())
-            ends[message.topic(), message.partition()] = message.offset() + 1
-        # The group's metadata fences: if a rebalance has passed by this consumer, the broker refuses.
-        producer.send_offsets_to_transaction(ends, consumer.consumer_group_metadata(), timeout=30)
+        for record in records:
+            producer.send(target, transform(record), key=record.key)
+        # The group's metadata fences: if a rebalance has passed by this consumer, it or the broker refuses.
+        producer.send_offsets_to_transaction(records.ends, consumer.group_metadata(), timeout=30)
+
+
+def rewind(consumer, records):
+    """Back to the first of the records in each partition: they are read again after an aborted transaction."""
+    starts = {(record.topic, record.partition): record.offset for record in reversed(records)}
+    for place, offset in starts.items():
+        consumer.seek(place, offset)
+
+
+def may_go_on(error):
+    """Whether the records can be copied once more; if not, another instance has this name now, or took too long."""
+    out_of_its_group = error.code == ErrorCode.RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID
+    return error.transaction_requires_abort or error.is_retriable or out_of_its_group
 
 
 @click.command()
@@ -48,7 +50,7 @@ def copy(consumer, producer, messages, target):
 def main(bootstrap_servers, idle, source, target, name):
     # SystemExit at SIGTERM: the `with` blocks abort what is open and close.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    consumer = Consumer({
+    reading = {
         "bootstrap.servers": bootstrap_servers,
         "group.id": GROUP,
         "group.instance.id": name,              # a restart takes its partitions back without a rebalance
@@ -56,32 +58,29 @@ def main(bootstrap_servers, idle, source, target, name):
         "enable.auto.commit": False,            # the transactions commit
         "isolation.level": "read_committed",    # what came from transactions itself is read once
         "auto.offset.reset": "earliest",
-    })
+    }
     # The id of a transaction's producer is this instance's: its next start ends what this one leaves open.
-    properties = {"bootstrap.servers": bootstrap_servers, "transactional.id": f"{GROUP}-{name}", "linger.ms": 5,
-                  "transaction.timeout.ms": 10_000, "message.timeout.ms": 10_000}
+    writing = {"bootstrap.servers": bootstrap_servers, "transactional.id": f"{GROUP}-{name}", "linger.ms": 5,
+               "transaction.timeout.ms": 10_000, "message.timeout.ms": 10_000}
     try:
-        with KafkaAsyncProducer(properties) as producer:
+        with KafkaConsumer(reading) as consumer, KafkaAsyncProducer(writing) as producer:
             producer.init_transactions(timeout=60)
             consumer.subscribe([source])
             last = time.monotonic()
             while idle is None or time.monotonic() - last < idle:
-                messages = [message for message in consumer.consume(500, timeout=0.2) if message.error() is None]
-                if not messages:
+                records = consumer.poll(0.2)
+                if not records:
                     continue
                 last = time.monotonic()
                 try:
-                    copy(consumer, producer, messages, target)
+                    copy(consumer, producer, records, target)
                 except KafkaException as exc:
-                    if not (exc.error.transaction_requires_abort or exc.error.is_retriable):
-                        # Fatal: another instance has this name now, or the transaction took too long.
+                    if not may_go_on(exc.error):
                         sys.exit(f"cannot go on, start again: {exc}")
                     click.echo(f"aborted, once more: {exc}", err=True)
-                    rewind(consumer)
+                    rewind(consumer, records)
     except KeyboardInterrupt:
         sys.exit(130)
-    finally:
-        consumer.close()
 
 
 if __name__ == "__main__":

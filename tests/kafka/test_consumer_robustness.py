@@ -14,7 +14,6 @@ from kafkapp import KafkaConsumer, KafkaSyncProducer
 
 PARTITIONS = 3
 AWAY = 2        # seconds
-BEGINNINGS = pytest.mark.parametrize("begin", ["assign"])
 
 
 @pytest.fixture
@@ -50,12 +49,6 @@ class Reader:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reader")
 
-    def begin(self, how, topic):
-        if how == "assign":
-            self.consumer.assign({(topic, partition): 0 for partition in range(PARTITIONS)})
-        else:
-            self.consumer.subscribe([topic])
-
     def _run(self):
         try:
             while not self._stopped.is_set():
@@ -90,26 +83,26 @@ def read_all(reader):
         assert [record.offset for record in reader.log if record.partition == partition] == list(range(100))
 
 
-@BEGINNINGS
-def test_cr3_brokers_are_away_when_the_consumer_starts(begin, kafka_nodes, filled, away):
+def test_cr3_brokers_are_away_when_the_consumer_starts(kafka_nodes, filled, away):
     with away():
         reader = Reader(kafka_nodes)
-        reader.begin(begin, filled)
+        reader.consumer.subscribe([filled])
         with reader:
             read_all(reader)
 
 
-@BEGINNINGS
-def test_cr4_brokers_are_away_when_it_gets_its_topic(begin, kafka_nodes, filled, away):
-    with Reader(kafka_nodes) as reader, away():
-        reader.begin(begin, filled)
-        read_all(reader)
-
-
-@BEGINNINGS
-def test_cr5_brokers_are_away_when_it_seeks(begin, kafka_nodes, filled, away):
+def test_cr4_brokers_are_away_when_it_gets_its_topic(kafka_nodes, filled, away):
     reader = Reader(kafka_nodes)
-    reader.begin(begin, filled)
+    assert not reader.consumer.poll(0.1)
+    with away():
+        reader.consumer.subscribe([filled])
+        with reader:
+            read_all(reader)
+
+
+def test_cr5_brokers_are_away_when_it_seeks(kafka_nodes, filled, away):
+    reader = Reader(kafka_nodes)
+    reader.consumer.assign({(filled, partition): 0 for partition in range(PARTITIONS)})
     eofs = {}
     wait_for(lambda: eofs.update(reader.consumer.poll(1).eofs) or len(eofs) == PARTITIONS, 60)     # it has read all
     with away():
@@ -118,11 +111,10 @@ def test_cr5_brokers_are_away_when_it_seeks(begin, kafka_nodes, filled, away):
             read_all(reader)
 
 
-@BEGINNINGS
-def test_cr6_brokers_go_away_while_it_polls(begin, kafka_nodes, make_topic, ledger):
+def test_cr6_brokers_go_away_while_it_polls(kafka_nodes, make_topic, ledger):
     topic = make_topic(assignment=[[1, 2, 3], [2, 3, 1], [3, 1, 2]])
     reader = Reader(kafka_nodes)
-    reader.begin(begin, topic)
+    reader.consumer.subscribe([topic])
     with reader, open_sender(ledger, kafka_nodes.bootstrap_servers) as sender:
         with Load(sender, topic, partitions=range(PARTITIONS)):
             reader.wait(lambda: len(reader.log) > 100)

@@ -165,7 +165,7 @@ def test_killed_at_random_moments_each_result_is_there_once_and_in_order(disturb
 @pytest.mark.timeout(900)
 def test_control_with_the_progress_outside_of_the_transaction_results_come_twice(disturbed, tmp_path):
     text = PROGRAM.read_text()
-    progress = "        producer.send_offsets_to_transaction(ends, consumer.consumer_group_metadata(), timeout=30)\n"
+    progress = "        producer.send_offsets_to_transaction(records.ends, consumer.group_metadata(), timeout=30)\n"
     assert progress in text
     program = tmp_path / "broken.py"
     # It dies once, between the commit of the results and that of the progress.
@@ -175,7 +175,7 @@ def test_control_with_the_progress_outside_of_the_transaction_results_come_twice
         os.close(os.open({str(tmp_path / "died")!r}, os.O_CREAT | os.O_EXCL))
         os.kill(os.getpid(), signal.SIGKILL)
     except FileExistsError:
-        consumer.commit(asynchronous=False)
+        consumer.commit_sync(records)
 '''))
     written, found, _ = disturbed(program, kills=1)
     assert "twice" in faults_of(written, found)

@@ -1,6 +1,6 @@
 """Consumers that are no longer in their group, against a real group coordinator (KIP-447).
 
-kafka-python and confluent-kafka consume; what a transaction of ours commits for a group is refused when the group has
+kafka-python, confluent-kafka and we consume; what a transaction of ours commits for a group is refused when the group has
 moved on. The control shows what that is for: by the group's bare name the same offsets are accepted.
 """
 import asyncio
@@ -13,6 +13,7 @@ import pytest
 from kafka import KafkaConsumer
 from kafka.structs import OffsetAndMetadata
 from kafka.structs import TopicPartition as Place
+from helpers import LIBRDKAFKA
 from kafka_admin import wait_until
 
 import kafkapp
@@ -198,3 +199,31 @@ def test_the_metadata_of_confluent_kafka_fences_too(producer, kafka, topic, comm
             successor.close()
     finally:
         consumer.close()
+
+
+@pytest.mark.parametrize("protocol", ["classic", pytest.param("consumer", marks=pytest.mark.skipif(LIBRDKAFKA < (2, 12), reason="not in it"))])
+def test_the_metadata_of_our_own_consumer_fences_too(protocol, kafka, topic):
+    reading = {"bootstrap.servers": kafka.bootstrap_servers, "group.id": topic, "enable.auto.commit": False, "auto.offset.reset": "earliest"}
+    if LIBRDKAFKA >= (2, 12):
+        reading["group.protocol"] = protocol
+    writing = {"bootstrap.servers": kafka.bootstrap_servers, "transactional.id": topic}
+    with kafkapp.KafkaConsumer(reading) as first, kafkapp.KafkaConsumer(reading) as second, kafkapp.KafkaSyncProducer(writing) as producer:
+
+        def committed(place, offset):
+            wait_until(lambda: first.committed([place]) == {place: offset}, SECONDS, f"{offset} to be committed")
+
+        producer.init_transactions(SECONDS)
+        first.subscribe([topic])
+        wait_until(lambda: not first.poll(0.1) and len(first.assignment()) == 2, SECONDS, "the first member to have both partitions")
+        zombie = first.group_metadata()
+        commit(producer, {(topic, 0): 7, (topic, 1): 7}, zombie)       # it is not one yet
+        committed((topic, 0), 7)
+        second.subscribe([topic])
+        wait_until(lambda: not first.poll(0.1) and not second.poll(0.1) and len(first.assignment()) == len(second.assignment()) == 1, SECONDS,
+                   "the members to have one partition each")
+        moved, = second.assignment()        # of what it keeps, KIP-848 takes an older epoch
+        assert refused(producer, {moved: 6}, zombie).name in ("RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION", "RD_KAFKA_RESP_ERR_STALE_MEMBER_EPOCH")
+        for member, offset in ((first, 8), (second, 9)):
+            place, = member.assignment()
+            commit(producer, {place: offset}, member.group_metadata())
+            committed(place, offset)

@@ -8,7 +8,7 @@ import pytest
 from helpers import ROOT
 
 TEXT = (ROOT / "docs" / "internals" / "reliability.md").read_text()
-FAULTS = [f"F{number:02}" for number in range(1, 62)]
+FAULTS = [f"F{number:02}" for number in range(1, 63)]
 TEST = re.compile(r"`(?:kafka/)?(test_\w+\.py)::(test_\w+)`")
 
 

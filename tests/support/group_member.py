@@ -1,4 +1,4 @@
-"""A member of a consumer group, as a program: reads, writes down what it has read, and commits after.
+"""A member of a consumer group, as a program: reads, writes down what it has read, and commits after: now and then, and when it is revoked.
 
 python group_member.py kafkapp|confluent TOPIC '{"group.id": ...}' prints group_history's events as JSON, each when it has
 happened: what stands there is there when the program is killed. Ends on SIGTERM, leaving its group.
@@ -9,6 +9,8 @@ import os
 import signal
 import sys
 import time
+
+COMMIT_SECONDS = 0.3
 
 
 def say(name, **more):
@@ -26,10 +28,7 @@ class Kafkapp:
         self.consumer = kafkapp.KafkaConsumer(properties | {"enable.auto.commit": False})
         self.topic = topic
         self.error = kafkapp.KafkaException
-        self.consumer.subscribe([topic], self.on_rebalance)
-
-    def on_rebalance(self, event, partitions):
-        say(event.name.lower(), partitions=numbers(partitions))
+        self.consumer.subscribe([topic], lambda event, places: on_rebalance(self, event.name.lower(), numbers(places)))
 
     def poll(self):
         return [(record.partition, record.offset, bytes(record.value).decode()) for record in self.consumer.poll(0.2)]
@@ -49,7 +48,7 @@ class Confluent:
         self.library, self.error, self.topic = confluent_kafka, confluent_kafka.KafkaException, topic
         self.consumer = confluent_kafka.Consumer(properties | {"enable.auto.commit": False, "log_level": 0})
         callbacks = {"on_assign": "assigned", "on_revoke": "revoked", "on_lost": "lost"}
-        self.consumer.subscribe([topic], **{name: lambda _, places, event=event: say(event, partitions=numbers(places))
+        self.consumer.subscribe([topic], **{name: lambda _, places, event=event: on_rebalance(self, event, numbers(places))
                                             for name, event in callbacks.items()})
 
     def poll(self):
@@ -73,25 +72,41 @@ def attempt(client, what, call, *arguments):
         return None
 
 
+pending = {}        # what is written down and not committed: the next offset of each partition
+
+
+def commit(client, ends):
+    if ends and attempt(client, "commit", lambda: (client.commit(ends), True)):
+        say("committed", offsets=[*ends.items()])
+
+
+def on_rebalance(client, event, partitions):
+    ends = {} if event == "assigned" else {number: pending.pop(number) for number in partitions if number in pending}
+    if event == "revoked":
+        commit(client, ends)
+    say(event, partitions=partitions)
+
+
 def main(library, topic, properties, *bugs):
     ended = []
     signal.signal(signal.SIGTERM, lambda *_: ended.append(True))
     client = {"kafkapp": Kafkapp, "confluent": Confluent}[library](topic, json.loads(properties))
     say("started", pid=os.getpid())
+    due = time.monotonic()
     while not ended:
         records = attempt(client, "poll", client.poll)
-        if not records:
-            continue
-        ends = {partition: offset + 1 for partition, offset, _ in records}
-        written = False
-        if "forget" not in bugs:
-            say("poll", records=records)
-            written = True
-        if attempt(client, "commit", lambda: (client.commit(ends), True)):
-            say("committed", offsets=[*ends.items()])
-        if not written:
+        ends = {partition: offset + 1 for partition, offset, _ in records or []}
+        if "forget" in bugs:
+            commit(client, ends)
             time.sleep(0.05)        # its work, in which it is killed
+            ends = {}
+        if records:
             say("poll", records=records)
+            pending.update(ends)
+        if time.monotonic() >= due:
+            commit(client, dict(pending))
+            pending.clear()
+            due = time.monotonic() + COMMIT_SECONDS
     client.consumer.close()
     say("closed")
 
