@@ -71,7 +71,7 @@ cdef class RecordQueue:
     cdef ConsumedBatch read(self, str what, int64_t deadline, size_t max_records, size_t max_bytes, bint headers):
         cdef ConsumedBatch batch = None
         if not self.begin(what, deadline):
-            return self.nothing(headers)
+            return new_batch(new_block(headers))
         try:
             if self.auto is not None:
                 self.auto.begin_poll(self.client, self.positions)
@@ -86,14 +86,10 @@ cdef class RecordQueue:
                 self.size.rows = min(self.size.rows, max_records)
                 batch = self.read_block(new_block(headers, &self.size), deadline, max_records, max_bytes)
                 if batch is None and expired(deadline):
-                    batch = self.nothing(headers)
+                    batch = new_batch(new_block(headers))
             return batch
         finally:
             self.end()
-
-    cdef ConsumedBatch nothing(self, bint headers):
-        self.size.rows = 0
-        return new_batch(new_block(headers, &self.size))
 
     cdef ConsumedBatch read_block(self, ConsumedBlock block, int64_t deadline, size_t max_records, size_t max_bytes):
         """None when a rebalance, or a seek in one, has changed what is to be read: that is read again."""
@@ -190,8 +186,7 @@ cdef class RecordQueue:
 
     cdef bint serve(self, int wait) except -1:
         """Handle rebalances for so long; a record that comes is read again later. Whether something came."""
-        cdef kp_consumed_size room = kp_consumed_size(0, 0, 0)
-        cdef ConsumedBlock block = new_block(False, &room)
+        cdef ConsumedBlock block = new_block(False)
         cdef kp_consumed *columns = block.columns
         cdef bint came
         columns.refused, self.refused = self.refused, NULL
