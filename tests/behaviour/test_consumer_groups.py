@@ -1,9 +1,9 @@
 """Groups: what on_rebalance gets, in which order, and that nothing is read twice that was committed as it was revoked."""
 import pytest
-from groups import ASSIGNED, PROTOCOLS, REVOKED, Member, poll_until, shared
-from helpers import properties
+from groups import ASSIGNED, LOST, PROTOCOLS, REVOKED, Member, poll_until, shared
+from helpers import properties, wait_for
 
-from kafkapp import ErrorCode, KafkaConsumer, KafkaException, KafkaSyncProducer
+from kafkapp import ConsumerGroupMetadata, ErrorCode, KafkaConsumer, KafkaException, KafkaSyncProducer
 
 COUNT = 50
 
@@ -88,3 +88,99 @@ def test_wrong_topics_leave_the_subscription(broker, topic, topics, error):
         with pytest.raises(TypeError, match="on_rebalance"):
             consumer.subscribe([topic + "x"], 5)
         assert consumer.subscription() == {topic}
+
+
+QUICK = list(PROTOCOLS)[-1]     # the protocol whose rebalances take the embedded cluster the least time
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_calls_in_on_rebalance(broker, filled, protocol):
+    """It may seek, pause, commit and ask; what polls, subscribes or closes says that it cannot."""
+    refused, asked = [], []
+
+    def then(consumer, event, partitions):
+        for call in (lambda: consumer.poll(0), lambda: consumer.subscribe([filled]), lambda: consumer.assign([]), consumer.unsubscribe, consumer.close):
+            with pytest.raises(RuntimeError, match=r"was called in on_rebalance") as raised:
+                call()
+            refused.append(raised)
+        if event is ASSIGNED:
+            consumer.seek((filled, 1), 40)
+            consumer.pause([(filled, 2)])
+            asked.append((consumer.position((filled, 1)), len(consumer.assignment()), consumer.committed(partitions)))
+
+    with Member(broker, filled, protocol, then) as member:
+        member.subscribe(filled)
+        assert asked == [(40, 4, {})] and len(refused) == 5
+        poll_until(lambda: len(member.read) == 2 * COUNT + 10, member)
+        assert [offset for partition, offset in member.read if partition == 1] == list(range(40, COUNT))
+        assert {partition for partition, _ in member.read} == {0, 1, 3}
+        member.consumer.resume()
+        poll_until(lambda: len(member.read) == 3 * COUNT + 10, member)
+
+
+def test_what_on_rebalance_raises(broker, filled):
+    """The call around it raises, when the rebalance is complete; nothing is lost."""
+    def then(consumer, event, partitions):
+        raise ZeroDivisionError(event.name)
+
+    member = Member(broker, filled, QUICK, then)
+    with pytest.raises(ZeroDivisionError, match="Assigned"):
+        member.subscribe(filled)
+    assert member.partitions == {0, 1, 2, 3}
+    poll_until(lambda: len(member.read) == 4 * COUNT, member)
+    with pytest.raises(ZeroDivisionError, match="Revoked"):
+        member.consumer.close()
+    assert member.consumer.closed and len(member.events) == 2
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_pauses_outlast_rebalances(broker, filled, protocol):
+    """C27: still paused after another member has come and gone, where the partition has stayed."""
+    with Member(broker, filled, protocol) as first:
+        first.subscribe(filled)
+        first.consumer.pause()
+        with Member(broker, filled, protocol) as second:
+            second.subscribe(filled, timeout=None)
+            poll_until(shared(first, second), first, second)
+            kept = first.partitions
+        poll_until(lambda: len(first.partitions) == 4, first)
+        poll_until(lambda: {partition for partition, _ in first.read} == {0, 1, 2, 3} - kept, first)
+        assert not first.consumer.poll(0.3)
+        first.consumer.resume([(filled, partition) for partition in kept])
+        poll_until(lambda: {partition for partition, _ in first.read} == {0, 1, 2, 3}, first)
+
+
+def test_group_metadata(broker, topic):
+    with Member(broker, topic, QUICK) as member:
+        alone = member.consumer.group_metadata()
+        assert (alone.group_id, alone.generation_id, alone.group_instance_id) == (topic, -1, None)
+        member.subscribe(topic, timeout=None)
+        if not member.consumer.assignment():
+            with pytest.raises(KafkaException, match="not a member of its group now") as raised:
+                member.consumer.group_metadata()
+            assert code(raised) == ErrorCode.RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID
+        poll_until(lambda: member.partitions, member)
+        found = member.consumer.group_metadata()
+        assert isinstance(found, ConsumerGroupMetadata)
+        assert found.group_id == topic and found.generation_id > 0 and found.member_id and found.group_instance_id is None
+
+
+def test_nothing_is_assigned_in_time(broker, topic):
+    """C30: the subscription stands."""
+    with Member(broker, topic, QUICK) as member:
+        with pytest.raises(KafkaException, match="assigned nothing in time") as raised:
+            member.subscribe(topic + "-absent", timeout=0.2)
+        assert code(raised) == ErrorCode.RD_KAFKA_RESP_ERR__TIMED_OUT and member.consumer.subscription() == {topic + "-absent"}
+
+
+@pytest.mark.parametrize("protocol", sorted(set(PROTOCOLS) - {"KIP-848"}))
+def test_polls_that_come_too_late(broker, filled, protocol):
+    """max.poll.interval.ms: raised with a cure, the partitions are lost, and later polls have them back."""
+    with Member(broker, filled, protocol, max_poll_interval_ms=2500) as member:
+        member.subscribe(filled)
+        wait_for(lambda: "MAXPOLL" in str(member.lines), 20)
+        with pytest.raises(KafkaException, match="Poll more often, take fewer records at a time, or raise") as raised:
+            poll_until(lambda: False, member)
+        assert code(raised) == ErrorCode.RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED
+        poll_until(lambda: len(member.events) == 3 and member.partitions, member)
+        assert [event for event, _ in member.events] == [ASSIGNED, LOST, ASSIGNED]

@@ -18,8 +18,9 @@ class Member:
 
     def __init__(self, cluster, group, protocol, then=None, **more):
         self.consumer = KafkaConsumer(properties(cluster, {
-            "group.id": group, "auto.offset.reset": "earliest", "fetch.wait.max.ms": 20, **PROTOCOLS[protocol]}, **more))
-        self.events, self.read, self.then = [], [], then
+            "group.id": group, "auto.offset.reset": "earliest", "fetch.wait.max.ms": 20, **PROTOCOLS[protocol],
+            "log_cb": lambda *line: self.lines.append(line)}, **more))
+        self.events, self.read, self.lines, self.then = [], [], [], then
 
     def __enter__(self):
         return self
