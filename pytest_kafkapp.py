@@ -1,4 +1,4 @@
-"""pytest's plugin: the fixtures kafka_cluster and kafka_producer. docs/guide/testing.md has examples.
+"""pytest's plugin: the fixtures kafka_cluster, kafka_producer and kafka_consumer. docs/guide/testing.md has examples.
 
 It stands beside the package, and imports it only when a test asks for a fixture: pytest loads plugins in every run.
 """
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from kafkapp import Batch, Error, KafkaAsyncProducer, KafkaSyncProducer, RecordMetadata
+    from kafkapp import Batch, Error, KafkaAsyncProducer, KafkaConsumer, KafkaSyncProducer, RecordMetadata
     from kafkapp.testing import MockCluster
 
 SCOPES: dict[str, Any] = {"function": pytest.Function, "class": pytest.Class, "module": pytest.Module,
@@ -19,7 +19,8 @@ SCOPES: dict[str, Any] = {"function": pytest.Function, "class": pytest.Class, "m
 MARKERS = """\
 kafka_cluster(brokers=1, topics=()): what kafka_cluster has. topics: names, or a dict of names and partitions.
 kafka_producer(properties={}, sync=False, allow_undelivered=False): what kafka_producer is made of. sync: a \
-KafkaSyncProducer; allow_undelivered: records that are not delivered do not fail the test."""
+KafkaSyncProducer; allow_undelivered: records that are not delivered do not fail the test.
+kafka_consumer(*topics, properties={}): what kafka_consumer subscribes to, and is made of."""
 PARTITIONS = 4
 CLOSE_SECONDS = 15
 LINES = 10          # that a failed test shows
@@ -126,6 +127,24 @@ def kafka_producer(request: pytest.FixtureRequest,
     producer.close(CLOSE_SECONDS)
     if producer.undelivered and not allowed:
         pytest.fail(failure_of(producer.undelivered), pytrace=False)
+
+
+@pytest.fixture
+def kafka_consumer(request: pytest.FixtureRequest, kafka_cluster: MockCluster) -> Iterator[KafkaConsumer]:
+    """A KafkaConsumer for kafka_cluster that reads from the beginning of each partition. Closed after the test."""
+    from kafkapp import KafkaConsumer
+
+    def read(*topics: str, properties: Mapping[str, Any] | None = None) -> tuple[list[str], dict[str, Any]]:
+        if not isinstance(properties, Mapping | None):
+            raise TypeError(f"properties must be a dict, not {properties!r}")
+        return list(topics), dict(properties or {})
+
+    topics, properties = arguments_of(request.node, "kafka_consumer", read)
+    made = {"bootstrap.servers": kafka_cluster.bootstrap_servers, "auto.offset.reset": "earliest", **properties}
+    with KafkaConsumer(made) as consumer:
+        if topics:
+            consumer.subscribe(topics)
+        yield consumer
 
 
 def failure_of(undelivered: list[str]) -> str:

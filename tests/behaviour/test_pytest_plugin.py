@@ -73,6 +73,33 @@ def test_each_test_has_a_cluster_as_its_marker_and_the_ini_file_say(outcomes):
     assert counts == {"passed": 4}, said
 
 
+def test_a_consumer_reads_from_the_beginning_what_its_marker_names(outcomes):
+    counts, said = outcomes("""
+        import pytest
+        from kafkapp import KafkaConsumer
+
+        @pytest.mark.kafka_consumer("orders", properties={"client.id": "its-own"})
+        def test_marker(kafka_producer, kafka_consumer):
+            assert isinstance(kafka_consumer, KafkaConsumer) and kafka_consumer.subscription() == {"orders"}
+            assert kafka_consumer.client_id == "its-own"
+            kafka_producer.send_batch("orders", ["first"] , partition=0).wait(30)
+            [record] = kafka_consumer.poll(30)
+            assert (record.topic, record.offset, str(record.value)) == ("orders", 0, "first")
+            test_marker.consumer = kafka_consumer
+
+        def test_without_topics_it_has_none(kafka_producer, kafka_consumer):
+            assert test_marker.consumer.closed and kafka_consumer.subscription() == set()
+            kafka_producer.send_batch("orders", ["first"], partition=0).wait(30)
+            kafka_consumer.assign([("orders", 0)])
+            assert len(kafka_consumer.poll(30)) == 1
+
+        @pytest.mark.kafka_consumer("orders", properties=5)
+        def test_wrong(kafka_consumer):
+            pass
+        """)
+    assert counts == {"passed": 2, "errors": 1} and "properties must be a dict, not 5" in said, said
+
+
 def test_undelivered_records_fail_the_test(outcomes):
     counts, said = outcomes("""
         import pytest

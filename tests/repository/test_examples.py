@@ -18,7 +18,7 @@ from batches import NOBODY
 from helpers import wait_for
 from readback import read_messages
 
-from kafkapp import ErrorCode
+from kafkapp import ErrorCode, KafkaSyncProducer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ROWS = [{"id": i, "name": f"naïve {i}", "note": "" if i % 3 else None} for i in range(1000)]
@@ -106,6 +106,21 @@ def test_parquet(broker, topic, files):
     )
     assert result.returncode == 0 and "1000 records delivered" in result.stderr and "1000/1000" in result.stderr
     assert sent(broker, topic) == [(None if row["note"] is None else b"", b"%d" % row["id"]) for row in ROWS]
+
+
+def test_a_topic_becomes_parquet_files_and_is_committed(broker, topic, tmp_path):
+    pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    with KafkaSyncProducer({"bootstrap.servers": broker.bootstrap_servers, "linger.ms": 5}) as producer:
+        batch = producer.send_batch(topic, [None if i % 7 == 0 else f"v{i}" for i in range(1000)], keys=[f"k{i}" for i in range(1000)])
+        assert batch.failures() == []
+    options = ["-b", broker.bootstrap_servers, "-t", topic, "-g", topic, "-n", 1, "--idle", 5, tmp_path / "out"]
+    assert "1000 records of" in run("topic_to_parquet.py", *options).stderr
+    files = sorted((tmp_path / "out").iterdir())
+    rows = [row for file in files for row in pq.read_table(file).to_pylist()]
+    assert sorted((row["key"], row["value"]) for row in rows) == sorted((b"k%d" % i, None if i % 7 == 0 else b"v%d" % i) for i in range(1000))
+    assert "0 records of" in run("topic_to_parquet.py", *options).stderr and sorted((tmp_path / "out").iterdir()) == files, "all was committed"
 
 
 def test_columns_of_timestamps_and_headers(broker, topic, tmp_path):
