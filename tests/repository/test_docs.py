@@ -95,16 +95,19 @@ def test_the_programs_print_what_the_page_says(broker, tmp_path, section):
     assert_printed(section, result.stdout)
 
 
-def test_the_readme_sends(broker, capsys):
+def test_the_readme_sends_and_reads(broker, capsys):
     """Its code is for a broker on its reader's machine."""
-    [section] = [section for section in sections(ROOT / "README.md") if section.code]
-    (start, text), (_, in_loop) = section.code
-    assert text.count("localhost:9092") == 1
+    sending, reading = [section for section in sections(ROOT / "README.md") if section.code]
+    (start, text), (_, in_loop) = sending.code
+    [(_, reads)] = reading.code
+    assert text.count("localhost:9092") == reads.count("localhost:9092") == 1
     text, names = as_it_stands(start, text.replace("localhost:9092", broker.bootstrap_servers)), {}
     exec(compile(text, "README.md", "exec"), names)     # noqa: S102 - it is ours
     asyncio.run(eval(compile(in_loop, "README.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names))     # noqa: S307
     assert names["metadata"].key_size == 2
     assert re.fullmatch(r"orders-\d@\d+,\S+\[.*\],Persisted\n3 \[\] \[\d+, \d+, \d+\]\n", capsys.readouterr().out)
+    exec(compile(reads.replace("localhost:9092", broker.bootstrap_servers), "README.md", "exec"), names)     # noqa: S102
+    assert re.fullmatch(r"(\d \d+ (42|\[null\]) [a-z ]+\n)+", capsys.readouterr().out)
 
 
 @of("pytest")
