@@ -21,6 +21,7 @@ cdef class AutoCommit:
     cdef dict take(self, object partitions)
     cdef int begin_poll(self, Client client, dict positions) except -1
     cdef int add(self, dict ends) except -1
+    cdef int take_back(self, dict positions) except -1
     cdef int wait_answered(self, Client client, int64_t deadline, list raised) except -1
     cdef int revoked(self, Client client, object partitions) except -1
     cdef int lost(self, object partitions) except -1

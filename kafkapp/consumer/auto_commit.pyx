@@ -81,6 +81,12 @@ cdef class AutoCommit:
             self.returned = ends
         return 0
 
+    cdef int take_back(self, dict positions) except -1:
+        """Of what the last poll has returned, what is behind these positions was not looked at."""
+        with cython.critical_section(self):
+            self.returned = {place: positions.get(place, end) for place, end in self.returned.items()}
+        return 0
+
     cdef dict take(self, object partitions):
         """What may be committed of some partitions, which are forgotten."""
         cdef dict offsets = {}

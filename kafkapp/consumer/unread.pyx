@@ -41,6 +41,8 @@ cdef int set_positions(RecordQueue queue, ConsumedBlock block, size_t row) excep
 cdef int give_back(RecordQueue queue, ConsumedBlock block, size_t row) except -1:
     cdef bytes name
     set_positions(queue, block, row)
+    if queue.auto is not None:
+        queue.auto.take_back(queue.positions)
     for (topic, partition), offset in first_offsets(block, row).items():
         name = topic.encode()
         if queue.refused is NULL:

@@ -410,6 +410,21 @@ def test_a_commit_is_answered_before_close_returns(cluster, topic):
     run_in_loop(go())
 
 
+def test_auto_commit_is_of_what_was_given_of_partitions_that_are_assigned_no_more(broker, topic):
+    write(broker, topic, 3000)
+
+    async def go():
+        async with new_consumer(broker, topic, group_id=topic, enable_auto_commit=True) as consumer:
+            async for record in consumer:
+                if record.offset == 9:
+                    break
+            consumer.assign([(topic, 1)])
+            assert not await consumer.poll(0)
+
+    run_in_loop(go())
+    assert committed_by(broker, topic, topic) == 10
+
+
 @pytest.mark.parametrize("end", ["close", "raises"])
 def test_auto_commit_is_of_what_was_given(broker, topic, end):
     """At the end too, but for what the last poll has given to code that has raised."""
