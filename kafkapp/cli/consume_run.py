@@ -178,8 +178,14 @@ class Run:
             return
         self.at_end.difference_update(places)
         written = {place: self.pending.pop(place) for place in places if place in self.pending}
-        if event is RebalanceEvent.Revoked and (error := self._commit(written)):    # else another member has them
-            note(one_line(f"kafkapp: {self._uncommitted(written, error)}"))
+        if not written or not self.request.commit:
+            return
+        reason = "another member has the partitions already"
+        if event is RebalanceEvent.Revoked:
+            error = self._commit(written)
+            reason = "" if error is None else error.message
+        if reason:
+            note(one_line(f"kafkapp: {self._uncommitted(written, reason)}"))
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -275,14 +281,14 @@ class Run:
         deadline = time.monotonic() + COMMIT_TIMEOUT
         while (error := self._commit(self.pending)) is not None:
             if error.code not in REBALANCING or time.monotonic() >= deadline:
-                self._end_early(1, self._uncommitted(self.pending, error))
+                self._end_early(1, self._uncommitted(self.pending, error.message))
                 return
             with suppress(KafkaException):
                 self.consumer.poll_batch(POLL_SECONDS)      # of which nothing is written, nor committed
 
-    def _uncommitted(self, offsets: dict[TopicPartition, int], error: Error) -> str:
+    def _uncommitted(self, offsets: dict[TopicPartition, int], reason: str) -> str:
         return (f"what was written of {', '.join(map(named, sorted(offsets)))} is not committed, and will be read "
-                f"again: {redact(error.message, self.request.properties)}")
+                f"again: {redact(reason, self.request.properties)}")
 
     def _end_output(self) -> None:
         if self.status == 2 or self.status > 128:
