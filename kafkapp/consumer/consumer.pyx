@@ -51,6 +51,9 @@ cdef class KafkaConsumer(PartitionConsumer):
         raises is raised by that poll. What `pause` has paused stays paused, also when a rebalance takes all partitions
         and gives them back.
 
+        A poll that comes later than `max.poll.interval.ms` raises RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED, and the next
+        ones join the group again. librdkafka 2.0 does not notice it.
+
         Args:
             topics: a list of str: names, or regular expressions that begin with `^`.
             on_rebalance: a callable, or None.
