@@ -53,8 +53,12 @@ def test_a_commit_in_the_callback_is_exact(broker, filled, protocol):
         while len(first.read) < 30:
             first.read += [(record.partition, record.offset) for record in first.consumer.poll(0.1, 7)]
         second.subscribe(filled, timeout=None)
-        poll_until(lambda: shared(first, second)() and len(first.read) + len(second.read) >= 4 * COUNT, first, second)
-        assert sorted(first.read + second.read) == [(partition, offset) for partition in range(4) for offset in range(COUNT)]
+        poll_until(shared(first, second), first, second)
+        with KafkaSyncProducer(properties(broker)) as producer:
+            for partition in range(4):
+                producer.send_batch(filled, [b"last"], partition=partition)
+        poll_until(lambda: {(partition, COUNT) for partition in range(4)} <= {*first.read, *second.read}, first, second)
+        assert sorted(first.read + second.read) == [(partition, offset) for partition in range(4) for offset in range(COUNT + 1)]
 
 
 def test_the_order_of_calls(broker, topic):
