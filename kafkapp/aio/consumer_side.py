@@ -126,6 +126,8 @@ class ConsumerSide(LoopBound):
                 batch = take()
                 if batch or batch.eofs or (left := seconds_left(loop, deadline)) == 0:
                     return batch
+                if self.client.has_to_read_again():
+                    continue  # after a rebalance: librdkafka signals no second time what was taken
                 await self.signalled(loop, left)
                 self._turn_began = loop.time()
         finally:

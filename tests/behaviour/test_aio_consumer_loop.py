@@ -227,6 +227,27 @@ def test_a_poll_looks_again_when_a_call_that_was_cancelled_has_ended(broker, top
     run_in_loop(go())
 
 
+def test_what_a_rebalance_has_a_poll_discard_is_read_again_at_once(broker, filled):
+    """It comes while a poll takes records, which finds nothing then; librdkafka has no signal for these a second time."""
+    async def go():
+        async with new_consumer(broker, filled) as consumer:
+            side, given = consumer._side, []
+
+            def take():
+                batch = side.consumer.poll(0, 5000)
+                if batch and not given:
+                    given.append(side.cursor.begin(batch))
+                    side.cursor.give_back()
+                    return side.client.empty_batch()
+                return batch
+
+            side.bind(consumer)
+            batch = await asyncio.wait_for(side.poll(take, None), SECONDS)
+            assert (given[0].offset, batch[0].offset) == (0, 1)
+
+    run_in_loop(go())
+
+
 # -- its end -----------------------------------------------------------------------------------------------------------
 
 def test_closing_ends_a_poll_that_waits_and_all_that_comes_later(broker, topic):
