@@ -18,6 +18,7 @@ from kafkapp.consumer.topic_partition import TopicPartition
 
 OnRebalance = Callable[[RebalanceEvent, list[TopicPartition]], object]
 ATTEMPT_SECONDS = 0.001  # how long the loop's thread serves the group at a time
+RETRY_SECONDS = 0.05  # from one time to the next, without a signal
 
 
 class Subscribed:
@@ -33,7 +34,8 @@ class Subscribed:
 
 async def attempts(attempt: Callable[[], None], side: ConsumerSide, loop: asyncio.AbstractEventLoop,
                    deadline: float | None) -> None:
-    """Call what waits for the group, for ATTEMPT_SECONDS each time, whenever librdkafka has something for it."""
+    """Call what waits for the group, for ATTEMPT_SECONDS each time, whenever librdkafka has something for it: what comes
+    behind records that are there is not signalled."""
     cause: BaseException | None = None
     while True:
         side.check_usable()
@@ -45,7 +47,7 @@ async def attempts(attempt: Callable[[], None], side: ConsumerSide, loop: asynci
             cause = exc.__cause__ or cause
             if (left := seconds_left(loop, deadline)) == 0:
                 raise exc from cause
-        await side.signalled(loop, left)
+        await side.signalled(loop, RETRY_SECONDS if left is None else min(left, RETRY_SECONDS))
 
 
 def told_by(side: ConsumerSide, on_rebalance: OnRebalance | None) -> OnRebalance:

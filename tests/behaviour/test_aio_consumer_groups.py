@@ -34,6 +34,21 @@ async def poll_until(condition, *consumers):
                 await consumer.poll(0.02)
 
 
+def test_it_leaves_its_group_with_a_full_queue(cluster, topic):
+    """Behind records that nobody takes, librdkafka signals nothing."""
+    with KafkaSyncProducer(properties(cluster)) as producer:
+        producer.send_batch(topic, [b"v" * 50] * 20_000, partition=0)
+
+    async def go():
+        async with member(cluster, topic) as consumer:
+            await consumer.subscribe([topic], timeout=SECONDS)
+            assert len(await consumer.poll(SECONDS, 1)) == 1
+            await asyncio.wait_for(consumer.unsubscribe(None), SECONDS)
+            assert not consumer.assignment()
+
+    run_in_loop(go())
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_rebalances_run_in_the_loop(cluster, filled, protocol):
     """Of two members; each event is reported once, in the loop's thread, and at the end too."""
