@@ -34,8 +34,8 @@ class Subscribed:
 
 async def attempts(attempt: Callable[[], None], side: ConsumerSide, loop: asyncio.AbstractEventLoop,
                    deadline: float | None) -> None:
-    """Call what waits for the group, for ATTEMPT_SECONDS each time, whenever librdkafka has something for it: what comes
-    behind records that are there is not signalled."""
+    """Call what waits for the group, for ATTEMPT_SECONDS each time, whenever librdkafka has something for it: what
+    comes behind records that are there is not signalled."""
     cause: BaseException | None = None
     while True:
         side.check_usable()
