@@ -18,6 +18,7 @@ from meter import Run, idle, leave, memory  # type: ignore[import-not-found]
 
 Partitions = list[tuple[str, int]]
 WAIT = 30.0     # seconds without a record: then they are not all there
+FETCH = 1.5     # seconds after which a client fetches for certain: until then it may be idle
 IDLE = 3.0      # seconds for which an idle consumer is watched
 
 
@@ -55,6 +56,7 @@ def measured(run: Run, assign: Callable[[Partitions], object], take: Callable[[]
     places = filled(run)
     if run.options.get("full"):
         assign(places)
+        time.sleep(FETCH)
         idle()
         run.start()
     else:
