@@ -209,16 +209,6 @@ static inline int copy(kp_consumed *block, topic_cache *cache, const rd_kafka_me
     return 0;
 }
 
-/* Add what librdkafka says in place of a record. */
-static int append_error(kp_consumed *block, topic_cache *cache, const rd_kafka_message_t *message) {
-    int32_t topic = -1;
-    if (message->rkt && find_topic(block, cache, message->rkt, &topic))
-        return ENOMEM;
-    if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
-        return add_place(&block->eofs, topic, message->partition, message->offset);
-    return kp_consumed_add_error(block, message->err, topic, message->partition, rd_kafka_message_errstr(message));
-}
-
 /* Remember that a partition has to be read again from this offset, or a smaller one. */
 static void refuse_from(kp_consumed *block, const char *name, int32_t partition, int64_t offset) {
     rd_kafka_topic_partition_t *found;
@@ -235,6 +225,25 @@ static void refuse_from(kp_consumed *block, const char *name, int32_t partition,
 static void refuse(kp_consumed *block, const rd_kafka_message_t *message) {
     if (!message->err && message->rkt)
         refuse_from(block, rd_kafka_topic_name(message->rkt), message->partition, message->offset);
+}
+
+int kp_loses_place(rd_kafka_resp_err_t err) {
+    return err == RD_KAFKA_RESP_ERR__BAD_MSG || err == RD_KAFKA_RESP_ERR__BAD_COMPRESSION ||
+           err == RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED || err == RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE;
+}
+
+/* Add what librdkafka says in place of a record. EBADMSG: nothing after it may be taken, its partition is read again. */
+static int append_error(kp_consumed *block, topic_cache *cache, const rd_kafka_message_t *message) {
+    int32_t topic = -1;
+    int lost = message->rkt && kp_loses_place(message->err), failure;
+    if (message->rkt && find_topic(block, cache, message->rkt, &topic))
+        return ENOMEM;
+    if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
+        return add_place(&block->eofs, topic, message->partition, message->offset);
+    if (lost)
+        refuse_from(block, rd_kafka_topic_name(message->rkt), message->partition, message->offset);
+    failure = kp_consumed_add_error(block, message->err, topic, message->partition, rd_kafka_message_errstr(message));
+    return failure || !lost ? failure : EBADMSG;
 }
 
 static void refuse_place(kp_consumed *block, int32_t topic, int32_t partition, int64_t offset) {

@@ -85,12 +85,15 @@ size_t kp_consumed_bytes(const kp_consumed *block);
 /* Take records until there are max_records, or max_bytes of data, or the queue is empty. Blocks for at most timeout_ms
  * until there is something, never for more. It may exceed max_bytes by what is taken at a time: that is so much that, by
  * the mean size so far, max_bytes would not be exceeded, and it was in librdkafka's queue. Returns 0, or an errno:
- * ENOMEM, or EFBIG for more data than 32-bit offsets can say. The block then has what came before; `refused` says what
- * has to be read again. */
+ * ENOMEM, EFBIG for more data than 32-bit offsets can say, or EBADMSG after an error behind which librdkafka has lost its
+ * place. The block then has what came before; `refused` says what has to be read again. */
 int kp_consume(rd_kafka_queue_t *queue, kp_consumed *block, size_t max_records, size_t max_bytes, int timeout_ms);
 
 /* Add to `refused` what the block has, records and ends of partitions: it will not be returned. */
 void kp_consumed_refuse(kp_consumed *block);
+
+/* Whether librdkafka goes on behind what it could not read, or anywhere, after this error of a partition. */
+int kp_loses_place(rd_kafka_resp_err_t err);
 
 /* The error of a partition or of none, topic -1, or KP_OF_CLIENT. Returns 0 or ENOMEM. */
 int kp_consumed_add_error(kp_consumed *block, rd_kafka_resp_err_t code, int32_t topic, int32_t partition, const char *text);

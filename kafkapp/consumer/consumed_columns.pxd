@@ -70,6 +70,7 @@ cdef extern from "consumed_columns.h" nogil:
     void kp_consumed_release(kp_consumed *block)
     size_t kp_consumed_bytes(const kp_consumed *block)
     void kp_consumed_refuse(kp_consumed *block)
+    bint kp_loses_place(rd_kafka_resp_err_t err)
     void kp_consumed_drop_errors(kp_consumed *block)
     void kp_client_error(rd_kafka_t *rk, int code, const char *text, void *opaque) noexcept
     void kp_consumed_trim(kp_consumed *block, kp_consumed_size *size)

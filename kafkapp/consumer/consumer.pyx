@@ -147,6 +147,8 @@ cdef class KafkaConsumer(PartitionConsumer):
     def commit_async(self, what=None, callback=None):
         """Commit for the group what was read, and go on at once.
 
+        While the group's broker is not known, a later `commit_sync` may overtake it: then some records are read again.
+
         Args:
             what: as `commit_sync`.
             callback: callback(offsets, error), called once, before `close` returns: on the background thread, with

@@ -76,13 +76,15 @@ cdef class PartitionConsumer(PollingConsumer):
     cdef dict assigned(self, object partitions, str what):
         """The positions of some assigned partitions, of all for None. Raises for one that is not assigned."""
         cdef dict positions = self.get_queue().positions
+        cdef dict found = {}
         if partitions is None:
             return dict(positions)
         for place in checked_partitions(partitions):
-            if place not in positions:
+            found[place] = positions.get(place, found)      # once: another thread may be in a rebalance
+            if found[place] is found:
                 raise new_exception(RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION,
                                     f"{what}(): {place.topic} [{place.partition}] is not assigned")
-        return {place: positions[place] for place in checked_partitions(partitions)}
+        return found
 
     # -- positions --------------------------------------------------------------------------------
 

@@ -171,6 +171,7 @@ cdef int assigned(RecordQueue queue, rd_kafka_t *rk, rd_kafka_topic_partition_li
     if err:
         raise new_exception(err, f"partitions could not be assigned: {rd_kafka_err2str(err).decode()}")
     pause_again(rk, again, True)
+    queue.forget(places)        # of an assignment before
     queue.positions.update(dict.fromkeys(places))
     queue.paused = queue.paused.union(again)
     subscription.paused = set()

@@ -3,12 +3,13 @@
 Records that were taken from librdkafka and could not be copied are read again: the queue seeks back to them first.
 """
 from kafkapp.common.errors import KafkaException
-from kafkapp.consumer.topic_partition import Offset
+from kafkapp.consumer.topic_partition import Offset, TopicPartition
 
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EFBIG
 from libc.stdint cimport int64_t
+from posix.unistd cimport usleep
 
 from kafkapp._librdkafka.consumer cimport (
     RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED,
@@ -29,8 +30,9 @@ from kafkapp.client.dispatcher cimport kp_rounds
 from kafkapp.common.atomics cimport KP_READ, KP_SET, KP_TAKE_FLAG, KP_THREAD
 from kafkapp.common.callbacks cimport raise_all, report_all_unraisable
 from kafkapp.common.errors cimport new_error, new_exception
-from kafkapp.common.timeouts cimport expired, remaining_ms
+from kafkapp.common.timeouts cimport expired, now_ms, remaining_ms
 from kafkapp.consumer.auto_commit cimport new_auto_commit
+from kafkapp.consumer.broker_offsets cimport committed_offsets
 from kafkapp.consumer.consumed_batch cimport ConsumedBatch, new_batch
 from kafkapp.consumer.consumed_columns cimport (
     KP_OF_CLIENT,
@@ -41,6 +43,7 @@ from kafkapp.consumer.consumed_columns cimport (
     kp_consumed_drop_errors,
     kp_consumed_refuse,
     kp_consumed_trim,
+    kp_loses_place,
     new_block,
 )
 from kafkapp.consumer.consumer_service cimport ConsumerService
@@ -54,6 +57,11 @@ cdef extern from "rebalances.h" nogil:
 cdef str MAX_POLL_CURE = (
     ": the partitions are lost, and what was not committed is read again; the next polls join the group again. Poll "
     "more often, take fewer records at a time, or raise max.poll.interval.ms")
+cdef enum:
+    PLACE_MS = 1000            # for a broker to refuse an offset, which it does at once
+    PLACE_CHECK_US = 10000
+
+cdef str DAMAGE_CURE = ": the next poll reads it again; seek() to an offset behind it to go on without it"
 
 
 @cython.final
@@ -62,7 +70,8 @@ cdef class RecordQueue:
 
     def __cinit__(self):
         self.positions, self.starts, self.paused, self.failures, self.idle = {}, {}, set(), [], True
-        self.subscription, self.raised, self.sought = Subscription.__new__(Subscription), [], {}
+        self.subscription, self.raised = Subscription.__new__(Subscription), []
+        self.sought, self.damaged = {}, set()
 
     def __dealloc__(self):
         if self.refused is not NULL:
@@ -76,12 +85,14 @@ cdef class RecordQueue:
             if self.auto is not None:
                 self.auto.begin_poll(self.client, self.positions)
             while batch is None:
-                if self.refused is not NULL:
-                    self.read_again(deadline)
                 if self.failures:
                     raise self.failures.pop(0)
                 if rd_kafka_fatal_error(self.client.rk, NULL, 0):
                     raise KafkaException(self.client.fatal_error())
+                if not self.wait_placed(deadline):
+                    return self.nothing(headers)
+                if self.refused is not NULL:
+                    self.read_again(deadline)
                 self.sought = {}
                 self.size.rows = min(self.size.rows, max_records)
                 batch = self.read_block(new_block(headers, &self.size), deadline, max_records, max_bytes)
@@ -123,8 +134,9 @@ cdef class RecordQueue:
         try:
             begun = self.turn.begin_poll(deadline)
         finally:
-            if not begun:
-                self.end()
+            if not begun:       # the turn may be that of a seek which a signal handler interrupts
+                KP_SET(self.idle, True)
+                client.leave()
         return begun
 
     cdef int end(self) except -1:
@@ -248,6 +260,10 @@ cdef class RecordQueue:
             text = error.text.decode("utf-8", "replace")
             if error.topic >= 0 and error.partition >= 0:
                 text = f"{block.topics()[error.topic]} [{error.partition}]: {text}"
+                if kp_loses_place(error.code):
+                    self.damaged.add(TopicPartition(block.topics()[error.topic], error.partition))
+                    self.placed_from = now_ms() + PLACE_MS
+                    text += DAMAGE_CURE
             if error.topic == KP_OF_CLIENT or passes(error.code) or (
                     error.code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART):
                 (<ConsumerService>self.client.service).report_error(new_error(error.code, text))
@@ -268,12 +284,28 @@ cdef class RecordQueue:
 
     # -- what is read from where ------------------------------------------------------------------
 
+    cdef bint wait_placed(self, int64_t deadline) except -1:
+        """Wait until librdkafka, which has lost its place, has asked for some offset that no broker has:
+        until the answer has come it takes a seek back. False when the deadline has expired first."""
+        while self.damaged and not expired(self.placed_from):
+            if expired(deadline) or not self.turn.make_way(deadline):
+                return False
+            with nogil:
+                usleep(PLACE_CHECK_US)
+            PyErr_CheckSignals()
+            self.client.check_open()
+        return True
+
     cdef int read_again(self, int64_t deadline) except -1:
-        """Seek back to the records that the last poll has taken from librdkafka and not returned."""
+        """Seek back to the records that the last poll has taken from librdkafka and not returned, or could not read."""
         cdef dict places = offsets_of(self.refused, "poll")
         positions = self.positions
-        call_partitions(self.client, "poll", SEEK, {place: self.sought.get(place, offset) for place, offset in
-                                                    places.items() if place in positions}, deadline)
+        # What is damaged is known by the offset of its batch, which may have been read in part.
+        begins = committed_offsets(self.client, "poll", [
+            place for place in self.damaged if positions.get(place, 0) is None and place not in self.starts], deadline)
+        call_partitions(self.client, "poll", SEEK, {
+            place: self.sought.get(place, max(offset, positions[place] or begins.get(place, 0)))
+            for place, offset in places.items() if place in positions}, deadline)
         self.forget(None)
         return 0
 
@@ -284,6 +316,7 @@ cdef class RecordQueue:
         cdef rd_kafka_topic_partition_list_t **refused = &self.refused
         if self.filling is not None and self.in_rebalance():
             refused = &self.filling.columns.refused
+        self.damaged = self.damaged.difference(self.damaged if places is None else places)
         if refused[0] is NULL:
             return 0
         for topic, partition in places or ():
@@ -324,7 +357,9 @@ cdef class RecordQueue:
         if self.in_rebalance():
             self.sought.update(starts)
             self.discard()
-        return self.forget(starts)
+        again = self.damaged.intersection(starts)       # once more: see wait_placed()
+        self.sought.update({place: starts[place] for place in again})
+        return self.forget([place for place in starts if place not in again])
 
     cdef int wake(self) except -1:
         """End the wait of the poll that waits now, else of the next one."""

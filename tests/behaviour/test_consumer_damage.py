@@ -1,6 +1,8 @@
-"""Damaged answers to a consumer: an error, never a wrong record. With check.crcs, which is off unless it is set."""
+"""Damaged answers to a consumer: an error, never a wrong record, and none that is passed over. With check.crcs, which is
+off unless it is set.
+"""
 import pytest
-from consumers import new_consumer, plain
+from consumers import new_consumer, plain, records
 from helpers import properties
 from proxy import FETCH, Front
 
@@ -12,7 +14,7 @@ VALUES = [b"%04d" % row * 20 for row in range(10)]      # one batch, at the end 
 @pytest.mark.parametrize("codec", ["none", "gzip", "snappy", "lz4"])
 @pytest.mark.parametrize("at", [-8, -20, -40])
 def test_a_flipped_bit_is_an_error(broker, topic, at, codec):
-    """Which the poll raises in place of the batch's records. Where to go on is the program's: librdkafka has lost the place."""
+    """Which the poll raises in place of the batch's records; the next ones read them again, though librdkafka has lost the place."""
     with KafkaSyncProducer(properties(broker, compression_type=codec)) as producer:
         producer.send_batch(topic, VALUES, partition=0)
     with Front(broker.bootstrap_servers) as front, new_consumer(front, topic, [0], check_crcs=True) as consumer:
@@ -22,10 +24,46 @@ def test_a_flipped_bit_is_an_error(broker, topic, at, codec):
                 found += consumer.poll(20)
         assert raised.value.error.code == ErrorCode.RD_KAFKA_RESP_ERR__BAD_MSG and f"{topic} [0]: " in str(raised.value)
         assert found == [] and consumer.position((topic, 0)) is None and any(rule.fired for rule in rules)
-    with new_consumer(broker, topic, [0]) as again:
         while len(found) < len(VALUES):
-            found += again.poll(20)
+            found += consumer.poll(20)
     assert [(record.offset, plain(record.value)) for record in found] == list(enumerate(VALUES))
+
+
+def damage(front, how_often=1):
+    return [proxy.flip_response(-20, how_often, api=FETCH) for proxy in front]
+
+
+@pytest.mark.parametrize("start", ["assigned", "committed"])
+def test_nothing_is_passed_over_or_read_twice(broker, topic, start):
+    """Also where the first offset is within the damaged batch. With auto.offset.reset=latest, which skips all that is left once
+    librdkafka asks for an offset that no broker has."""
+    with KafkaSyncProducer(properties(broker)) as producer:
+        producer.send_batch(topic, VALUES, partition=0)
+    with Front(broker.bootstrap_servers) as front, new_consumer(front, check_crcs=True, group_id=topic) as consumer:
+        consumer.commit_sync({(topic, 0): 3})
+        damage(front)
+        consumer.assign({(topic, 0): 3} if start == "assigned" else [(topic, 0)])
+        with pytest.raises(KafkaException, match="the next poll reads it again"):
+            while True:
+                assert not consumer.poll(20)
+        assert consumer.position((topic, 0)) == (3 if start == "assigned" else None)
+        assert [record.offset for record in records(consumer, len(VALUES) - 3)] == list(range(3, len(VALUES)))
+
+
+def test_what_stays_damaged_stays_an_error_until_a_seek(broker, topic):
+    with KafkaSyncProducer(properties(broker)) as producer, Front(broker.bootstrap_servers) as front:
+        producer.send_batch(topic, VALUES, partition=0)
+        with new_consumer(front, topic, [0], check_crcs=True) as consumer:
+            rules = damage(front, None)
+            for _ in range(3):
+                with pytest.raises(KafkaException) as raised:
+                    while True:
+                        assert not consumer.poll(20)
+                assert raised.value.error.code == ErrorCode.RD_KAFKA_RESP_ERR__BAD_MSG
+            for proxy, rule in zip(front, rules, strict=True):
+                proxy.remove(rule)
+            consumer.seek((topic, 0), 4)
+            assert [record.offset for record in records(consumer, len(VALUES) - 4)] == list(range(4, len(VALUES)))
 
 
 @pytest.mark.parametrize("at", [-8, -20, -40])
