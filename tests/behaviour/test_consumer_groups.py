@@ -160,14 +160,18 @@ def test_group_metadata(broker, topic):
         alone = member.consumer.group_metadata()
         assert (alone.group_id, alone.generation_id, alone.group_instance_id) == (topic, -1, None)
         member.subscribe(topic, timeout=None)
-        if not member.consumer.assignment():
-            with pytest.raises(KafkaException, match="not a member of its group now") as raised:
-                member.consumer.group_metadata()
-            assert code(raised) == ErrorCode.RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID
         poll_until(lambda: member.partitions, member)
         found = member.consumer.group_metadata()
         assert isinstance(found, ConsumerGroupMetadata)
         assert found.group_id == topic and found.generation_id > 0 and found.member_id and found.group_instance_id is None
+
+
+def test_a_consumer_that_no_group_has_taken_in_has_no_metadata():
+    with KafkaConsumer({"bootstrap.servers": "127.0.0.1:1", "log_level": 0, "error_cb": lambda error: None}) as consumer:
+        consumer.subscribe(["t"])
+        with pytest.raises(KafkaException, match="not a member of its group now") as raised:
+            consumer.group_metadata()
+        assert code(raised) == ErrorCode.RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID
 
 
 def test_nothing_is_assigned_in_time(broker, topic):
