@@ -8,7 +8,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from kafkapp.config.application import REFUSED_PROPERTIES, librdkafka_properties
-from kafkapp.config.defaults import CONSUMER, FETCH_BACKOFF, PRODUCER, program_name
+from kafkapp.config.defaults import CONSUMER, PRODUCER, SHORT_BACKOFF, program_name
 from kafkapp.config.table import Row, cells
 
 LIST = "list"       # what -X takes to list them
@@ -29,7 +29,7 @@ class Property(NamedTuple):
 def client_properties(consumer: bool = False) -> list[Property]:
     """The properties that a command can set for a producer, or for a consumer, by name."""
     found: dict[str, Property] = {}
-    ours = {**CONSUMER, **FETCH_BACKOFF} if consumer else PRODUCER
+    ours = {**CONSUMER, **SHORT_BACKOFF} if consumer else PRODUCER
     defaults = {**ours, "client.id": program_name()}
     for name, role, values, default, importance, description in cells(librdkafka_properties()):
         row = Row(values, description)

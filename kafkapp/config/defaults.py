@@ -18,18 +18,26 @@ CONSUMER = {
     "auto.commit.interval.ms": "0",
     "enable.auto.offset.store": "false",
 }
-# With librdkafka's default, a second, a consumer that has emptied a full queue waits most of the time.
-FETCH_BACKOFF = {"fetch.queue.backoff.ms": "10"}
-FETCH_BACKOFF_SINCE = 0x020200ff        # before, librdkafka does not know it
+SHORT_BACKOFF = {
+    # With librdkafka's default, a second, a consumer that has emptied a full queue waits most of the time.
+    "fetch.queue.backoff.ms": "10",
+    # Then a long queue wins nothing. librdkafka counts payloads only: of small records 100,000, and as much of each
+    # broker's answer as comes with them, are some 200 MB.
+    "queued.min.messages": "20000",
+    "fetch.max.bytes": "8388608",
+}
+SHORT_BACKOFF_SINCE = 0x020200ff        # before, librdkafka does not know the first
 RANDOM = "random"           # as client.id: one of its own for each client, as in the C++ API
 MAX_NAME = 64
-ALIASES = {"linger.ms": "queue.buffering.max.ms"}
+# Beside these a default is not set: they say the same, or librdkafka wants them below it.
+INSTEAD = {"linger.ms": ("queue.buffering.max.ms",),
+           "fetch.max.bytes": ("message.max.bytes", "receive.message.max.bytes")}
 
 
 def set_defaults(properties: dict[str, object], defaults: dict[str, str]) -> None:
-    """Add the defaults for what is not given, under either name."""
+    """Add the defaults for what is not given."""
     for name, value in defaults.items():
-        if ALIASES.get(name) not in properties:
+        if properties.keys().isdisjoint(INSTEAD.get(name, ())):
             properties.setdefault(name, value)
     if properties.setdefault("client.id", program_name()) == RANDOM:
         properties["client.id"] = os.urandom(6).hex()
@@ -41,8 +49,8 @@ def consumer_defaults(librdkafka: int) -> dict[str, str]:
     Args:
         librdkafka: rd_kafka_version().
     """
-    backoff = FETCH_BACKOFF if librdkafka >= FETCH_BACKOFF_SINCE else {}
-    return {**CONSUMER, **backoff, "group.id": os.urandom(6).hex()}
+    fetching = SHORT_BACKOFF if librdkafka >= SHORT_BACKOFF_SINCE else {}
+    return {**CONSUMER, **fetching, "group.id": os.urandom(6).hex()}
 
 
 def program_name() -> str:

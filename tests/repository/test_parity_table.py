@@ -48,3 +48,26 @@ def test_every_file_that_a_difference_is_pinned_by_exists():
     names = set(re.findall(r"`((?:kafka/)?test_\w+\.py)`", TEXT))
     assert len(names) > 8
     assert [name for name in names if not [*(ROOT / "tests").rglob(name)]] == []
+
+
+CONSUMER = [f"C{n}" for n in range(1, 35)] + [f"CR{n}" for n in range(1, 7)]
+
+
+def consumer_table():
+    """(rows, test, file) of the table of the consumer; rows without numbers belong to those above."""
+    found, rows = [], None
+    for line in TEXT.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 4 and re.fullmatch(r"test_\w+", cells[2]):
+            rows = cells[0] or rows
+            found.append((rows, cells[2], cells[3]))
+    return found
+
+
+def test_every_row_of_the_consumer_has_a_test():
+    assert sorted({row for rows, *_ in consumer_table() for row in rows.split(", ")}) == sorted(CONSUMER)
+
+
+@pytest.mark.parametrize("rows, name, file", consumer_table(), ids=lambda value: value)
+def test_every_test_of_the_consumer_exists(rows, name, file):
+    assert re.search(rf"^def {name}\(", (ROOT / file).read_text(), re.MULTILINE), f"{file} has no {name}"
