@@ -100,6 +100,7 @@ cdef int replace_assignment(RecordQueue queue, dict starts) except -1:
     if subscription.mode == BY_GROUP:
         raise new_exception(RD_KAFKA_RESP_ERR__FAIL, "assign(): the consumer is subscribed, and its group assigns "
                             "partitions; call unsubscribe() first")
+    queue.settle()
     pause_again(client.rk, queue.paused, False)
     made = new_partition_list(starts)
     before = new_partition_list(dict.fromkeys(queue.positions, RD_KAFKA_OFFSET_INVALID))
@@ -137,6 +138,8 @@ cdef void rebalance(void *consumer, rd_kafka_t *rk, rd_kafka_resp_err_t err,
         else:
             raise new_exception(err, f"the rebalance failed: {rd_kafka_err2str(err).decode()}")
     except BaseException as exc:
+        if queue.client.foreign():
+            return          # in the child of a callback that forked: librdkafka has no thread here that would answer
         with nogil:
             rd_kafka_assign(rk, NULL)       # else the group waits for this member
         try:
@@ -194,6 +197,8 @@ cdef int revoked(RecordQueue queue, rd_kafka_t *rk, rd_kafka_topic_partition_lis
             tell_of_loss(queue, lost, places, True)
         except BaseException as exc:    # a signal: they are revoked all the same
             queue.raised.append(exc)
+        if queue.client.foreign():
+            return 0
     paused = queue.paused.intersection(places)
     pause_again(rk, paused, False)      # librdkafka remembers it forever
     with nogil:
@@ -330,6 +335,7 @@ cdef int give_up_all(RecordQueue queue, int64_t deadline, bint commits, list rai
             KP_SET(queue.rebalancing, 0)
             client.leave()
     finally:
+        KP_SET(queue.leaving, False)        # an interrupted close() leaves a consumer that can poll
         KP_SET(queue.idle, True)
     return 0
 

@@ -25,7 +25,7 @@ cdef class RecordQueue:
     cdef kp_consumed_size size      # of what the last poll has returned: room for the next one
     cdef dict sought                # {TopicPartition: offset or Offset}: by on_rebalance in the last poll
     cdef set damaged                # of what is to be read again: where librdkafka could not read on
-    cdef int64_t placed_from            # when it knows of these where it is
+    cdef int64_t placed_from        # when it knows of these where it is
     cdef Subscription subscription
     cdef list raised                # what on_rebalance has raised, for the thread that polls
     cdef ConsumedBlock filling      # what the thread that polls fills, or None
@@ -51,8 +51,8 @@ cdef class RecordQueue:
     cdef ConsumedBatch take_in(self, ConsumedBlock block, int failure)
     cdef int commit_revoked(self, object partitions) except -1
     cdef int forget_lost(self, object partitions) except -1
-    cdef int keep_errors(self, ConsumedBlock block) except -1
     cdef bint wait_placed(self, int64_t deadline) except -1
+    cdef int settle(self) except -1
     cdef int read_again(self, int64_t deadline) except -1
     cdef int forget(self, object places) except -1
     cdef int go_on_from(self, dict starts) except -1

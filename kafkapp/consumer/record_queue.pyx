@@ -229,16 +229,19 @@ cdef class RecordQueue:
         """The batch of a block, and the positions after it. When this raises, positions are as before."""
         cdef kp_consumed *columns = block.columns
         ends, batch = block.places(&columns.ends), new_batch(block)
+        positions = self.positions
+        before = {place: positions.get(place) for place in ends}
         if not columns.count and self.failures:
             raise self.failures.pop(0)
         if not columns.count and failure and failure != EFBIG:
             raise MemoryError("no memory for the records of a batch: they will be read again")
         PyErr_CheckSignals()        # what a handler raises would take the place of the batch
-        positions = self.positions
-        ends = {place: offset for place, offset in ends.items() if place in positions}
-        positions.update(ends)
+        # Not where a signal handler has said where to go on.
+        ends = {place: offset for place, offset in ends.items()
+                if place in positions and positions[place] == before[place]}
         if self.auto is not None:
-            self.auto.add(ends)
+            self.auto.add(ends)     # first: it may find no memory, and updating what is there needs none
+        positions.update(ends)
         return batch
 
     cdef int commit_revoked(self, object partitions) except -1:
@@ -295,6 +298,15 @@ cdef class RecordQueue:
             PyErr_CheckSignals()
             self.client.check_open()
         return True
+
+    cdef int settle(self) except -1:
+        """The same for what has its own turn, and sets all anew: a second at most, and only after damage."""
+        while self.damaged and not expired(self.placed_from):
+            with nogil:
+                usleep(PLACE_CHECK_US)
+            PyErr_CheckSignals()
+            self.client.check_open()
+        return 0
 
     cdef int read_again(self, int64_t deadline) except -1:
         """Seek back to the records that the last poll has taken from librdkafka and not returned, or could not read."""

@@ -66,6 +66,19 @@ def test_what_stays_damaged_stays_an_error_until_a_seek(broker, topic):
             assert [record.offset for record in records(consumer, len(VALUES) - 4)] == list(range(4, len(VALUES)))
 
 
+def test_an_assignment_after_damage_is_read_from_where_it_begins(broker, topic):
+    """Although librdkafka's answer to the offset that no broker has is still to come."""
+    with KafkaSyncProducer(properties(broker)) as producer, Front(broker.bootstrap_servers) as front:
+        producer.send_batch(topic, VALUES, partition=0)
+        with new_consumer(front, topic, [0], check_crcs=True) as consumer:
+            damage(front)
+            with pytest.raises(KafkaException, match="the next poll reads it again"):
+                while True:
+                    assert not consumer.poll(20)
+            consumer.assign({(topic, 0): 2})
+            assert [record.offset for record in records(consumer, len(VALUES) - 2)] == list(range(2, len(VALUES)))
+
+
 @pytest.mark.parametrize("at", [-8, -20, -40])
 @pytest.mark.parametrize("codec", ["gzip", "lz4"])
 def test_what_cannot_be_unpacked_is_an_error_without_checksums(broker, topic, at, codec):

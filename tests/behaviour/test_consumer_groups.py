@@ -1,4 +1,6 @@
 """Groups: what on_rebalance gets, in which order, and that nothing is read twice that was committed as it was revoked."""
+import os
+
 import pytest
 from groups import ASSIGNED, LOST, PROTOCOLS, REVOKED, Member, poll_until, shared
 from helpers import LIBRDKAFKA, properties, wait_for
@@ -135,6 +137,31 @@ def test_what_on_rebalance_raises(broker, filled):
     with pytest.raises(ZeroDivisionError, match="Revoked"):
         member.consumer.close()
     assert member.consumer.closed and len(member.events) == 2
+
+
+@pytest.mark.parametrize("when", [ASSIGNED, REVOKED])
+def test_a_callback_that_forks(broker, filled, when):
+    """In the child the call ends with an error; the parent goes on."""
+    children = []
+
+    def fork(consumer, event, partitions):
+        if event is when:
+            children.append(os.fork())
+
+    with Member(broker, filled, "eager", fork) as member:
+        try:
+            member.subscribe(filled)
+            member.consumer.unsubscribe()
+        except RuntimeError as error:
+            if children == [0]:
+                os._exit(7 if "fork" in str(error) else 1)
+            raise
+        finally:
+            if children == [0]:
+                os._exit(2)
+        ended, status = wait_for(lambda: (lambda found: found if found[0] else None)(os.waitpid(children[0], os.WNOHANG)), 20)
+        assert (ended, os.waitstatus_to_exitcode(status)) == (children[0], 7)
+        assert [event for event, _ in member.events] == [ASSIGNED, REVOKED] and member.consumer.assignment() == set()
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -12,15 +12,17 @@ from collections.abc import Mapping
 
 import pytest
 
+from helpers import LIBRDKAFKA
+
 from kafkapp.common import errors
 from kafkapp.config.names import CALLBACKS, is_sensitive, suggestion
-from kafkapp.config.properties import ProducerConfig, Properties, snapshot
+from kafkapp.config.properties import ConsumerConfig, ProducerConfig, Properties, snapshot
 from kafkapp.config.redaction import redact
 
 LIBRARY = ctypes.CDLL(errors.__file__)      # its symbols include those of the librdkafka that it is linked to
 LIBRARY.rd_kafka_conf_new.restype = ctypes.c_void_p
 
-NAMES = {name: value for name, value in vars(ProducerConfig).items() if name.isupper()}
+NAMES = {cls: {name: getattr(cls, name) for name in dir(cls) if name.isupper()} for cls in (ProducerConfig, ConsumerConfig)}
 OF_CPP_ALONE = {"ENABLE_MANUAL_EVENTS_POLL"}
 
 
@@ -206,23 +208,27 @@ def test_mapping_by_its_methods_alone():
     assert snapshot(Minimal()) == dict(Properties(Minimal())) == {"acks": "1"}
 
 
-# -- ProducerConfig ----------------------------------------------------------------------------------------------------
+# -- ProducerConfig, ConsumerConfig ----------------------------------------------------------------------------------------------------
 
-def test_names_are_known_to_the_library():
+@pytest.mark.parametrize("config, count", [(ProducerConfig, 56), (ConsumerConfig, 56)])
+def test_names_are_known_to_the_library(config, count):
+    names, newer = NAMES[config], {"GROUP_PROTOCOL"} if LIBRDKAFKA < (2, 4) and config is ConsumerConfig else set()
     conf, text = ctypes.c_void_p(LIBRARY.rd_kafka_conf_new()), ctypes.create_string_buffer(512)
     try:
-        unknown = {name for name, dotted in NAMES.items()       # -2: RD_KAFKA_CONF_UNKNOWN
+        unknown = {name for name, dotted in names.items()       # -2: RD_KAFKA_CONF_UNKNOWN
                    if LIBRARY.rd_kafka_conf_set(conf, dotted.encode(), None, text, ctypes.c_size_t(512)) == -2}
     finally:
         LIBRARY.rd_kafka_conf_destroy(conf)
-    assert unknown == OF_CPP_ALONE
-    assert len(NAMES) == len(set(NAMES.values())) == 56
-    assert {"COMPRESSION_TYPE", "SSL_CA_LOCATION", "SSL_CA_PEM", "SSL_KEY_PASSWORD", "SASL_PASSWORD"} <= set(NAMES)
+    assert unknown == OF_CPP_ALONE | newer
+    assert len(names) == len(set(names.values())) == count
+    assert {"SSL_CA_LOCATION", "SSL_CA_PEM", "SSL_KEY_PASSWORD", "SASL_PASSWORD"} <= set(names)
+    assert ("COMPRESSION_TYPE" in names, "GROUP_ID" in names) == (config is ProducerConfig, config is ConsumerConfig)
 
 
-def test_constants_are_spelled_after_their_names():
+@pytest.mark.parametrize("config", NAMES)
+def test_constants_are_spelled_after_their_names(config):
     odd = {"LOG_LEVEL": "log_level", "SASL_MECHANISM": "sasl.mechanisms", **{name.upper(): name for name in CALLBACKS}}
-    assert {name: odd.get(name, name.lower().replace("_", ".")) for name in NAMES} == NAMES
+    assert {name: odd.get(name, name.lower().replace("_", ".")) for name in NAMES[config]} == NAMES[config]
 
 
 # -- secrets -----------------------------------------------------------------------------------------------------------
