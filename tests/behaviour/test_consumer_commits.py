@@ -8,7 +8,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from consumers import batches
+from consumers import batches, one_batch, records
 from helpers import NOWHERE, Stopwatch, properties, wait_for
 
 from kafkapp import ErrorCode, EventsPollingOption, KafkaConsumer, KafkaException, KafkaSyncProducer, TopicPartition
@@ -63,7 +63,7 @@ def forms(topic, batch):
 @pytest.mark.parametrize("call", ["commit_sync", "commit_async"])
 def test_every_form_of_offsets(broker, filled, call):
     with by_hand(broker, filled) as consumer:
-        (batch,) = batches(consumer, 20, max_records=20)
+        batch = one_batch(consumer, 20)
         for form, (what, wanted) in forms(filled, batch).items():
             if call == "commit_sync":
                 consumer.commit_sync(what, 20)
@@ -116,7 +116,7 @@ def test_one_callback_per_commit(broker, filled, polling):
         got.append((offsets, error))
 
     with by_hand(broker, filled, polling) as consumer:
-        for record in batches(consumer, COUNT)[0]:
+        for record in records(consumer, COUNT):
             consumer.commit_async(record, callback)
         if polling is MANUAL:
             assert not got

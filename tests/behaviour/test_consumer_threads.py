@@ -41,7 +41,12 @@ class Reader:
     def run(self):
         try:
             while not self.ends:
-                batch = self.consumer.poll_batch(20)
+                try:
+                    batch = self.consumer.poll_batch(20)
+                except RuntimeError as error:
+                    if "only one may poll at a time" not in str(error):
+                        raise
+                    continue        # consumer_polls() was first
                 for partition, offset in zip(batch.partitions, batch.offsets, strict=True):
                     if (partition, offset) != self.next:
                         self.begins.append((partition, offset))

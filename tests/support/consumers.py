@@ -1,13 +1,9 @@
-"""Consumers for tests: assigned from the beginning, and read until a number of records has come.
-
-The consumer is imported from its own module: kafkapp does not export it yet.
-"""
+"""Consumers for tests: assigned from the beginning, and read until a number of records has come."""
 import time
 
 from helpers import properties
 
-from kafkapp import KafkaConsumer
-from kafkapp import Offset
+from kafkapp import KafkaConsumer, Offset
 
 
 def new_consumer(cluster, topic=None, partitions=range(4), /, *more, **named):
@@ -25,7 +21,14 @@ def batches(consumer, count, timeout=30, **how):
         assert time.monotonic() < end, f"{sum(map(len, found))} of {count} records in {timeout} s"
         found.append(consumer.poll_batch(1, **how))
     assert sum(map(len, found)) == count
-    return found
+    return [batch for batch in found if batch]
+
+
+def one_batch(consumer, count, **how):
+    """So many records from the beginning of what is assigned, in one batch: they may come in parts, and are read again then."""
+    while len(batch := consumer.poll_batch(20, max_records=count, **how)) < count:
+        consumer.seek_to_beginning()
+    return batch
 
 
 def records(consumer, count, timeout=30):
