@@ -52,8 +52,9 @@ cdef class RecordQueue:
     cdef int commit_revoked(self, object partitions) except -1
     cdef int forget_lost(self, object partitions) except -1
     cdef bint wait_placed(self, int64_t deadline) except -1
-    cdef int settle(self) except -1
-    cdef int read_again(self, int64_t deadline) except -1
+    cdef int wait_after_damage(self) except -1
+    cdef bint read_again(self, int64_t deadline) except -1
+    cdef int seek_back(self, dict places, int64_t deadline) except -1
     cdef int forget(self, object places) except -1
     cdef int go_on_from(self, dict starts) except -1
     cdef int wake(self) except -1

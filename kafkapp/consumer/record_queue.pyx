@@ -19,6 +19,7 @@ from kafkapp._librdkafka.consumer cimport (
 )
 from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_RESP_ERR__FATAL,
+    RD_KAFKA_RESP_ERR__TIMED_OUT,
     rd_kafka_fatal_error,
     rd_kafka_queue_destroy,
     rd_kafka_queue_t,
@@ -91,8 +92,8 @@ cdef class RecordQueue:
                     raise KafkaException(self.client.fatal_error())
                 if not self.wait_placed(deadline):
                     return self.nothing(headers)
-                if self.refused is not NULL:
-                    self.read_again(deadline)
+                if self.refused is not NULL and not self.read_again(deadline):
+                    return self.nothing(headers)
                 self.sought = {}
                 self.size.rows = min(self.size.rows, max_records)
                 batch = self.read_block(new_block(headers, &self.size), deadline, max_records, max_bytes)
@@ -299,7 +300,7 @@ cdef class RecordQueue:
             self.client.check_open()
         return True
 
-    cdef int settle(self) except -1:
+    cdef int wait_after_damage(self) except -1:
         """The same for what has its own turn, and sets all anew: a second at most, and only after damage."""
         while self.damaged and not expired(self.placed_from):
             with nogil:
@@ -308,9 +309,19 @@ cdef class RecordQueue:
             self.client.check_open()
         return 0
 
-    cdef int read_again(self, int64_t deadline) except -1:
-        """Seek back to the records that the last poll has taken from librdkafka and not returned, or could not read."""
-        cdef dict places = offsets_of(self.refused, "poll")
+    cdef bint read_again(self, int64_t deadline) except -1:
+        """Seek back to the records that the last poll has taken from librdkafka and not returned, or could not read.
+        False when the deadline has expired first: the next poll seeks."""
+        try:
+            self.seek_back(offsets_of(self.refused, "poll"), deadline)
+        except KafkaException as exc:
+            if exc.error.code == RD_KAFKA_RESP_ERR__TIMED_OUT and expired(deadline):
+                return False
+            raise
+        self.forget(None)
+        return True
+
+    cdef int seek_back(self, dict places, int64_t deadline) except -1:
         positions = self.positions
         # What is damaged is known by the offset of its batch, which may have been read in part.
         begins = committed_offsets(self.client, "poll", [
@@ -318,7 +329,6 @@ cdef class RecordQueue:
         call_partitions(self.client, "poll", SEEK, {
             place: self.sought.get(place, max(offset, positions[place] or begins.get(place, 0)))
             for place, offset in places.items() if place in positions}, deadline)
-        self.forget(None)
         return 0
 
     cdef int forget(self, object places) except -1:

@@ -7,18 +7,20 @@ from consumers import new_consumer
 from helpers import NOWHERE, Stopwatch, properties, wait_for
 
 from kafkapp import ErrorCode, KafkaException, KafkaSyncProducer
+from kafkapp.testing import MockCluster
 
 COUNT = 30_000
 
 
 @pytest.fixture(scope="module")
-def filled(broker):
-    """A broker with a topic that has so many records in partition 0, and 5 in partition 1."""
-    broker.create_topic("t", 3)
-    with KafkaSyncProducer(properties(broker)) as producer:
-        producer.send_batch("t", [b"v"] * COUNT, partition=0)
-        producer.send_batch("t", [b"v"] * 5, partition=1)
-    return broker
+def filled():
+    """A cluster with a topic that has so many records in partition 0, and 5 in partition 1."""
+    with MockCluster() as cluster:
+        cluster.create_topic("t", 3)
+        with KafkaSyncProducer(properties(cluster)) as producer:
+            producer.send_batch("t", [b"v"] * COUNT, partition=0)
+            producer.send_batch("t", [b"v"] * 5, partition=1)
+        yield cluster
 
 
 class Reader:

@@ -239,7 +239,7 @@ def test_targets_name_cases_that_exist(scenario):
     labels = [case.label for case in scenario.cases]
     assert len(set(labels)) == len(labels)
     everything = {"records": 100, "seconds": 1.0, "cpu": 1.0, "send_cpu": 1.0, "peak": 1, "latencies": [1.0], "served": 1.0,
-                  "stall": 0.1, "call": 0.1, "held": 5, "growth": 0.1}
+                  "stall": 0.1, "call": 0.1, "held": 5, "growth": 0.1, "waited": 1.0}
     for target in scenario.targets:
         assert target.measure({label: Outcome(everything) for label in labels}) is not None
 

@@ -181,7 +181,7 @@ def test_every_error_that_is_named_exists(page):
 
 
 OF_BROKERS = {"auto.create.topics.enable", "min.insync.replicas", "advertised.listeners"}
-NEWER = {"client.dns.lookup"}
+NEWER = {"client.dns.lookup", "fetch.queue.backoff.ms", "group.protocol", "max.poll.records"}
 OF_OTHERS = {"enable.manual.events.poll", "sasl.jaas.config", "key.serializer", "max.message.bytes"}      # the C++ API's, Java's, topics'
 PROPERTY = re.compile(r"`([a-z]+(?:\.[a-z]+)+)(?:=[^`]*)?`")
 
