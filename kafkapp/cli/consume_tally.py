@@ -1,5 +1,4 @@
 """Tally of `kafkapp consume`: how many records of each partition were written, and which one is next."""
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -7,19 +6,18 @@ from contextlib import contextmanager
 import click
 
 from kafkapp import ConsumedBatch, TopicPartition
-from kafkapp.cli.tally import human
+from kafkapp.cli.tally import Clock, human
 
 
-class ReadTally:
+class ReadTally(Clock):
     """Counts of records that were written."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.cells: Counter[TopicPartition] = Counter()
         self.ends: dict[TopicPartition, int] = {}       # the next offsets
         self.records = self.bytes = 0                   # bytes of keys and values
         self.last: str | None = None                    # the last record
-        self._begin = time.monotonic()
-        self._end: float | None = None
 
     def count(self, batch: ConsumedBatch, rows: Sequence[int] | None) -> dict[TopicPartition, int]:
         """Count records of a batch, all of them for None. Returns which offsets are next."""
@@ -41,17 +39,9 @@ class ReadTally:
             self.last = f"{topics[indices[rows[-1]]]}-{partitions[rows[-1]]}@{offsets[rows[-1]]}"
         return ends
 
-    def start(self) -> None:
-        """Restart the clock: before now nothing was read."""
-        self._begin = time.monotonic()
-
-    def stop(self) -> None:
-        """Stop the clock: nothing more is read."""
-        self._end = time.monotonic()
-
     @property
     def seconds(self) -> float:
-        return max((self._end or time.monotonic()) - self._begin, 1e-6)
+        return max(super().seconds, 1e-6)
 
     def as_text(self) -> str:
         """The summary: one line, and one for each partition."""

@@ -29,18 +29,37 @@ class Failure(NamedTuple):
     message: str
 
 
-class Tally:
+class Clock:
+    """What a tally's rates are of."""
+
+    def __init__(self) -> None:
+        self._begin = time.monotonic()
+        self._end: float | None = None
+
+    def start(self) -> None:
+        """Restart the clock: before now nothing was sent or read."""
+        self._begin = time.monotonic()
+
+    def stop(self) -> None:
+        """Stop the clock: every outcome is known, and nothing more is read."""
+        self._end = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return (self._end or time.monotonic()) - self._begin
+
+
+class Tally(Clock):
     """Counts of delivered and failed records. Reports come from one thread, refusals may come from another."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.cells: dict[str, dict[int, list[int]]] = {}  # topic, partition: records, bytes
         self.codes: Counter[str] = Counter()
         self.first: list[Failure] = []
         self.unreported = 0  # sent, and interrupted before the delivery report
         self.on_failure: Callable[[LineId], object] = int  # called with the line of each failure; any thread
         self._lock = threading.Lock()
-        self._begin = time.monotonic()
-        self._end: float | None = None
 
     def reporter(self, file: str, topic: str) -> Callable[[Any, Error | None], None]:
         """The delivery callback for the records of one file."""
@@ -96,18 +115,6 @@ class Tally:
             if len(self.first) < FIRST_FAILURES:
                 self.first.append(Failure(file, int(line), code, message))
         self.on_failure(line)
-
-    def start(self) -> None:
-        """Restart the clock: before now nothing was sent."""
-        self._begin = time.monotonic()
-
-    def stop(self) -> None:
-        """Stop the clock: every outcome is known."""
-        self._end = time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        return (self._end or time.monotonic()) - self._begin
 
     @property
     def delivered(self) -> int:

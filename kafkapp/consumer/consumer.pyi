@@ -1,5 +1,4 @@
 from collections.abc import Callable, Iterable, Mapping
-from datetime import timedelta
 from typing import Any, Protocol, TypeAlias
 
 from kafkapp.common.options import EventsPollingOption
@@ -8,16 +7,8 @@ from kafkapp.config.property_types import ConsumerProperties
 from kafkapp.consumer.callback_types import CommitCallback
 from kafkapp.consumer.consumed_batch import ConsumedBatch
 from kafkapp.consumer.groups import ConsumerGroupMetadata, RebalanceEvent
-from kafkapp.consumer.partitions import PartitionConsumer
+from kafkapp.consumer.partitions import PartitionConsumer, _HasPartition, _Partition, _Partitions, _Timeout
 from kafkapp.consumer.topic_partition import TopicPartition
-
-_Timeout: TypeAlias = int | float | timedelta | None
-
-class _HasPartition(Protocol):
-    @property
-    def topic(self) -> str: ...
-    @property
-    def partition(self) -> int: ...
 
 class _Offset(Protocol):
     @property
@@ -27,8 +18,6 @@ class _HasOffset(_HasPartition, Protocol):
     @property
     def offset(self) -> int: ...
 
-_Partition: TypeAlias = tuple[str, int] | _HasPartition
-_Partitions: TypeAlias = Iterable[_Partition]
 _Offsets: TypeAlias = (ConsumedBatch | _HasOffset | Mapping[TopicPartition, int] | Mapping[tuple[str, int], int]
                        | Mapping[_Partition, int | _Offset] | Iterable[_HasOffset | tuple[str, int, int]] | None)
 

@@ -7,7 +7,7 @@ import time
 import warnings
 
 import pytest
-from consumers import new_consumer
+from consumers import new_consumer, poll_batch_beside, polls
 from helpers import NOWHERE, Stopwatch, properties, run_python, wait_for
 
 from kafkapp import KafkaSyncProducer
@@ -65,23 +65,13 @@ def polling(consumer, outcome):
     """A thread that polls, and puts into a list what came of it."""
     def poll():
         try:
-            outcome.append(consumer.poll_batch())
+            outcome.append(poll_batch_beside(consumer))
         except RuntimeError as error:
             outcome.append(error)
 
     thread = threading.Thread(target=poll)
     thread.start()
     return thread
-
-
-def polls(consumer):
-    """Whether another thread is inside a poll."""
-    try:
-        consumer.poll_batch(0)
-    except RuntimeError as error:
-        assert "only one may poll at a time" in str(error)
-        return True
-    return False
 
 
 def test_wakeup_ends_a_poll_and_only_one_thread_polls(broker, topic):

@@ -3,7 +3,7 @@ import signal
 import threading
 
 import pytest
-from consumers import new_consumer
+from consumers import new_consumer, poll_batch_beside, polls
 from helpers import NOWHERE, Stopwatch, properties, wait_for
 
 from kafkapp import ErrorCode, KafkaException, KafkaSyncProducer
@@ -43,12 +43,7 @@ class Reader:
     def run(self):
         try:
             while not self.ends:
-                try:
-                    batch = self.consumer.poll_batch(20)
-                except RuntimeError as error:
-                    if "only one may poll at a time" not in str(error):
-                        raise
-                    continue        # consumer_polls() was first
+                batch = poll_batch_beside(self.consumer, 20)
                 for partition, offset in zip(batch.partitions, batch.offsets, strict=True):
                     if (partition, offset) != self.next:
                         self.begins.append((partition, offset))
@@ -88,7 +83,7 @@ def test_a_pause_between_two_polls_loses_and_repeats_nothing(filled):
         for _ in range(20):
             consumer.pause()
             position = consumer.position(("t", 0))
-            wait_for(lambda: consumer_polls(consumer))
+            wait_for(lambda: polls(consumer))
             assert consumer.position(("t", 0)) == position
             consumer.resume()
             wait_for(lambda: reader.failures or consumer.position(("t", 0)) not in {position, None} - {COUNT})  # noqa: B023
@@ -98,24 +93,14 @@ def test_a_pause_between_two_polls_loses_and_repeats_nothing(filled):
 
 def test_a_poll_that_waits_makes_way(filled):
     with new_consumer(filled, "t", [2]) as consumer, Reader(consumer) as reader:
-        wait_for(lambda: consumer_polls(consumer))
+        wait_for(lambda: polls(consumer))
         consumer.pause()
         consumer.resume()
         consumer.assign({("t", 1): 2})
         reader.wait((1, 2))
-        wait_for(lambda: reader.next == (1, 5) and consumer_polls(consumer))
+        wait_for(lambda: reader.next == (1, 5) and polls(consumer))
         consumer.seek_to_beginning()
         reader.wait((1, 0))
-
-
-def consumer_polls(consumer):
-    """Whether another thread is inside a poll."""
-    try:
-        consumer.poll_batch(0)
-    except RuntimeError as error:
-        assert "only one may poll at a time" in str(error)
-        return True
-    return False
 
 
 def test_a_signal_handler_may_seek_in_a_poll_and_not_poll_in_a_seek(filled):

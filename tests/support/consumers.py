@@ -31,6 +31,26 @@ def one_batch(consumer, count, **how):
     return batch
 
 
+def polls(consumer):
+    """Whether another thread is inside a poll; that one polls by poll_batch_beside()."""
+    try:
+        consumer.poll_batch(0)
+    except RuntimeError as error:
+        assert "only one may poll at a time" in str(error)
+        return True
+    return False
+
+
+def poll_batch_beside(consumer, *timeout):
+    """poll_batch(), again where polls() in another thread was first."""
+    while True:
+        try:
+            return consumer.poll_batch(*timeout)
+        except RuntimeError as error:
+            if "only one may poll at a time" not in str(error):
+                raise
+
+
 def records(consumer, count, timeout=30):
     """So many records, with headers."""
     return [record for batch in batches(consumer, count, timeout, headers=True) for record in batch]
