@@ -71,7 +71,7 @@ cdef class ConsumerClient(EventClient):
         try:
             taken = self.queue.turn.begin("poll", deadline)
             try:
-                if self.queue.wait_placed(deadline) and self.queue.refused is not NULL:
+                if self.queue.wait_placed(deadline, True) and self.queue.refused is not NULL:
                     self.queue.read_again(deadline)
             finally:
                 self.queue.turn.end(taken)

@@ -100,7 +100,7 @@ cdef int replace_assignment(RecordQueue queue, dict starts) except -1:
     if subscription.mode == BY_GROUP:
         raise new_exception(RD_KAFKA_RESP_ERR__FAIL, "assign(): the consumer is subscribed, and its group assigns "
                             "partitions; call unsubscribe() first")
-    queue.wait_after_damage()
+    queue.wait_placed(-1, False)
     pause_again(client.rk, queue.paused, False)
     made = new_partition_list(starts)
     before = new_partition_list(dict.fromkeys(queue.positions, RD_KAFKA_OFFSET_INVALID))

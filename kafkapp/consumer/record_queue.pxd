@@ -51,8 +51,7 @@ cdef class RecordQueue:
     cdef ConsumedBatch take_in(self, ConsumedBlock block, int failure)
     cdef int commit_revoked(self, object partitions) except -1
     cdef int forget_lost(self, object partitions) except -1
-    cdef bint wait_placed(self, int64_t deadline) except -1
-    cdef int wait_after_damage(self) except -1
+    cdef bint wait_placed(self, int64_t deadline, bint polls) except -1
     cdef bint read_again(self, int64_t deadline) except -1
     cdef int seek_back(self, dict places, int64_t deadline) except -1
     cdef int forget(self, object places) except -1

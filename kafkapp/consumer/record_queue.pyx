@@ -90,10 +90,10 @@ cdef class RecordQueue:
                     raise self.failures.pop(0)
                 if rd_kafka_fatal_error(self.client.rk, NULL, 0):
                     raise KafkaException(self.client.fatal_error())
-                if not self.wait_placed(deadline):
-                    return self.nothing(headers)
+                if not self.wait_placed(deadline, True):
+                    return new_batch(new_block(headers))
                 if self.refused is not NULL and not self.read_again(deadline):
-                    return self.nothing(headers)
+                    return new_batch(new_block(headers))
                 self.sought = {}
                 self.size.rows = min(self.size.rows, max_records)
                 batch = self.read_block(new_block(headers, &self.size), deadline, max_records, max_bytes)
@@ -288,26 +288,18 @@ cdef class RecordQueue:
 
     # -- what is read from where ------------------------------------------------------------------
 
-    cdef bint wait_placed(self, int64_t deadline) except -1:
+    cdef bint wait_placed(self, int64_t deadline, bint polls) except -1:
         """Wait until librdkafka, which has lost its place, has asked for some offset that no broker has:
-        until the answer has come it takes a seek back. False when the deadline has expired first."""
+        until the answer has come it takes a seek back. False when the deadline has expired first. A thread that `polls`
+        makes way for others meanwhile."""
         while self.damaged and not expired(self.placed_from):
-            if expired(deadline) or not self.turn.make_way(deadline):
+            if expired(deadline) or (polls and not self.turn.make_way(deadline)):
                 return False
             with nogil:
                 usleep(PLACE_CHECK_US)
             PyErr_CheckSignals()
             self.client.check_open()
         return True
-
-    cdef int wait_after_damage(self) except -1:
-        """The same for what has its own turn, and sets all anew: a second at most, and only after damage."""
-        while self.damaged and not expired(self.placed_from):
-            with nogil:
-                usleep(PLACE_CHECK_US)
-            PyErr_CheckSignals()
-            self.client.check_open()
-        return 0
 
     cdef bint read_again(self, int64_t deadline) except -1:
         """Seek back to the records that the last poll has taken from librdkafka and not returned, or could not read.
