@@ -25,11 +25,15 @@ pytestmark = pytest.mark.filterwarnings("ignore:(read|open)_text is deprecated")
 
 
 class Member:
-    """A member of a group by kafka-python, polled by a thread of its own so that rebalances get on."""
+    """A member of a group by kafka-python, polled by a thread of its own so that rebalances get on.
+
+    The broker that it asks may not know a new topic yet: it assigns nothing then, until it has asked again.
+    """
 
     def __init__(self, kafka, group, topic):
         self.consumer = KafkaConsumer(topic, bootstrap_servers=kafka.bootstrap_servers, group_id=group, enable_auto_commit=False,
-                                      auto_offset_reset="earliest", heartbeat_interval_ms=200, session_timeout_ms=20_000)
+                                      auto_offset_reset="earliest", heartbeat_interval_ms=200, session_timeout_ms=20_000,
+                                      metadata_max_age_ms=1000)
         self.metadata = None
         self.places = set()
         self._stopped = threading.Event()
