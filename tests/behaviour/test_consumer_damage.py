@@ -3,7 +3,7 @@ off unless it is set.
 """
 import pytest
 from consumers import new_consumer, plain, records
-from helpers import properties
+from helpers import needs, properties
 from proxy import FETCH, Front
 
 from kafkapp import ErrorCode, KafkaException, KafkaSyncProducer
@@ -11,7 +11,7 @@ from kafkapp import ErrorCode, KafkaException, KafkaSyncProducer
 VALUES = [b"%04d" % row * 20 for row in range(10)]      # one batch, at the end of the answer; all of this is within its checksum
 
 
-@pytest.mark.parametrize("codec", ["none", "gzip", "snappy", "lz4"])
+@pytest.mark.parametrize("codec", ["none", pytest.param("gzip", marks=needs("gzip")), "snappy", "lz4"])
 @pytest.mark.parametrize("at", [-8, -20, -40])
 def test_a_flipped_bit_is_an_error(broker, topic, at, codec):
     """Which the poll raises in place of the batch's records; the next ones read them again, though librdkafka has lost the place."""
@@ -81,7 +81,7 @@ def test_an_assignment_after_damage_is_read_from_where_it_begins(broker, topic):
 
 
 @pytest.mark.parametrize("at", [-8, -20, -40])
-@pytest.mark.parametrize("codec", ["gzip", "lz4"])
+@pytest.mark.parametrize("codec", [pytest.param("gzip", marks=needs("gzip")), "lz4"])
 def test_what_cannot_be_unpacked_is_an_error_without_checksums(broker, topic, at, codec):
     """Or it is the right records: where the bit changes nothing."""
     with KafkaSyncProducer(properties(broker, compression_type=codec)) as producer:

@@ -13,7 +13,6 @@ from kafkapp.cli.rejects import Line, Rejects
 from kafkapp.testing import ApiKey
 
 
-
 @pytest.fixture
 def to(cluster, topic):
     return ("produce", "-b", cluster.bootstrap_servers, "-t", topic)
@@ -88,12 +87,16 @@ def test_the_names_of_whole_files(to, file, tmp_path):
 
 @MODES
 def test_ctrl_c_keeps_what_was_not_delivered(cluster, topic, to, file, mode):
+    """And not what was read and not sent: the first line of --sync only once its send has begun."""
     cluster.set_leader(topic, 0, None)
-    process = start(*to, *mode, "-p", "0", "--rejects", file)
-    write_and_see_read(process, b"a\nb\nunfinished")
-    process.send_signal(signal.SIGINT)
-    status, _, err = finish(process)
-    assert status == 130 and "Traceback" not in err
+    for _ in range(5):
+        process = start(*to, *mode, "-p", "0", "--rejects", file)
+        write_and_see_read(process, b"a\nb\nunfinished")
+        process.send_signal(signal.SIGINT)
+        status, _, err = finish(process)
+        assert status == 130 and "Traceback" not in err
+        if file.exists() or mode != ("--sync",):
+            break
     assert sorted(file.read_bytes().splitlines()) == ([b"a"] if mode == ("--sync",) else [b"a", b"b"])
 
 
