@@ -18,6 +18,26 @@ int kp_resize_validity(uint8_t **validity, size_t *room, size_t rows);
 int kp_resize_rows(kp_bytes_column *column, size_t rows);
 int kp_resize_block(kp_consumed *block, size_t rows);
 
+/* All that it has room for, in bytes; and to have no rows, with the same room. */
+size_t kp_block_room(const kp_consumed *block);
+void kp_empty_block(kp_consumed *block);
+
+/* Free a block that nobody owns. */
+void kp_free_block(kp_consumed *block);
+
+/* More than this is not kept: bytes. */
+#define KP_SPARE_BYTES ((size_t)8 << 20)
+
+/* The block that is kept there, for the thread that fills; NULL: none. The caller owns it. */
+kp_consumed *kp_spare_take(kp_spare *spare);
+
+/* Have a block come back there when its last owner goes; to keep an empty block there, or to free it. */
+void kp_spare_lend(kp_spare *spare, kp_consumed *block);
+void kp_spare_keep(kp_spare *spare, kp_consumed *block);
+
+/* What becomes of a lent block that nobody owns. From any thread. */
+void kp_spare_give_back(kp_consumed *block);
+
 /* Have room for so many bytes behind the first `begin`; EFBIG: more than 32-bit offsets can say. */
 int kp_make_room(kp_bytes_column *column, size_t begin, size_t size);
 

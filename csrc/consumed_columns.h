@@ -39,8 +39,15 @@ typedef struct {
 
 #define KP_OF_CLIENT (-2) /* topic of an error that is no outcome of a poll: it goes where the client's errors go */
 
+/* Where the memory of a consumer's blocks waits for the next one: that of one block, of at most 8 MiB. It lives as long
+ * as its consumer or one of these blocks. */
+typedef struct kp_spare kp_spare;
+
 typedef struct {
-    int64_t owners; /* atomic */
+    int64_t owners;  /* atomic */
+    kp_spare *spare; /* where its memory goes; NULL: it is freed */
+    size_t had_room; /* in bytes, of the memory that it has from there; 0: it has fresh memory */
+    int unneeded;    /* how many blocks in succession have needed much less */
     /* -- a row for each record */
     size_t count, room;
     int32_t *topics, *partitions, *leader_epochs; /* leader epoch -1: unknown */
@@ -74,8 +81,13 @@ typedef struct {
     size_t rows, key_bytes, value_bytes;
 } kp_consumed_size;
 
-/* A new, empty block that the caller owns; NULL: no memory. `guess`: as the last one had; NULL: none. */
-kp_consumed *kp_consumed_new(int with_headers, const kp_consumed_size *guess);
+kp_spare *kp_spare_new(void); /* the caller owns it; NULL: no memory */
+void kp_spare_close(kp_spare *spare); /* no memory waits there any more; from any thread */
+void kp_spare_release(kp_spare *spare); /* close it; the caller's no longer */
+
+/* A new, empty block that the caller owns; NULL: no memory. `guess`: as the last one had; NULL: none. `spare`: whose memory
+ * it has and will leave there, NULL: none; one thread at a time may ask for that. */
+kp_consumed *kp_consumed_new(int with_headers, const kp_consumed_size *guess, kp_spare *spare);
 kp_consumed *kp_consumed_share(kp_consumed *block);
 void kp_consumed_release(kp_consumed *block);
 
@@ -103,7 +115,8 @@ void kp_consumed_drop_errors(kp_consumed *block);
 void kp_client_error(rd_kafka_t *rk, int code, const char *text, void *opaque);
 void kp_consumed_filled(kp_consumed *block);
 
-/* Give memory back that it has room for and does not use. `size`: what it has, with a little more. */
+/* Give memory back that it has room for and does not use, but for 1.5 bytes a row and 2 KiB. `size`: what it has, with a
+ * little more. */
 void kp_consumed_trim(kp_consumed *block, kp_consumed_size *size);
 
 struct ArrowArray;

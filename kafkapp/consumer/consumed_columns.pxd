@@ -66,7 +66,11 @@ cdef extern from "consumed_columns.h" nogil:
         size_t key_bytes
         size_t value_bytes
 
-    kp_consumed *kp_consumed_new(int with_headers, const kp_consumed_size *guess)
+    ctypedef struct kp_spare
+    kp_spare *kp_spare_new()
+    void kp_spare_close(kp_spare *spare)
+    void kp_spare_release(kp_spare *spare)
+    kp_consumed *kp_consumed_new(int with_headers, const kp_consumed_size *guess, kp_spare *spare)
     void kp_consumed_release(kp_consumed *block)
     size_t kp_consumed_bytes(const kp_consumed *block)
     void kp_consumed_refuse(kp_consumed *block)
@@ -105,4 +109,4 @@ cdef class ConsumedBlock:
     cdef object item(self, kp_bytes_column *column, size_t row)     # a view of its memory; None for null
 
 
-cdef ConsumedBlock new_block(bint with_headers, const kp_consumed_size *guess=*)
+cdef ConsumedBlock new_block(bint with_headers, const kp_consumed_size *guess=*, kp_spare *spare=*)

@@ -69,9 +69,9 @@ cdef class ConsumedColumn:
         return self.shape
 
 
-cdef ConsumedBlock new_block(bint with_headers, const kp_consumed_size *guess=NULL):
+cdef ConsumedBlock new_block(bint with_headers, const kp_consumed_size *guess=NULL, kp_spare *spare=NULL):
     cdef ConsumedBlock block = ConsumedBlock.__new__(ConsumedBlock)
-    block.columns = kp_consumed_new(with_headers, guess)
+    block.columns = kp_consumed_new(with_headers, guess, spare)
     if block.columns is NULL:
         raise MemoryError()
     return block

@@ -15,6 +15,7 @@ from kafkapp.common.atomics cimport KP_READ
 from kafkapp.common.callbacks cimport raise_all, report_all_unraisable
 from kafkapp.common.timeouts cimport deadline_of
 from kafkapp.consumer.auto_commit cimport last_commit_deadline
+from kafkapp.consumer.consumed_columns cimport kp_spare_close
 from kafkapp.consumer.consumer_service cimport ConsumerService
 from kafkapp.consumer.rebalances cimport give_up_all
 from kafkapp.consumer.record_queue cimport RecordQueue, new_record_queue
@@ -209,6 +210,7 @@ cdef class PollingConsumer:
             if commits:
                 self.queue.auto.close(client, deadline, raised)
             close(client, deadline)
+            kp_spare_close(self.queue.spare)
         except:
             report_all_unraisable(raised)
             raise

@@ -7,7 +7,7 @@ from kafkapp._librdkafka.rdkafka cimport rd_kafka_topic_partition_list_t
 from kafkapp.client.client cimport Client
 from kafkapp.consumer.auto_commit cimport AutoCommit
 from kafkapp.consumer.consumed_batch cimport ConsumedBatch
-from kafkapp.consumer.consumed_columns cimport ConsumedBlock, kp_consumed_size
+from kafkapp.consumer.consumed_columns cimport ConsumedBlock, kp_consumed_size, kp_spare
 from kafkapp.consumer.subscription cimport Subscription
 from kafkapp.consumer.turn cimport Turn
 
@@ -22,6 +22,7 @@ cdef class RecordQueue:
     cdef list failures              # exceptions that polls have still to raise
     cdef rd_kafka_topic_partition_list_t *refused   # owned; partitions to be read again from there, before any poll
     cdef AutoCommit auto            # None: the consumer commits nothing by itself
+    cdef kp_spare *spare            # owned; where the memory of its blocks waits for the next one
     cdef kp_consumed_size size      # of what the last poll has returned: room for the next one
     cdef dict sought                # {TopicPartition: offset or Offset}: by on_rebalance in the last poll
     cdef set damaged                # of what is to be read again: where librdkafka could not read on

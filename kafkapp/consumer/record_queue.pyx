@@ -45,6 +45,8 @@ from kafkapp.consumer.consumed_columns cimport (
     kp_consumed_refuse,
     kp_consumed_trim,
     kp_loses_place,
+    kp_spare_new,
+    kp_spare_release,
     new_block,
 )
 from kafkapp.consumer.consumer_service cimport ConsumerService
@@ -73,8 +75,13 @@ cdef class RecordQueue:
         self.positions, self.starts, self.paused, self.failures, self.idle = {}, {}, set(), [], True
         self.subscription, self.raised = Subscription.__new__(Subscription), []
         self.sought, self.damaged = {}, set()
+        self.spare = kp_spare_new()
+        if self.spare is NULL:
+            raise MemoryError()
 
     def __dealloc__(self):
+        if self.spare is not NULL:
+            kp_spare_release(self.spare)
         if self.refused is not NULL:
             rd_kafka_topic_partition_list_destroy(self.refused)
 
@@ -96,7 +103,7 @@ cdef class RecordQueue:
                     return new_batch(new_block(headers))
                 self.sought = {}
                 self.size.rows = min(self.size.rows, max_records)
-                batch = self.read_block(new_block(headers, &self.size), deadline, max_records, max_bytes)
+                batch = self.read_block(new_block(headers, &self.size, self.spare), deadline, max_records, max_bytes)
                 if batch is None and expired(deadline):
                     batch = new_batch(new_block(headers))
             return batch

@@ -12,6 +12,7 @@
 #undef INT32_MAX
 #define INT32_MAX COLUMN_BYTES
 #include "../../csrc/consumed_block.c"
+#include "../../csrc/consumed_spare.c"
 #include "../../csrc/consumed_columns.c"
 #include "../../csrc/consumed_errors.c"
 #undef INT32_MAX
@@ -177,14 +178,26 @@ static void check_block(const kp_consumed *block, int first) {
         CHECK(block->ends.places[end].offset == RD_KAFKA_OFFSET_INVALID || copied[block->ends.places[end].offset - 1]);
 }
 
-/* Read all records in blocks. Returns how many allocations that took. */
+/* What a block that is held may have room for, beside what it holds: the contract, and the bitmaps. */
+static void check_room(const kp_consumed *block) {
+    size_t row = block->with_headers ? 44 : 40;
+    if (failing)
+        return;
+    CHECK(kp_block_room(block) <= kp_consumed_bytes(block) + row * block->count + 8 * block->header_count + 4096);
+    CHECK(block->keys.validity_room <= block->room / 8 + 1 && block->values.validity_room <= block->room / 8 + 1);
+}
+
+/* Read all records in blocks, each with the memory of the one before the last, as long as that is free: the last is held
+ * over the next, every fourth to the end. Returns how many allocations that took. */
 static int read_all(int with_headers, size_t max_records, size_t max_bytes) {
     kp_consumed_size guess = {0, 0, 0};
-    int failed = 0;
+    kp_consumed *held[RECORDS] = {NULL};
+    kp_spare *spare = kp_spare_new();
+    int failed = 0, blocks = 0, at;
     next_record = allocations = 0;
     while (next_record < RECORDS) {
         int first = next_record, failure = ENOMEM;
-        kp_consumed *block = kp_consumed_new(with_headers, &guess);
+        kp_consumed *block = kp_consumed_new(with_headers, &guess, spare);
         if (block) {
             failure = kp_consume(NULL, block, max_records, max_bytes, 0);
             kp_consumed_trim(block, &guess);
@@ -194,15 +207,31 @@ static int read_all(int with_headers, size_t max_records, size_t max_bytes) {
             for (; first < next_record; first++)
                 CHECK(kind(first) == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET || is_refused(block, first) ||
                       (kind(first) && failure));
+            check_room(block);
             CHECK(kp_consumed_share(block) == block);
             kp_consumed_release(block);
-            kp_consumed_release(block);
+            held[blocks] = block;
+            if (blocks && (blocks - 1) % 4) {
+                kp_consumed_release(held[blocks - 1]);
+                held[blocks - 1] = NULL;
+            }
+            blocks++;
         }
         failed += failure != 0;
         if (failure == EFBIG)
             CHECK(max_bytes > COLUMN_BYTES / 2);
     }
     CHECK(failed <= (failing > 0) || max_bytes > COLUMN_BYTES / 2);
+    for (at = 0; at < blocks; at++)
+        if (held[at]) {
+            size_t row;
+            for (row = 0; row < held[at]->count; row++)
+                check_record(held[at], row);
+            if (at == blocks / 2)
+                kp_spare_close(spare);
+            kp_consumed_release(held[at]);
+        }
+    kp_spare_release(spare);
     return allocations;
 }
 

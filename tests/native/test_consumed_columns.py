@@ -27,7 +27,12 @@ def test_no_record_is_lost_or_leaked_where_memory_ends(tmp_path):
     ("            if (failure)\n                refuse(block, messages[i]);\n", ""),
     ("        block->keys.nulls = key_nulls;\n", ""),
     ("            rd_kafka_message_destroy(messages[i]);\n", "            if (!failure)\n                rd_kafka_message_destroy(messages[i]);\n"),
-    ("    if (!wanted)\n        return EFBIG;\n", "")], ids=["forgotten", "nulls", "leaked", "too large"])
+    ("    if (!wanted)\n        return EFBIG;\n", ""),
+    ("    *nulls = 0;\n", ""),
+    ("        return;\n    if (block->spare)\n", "        ;\n    if (block->spare)\n"),
+    ("        trim_all(block);\n", "        ;\n"),
+    ("    drop(spare);\n}\n\nkp_consumed *kp_spare_take", "}\n\nkp_consumed *kp_spare_take")],
+    ids=["forgotten", "nulls", "leaked", "too large", "old nulls", "recycled while it is held", "room is kept", "spare is leaked"])
 def test_a_loss_would_be_found(tmp_path, right, wrong):
     folder = tmp_path / "tests" / "native"
     folder.mkdir(parents=True)
