@@ -119,12 +119,12 @@ class KafkaConsumer:
         return await side.poll(partial(side.consumer.poll_batch, 0, max_records=max_records, max_bytes=max_bytes,
                                        headers=headers), deadline_of(side.bind(self), timeout))
 
-    async def poll(self, timeout: Timeout = None, max_records: int = 500) -> ConsumedBatch:
+    async def poll(self, timeout: Timeout = None, max_records: int | None = None) -> ConsumedBatch:
         """Read what has come, as records, with headers; see `poll_batch`.
 
         Args:
             timeout: seconds (int, float or timedelta), None waits forever.
-            max_records: how many records at most, int.
+            max_records: how many records at most, int; None: the property `max.poll.records`, 500 unless it is set.
         Returns:
             A ConsumedBatch, a sequence of ConsumerRecord.
         Raises:

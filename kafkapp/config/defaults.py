@@ -17,6 +17,7 @@ CONSUMER = {
     "enable.auto.commit": "true",
     "auto.commit.interval.ms": "0",
     "enable.auto.offset.store": "false",
+    "max.poll.records": "500",          # of poll(); librdkafka has one of that name, for share consumers
 }
 SHORT_BACKOFF = {
     # With librdkafka's default, a second, a consumer that has emptied a full queue waits most of the time.

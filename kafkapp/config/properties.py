@@ -243,6 +243,7 @@ class ConsumerConfig(ClientConfig):
     FETCH_WAIT_MAX_MS = "fetch.wait.max.ms"
     QUEUED_MIN_MESSAGES = "queued.min.messages"
     MAX_POLL_INTERVAL_MS = "max.poll.interval.ms"
+    MAX_POLL_RECORDS = "max.poll.records"
     SESSION_TIMEOUT_MS = "session.timeout.ms"
     HEARTBEAT_INTERVAL_MS = "heartbeat.interval.ms"
     ISOLATION_LEVEL = "isolation.level"

@@ -15,7 +15,8 @@ cdef rd_kafka_topic_partition_list_t *new_commit_list(dict offsets, dict texts) 
 # The Error of a commit, None for success. NULL: no partition has one of its own.
 cdef object commit_error(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_partition_list_t *partitions)
 
-# Whether it says that what was committed is another member's now.
+# Whether it says that what was committed is another member's now. What is refused for its generation or epoch may stay
+# with this one, in a rebalance that takes some partitions only.
 cdef bint is_lost(int code) noexcept
 
 # Commit offsets. Blocks; answers signals. After a timeout they may still be committed.

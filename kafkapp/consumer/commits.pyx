@@ -117,8 +117,8 @@ cdef rd_kafka_topic_partition_list_t *new_commit_list(dict offsets, dict texts) 
 # -- errors ---------------------------------------------------------------------------------------------------
 
 cdef bint is_lost(int code) noexcept:
-    return code in (RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION, RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID, FENCED_MEMBER_EPOCH,
-                    RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID, RD_KAFKA_RESP_ERR__ASSIGNMENT_LOST, STALE_MEMBER_EPOCH)
+    return code in (RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID, FENCED_MEMBER_EPOCH, RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID,
+                    RD_KAFKA_RESP_ERR__ASSIGNMENT_LOST)
 
 
 cdef object commit_error(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_partition_list_t *partitions):
@@ -136,9 +136,9 @@ cdef object commit_error(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic
     if not err:
         return None
     text = where + rd_kafka_err2str(err).decode()
-    if is_lost(err):
+    if is_lost(err) or err == RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION:
         text = f"{text}: {LOST}"
-    elif err == RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS:
+    elif err in (RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS, STALE_MEMBER_EPOCH):
         text = f"{text}: {REBALANCES}"
     return new_fatal_error(rk, err, text)
 

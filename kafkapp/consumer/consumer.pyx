@@ -10,7 +10,7 @@ from kafkapp.common.callbacks cimport check_callback
 from kafkapp.common.public_names cimport export_as
 from kafkapp.common.timeouts cimport deadline_of
 from kafkapp.consumer.broker_offsets cimport committed_offsets
-from kafkapp.consumer.commits cimport commit, offsets_to_commit
+from kafkapp.consumer.commits cimport offsets_to_commit
 from kafkapp.consumer.consumer_service cimport ConsumerService
 from kafkapp.consumer.group_metadata cimport group_metadata
 from kafkapp.consumer.rebalances cimport subscribe, unsubscribe
@@ -119,7 +119,8 @@ cdef class KafkaConsumer(PartitionConsumer):
     def commit_sync(self, what=None, timeout=None):
         """Commit for the group what was read, and wait until the broker has it. Nothing to commit is success.
 
-        Blocks, without the GIL. Also in `on_rebalance`, before partitions are revoked.
+        Blocks, without the GIL: first until what `commit_async` has begun is answered. Also in `on_rebalance`, before
+        partitions are revoked. With EventsPollingOption.Manual callbacks of commits may run.
 
         Args:
             what: None, the positions of all assigned partitions, as polls have returned them; a ConsumedBatch or
@@ -142,12 +143,14 @@ cdef class KafkaConsumer(PartitionConsumer):
         client.check_open()
         offsets, texts = self.what(what)
         if offsets:
-            commit(client, "commit_sync", offsets, texts, deadline)
+            # Inside a poll that dispatches no callback may run.
+            (<ConsumerService>client.service).commit_in_order(client, "commit_sync", offsets, texts, deadline,
+                                                              client.background or not self.queue.in_rebalance())
 
     def commit_async(self, what=None, callback=None):
         """Commit for the group what was read, and go on at once.
 
-        While the group's broker is not known, a later `commit_sync` may overtake it: then some records are read again.
+        A later `commit_sync` waits for it first; not in `on_rebalance` with EventsPollingOption.Manual.
 
         Args:
             what: as `commit_sync`.

@@ -24,6 +24,7 @@ cdef class ConsumerService(Service):
     cdef kp_dispatcher *dispatcher
     cdef EventHandlers handlers     # the client's; None until it is made
     cdef bint auto_commit           # enable.auto.commit; for librdkafka it is false
+    cdef size_t poll_records        # max.poll.records, which librdkafka does not get
     cdef rd_kafka_queue_t *polled   # owned; the records' queue, whose wait events end; NULL: they do not
     cdef dict pending               # {number: PendingCommit} of what librdkafka has still to report
     cdef list errors                # Errors that polls have found, for the thread that dispatches
@@ -35,6 +36,9 @@ cdef class ConsumerService(Service):
     cdef object said                # the code of the last failure that was logged, until a commit succeeds
 
     cdef int begin_commit(self, Client client, dict offsets, dict texts, object callback, bint logs) except -1
+    cdef int commit_in_order(self, Client client, str what, dict offsets, dict texts, int64_t deadline,
+                             bint waits) except -1
+    cdef int wait_begun(self, Client client, str what, int64_t deadline, list raised) except -1
     cdef int end(self, PendingCommit commit) noexcept
     cdef int finish(self, PendingCommit commit, object error, list raised) except -1
     cdef int report(self, dict offsets, Error error) except -1

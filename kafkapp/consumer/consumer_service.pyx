@@ -21,6 +21,7 @@ from kafkapp._librdkafka.consumer cimport (
 )
 from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_RESP_ERR__INVALID_ARG,
+    RD_KAFKA_RESP_ERR__TIMED_OUT,
     rd_kafka_conf_t,
     rd_kafka_event_error,
     rd_kafka_event_t,
@@ -35,11 +36,12 @@ from kafkapp._librdkafka.rdkafka cimport (
 from kafkapp.client.client cimport Client
 from kafkapp.client.dispatcher cimport kp_rounds, kp_service, kp_service_ready
 from kafkapp.common.atomics cimport KP_ADD, KP_READ
-from kafkapp.common.callbacks cimport report_unraisable, run_callback
+from kafkapp.common.callbacks cimport raise_all, report_all_unraisable, report_unraisable, run_callback
 from kafkapp.common.errors cimport Error, new_error, new_exception
 from kafkapp.common.forks cimport forks
-from kafkapp.config.application cimport boolean
-from kafkapp.consumer.commits cimport commit_error, new_commit_list
+from kafkapp.common.timeouts cimport expired
+from kafkapp.config.application cimport boolean, whole_number
+from kafkapp.consumer.commits cimport commit as commit_and_wait, commit_error, new_commit_list
 from kafkapp.consumer.consumed_columns cimport kp_client_error
 from kafkapp.consumer.rebalances cimport handle_rebalances
 
@@ -88,6 +90,8 @@ cdef class ConsumerService(Service):
 
     cdef int configure(self, dict properties) except -1:
         self.auto_commit = boolean(properties, "enable.auto.commit", True)
+        self.poll_records = whole_number(properties, "max.poll.records")
+        del properties["max.poll.records"]              # for librdkafka it is of share consumers
         properties["enable.auto.commit"] = "false"      # of what librdkafka has taken from its queue
         if boolean(properties, "enable.auto.offset.store", False):
             raise new_exception(RD_KAFKA_RESP_ERR__INVALID_ARG, "enable.auto.offset.store=true would store offsets of "
@@ -131,6 +135,35 @@ cdef class ConsumerService(Service):
                     raise KafkaException(commit_error(client.rk, err, NULL))
             finally:
                 rd_kafka_topic_partition_list_destroy(partitions)
+        finally:
+            client.leave()
+        return 0
+
+    cdef int commit_in_order(self, Client client, str what, dict offsets, dict texts, int64_t deadline,
+                             bint waits) except -1:
+        """Commit, when the commits that were begun are answered, if it `waits` for these. Blocks; answers signals."""
+        cdef list raised = []
+        client.check_blocking(what)
+        try:
+            if waits:
+                self.wait_begun(client, what, deadline, raised)
+            commit_and_wait(client, what, offsets, texts, deadline)
+        except:
+            report_all_unraisable(raised)
+            raise
+        return raise_all(raised)
+
+    cdef int wait_begun(self, Client client, str what, int64_t deadline, list raised) except -1:
+        """librdkafka sends a commit again that a broker was not ready for, and it would undo a later one."""
+        cdef int64_t last = self.last_number
+        client.enter()
+        try:
+            while min(list(self.pending), default=last + 1) <= last:
+                if expired(deadline):
+                    raise new_exception(RD_KAFKA_RESP_ERR__TIMED_OUT, f"{what}() has waited in vain for commits before "
+                                        "it to be answered; its own was not begun")
+                client.wait(kp_rounds(self.dispatcher), deadline, raised)
+                client.check_open()
         finally:
             client.leave()
         return 0

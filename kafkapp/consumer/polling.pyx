@@ -21,6 +21,7 @@ from kafkapp.consumer.rebalances cimport give_up_all
 from kafkapp.consumer.record_queue cimport RecordQueue, new_record_queue
 
 cdef object MAX_BYTES = 1 << 30         # of one batch; its offsets have 31 bits
+cdef tuple OF_KAFKAPP = ("enable.auto.commit", "max.poll.records")     # librdkafka has other values
 cdef size_t POLL_BYTES = 4 << 20        # of one poll(): more memory would not be recycled
 
 
@@ -38,6 +39,7 @@ cdef class PollingConsumer:
                                     consumer_defaults(rd_kafka_version()))
         cdef ConsumerService service = <ConsumerService>client.service
         client.properties["enable.auto.commit"] = "true" if service.auto_commit else "false"
+        client.properties["max.poll.records"] = str(service.poll_records)
         service.handlers = client.handlers
         with cython.critical_section(self):
             if self.client is None:
@@ -94,7 +96,7 @@ cdef class PollingConsumer:
         Source: rd_kafka_conf_get(); KafkaClient::getProperty.
         """
         cdef Client client = self.get_client()
-        return client.properties[name] if name == "enable.auto.commit" else client.get_property(name)
+        return client.properties[name] if name in OF_KAFKAPP else client.get_property(name)
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -125,20 +127,22 @@ cdef class PollingConsumer:
                                      checked_count("max_records", max_records, INT32_MAX),
                                      checked_count("max_bytes", max_bytes, MAX_BYTES), headers)
 
-    def poll(self, timeout=None, max_records=500):
+    def poll(self, timeout=None, max_records=None):
         """Read what has come, as records, with headers: `poll_batch` for programs that look at each record.
 
         Args:
             timeout: seconds (int, float or timedelta), None waits forever.
-            max_records: how many records at most, int.
+            max_records: how many records at most, int; None: the property `max.poll.records`, 500 unless it is set.
         Returns:
             A ConsumedBatch, a sequence of ConsumerRecord; an empty one, which is false, when the timeout has expired.
         Raises:
             as `poll_batch`.
         Source: rd_kafka_consume_batch_queue(); KafkaConsumer::poll.
         """
-        return self.get_queue().read("poll", deadline_of(timeout), checked_count("max_records", max_records, INT32_MAX),
-                                     POLL_BYTES, True)
+        cdef RecordQueue queue = self.get_queue()
+        cdef size_t most = ((<ConsumerService>self.client.service).poll_records if max_records is None
+                            else checked_count("max_records", max_records, INT32_MAX))
+        return queue.read("poll", deadline_of(timeout), most, POLL_BYTES, True)
 
     def wakeup(self):
         """End the wait of the poll that waits now, else of the next one: it returns an empty batch. Thread-safe.

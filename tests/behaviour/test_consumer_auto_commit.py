@@ -167,6 +167,20 @@ def test_what_is_lost_is_not_committed_again(cluster, filled):
     assert cluster.committed(filled) == {}
 
 
+@pytest.mark.parametrize("refused", [22, 27, 113])     # ILLEGAL_GENERATION, REBALANCE_IN_PROGRESS, STALE_MEMBER_EPOCH, which is new
+def test_what_a_rebalance_has_refused_is_committed_after_it(cluster, filled, refused):
+    """Rebalances that take some partitions only leave the others, and nothing more may be read from these before they go."""
+    with reader(cluster, filled) as consumer:
+        consumer.committed([(filled, 1)])
+        cluster.push_request_errors(ApiKey.OFFSET_COMMIT, refused)
+        read(consumer, 1)
+        consumer.pause()
+        consumer.poll(0)
+        wait_for(lambda: not consumer._ledger()["outstanding"])
+        assert cluster.committed(filled) == {}
+        wait_for(lambda: not consumer.poll(0) and cluster.committed(filled) == {(filled, 1): 1})
+
+
 def test_the_interval_is_kept(broker, filled):
     with reader(broker, filled, auto_commit_interval_ms=60_000) as consumer:
         assert consumer.get_property("auto.commit.interval.ms") == "60000"

@@ -253,6 +253,30 @@ def test_errors_are_named(cluster, filled, call, name, words):
         assert cluster.committed(filled) == {(filled, 1): 3}
 
 
+@pytest.mark.parametrize("polling", list(EventsPollingOption))
+def test_no_earlier_commit_undoes_a_later_one(cluster, filled, polling):
+    """librdkafka sends a commit again that a broker was not ready for."""
+    got = []
+    with by_hand(cluster, filled, polling) as consumer:
+        cluster.push_request_errors(ApiKey.OFFSET_COMMIT, ErrorCode.RD_KAFKA_RESP_ERR_NOT_COORDINATOR.value)
+        consumer.commit_async({(filled, 1): 5}, lambda *answer: got.append(answer))
+        consumer.commit_sync({(filled, 1): 10}, 20)
+        wait_for(lambda: got)
+        assert got == [({(filled, 1): 5}, None)] and cluster.committed(filled) == {(filled, 1): 10}
+
+
+def test_a_commit_that_waits_for_an_earlier_one_keeps_its_timeout(cluster, filled):
+    with by_hand(cluster, filled) as consumer:
+        cluster.set_rtt(None, 2)
+        consumer.commit_async({(filled, 1): 5})
+        with Stopwatch() as watch, pytest.raises(KafkaException, match=r"commit_sync\(\) has waited in vain") as raised:
+            consumer.commit_sync({(filled, 1): 10}, 0.2)
+        assert code(raised.value.error) == "_TIMED_OUT" and 0.2 <= watch.seconds < 1.5
+        cluster.set_rtt(None, 0)
+        consumer.commit_sync({(filled, 1): 11}, 20)
+        assert cluster.committed(filled) == {(filled, 1): 11}
+
+
 def test_a_failure_without_a_callback_is_logged_once(cluster, filled):
     lines = []
     with by_hand(cluster, filled, callbacks={"log_cb": lambda *line: lines.append(line)}) as consumer:

@@ -4,7 +4,7 @@ from consumers import batches, fields, new_consumer, plain, records
 from helpers import LIBRDKAFKA, NOWHERE, needs, properties
 from readback import read_messages
 
-from kafkapp import ErrorCode, KafkaException, KafkaSyncProducer
+from kafkapp import ConsumerConfig, ErrorCode, KafkaException, KafkaSyncProducer
 from kafkapp import KafkaConsumer
 from kafkapp import Offset, TopicPartition
 
@@ -65,6 +65,14 @@ def test_limits(broker, topic, producer):
         consumer.seek_to_beginning()
         sizes = [batch.nbytes for batch in batches(consumer, 3000, max_bytes=20_000)]
     assert max(sizes) <= 20_000        # all are of one size, so the mean tells how many fit
+
+
+def test_poll_has_its_limit_from_a_property(broker, topic, producer):
+    producer.send_batch(topic, [b"v"] * 100, partition=0)
+    with new_consumer(broker, topic, [0], max_poll_records=7) as consumer:
+        consumer.poll_batch(20, max_records=1)      # there are more in the queue
+        wait_for(lambda: len(consumer.poll(20)) == 7)
+        assert len(consumer.poll(20, 3)) == 3 and consumer.get_property("max.poll.records") == "7"
 
 
 def test_a_record_above_the_limit_comes_alone(broker, topic, producer):
@@ -162,13 +170,15 @@ def test_its_properties():
     with KafkaConsumer({"bootstrap.servers": NOWHERE, "log_cb": lambda *line: None}) as consumer:
         assert consumer.get_property("group.id") == consumer.group_id and len(consumer.group_id) == 12
         assert consumer.get_property("enable.auto.offset.store") == "false"
+        assert consumer.get_property("max.poll.records") == consumer.properties[ConsumerConfig.MAX_POLL_RECORDS] == "500"
         assert FETCHING == {name: consumer.get_property(name) for name in FETCHING}
         assert not consumer.closed and consumer.name.startswith(consumer.client_id)
     with KafkaConsumer({"bootstrap.servers": NOWHERE, "group.id": "mine", "log_cb": lambda *line: None}) as consumer:
         assert consumer.group_id == "mine"
 
 
-@pytest.mark.parametrize("wrong", [{"enable.auto.commit": "yes"}, {"enable.auto.offset.store": True}, {"group.id": ""}, {"fetch.max.bytes": "x"}])
+@pytest.mark.parametrize("wrong", [{"enable.auto.commit": "yes"}, {"enable.auto.offset.store": True}, {"group.id": ""}, {"fetch.max.bytes": "x"}, {"max.poll.records": 0},
+                                   {"max.poll.records": "5x"}, {"max.poll.records": -1}, {"max.poll.records": 1 << 31}, {"max.poll.records": "9" * 5000}])
 def test_properties_that_are_refused(wrong):
     with pytest.raises(KafkaException) as raised:
         KafkaConsumer({"bootstrap.servers": NOWHERE, **wrong})
