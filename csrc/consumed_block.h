@@ -28,10 +28,11 @@ void kp_free_block(kp_consumed *block);
 /* More than this is not kept: bytes. */
 #define KP_SPARE_BYTES ((size_t)8 << 20)
 
-/* The block that is kept there, for the thread that fills; NULL: none. The caller owns it. */
+/* The block that is kept there, which the caller owns then; NULL: none. */
 kp_consumed *kp_spare_take(kp_spare *spare);
 
-/* Have a block come back there when its last owner goes; to keep an empty block there, or to free it. */
+/* Have a block come back there when its last owner goes; to keep an empty block there, or
+ * that which is kept already, whichever is larger; the other is freed. */
 void kp_spare_lend(kp_spare *spare, kp_consumed *block);
 void kp_spare_keep(kp_spare *spare, kp_consumed *block);
 

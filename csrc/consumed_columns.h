@@ -86,7 +86,7 @@ void kp_spare_close(kp_spare *spare); /* no memory waits there any more; from an
 void kp_spare_release(kp_spare *spare); /* close it; the caller's no longer */
 
 /* A new, empty block that the caller owns; NULL: no memory. `guess`: as the last one had; NULL: none. `spare`: whose memory
- * it has and will leave there, NULL: none; one thread at a time may ask for that. */
+ * it has and will leave there; NULL: none. */
 kp_consumed *kp_consumed_new(int with_headers, const kp_consumed_size *guess, kp_spare *spare);
 kp_consumed *kp_consumed_share(kp_consumed *block);
 void kp_consumed_release(kp_consumed *block);

@@ -39,11 +39,10 @@ void kp_spare_release(kp_spare *spare) {
 
 kp_consumed *kp_spare_take(kp_spare *spare) {
     kp_consumed *kept = __atomic_load_n(&spare->kept, __ATOMIC_ACQUIRE);
-    /* Only one thread takes, so that no other block can have come in its place: else it is closed now. */
-    if (!kept || kept == CLOSED ||
-        !__atomic_compare_exchange_n(&spare->kept, &kept, NULL, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-        return NULL;
-    return kept;
+    while (kept && kept != CLOSED)
+        if (__atomic_compare_exchange_n(&spare->kept, &kept, NULL, 1, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+            return kept;
+    return NULL;
 }
 
 void kp_spare_lend(kp_spare *spare, kp_consumed *block) {
@@ -52,9 +51,14 @@ void kp_spare_lend(kp_spare *spare, kp_consumed *block) {
 }
 
 void kp_spare_keep(kp_spare *spare, kp_consumed *block) {
-    kp_consumed *none = NULL;
-    if (kp_block_room(block) > KP_SPARE_BYTES ||
-        !__atomic_compare_exchange_n(&spare->kept, &none, block, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+    kp_consumed *other = kp_spare_take(spare), *none = NULL;
+    size_t room = kp_block_room(block);
+    if (room > KP_SPARE_BYTES || (other && kp_block_room(other) > room)) {
+        kp_free_block(block);
+        block = other;
+    } else if (other)
+        kp_free_block(other);
+    if (block && !__atomic_compare_exchange_n(&spare->kept, &none, block, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
         kp_free_block(block);
 }
 
