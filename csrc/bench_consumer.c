@@ -2,6 +2,7 @@
 #include "bench_consumer.h"
 
 #include <sys/types.h>
+#include <time.h>
 
 #define CHUNK 1000
 
@@ -30,4 +31,24 @@ int64_t kp_bench_take(rd_kafka_t *rk, int64_t records, int timeout_ms, int64_t *
     }
     rd_kafka_queue_destroy(queue);
     return taken;
+}
+
+static int64_t arrived;
+
+/* librdkafka calls it with its queue locked, before it wakes the waiting thread. */
+static void note_arrival(rd_kafka_t *rk, void *opaque) {
+    struct timespec now;
+    (void)rk, (void)opaque;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    __atomic_store_n(&arrived, now.tv_sec * (int64_t)1000000000 + now.tv_nsec, __ATOMIC_RELAXED);
+}
+
+void kp_bench_watch(rd_kafka_t *rk) {
+    rd_kafka_queue_t *queue = rd_kafka_queue_get_consumer(rk);
+    rd_kafka_queue_cb_event_enable(queue, note_arrival, NULL);
+    rd_kafka_queue_destroy(queue);
+}
+
+int64_t kp_bench_arrived(void) {
+    return __atomic_exchange_n(&arrived, 0, __ATOMIC_RELAXED);
 }

@@ -9,4 +9,10 @@
  * `records` or none has come for `timeout_ms`. Returns how many there were; *bytes is the length of their values. */
 int64_t kp_bench_take(rd_kafka_t *rk, int64_t records, int timeout_ms, int64_t *bytes);
 
+/* From now on the moment is kept at which the queue of a consumer has stopped being empty. One consumer a process. */
+void kp_bench_watch(rd_kafka_t *rk);
+
+/* The last such moment: nanoseconds of CLOCK_MONOTONIC; 0: there was none since the last call. */
+int64_t kp_bench_arrived(void);
+
 #endif

@@ -20,7 +20,7 @@ from typing import Any
 CLIENTS = Path(__file__).with_name("clients")
 ROOT = Path(__file__).parents[2]
 UNREACHABLE = "127.0.0.1:9"
-READS = "reading"       # the client whose cases read
+READS, WAITS = "reading", "reading_latency"     # the clients whose cases read
 
 # The same for every client over librdkafka; clients in pure Python translate them. The queue holds a whole case, so
 # that waiting for room is part of the figures only where a scenario is about it.
@@ -73,7 +73,7 @@ class Case:
 
     def parameters(self, bootstrap: str, topic: str) -> dict[str, Any]:
         names = ("path", "records", "size", "topics", "partitions", "callback", "copy", "batch", "options")
-        common = {} if self.client == READS else SETTINGS
+        common = {} if self.client in (READS, WAITS) else SETTINGS
         return {**{name: getattr(self, name) for name in names}, "settings": {**common, **self.settings},
                 "bootstrap": bootstrap if self.online else UNREACHABLE, "topic": topic}
 
@@ -113,6 +113,7 @@ DERIVED: dict[str, Any] = {
     "peak_mb": lambda raw: raw["peak"] / 1e6,
     "p50_us": lambda raw: statistics.median(raw["latencies"]) * 1e6,
     "p99_us": lambda raw: sorted(raw["latencies"])[int(len(raw["latencies"]) * 0.99)] * 1e6,
+    "sent_us": lambda raw: statistics.median(raw["sent"]) * 1e6,
     "report_us": lambda raw: raw["served"] / raw["records"] * 1e6,
     "stall_ms": lambda raw: raw["stall"] * 1e3,
     "call_ms": lambda raw: raw["call"] * 1e3,

@@ -1,6 +1,6 @@
 # C side of the benchmarks of reading: a loop over rd_kafka_consume_batch_queue() that runs without the GIL.
 # A module, not a program, so that it is built with the package and uses the same librdkafka.
-# Knows no consumer of kafkapp: it is compared with it.
+# Knows no consumer of kafkapp, which is compared with it, but for the client whose queue is watched.
 
 cimport cython
 from libc.stdint cimport int64_t
@@ -22,11 +22,14 @@ from kafkapp._librdkafka.rdkafka cimport (
     rd_kafka_topic_partition_list_new,
     rd_kafka_topic_partition_list_t,
 )
+from kafkapp.consumer.polling cimport PollingConsumer
 
 
 cdef extern from "bench_consumer.h" nogil:
     rd_kafka_resp_err_t rd_kafka_poll_set_consumer(rd_kafka_t *rk)
     rd_kafka_resp_err_t rd_kafka_consumer_close(rd_kafka_t *rk)
+    void kp_bench_watch(rd_kafka_t *rk)
+    int64_t kp_bench_arrived()
     int64_t kp_bench_take(rd_kafka_t *rk, int64_t records, int timeout_ms, int64_t *bytes)
 
 
@@ -90,6 +93,12 @@ cdef class ConsumerFloor:
             taken = kp_bench_take(self.rk, records, timeout_ms, &size)
         return taken, size
 
+    def watch(self):
+        """As watch(), of itself."""
+        if self.rk is NULL:
+            raise RuntimeError("the ConsumerFloor is closed, or its __init__() was not called")
+        kp_bench_watch(self.rk)
+
     def close(self):
         """Destroy the consumer. Blocks."""
         cdef rd_kafka_t *rk = self.rk
@@ -98,3 +107,20 @@ cdef class ConsumerFloor:
             with nogil:
                 rd_kafka_consumer_close(rk)
                 rd_kafka_destroy(rk)
+
+
+def watch(PollingConsumer consumer not None):
+    """Have the moments kept at which this consumer's queue stops being empty. One consumer a process.
+
+    Source: rd_kafka_queue_cb_event_enable().
+    """
+    consumer.get_client().enter()
+    try:
+        kp_bench_watch(consumer.get_client().rk)
+    finally:
+        consumer.get_client().leave()
+
+
+def arrived():
+    """The last of those moments, in nanoseconds of CLOCK_MONOTONIC; 0: there was none since the last call."""
+    return kp_bench_arrived()

@@ -66,7 +66,7 @@ def run_scenario(scenario: Scenario, rounds: int, bootstrap: str | None = None,
     for case in scenario.cases:
         if missing := case.missing():
             result.left_out[case.label] = f"{missing} is not there"
-    number = count()
+    number, begin = count(), f"kafkapp-bench-{time_ns():x}"
     with with_files(scenario) as filled:
         for turn in range(rounds):
             with broker(bootstrap) as servers:
@@ -75,7 +75,8 @@ def run_scenario(scenario: Scenario, rounds: int, bootstrap: str | None = None,
                     if case.label in result.left_out or case.label in result.failures:
                         continue
                     tell(f"{scenario.name}: round {turn + 1} of {rounds}, {case.label}")
-                    run_one(case, servers, f"kafkapp-bench-{time_ns():x}-{next(number)}", result)
+                    topic = f"shared-{case.records}" if case.options.get("shared") else str(next(number))
+                    run_one(case, servers, f"{begin}-{topic}", result)
     return result
 
 

@@ -9,7 +9,8 @@ from kafkapp.bench.scenario import Result
 
 TITLES = {"rate": "records/s", "wall_us": "wall µs", "cpu_us": "CPU µs", "sender_us": "CPU µs, sender",
           "peak_mb": "peak MB",
-          "p50_us": "median µs", "p99_us": "p99 µs", "report_us": "µs a report", "stall_ms": "stall ms",
+          "p50_us": "median µs", "p99_us": "p99 µs", "sent_us": "median µs since its send",
+          "report_us": "µs a report", "stall_ms": "stall ms",
           "call_ms": "call ms", "held_bytes": "bytes a record", "growth_bytes": "growth, bytes a record",
           "seconds": "wall s", "cpu_seconds": "CPU s", "core_percent": "% of a core", "held_mb": "MB"}
 

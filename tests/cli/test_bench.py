@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from kafkapp import ErrorCode, KafkaAsyncProducer
 from kafkapp.bench import command, instructions
 from kafkapp.bench.broker import mock_cluster
-from kafkapp.bench.case import READS, Case, CaseFailed, Outcome, end_offset, reason, run_case
+from kafkapp.bench.case import READS, WAITS, Case, CaseFailed, Outcome, end_offset, reason, run_case
 from kafkapp.bench.program import run_scenario
 from kafkapp.bench.reading_scenarios import FULL
 from kafkapp.bench.report import one_json, predicted_copy, print_result
@@ -67,6 +67,41 @@ def test_a_reader_that_gets_other_records_than_its_own_is_refused(servers):
     run_case(case, servers, "test-other")
     with pytest.raises(CaseFailed, match="other: 100 records sent, 200 delivered: no result"):
         run_case(case, servers, "test-other")
+
+
+def test_a_topic_that_cases_share_is_filled_once(servers):
+    """Unlike the one of the test before: each of these reads a hundred."""
+    case = Case("shared", READS, "batches", 100, batch=200, options={"full": True, "shared": True}, settings=FULL)
+    assert [run_case(case, servers, "test-shared").raw["delivered"] for _ in range(2)] == [100, 100]
+
+
+def test_cases_that_share_a_topic_are_given_the_same_one(monkeypatch):
+    topics = []
+    monkeypatch.setattr("kafkapp.bench.program.run_one", lambda case, servers, topic, result: topics.append((case.label, topic)))
+    shared = [Case(label, READS, "c", records, options={"shared": True}) for label, records in (("a", 10), ("b", 10), ("c", 20))]
+    run_scenario(Scenario("s", "", (*shared, Case("own", READS, "c", 10))), 2, "nobody:9")
+    of = {label: {topic for name, topic in topics if name == label} for label in ("a", "b", "c", "own")}
+    assert of["a"] == of["b"] != of["c"] and [len(of[label]) for label in ("a", "c", "own")] == [1, 1, 2]
+
+
+@pytest.mark.parametrize("path, shows, needs", [
+    ("aio", True, None), ("poll", True, None), ("c", True, None), ("confluent", False, "confluent_kafka"),
+    ("aio-confluent", False, "confluent_kafka.aio"), ("aiokafka", False, "aiokafka")])
+def test_each_reader_that_waits_says_how_long_it_took(servers, path, shows, needs):
+    if needs:
+        pytest.importorskip(needs)
+    outcome = run_case(Case("waits", WAITS, path, 30, settings={"fetch.wait.max.ms": 5}), servers, f"test-waits-{path}")
+    assert outcome.raw["delivered"] == 30
+    assert path == "c" or len(outcome.raw["sent"]) == 30 and outcome.sent_us > 0
+    assert ("latencies" in outcome.raw) == shows
+    if shows:
+        assert 0 < outcome.p50_us <= outcome.p99_us and len(outcome.raw["latencies"]) <= 30
+        assert path == "c" or outcome.p50_us < outcome.sent_us      # it is available after it was sent
+
+
+def test_batches_that_are_kept_say_what_they_hold(servers):
+    case = Case("held", READS, "held", 50_000, batch=10_000, options={"full": True}, settings=FULL)
+    assert 20 < run_case(case, servers, "test-held").held_bytes < 60
 
 
 @pytest.mark.parametrize("sdk", [True, False])
@@ -238,7 +273,7 @@ def test_instructions_stand_beside_the_rates(servers, monkeypatch):
 def test_targets_name_cases_that_exist(scenario):
     labels = [case.label for case in scenario.cases]
     assert len(set(labels)) == len(labels)
-    everything = {"records": 100, "seconds": 1.0, "cpu": 1.0, "send_cpu": 1.0, "peak": 1, "latencies": [1.0], "served": 1.0,
+    everything = {"records": 100, "seconds": 1.0, "cpu": 1.0, "send_cpu": 1.0, "peak": 1, "latencies": [1.0], "served": 1.0, "sent": [1.0],
                   "stall": 0.1, "call": 0.1, "held": 5, "growth": 0.1, "waited": 1.0}
     for target in scenario.targets:
         assert target.measure({label: Outcome(everything) for label in labels}) is not None

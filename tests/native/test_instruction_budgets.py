@@ -3,16 +3,11 @@
 Two runs of different length are compared, so that what starts and ends a program does not count. A change that moves a
 figure beyond its budget either mends that or changes the budget here, and says why in its commit.
 """
-import os
-import platform
-import shutil
 import subprocess
-import sys
 
+import callgrind
 import pytest
 from command_line import COMMAND
-
-import kafkapp
 
 # Instructions a record on x86_64, CPython 3.11, gcc 12, librdkafka's and Python's own not counted; with a twentieth of play
 # for other compilers and interpreters. Measured: 598, 498, 436 and 97. The modules are built without debugging: with it callgrind
@@ -57,24 +52,16 @@ def servers():
 
 def instructions(servers, count, how, out):
     """All instructions of one run in the package's own libraries."""
-    folder = os.path.dirname(os.path.realpath(kafkapp.__file__))
-    subprocess.run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", sys.executable, "-c", PROGRAM, servers,
-                    str(count), how], check=True, capture_output=True, timeout=100)
-    table = subprocess.run(["callgrind_annotate", "--threshold=100", str(out)], check=True, capture_output=True, text=True)
-    rows = [line for line in table.stdout.splitlines() if f"[{folder}{os.sep}" in line and "librdkafka" not in line]
-    assert rows, table.stdout
-    return sum(int(row.split("(")[0].replace(",", "")) for row in rows)
+    callgrind.run(PROGRAM, (servers, count, how), out)
+    return sum(count for count, *_ in callgrind.rows(out))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="the budgets are instructions of x86_64")
+@callgrind.on_x86_64
 @pytest.mark.parametrize("how", BUDGET)
 def test_a_record_stays_within_its_instruction_budget(servers, tmp_path, how):
-    if not shutil.which("valgrind"):
-        if os.environ.get("CI"):
-            pytest.fail("valgrind is not installed")
-        pytest.skip("valgrind is not installed")
+    callgrind.need_valgrind()
     cost = (instructions(servers, LONG, how, tmp_path / "long")
             - instructions(servers, SHORT, how, tmp_path / "short")) / (LONG - SHORT)
     print(f"{how}: {cost:.0f} instructions a record")

@@ -10,13 +10,15 @@ import sys
 from kafka_cluster import KafkaCluster
 from kafka_jars import find_jars
 
-# The clients' own defaults, and topics that come by themselves, of one partition as on the mock cluster.
-CONFIG = {"auto.create.topics.enable": "true", "num.partitions": "1"}
+def config(names):
+    """The clients' own defaults, and topics that come by themselves: of one partition, of four for scenarios that read."""
+    reads = any(name.startswith("consume") for name in names)
+    return {"auto.create.topics.enable": "true", "num.partitions": "4" if reads else "1"}
 
 
 def main():
     environment = {**os.environ, "KAFKA_HOME": str(find_jars(tools=True))}
-    with KafkaCluster(1, proxied=False, config=CONFIG, node_options=["-Xms1g", "-Xmx2g"]) as cluster:
+    with KafkaCluster(1, proxied=False, config=config(sys.argv[1:]), node_options=["-Xms1g", "-Xmx2g"]) as cluster:
         command = [sys.executable, "-m", "kafkapp", "bench", "-b", cluster.bootstrap_servers, *sys.argv[1:]]
         return subprocess.run(command, env=environment, check=False).returncode
 

@@ -4,6 +4,7 @@ Imports only the standard library: memory and start-up are to be those of the cl
 """
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
@@ -29,6 +30,18 @@ def memory(field: str = "VmRSS") -> int:
     # Without /proc only the peak is known; macOS counts it in bytes.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def allocated() -> int:
+    """Bytes that malloc has given out and not got back, by glibc's own count; elsewhere the resident memory."""
+    try:
+        count = ctypes.CDLL(None).mallinfo2
+    except AttributeError:
+        return memory()
+    names = "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"
+    count.restype = type("mallinfo2", (ctypes.Structure,), {"_fields_": [(name, ctypes.c_size_t) for name in names]})
+    found = count()
+    return int(found.uordblks + found.hblkhd)
 
 
 def forget_peak() -> None:

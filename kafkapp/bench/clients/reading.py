@@ -1,7 +1,7 @@
 """Clients that read: kafkapp, C, confluent-kafka, aiokafka. Each case fills its topic first, by a process of its own.
 
-A case with `options.full` waits until its client has fetched all, so that what is measured is taking it; else it is
-measured from the assignment on.
+With `options.shared` the cases read the same topic, which the first of them fills. A case with `options.full` waits
+until its client has fetched all, so that what is measured is taking it; else it is measured from the assignment on.
 """
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from meter import Run, idle, leave, memory  # type: ignore[import-not-found]
+from meter import Run, allocated, idle, leave, memory  # type: ignore[import-not-found]
 
 Partitions = list[tuple[str, int]]
 WAIT = 30.0     # seconds without a record: then they are not all there
@@ -23,31 +23,40 @@ IDLE = 3.0      # seconds for which an idle consumer is watched
 
 
 def fill(run: Run) -> None:
-    """Write the records, in turn to the partitions that the topics have."""
-    from kafkapp import KafkaAsyncProducer
+    """Write the records, in turn to the partitions that the topics have; what is shared only once."""
+    from kafkapp import KafkaAsyncProducer, KafkaConsumer
 
-    places, delivered = [], 0
+    places: Partitions = []
+    delivered = 0
     with KafkaAsyncProducer(run.properties(**{"linger.ms": 50, "queue.buffering.max.messages": 2_000_000})) as producer:
         names = list(dict.fromkeys(topic for topic, _ in run.targets()))
         for name in names:
             places += [(name, partition) for partition in producer.fetch_broker_metadata(name).partitions]
-        for number, (topic, partition) in enumerate(places):
+        if run.options.get("shared"):
+            with KafkaConsumer(run.properties()) as consumer:
+                delivered = sum(consumer.end_offsets(places).values())
+        for number, (topic, partition) in enumerate(places if not delivered else ()):
             count = run.records // len(places) + (number < run.records % len(places))
             batch = producer.send_batch(topic, [run.value] * count, partition=partition)
             delivered += count - len(batch.failures())
     run.report(delivered, places=places)
 
 
-def filled(run: Run) -> Partitions:
-    """Have the topics filled; their partitions."""
-    parameters = {**vars(run), "path": "fill"}
+def program(run: Run, client: str, path: str, **other: Any) -> list[str]:
+    """The command of another client's path on the topics of this one."""
+    parameters = {**vars(run), "path": path, **other}
     wanted = ("path", "bootstrap", "topic", "records", "size", "topics", "partitions", "options")
-    chosen = json.dumps({name: parameters[name] for name in wanted})
-    command = [sys.executable, os.path.dirname(__file__), "reading", chosen]
+    return [sys.executable, os.path.dirname(__file__), client, json.dumps({name: parameters[name] for name in wanted})]
+
+
+def filled(run: Run, records: int | None = None) -> Partitions:
+    """Have the topics filled, with the run's records if no number is given; their partitions."""
+    records = run.records if records is None else records
+    command = program(run, "reading", "fill", records=records)
     out = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, timeout=120).stdout
     result = json.loads(out.splitlines()[-1])
-    if result["delivered"] != run.records:
-        raise RuntimeError(f"the topic was filled with {result['delivered']} of {run.records} records")
+    if result["delivered"] != records:
+        raise RuntimeError(f"the topic was filled with {result['delivered']} of {records} records")
     return [(topic, partition) for topic, partition in result["places"]]
 
 
@@ -261,6 +270,29 @@ def queue(run: Run) -> None:
     leave(run)
 
 
+def held(run: Run) -> None:
+    """Batches that are all kept: the memory that is in use then, and was not before anything was read, without that of
+    the values.
+    """
+    from kafkapp import KafkaConsumer
+
+    places, consumer, batches, taken = filled(run), KafkaConsumer(properties(run)), [], 0
+    consumer.end_offsets(places)        # it has its connections
+    idle()
+    before = allocated()
+    consumer.assign(dict.fromkeys(places, 0))
+    time.sleep(FETCH)
+    idle()
+    while taken < run.records:
+        batches.append(consumer.poll_batch(WAIT, max_records=run.batch, max_bytes=1 << 30))
+        if not batches[-1]:
+            break
+        taken += len(batches[-1])
+    idle()      # librdkafka has freed what it gave
+    run.report(taken, held=allocated() - before - taken * run.size)
+    leave(run)
+
+
 PATHS = {"fill": fill, "c": c_loop, "batches": batches, "records": records, "confluent": confluent,
          "aio-batches": aio_batches, "aio-records": aio_records, "aio-confluent": aio_confluent, "aiokafka": aiokafka,
-         "queue": queue}
+         "queue": queue, "held": held}
