@@ -6,6 +6,8 @@ from groups import ASSIGNED, LOST, PROTOCOLS, REVOKED, Member, poll_until, share
 from helpers import LIBRDKAFKA, properties, wait_for
 
 from kafkapp import ConsumerGroupMetadata, ErrorCode, KafkaConsumer, KafkaException, KafkaSyncProducer
+from kafkapp.config.application import librdkafka_is_patched
+from kafkapp.testing import ApiKey
 
 COUNT = 50
 
@@ -64,6 +66,18 @@ def test_a_commit_in_the_callback_is_exact(broker, filled, protocol):
                 producer.send_batch(filled, [b"last"], partition=partition)
         poll_until(lambda: {(partition, COUNT) for partition in range(4)} <= {*first.read, *second.read}, first, second)
         assert sorted(first.read + second.read) == [(partition, offset) for partition in range(4) for offset in range(COUNT + 1)]
+
+
+@pytest.mark.skipif(not librdkafka_is_patched(), reason="librdkafka as others build it reads nothing then (offsets-fetched-again.patch)")
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("error", [16, 14, 113])     # NOT_COORDINATOR, COORDINATOR_LOAD_IN_PROGRESS, STALE_MEMBER_EPOCH
+def test_offsets_that_could_not_be_fetched_are_asked_for_again(cluster, topic, protocol, error):
+    with KafkaSyncProducer(properties(cluster)) as producer:
+        producer.send_batch(topic, [b"v"] * COUNT, partition=0)
+    cluster.push_request_errors(ApiKey.OFFSET_FETCH, error, error)
+    with Member(cluster, topic, protocol) as member:
+        member.subscribe(topic, timeout=None)
+        poll_until(lambda: len(member.read) == COUNT, member)
 
 
 def test_the_order_of_calls(broker, topic):
