@@ -15,9 +15,10 @@ from kafkapp.common.errors import (
     KafkaTimeoutError,
     KafkaValueError,
 )
+from kafkapp.common.headers import Header
 from kafkapp.common.options import EventsPollingOption
 from kafkapp.common.timestamp import Timestamp
-from kafkapp.common.views import Header, Key, NullKey, NullValue, Value
+from kafkapp.common.views import Key, NullKey, NullValue, Value
 from kafkapp.config.application import librdkafka_features, librdkafka_version
 from kafkapp.config.properties import ConsumerConfig, ProducerConfig, Properties
 from kafkapp.consumer.consumed_batch import ConsumedBatch

@@ -4,23 +4,30 @@ While there are such records, what `async for` awaits is the iterator itself, wh
 coroutine and no other object is made. The consumer's positions follow when somebody asks for them.
 """
 cimport cython
-from cpython.ref cimport PyObject, PyTypeObject
+from cpython.ref cimport Py_INCREF, PyObject, PyTypeObject
 
 from kafkapp.consumer.consumed_batch cimport ConsumedBatch
 from kafkapp.consumer.polling cimport PollingConsumer
 from kafkapp.consumer.unread cimport give_back, set_positions
 
 cdef extern from "Python.h":
+    ctypedef enum PySendResult:
+        PYGEN_RETURN
+        PYGEN_ERROR
     PyObject *PyExc_StopIteration
     void PyErr_SetObject(PyObject *type, PyObject *value)
 
 cdef extern from *:
     """
     typedef PyObject *(*kp_next)(PyObject *);
+    typedef PySendResult (*kp_send)(PyObject *, PyObject *, PyObject **);
     #define KP_SET_NEXT(type, function) ((type)->tp_iternext = (function))
+    #define KP_SET_SEND(type, function) ((type)->tp_as_async->am_send = (function))
     """
     ctypedef PyObject *(*kp_next)(PyObject *) except? NULL
+    ctypedef PySendResult (*kp_send)(PyObject *, PyObject *, PyObject **) except PYGEN_ERROR
     void KP_SET_NEXT(PyTypeObject *type, kp_next function)
+    void KP_SET_SEND(PyTypeObject *type, kp_send function)
 
 
 @cython.final
@@ -72,19 +79,31 @@ cdef class RecordIterator:
         return self
 
     def __next__(self):
-        if not self.cursor.has_record():
-            raise RuntimeError("await what __anext__() returns")
-        raise StopIteration(self.cursor.take())
+        raise StopIteration(take(self))
+
+
+cdef object take(object iterator):
+    cdef RecordCursor cursor = (<RecordIterator>iterator).cursor
+    if not cursor.has_record():
+        raise RuntimeError("await what __anext__() returns")
+    return cursor.take()
 
 
 # Cython adds a traceback to each StopIteration that has a value: it would take longer than all else.
 cdef PyObject *next_record(PyObject *iterator) except? NULL:
-    cdef RecordCursor cursor = (<RecordIterator>iterator).cursor
-    if not cursor.has_record():
-        raise RuntimeError("await what __anext__() returns")
-    record = cursor.take()
+    record = take(<object>iterator)
     PyErr_SetObject(PyExc_StopIteration, <PyObject *>record)
     return NULL
 
 
+# CPython 3.11, and 3.15, ask for this first: no exception is made.
+cdef PySendResult send(PyObject *iterator, PyObject *value, PyObject **result) except PYGEN_ERROR:
+    result[0] = NULL
+    record = take(<object>iterator)
+    Py_INCREF(record)
+    result[0] = <PyObject *>record
+    return PYGEN_RETURN
+
+
 KP_SET_NEXT(<PyTypeObject *>RecordIterator, next_record)
+KP_SET_SEND(<PyTypeObject *>RecordIterator, send)

@@ -40,7 +40,7 @@ class Timestamp:
             self._ms = index(ms)
         except TypeError:
             raise TypeError(f"ms must be an int of milliseconds since the epoch, not {ms.__class__.__name__}") from None
-        self._type = Timestamp.Type(type)
+        self._type = type if type.__class__ is Timestamp.Type else Timestamp.Type(type)  # that looks for it
 
     @property
     def ms(self) -> int:

@@ -1,13 +1,15 @@
-# Views: reads keys, values and headers in the caller's memory. Knows librdkafka's headers.
+# Views: reads keys and values in memory of others.
 
 from cpython.buffer cimport Py_buffer
 
-from kafkapp._librdkafka.rdkafka cimport rd_kafka_headers_t
-
 
 cdef class View:
-    """Base of Key and Value: a read-only view over the bytes of an object."""
-    cdef readonly object data       # as given: bytes-like, str or None
+    """Base of Key and Value: a read-only view over the bytes of an object, or over memory that an object owns."""
+    # NULL: the bytes are those of `source`, whose buffer is held only while they are read. Else `source` owns this
+    # memory, which stays there, and what it is, as long as that lives.
+    cdef const void *memory
+    cdef Py_ssize_t length          # of `memory`
+    cdef object source              # without memory: as given, bytes-like, str or None
 
 
 cdef class Key(View):
@@ -17,6 +19,16 @@ cdef class Key(View):
 cdef class Value(View):
     pass
 
+
+# Views of memory of this owner, which keep the owner and nothing else: see View. It must be in no cycle. NULL: null.
+cdef Key new_key(object owner, const void *memory, Py_ssize_t length)
+cdef Value new_value(object owner, const void *memory, Py_ssize_t length)
+
+# What a key or value has its bytes from: an object that is no View of another one.
+cdef object exporter_of(object data)
+
+# Whether it is bytes, or a View of bytes or of memory: their place, which nothing moves while `data` lives.
+cdef bint find_bytes(object data, const void **memory, Py_ssize_t *length) noexcept
 
 # Acquire the bytes of a key or value: bytes-like, str, Key, Value or None (the only one for which view.buf is NULL).
 # The caller must release the view with kp_release_buffer. `what` names the argument in the exceptions.
@@ -37,12 +49,6 @@ cdef object own_copy(object data)
 # str() and repr() of a key or value; repr() shows at most 64 bytes of it.
 cdef str to_text(object data)
 cdef str to_repr(object data)
-
-# A new list of the given headers, checked; None for None.
-cdef list new_header_list(object headers)
-
-# Headers as librdkafka takes them, checked, owned by the caller until the record is enqueued; NULL: there are none.
-cdef rd_kafka_headers_t *new_headers(object headers) except? NULL
 
 # The name of an object's type, for messages.
 cdef str type_name(object thing)

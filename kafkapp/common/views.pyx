@@ -1,7 +1,4 @@
-"""Views: reads keys, values and headers in the caller's memory, and converts headers for librdkafka.
-
-Knows librdkafka's headers, no records. Holds a buffer only while it reads it.
-"""
+"""Views: reads keys and values in memory of others. Knows no records. Holds a buffer only while it reads it."""
 import sys
 
 from kafkapp.common.texts import check_text
@@ -10,17 +7,14 @@ cimport cython
 from cpython.buffer cimport (
     PyBUF_FORMAT, PyBUF_FULL_RO, PyBUF_ND, PyBUF_SIMPLE, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_FillInfo,
     PyObject_CheckBuffer)
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.ref cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeASCII, PyUnicode_FromObject
 from libc.stdint cimport int64_t
 from libc.string cimport memchr, memcmp, memset
 
-from kafkapp._librdkafka.rdkafka cimport (
-    RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, rd_kafka_header_add, rd_kafka_headers_destroy, rd_kafka_headers_new,
-    rd_kafka_headers_t)
 from kafkapp.common.buffers cimport kp_get_buffer, kp_release_buffer
-from kafkapp.common.errors cimport new_exception
 from kafkapp.common.public_names cimport export_as
 
 
@@ -31,21 +25,36 @@ cdef extern from "format.h" nogil:
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
-
-
-cdef enum:
-    MAX_HEADER_BYTES = 1000000000        # the upper limit of message.max.bytes
+    void PyObject_GC_UnTrack(PyObject *thing)
 
 
 cdef str type_name(object thing):
     return type(thing).__name__
 
 
+cdef object exporter_of(object data):
+    return (<View>data).source if isinstance(data, View) and (<View>data).memory is NULL else data
+
+
+cdef bint find_bytes(object data, const void **memory, Py_ssize_t *length) noexcept:
+    if isinstance(data, View):
+        if (<View>data).memory is not NULL:
+            memory[0], length[0] = (<View>data).memory, (<View>data).length
+            return True
+        data = (<View>data).source
+    if not PyBytes_CheckExact(data):
+        return False
+    memory[0], length[0] = PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)
+    return True
+
+
 cdef int get_view(object data, Py_buffer *view, str what) except -1:
     cdef const char *text
     cdef Py_ssize_t size
     if isinstance(data, View):
-        data = (<View>data).data
+        if (<View>data).memory is not NULL:
+            return PyBuffer_FillInfo(view, data, <void *>(<View>data).memory, (<View>data).length, 1, PyBUF_SIMPLE)
+        data = (<View>data).source
     if data is None:
         memset(view, 0, sizeof(Py_buffer))
         return 0
@@ -170,8 +179,16 @@ cdef object own_copy(object data):
     if isinstance(data, str):
         return PyUnicode_FromObject(data)
     if isinstance(data, View):
-        return type(data)(own_copy((<View>data).data))
+        return type(data)(copy_of_source(data))
     return to_bytes(data)
+
+
+cdef object copy_of_source(View view):
+    return to_bytes(view) if view.memory is not NULL else own_copy(view.source)
+
+
+cdef bint is_null(object data):
+    return exporter_of(data) is None
 
 
 cdef Py_ssize_t size_of(object data) except -1:
@@ -186,7 +203,7 @@ cdef str to_text(object data):
     cdef bytes source
     cdef const unsigned char *byte
     cdef Py_ssize_t i
-    if data is None or isinstance(data, View) and (<View>data).data is None:
+    if is_null(data):
         return "[null]"
     source = to_bytes(data)
     if not source:
@@ -216,48 +233,81 @@ cdef str to_repr(object data):
     return text if isinstance(data, bytes) else f"<{type_name(data)} of {text}>"
 
 
+cdef int hold_source(object source, Py_buffer *view) except -1:
+    """Acquire the buffer of what a view reads. `view` has it: View.__releasebuffer__ releases it."""
+    cdef Py_buffer *held = <Py_buffer *>PyMem_Malloc(sizeof(Py_buffer))
+    if held == NULL:
+        raise MemoryError()
+    try:
+        get_view(source, held, "data")
+    except BaseException:
+        PyMem_Free(held)
+        raise
+    view.internal = held
+    view.buf, view.len = held.buf if held.buf != NULL else <void *>b"", held.len
+    return 0
+
+
+cdef inline Py_ssize_t length_of(View view) except -1:
+    return view.length if view.memory is not NULL else size_of(view.source)
+
+
 @cython.freelist(64)
 @cython.trashcan(True)      # it may be a view of a memoryview of a view, and so on
+@cython.no_gc_clear         # its memory needs the owner, which is in no cycle; whatever else is in one can end it
 cdef class View:
     def __cinit__(self, data=None):
         if type(self) is View:
             raise TypeError("a View cannot be created directly: create a Key or a Value")
-        if isinstance(data, View):
-            data = (<View>data).data
         if data is not None:
-            check_view(data, type_name(self))
-        self.data = data
+            if isinstance(data, View):
+                self.memory, self.length = (<View>data).memory, (<View>data).length
+                data = (<View>data).source
+            else:
+                check_view(data, type_name(self))
+            self.source = data
+
+    @property
+    def data(self):
+        """The object whose bytes these are, as given; None: null. Of what was read: a memoryview."""
+        return self.source if self.memory is NULL else memoryview(self)
 
     @property
     def size(self):
         """The number of bytes (int): 0 for a null view."""
-        return size_of(self.data)
+        return length_of(self)
 
     def __len__(self):
-        return size_of(self.data)
+        return length_of(self)
 
     def __bool__(self):
-        return size_of(self.data) != 0
+        return length_of(self) != 0
 
     def __bytes__(self):
-        return to_bytes(self.data)
+        if self.memory is not NULL:
+            return PyBytes_FromStringAndSize(<const char *>self.memory, self.length)
+        return to_bytes(self.source)
 
     def __eq__(self, other):
         cdef Py_buffer mine, theirs
-        if isinstance(other, View):
-            other = (<View>other).data
-        elif isinstance(other, str):
+        cdef const void *memory
+        cdef const void *other_memory
+        cdef Py_ssize_t length, other_length
+        if find_bytes(self, &memory, &length) and find_bytes(other, &other_memory, &other_length):
+            return length == other_length and memcmp(memory, other_memory, length) == 0
+        if isinstance(other, str):
             return NotImplemented       # no bytes equal a str, as everywhere in Python
-        if self.data is None or other is None:
-            return self.data is other
-        if self.data is other:
+        other = exporter_of(other)
+        if is_null(self) or other is None:
+            return is_null(self) and other is None
+        if exporter_of(self) is other:
             return True
         try:
             get_view(other, &theirs, "other")
         except (TypeError, ValueError, BufferError):
             return NotImplemented
         try:
-            get_view(self.data, &mine, "data")
+            get_view(self, &mine, "data")
             try:
                 return mine.len == theirs.len and memcmp(mine.buf, theirs.buf, mine.len) == 0
             finally:
@@ -266,10 +316,10 @@ cdef class View:
             kp_release_buffer(&theirs)
 
     def __hash__(self):
-        return hash(None) if self.data is None else hash(to_bytes(self.data))
+        return hash(None) if is_null(self) else hash(to_bytes(self))
 
     def __str__(self):
-        return to_text(self.data)
+        return to_text(self)
 
     def __repr__(self):
         return to_repr(self)
@@ -278,27 +328,18 @@ cdef class View:
         return self
 
     def __deepcopy__(self, memo):
-        return type(self)(own_copy(self.data))
+        return type(self)(copy_of_source(self))
 
     def __reduce__(self):
-        return type(self), (own_copy(self.data),)
+        return type(self), (copy_of_source(self),)
 
     def __getbuffer__(self, Py_buffer *view, int flags):
-        cdef Py_buffer *held
         if flags & PyBUF_WRITABLE:
             raise BufferError(f"a {type_name(self)} is read-only")
-        held = <Py_buffer *>PyMem_Malloc(sizeof(Py_buffer))
-        if held == NULL:
-            raise MemoryError()
-        try:
-            get_view(self.data, held, "data")
-        except BaseException:
-            PyMem_Free(held)
-            raise
-        view.internal = held            # released by __releasebuffer__
+        view.buf, view.len, view.internal = <void *>self.memory, self.length, NULL
+        if self.memory is NULL:
+            hold_source(self.source, view)
         view.obj = self
-        view.buf = held.buf if held.buf != NULL else <void *>b""
-        view.len = held.len
         view.itemsize = 1
         view.readonly = 1
         view.ndim = 1
@@ -308,8 +349,9 @@ cdef class View:
         view.suboffsets = NULL
 
     def __releasebuffer__(self, Py_buffer *view):
-        kp_release_buffer(<Py_buffer *>view.internal)
-        PyMem_Free(view.internal)
+        if view.internal != NULL:       # NULL: of memory, which is not held by a buffer
+            kp_release_buffer(<Py_buffer *>view.internal)
+            PyMem_Free(view.internal)
 
 
 @cython.final
@@ -337,134 +379,24 @@ cdef class Value(View):
     """
 
 
+cdef inline View set_memory(View view, object owner, const void *memory, Py_ssize_t length):
+    if memory is not NULL:
+        view.memory, view.length, view.source = memory, length, owner
+        PyObject_GC_UnTrack(<PyObject *>view)      # in no cycle, as the owner: the collector need not look at it
+    return view
+
+
+cdef Key new_key(object owner, const void *memory, Py_ssize_t length):
+    return set_memory(Key.__new__(Key), owner, memory, length)
+
+
+cdef Value new_value(object owner, const void *memory, Py_ssize_t length):
+    return set_memory(Value.__new__(Value), owner, memory, length)
+
+
 NullKey = Key()
 NullValue = Value()
 
 
-@cython.final
-cdef class Header:
-    """Header(key, value)\n--\n
-    A header: a name and a value. Immutable.
-
-    Args:
-        key: the name, `str` without NUL.
-        value: bytes-like, `str` (its UTF-8 form), `Key`, `Value` or `None`: null.
-    Raises:
-        TypeError: a name that is no `str`, a value that is none of these.
-        ValueError: a name with NUL or lone surrogates.
-    Source: rd_kafka_header_add(); Header.
-    """
-    cdef readonly str key
-    cdef readonly object value
-
-    def __cinit__(self, key, value):
-        add_header(NULL, key, value)
-        self.key = PyUnicode_FromObject(key)
-        self.value = value
-
-    def __eq__(self, other):
-        if not isinstance(other, Header):
-            return NotImplemented
-        return self.key == (<Header>other).key and Value(self.value) == Value((<Header>other).value)
-
-    def __hash__(self):
-        return hash((self.key, Value(self.value)))
-
-    def __str__(self):
-        return f"{self.key}:{to_text(self.value)}"
-
-    def __repr__(self):
-        return f"Header({self.key!r}, {to_repr(self.value)})"
-
-    def __copy__(self):
-        return self
-
-    def __deepcopy__(self, memo):
-        return Header(self.key, own_copy(self.value))
-
-    def __reduce__(self):
-        return Header, (self.key, own_copy(self.value))
-
-
 export_as(Key, "kafkapp.Key")
 export_as(Value, "kafkapp.Value")
-export_as(Header, "kafkapp.Header")
-
-
-cdef Py_ssize_t add_header(rd_kafka_headers_t *headers, object key, object value, Py_ssize_t before=0) except -1:
-    """Check a header, and add it unless `headers` is NULL. `before`: bytes of those before it; returns the new sum."""
-    cdef Py_buffer view
-    cdef const char *name
-    cdef Py_ssize_t size
-    name = utf8_name(key, &size, "a header's name")
-    if PyBytes_CheckExact(value):
-        before = checked_size(before, size, len(<bytes>value))
-        if headers != NULL:
-            rd_kafka_header_add(headers, name, size, PyBytes_AS_STRING(value), len(<bytes>value))
-        return before
-    get_view(value, &view, f"the value of header {key[:64]!r}")
-    try:
-        before = checked_size(before, size, view.len)
-        if headers != NULL:
-            # rdkafka_header.c: NULL is a null value, an address with size 0 an empty one.
-            rd_kafka_header_add(headers, name, size, view.buf, view.len)
-    finally:
-        kp_release_buffer(&view)
-    return before
-
-
-cdef inline Py_ssize_t checked_size(Py_ssize_t before, Py_ssize_t name, Py_ssize_t value) except -1:
-    """The sum with one header more. Limited: librdkafka copies headers unchecked, and aborts when out of memory."""
-    if name > MAX_HEADER_BYTES - before or value > MAX_HEADER_BYTES - before - name:
-        raise new_exception(RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
-                            f"headers of {before + name + value} bytes: the limit is {MAX_HEADER_BYTES} bytes a record")
-    return before + name + value
-
-
-cdef int add_headers(rd_kafka_headers_t *headers, tuple items) except -1:
-    cdef Py_ssize_t size = 0
-    for item in items:
-        if isinstance(item, Header):
-            size = add_header(headers, (<Header>item).key, (<Header>item).value, size)
-        elif isinstance(item, (tuple, list)):
-            pair = tuple(item)
-            if len(pair) != 2:
-                raise ValueError(f"a header must be a pair of a name and a value, not {len(pair)} items")
-            size = add_header(headers, pair[0], pair[1], size)
-        else:
-            raise TypeError(f"a header must be a Header or a pair of a name and a value, not {type_name(item)}")
-    return 0
-
-
-cdef tuple header_items(object headers):
-    """A snapshot: exporters run code while headers are read, which may change the user's list."""
-    if isinstance(headers, dict):
-        return tuple(headers.items())
-    if isinstance(headers, (list, tuple)):
-        return tuple(headers)
-    raise TypeError(f"headers must be a list of Header or of pairs of a name and a value, a dict or None, "
-                    f"not {type_name(headers)}")
-
-
-cdef rd_kafka_headers_t *new_headers(object headers) except? NULL:
-    cdef rd_kafka_headers_t *result
-    if headers is None:
-        return NULL
-    items = header_items(headers)
-    if not items:
-        return NULL
-    result = rd_kafka_headers_new(len(items))
-    try:
-        add_headers(result, items)
-    except BaseException:
-        rd_kafka_headers_destroy(result)
-        raise
-    return result
-
-
-cdef list new_header_list(object headers):
-    if headers is None:
-        return None
-    items = header_items(headers)
-    add_headers(NULL, items)
-    return list(items)

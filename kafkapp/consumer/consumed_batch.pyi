@@ -1,5 +1,5 @@
 from collections.abc import Iterator
-from typing import Any, NoReturn, SupportsIndex, final, overload
+from typing import Any, NoReturn, Self, SupportsIndex, final, overload
 
 from kafkapp.consumer.consumer_record import ConsumerRecord
 from kafkapp.consumer.topic_partition import TopicPartition
@@ -46,5 +46,10 @@ class ConsumedBatch:
     def __arrow_c_schema__(self) -> object: ...
     def __arrow_c_array__(self, requested_schema: object = None) -> tuple[object, object]: ...
     def __reduce__(self) -> NoReturn: ...
+
+@final
+class BatchIterator:
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> ConsumerRecord: ...
 
 __pyx_capi__: dict[str, Any]

@@ -75,7 +75,7 @@ cdef object array_capsule(kp_consumed *columns, kp_consumed_formats formats):
 
 
 @cython.final
-@cython.no_gc_clear     # its block refers to nothing, so it is in no cycle
+@cython.no_gc           # its block is in no cycle
 cdef class ConsumedBatch:
     """ConsumedBatch(*args, **kwargs)\n--\n
     The records of one poll, in the order in which they were read; false when there are none.
@@ -123,9 +123,9 @@ cdef class ConsumedBatch:
         return new_record(self.block, row)
 
     def __iter__(self):
-        cdef size_t row
-        for row in range(self.columns().count):
-            yield new_record(self.block, row)
+        cdef BatchIterator iterator = BatchIterator.__new__(BatchIterator)
+        iterator.count, iterator.block = self.columns().count, self.block
+        return iterator
 
     def __repr__(self):
         if self.block is None:
@@ -268,6 +268,26 @@ cdef class ConsumedBatch:
         if bad >= 0:
             raise ValueError(f"the {what} of {new_record(self.block, bad)!r}, row {bad}, is not UTF-8: ask for binary")
         return 0
+
+
+@cython.final
+@cython.no_gc           # as the batch
+cdef class BatchIterator:
+    """What `iter()` gives of a ConsumedBatch."""
+    cdef ConsumedBlock block
+    cdef size_t row, count          # the next one, and how many there are
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef size_t row
+        with cython.critical_section(self):
+            row = self.row
+            self.row += row < self.count
+        if row == self.count:
+            raise StopIteration
+        return new_record(self.block, row)
 
 
 cdef ConsumedBatch new_batch(ConsumedBlock block):

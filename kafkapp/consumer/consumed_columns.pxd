@@ -101,12 +101,20 @@ cdef extern from "consumed_block.h" nogil:
 @cython.final
 cdef class ConsumedBlock:
     cdef kp_consumed *columns       # owned; constant once it is filled
-    cdef tuple _topics
+    cdef tuple _topics              # made when asked for, in a critical section of the block
 
     cdef tuple topics(self)                         # the topics' names, by index
     cdef dict places(self, kp_places *places)       # {(topic, partition): offset}
     cdef object column(self, const void *data, size_t count, Py_ssize_t itemsize, const char *format)
-    cdef object item(self, kp_bytes_column *column, size_t row)     # a view of its memory; None for null
+
+
+# The bytes of a row, in the block's memory; NULL: null.
+cdef inline const void *bytes_of(const kp_bytes_column *column, size_t row, Py_ssize_t *size) noexcept:
+    if column.validity is not NULL and not column.validity[row // 8] >> row % 8 & 1:
+        size[0] = 0
+        return NULL
+    size[0] = column.offsets[row + 1] - column.offsets[row]
+    return column.data + column.offsets[row] if column.data is not NULL else <const void *>b""
 
 
 cdef ConsumedBlock new_block(bint with_headers, const kp_consumed_size *guess=*, kp_spare *spare=*)

@@ -8,6 +8,7 @@ cdef const char *EMPTY = b""      # for what has no memory: NULL would mean null
 
 
 @cython.final
+@cython.no_gc           # it refers to strings only
 cdef class ConsumedBlock:
     """The columns of one batch; what its records, columns and arrays have in common."""
 
@@ -18,10 +19,11 @@ cdef class ConsumedBlock:
     cdef tuple topics(self):
         cdef kp_bytes_column *names = &self.columns.names
         cdef size_t i
-        if self._topics is None:
-            self._topics = tuple([names.data[names.offsets[i]:names.offsets[i + 1]].decode("utf-8", "replace")
-                                  for i in range(self.columns.name_count)])
-        return self._topics
+        with cython.critical_section(self):
+            if self._topics is None:
+                self._topics = tuple([names.data[names.offsets[i]:names.offsets[i + 1]].decode("utf-8", "replace")
+                                      for i in range(self.columns.name_count)])
+            return self._topics
 
     cdef dict places(self, kp_places *places):
         cdef tuple topics = self.topics()
@@ -35,16 +37,9 @@ cdef class ConsumedBlock:
         column.itemsize, column.format = itemsize, format
         return column
 
-    cdef object item(self, kp_bytes_column *column, size_t row):
-        if column.validity is not NULL and not column.validity[row // 8] >> row % 8 & 1:
-            return None
-        return self.column(column.data + column.offsets[row] if column.data is not NULL else NULL,
-                           column.offsets[row + 1] - column.offsets[row], 1, b"B")
-
 
 @cython.final
-@cython.freelist(64)
-@cython.no_gc_clear     # exports the block's memory; a block refers to nothing, so it is in no cycle
+@cython.no_gc           # exports the block's memory; a block is in no cycle
 cdef class ConsumedColumn:
     """Memory of a block, exported as a read-only buffer."""
     cdef ConsumedBlock block

@@ -1,7 +1,8 @@
 from typing import Any, final
 
+from kafkapp.common.headers import Header
 from kafkapp.common.timestamp import Timestamp
-from kafkapp.common.views import Header, Key, Value
+from kafkapp.common.views import Key, Value
 
 @final
 class ConsumerRecord:

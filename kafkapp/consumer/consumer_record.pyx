@@ -1,14 +1,15 @@
 """ConsumerRecord: one row of a batch's columns, whose fields are made when they are read."""
 from kafkapp.common.timestamp import Timestamp
-from kafkapp.common.views import Header
+from kafkapp.common.headers import Header
 
 cimport cython
 from libc.stdint cimport int8_t, int32_t, int64_t
 
 from kafkapp.common.public_names cimport export_as
-from kafkapp.common.views cimport Key, Value
+from kafkapp.common.views cimport new_key, new_value
 from kafkapp.consumer.consumed_columns cimport (
     ConsumedBlock,
+    bytes_of,
     kp_append,
     kp_bytes_column,
     kp_consumed,
@@ -18,10 +19,12 @@ from kafkapp.consumer.consumed_columns cimport (
     new_block,
 )
 
+cdef dict TIMESTAMP_TYPES = {int(kind): kind for kind in Timestamp.Type}
+
 
 @cython.final
 @cython.freelist(256)
-@cython.no_gc_clear     # its block refers to nothing, so it is in no cycle
+@cython.no_gc           # its block is in no cycle
 cdef class ConsumerRecord:
     """ConsumerRecord(*args, **kwargs)\n--\n
     A record that was read. Immutable. Keeps the memory of its batch, also by its key, value and headers; nothing of
@@ -69,19 +72,22 @@ cdef class ConsumerRecord:
         cdef kp_consumed *columns = self.columns()
         if columns.timestamps[self.row] < 0:
             return None
-        return Timestamp(columns.timestamps[self.row], columns.timestamp_types[self.row])
+        kind = columns.timestamp_types[self.row]
+        return Timestamp(columns.timestamps[self.row], TIMESTAMP_TYPES.get(kind, kind))
 
     @property
     def key(self):
         """The key, a Key: a view of the batch's memory. Its `data` is None for null."""
-        cdef kp_consumed *columns = self.columns()
-        return new_key(self.block.item(&columns.keys, self.row))
+        cdef Py_ssize_t size
+        cdef const void *data = bytes_of(&self.columns().keys, self.row, &size)
+        return new_key(self.block, data, size)
 
     @property
     def value(self):
         """The value, a Value: a view of the batch's memory. Its `data` is None for null."""
-        cdef kp_consumed *columns = self.columns()
-        return new_value(self.block.item(&columns.values, self.row))
+        cdef Py_ssize_t size
+        cdef const void *data = bytes_of(&self.columns().values, self.row, &size)
+        return new_value(self.block, data, size)
 
     @property
     def headers(self):
@@ -96,8 +102,7 @@ cdef class ConsumerRecord:
         cdef int32_t i
         if not columns.with_headers:
             raise RuntimeError("this batch was read without headers: use poll_batch(headers=True)")
-        return [Header(bytes(self.block.item(&columns.header_names, i)).decode(),
-                       new_value(self.block.item(&columns.header_values, i)))
+        return [header_of(self.block, i)
                 for i in range(columns.header_offsets[self.row], columns.header_offsets[self.row + 1])]
 
     def last_header_value(self, name):
@@ -105,7 +110,7 @@ cdef class ConsumerRecord:
         for header in reversed(self.headers):
             if header.key == name:
                 return header.value
-        return new_value(None)
+        return new_value(None, NULL, 0)
 
     def detach(self):
         """A ConsumerRecord that equals it and has memory of its own: a copy, for what outlives its batch."""
@@ -139,27 +144,23 @@ cdef class ConsumerRecord:
         return _restore_consumer_record, fields(self)
 
 
-cdef Key new_key(object data):
-    cdef Key view = Key.__new__(Key)
-    view.data = data
-    return view
-
-
-cdef Value new_value(object data):
-    cdef Value view = Value.__new__(Value)
-    view.data = data
-    return view
-
-
 cdef ConsumerRecord new_record(ConsumedBlock block, size_t row):
     cdef ConsumerRecord record = ConsumerRecord.__new__(ConsumerRecord)
     record.block, record.row = block, row
     return record
 
 
+cdef object header_of(ConsumedBlock block, size_t i):
+    cdef Py_ssize_t name_size, size
+    cdef const char *name = <const char *>bytes_of(&block.columns.header_names, i, &name_size)
+    cdef const void *data = bytes_of(&block.columns.header_values, i, &size)
+    return Header(name[:name_size].decode(), new_value(block, data, size))
+
+
 cdef bytes data_of(ConsumedBlock block, kp_bytes_column *column, size_t row):
-    item = block.item(column, row)
-    return None if item is None else bytes(item)
+    cdef Py_ssize_t size
+    cdef const char *data = <const char *>bytes_of(column, row, &size)
+    return None if data is NULL else data[:size]
 
 
 cdef tuple fields(ConsumerRecord record):

@@ -9,7 +9,7 @@ from opentelemetry.trace import Span, Tracer
 
 from kafkapp.aio.futures import SendFuture
 from kafkapp.aio.producer import KafkaProducer
-from kafkapp.common.views import Header
+from kafkapp.common.headers import Header
 from kafkapp.opentelemetry.spans import BatchSending, HeaderList, Sending, inject, name_of, start_span, suppressed
 from kafkapp.producer.async_producer import KafkaAsyncProducer
 from kafkapp.producer.batch import Batch

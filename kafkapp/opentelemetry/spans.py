@@ -11,7 +11,7 @@ from opentelemetry.propagators.textmap import Setter
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
 from kafkapp.common.errors import Error, KafkaException
-from kafkapp.common.views import Header
+from kafkapp.common.headers import Header
 from kafkapp.producer.batch import Batch
 from kafkapp.producer.record import ProducerRecord
 from kafkapp.producer.record_metadata import RecordMetadata

@@ -13,7 +13,7 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
 from kafkapp.common.buffers cimport kp_get_buffer, kp_release_buffer
-from kafkapp.common.views cimport View, get_view
+from kafkapp.common.views cimport View, exporter_of, get_view
 from kafkapp.producer.arrow cimport ArrowColumn, ArrowSchema, format_of, is_arrow, malformed
 
 
@@ -85,7 +85,7 @@ cdef class Column(ArrowColumn):
         """Find the memory of one item. The tuple holds bytes and str; anything else is held by its buffer: a class
         derived from bytes may export another one."""
         cdef Py_buffer view
-        cdef object plain = (<View>data).data if isinstance(data, View) else data
+        cdef object plain = exporter_of(data)
         get_view(plain, &view, what)
         span.data = <const char *>view.buf
         span.size = view.len
@@ -118,8 +118,7 @@ cdef class Column(ArrowColumn):
 
     cdef int from_buffer(self, object data, object offsets, str what, str offsets_name) except -1:
         cdef Py_buffer view
-        if isinstance(data, View):
-            data = (<View>data).data
+        data = exporter_of(data)
         if data is None or isinstance(data, str):
             raise TypeError(f"{what} must be one buffer where {offsets_name} are given, not {type(data).__name__}")
         get_view(data, &view, what)

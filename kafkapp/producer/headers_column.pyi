@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 from typing import Any, TypeAlias, final
 
-from kafkapp.common.views import Header
+from kafkapp.common.headers import Header
 from kafkapp.producer.arrow import ArrowColumn
 from kafkapp.producer.columns import _ArrowArray, _ArrowStream
 from kafkapp.producer.record import _Headers, _Pair

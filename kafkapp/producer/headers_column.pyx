@@ -8,11 +8,11 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
 
 from kafkapp._librdkafka.rdkafka cimport rd_kafka_headers_destroy, rd_kafka_headers_t
-from kafkapp.common.views cimport new_headers
+from kafkapp.common.headers cimport new_headers
 from kafkapp.producer.arrow cimport ArrowArray, ArrowColumn, ArrowSchema, check_format, format_of, is_arrow, malformed
 from kafkapp.producer.columns cimport Column, place_error
 
-from kafkapp.common.views import Header
+from kafkapp.common.headers import Header
 
 
 cdef extern from "headers.h" nogil:

@@ -5,7 +5,8 @@ from typing import Any, Self, SupportsIndex, TypeAlias
 
 from typing_extensions import disjoint_base
 
-from kafkapp.common.views import Header, Key, Value
+from kafkapp.common.headers import Header
+from kafkapp.common.views import Key, Value
 
 if sys.version_info >= (3, 12):
     from collections.abc import Buffer as _Buffer

@@ -5,12 +5,13 @@ from cpython.unicode cimport PyUnicode_CheckExact, PyUnicode_FromObject
 
 from kafkapp._librdkafka.rdkafka cimport RD_KAFKA_PARTITION_UA
 from kafkapp.common.atomics cimport KP_GIL
+from kafkapp.common.headers cimport new_header_list
 from kafkapp.common.numbers cimport checked_partition, checked_timestamp
 from kafkapp.common.public_names cimport export_as
-from kafkapp.common.views cimport View, check_view, new_header_list, own_copy, to_repr, to_text, type_name, utf8_name
+from kafkapp.common.views cimport View, check_view, own_copy, to_repr, to_text, type_name, utf8_name
 from kafkapp.producer.record_metadata cimport id_text
 
-from kafkapp.common.views import Header
+from kafkapp.common.headers import Header
 
 
 cdef extern from "Python.h":

@@ -5,7 +5,7 @@ back as a delivery report, through kafkapp.producer.delivery.
 """
 
 from kafkapp.common.errors import KafkaException
-from kafkapp.common.views import Header
+from kafkapp.common.headers import Header
 from kafkapp.producer.options import SendOption
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
@@ -33,8 +33,9 @@ from kafkapp.client.handle cimport OPEN, Topic
 from kafkapp.common.atomics cimport KP_ADD, KP_OBJECT, KP_READ, kp_section, kp_section_begin, kp_section_end
 from kafkapp.common.buffers cimport kp_release_buffer
 from kafkapp.common.errors cimport new_error
+from kafkapp.common.headers cimport new_header_list, new_headers
 from kafkapp.common.timeouts cimport expired
-from kafkapp.common.views cimport View, get_view, new_header_list, new_headers, size_of
+from kafkapp.common.views cimport View, exporter_of, get_view, size_of
 from kafkapp.producer.delivery cimport (
     KP_PLAIN,
     kp_deliveries,
@@ -154,7 +155,11 @@ cdef inline int pin_payload(Payload *payload, PyObject *data, str what) except -
         payload.size = size
         payload.owner = data
     elif isinstance(<object>data, View):
-        return pin_payload(payload, <PyObject *>(<View>data).data, what)
+        if (<View>data).memory is NULL:
+            return pin_payload(payload, <PyObject *>(<View>data).source, what)
+        payload.data = (<View>data).memory
+        payload.size = (<View>data).length
+        payload.owner = data
     else:
         return pin_view(payload, <object>data, what)
     return 0
@@ -375,8 +380,7 @@ cdef object never_fits_error(Client client, ProducerRecord record):
 
 cdef object freeze(object data, bint copy):
     """A key or value as it is now: a copy, or a memoryview that holds its memory as librdkafka would."""
-    while isinstance(data, View):
-        data = (<View>data).data
+    data = exporter_of(data)
     if data is None or PyBytes_CheckExact(data) or isinstance(data, str):
         return data
     return bytes(memoryview(data)) if copy else memoryview(data)

@@ -1,12 +1,14 @@
 """ConsumerRecord: equality, copies and pickles, texts."""
 import copy
+import gc
 import pickle
+import threading
 
 import pytest
-from consumers import batches, fields, new_consumer, plain
+from consumers import batches, fields, new_consumer, one_batch, plain, records
 from helpers import properties
 
-from kafkapp import KafkaSyncProducer
+from kafkapp import KafkaAsyncProducer, KafkaSyncProducer
 
 KINDS = [(None, b"value", []), (b"", None, [("a", b"1"), ("a", None), ("b", b"")]), (b"k" * 200, b"", [("\u00e9", b"x" * 300)]), (b"key", b"\0\xff", [])]
 
@@ -56,6 +58,46 @@ def test_a_copy_pins_nothing_of_its_batch(broker, written):
     value, batch = made.headers[0].value, memoryview(record.headers[0].value)
     del record, made
     assert value == b"1" and batch == b"1" and plain(value) == b"1"
+
+
+def test_what_was_read_is_sent_without_a_copy(broker, topic, written):
+    """One by one, as a batch and as headers; also when nobody else keeps it until it is delivered."""
+    wanted = [plain(record.value) for record in read(broker, written)]
+    with KafkaAsyncProducer(properties(broker, **{"linger.ms": 100})) as producer:
+        for record in read(broker, written):
+            producer.send(topic, record.value, key=record.key, partition=0, headers=record.headers)
+        producer.send_batch(topic, [record.value for record in read(broker, written)], partition=1)
+        del record
+        gc.collect()
+        producer.flush(20)
+    with new_consumer(broker, topic, [0]) as consumer:
+        again = records(consumer, len(KINDS))
+    assert [(plain(record.key), plain(record.value), [(header.key, plain(header.value)) for header in record.headers]) for record in again] == KINDS
+    with new_consumer(broker, topic, [1]) as consumer:
+        assert [plain(record.value) for record in records(consumer, len(KINDS))] == wanted
+
+
+def test_each_iterator_has_its_place(broker, written):
+    with new_consumer(broker, written, [3]) as consumer:
+        batch = one_batch(consumer, len(KINDS))
+    one, other = iter(batch), iter(batch)
+    assert next(one) == batch[0] and next(one) == batch[1] and next(other) == batch[0] and iter(one) is one
+    assert list(one) == [batch[2], batch[3]] and list(one) == [] and next(one, None) is None and len(list(other)) == 3
+
+
+def test_threads_share_an_iterator(broker, topic):
+    with KafkaSyncProducer(properties(broker)) as producer:
+        producer.send_batch(topic, [b"v"] * 5000, partition=3)
+    with new_consumer(broker, topic, [3]) as consumer:
+        found = batches(consumer, 5000)
+    for batch in found:
+        iterator, taken = iter(batch), [[] for _ in range(4)]
+        threads = [threading.Thread(target=lambda own: own.extend(record.offset for record in iterator), args=(own,)) for own in taken]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert sorted(offset for own in taken for offset in own) == [record.offset for record in batch]
 
 
 def test_texts(broker, written):

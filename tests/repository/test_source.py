@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 INSTALLED = Path(kafkapp.__file__).parent
 MOST_LINES = 450
 # 450 lines are a reason to look whether a file is still one idea. These are, and say how long they may be.
-LONGER = {"kafkapp/common/views.pyx": 470}
+LONGER: dict[str, int] = {}
 NOT_OURS = {".git", ".venv", "build", "dist", "__pycache__", "node_modules"}
 
 # From the bottom up. A room may import from those in the rows above its own, and from itself.

@@ -14,8 +14,9 @@ import numpy
 import pytest
 from helpers import exported
 
+from kafkapp.common import headers as header_module
 from kafkapp.common import views
-from kafkapp import Header, Key, NullKey, NullValue, ProducerRecord, Value
+from kafkapp import Header, Key, NullKey, NullValue, ProducerRecord, Value, _restore_consumer_record
 
 
 class Text(str):
@@ -48,7 +49,7 @@ def resident():
 
 def native_headers(headers):
     """The headers as librdkafka has them, through the function that the producer calls."""
-    made = exported(views, "new_headers", ctypes.c_void_p, ctypes.py_object)(headers)
+    made = exported(header_module, "new_headers", ctypes.c_void_p, ctypes.py_object)(headers)
     if made is None:
         return None
     library = ctypes.CDLL(views.__file__)       # finds the symbols of what it is linked with, too
@@ -61,7 +62,8 @@ def native_headers(headers):
 
 
 BUFFERS = [b"abc", bytearray(b"abc"), memoryview(b"abc"), memoryview(b"xabcx")[1:4], array.array("b", b"abc"),
-           numpy.frombuffer(b"abc", "u1"), (ctypes.c_char * 3)(*b"abc"), "abc", Text("abc"), Value(b"abc"), Key("abc")]
+           numpy.frombuffer(b"abc", "u1"), (ctypes.c_char * 3)(*b"abc"), "abc", Text("abc"), Value(b"abc"), Key("abc"),
+           _restore_consumer_record("t", 0, 0, -1, 0, -1, None, b"abc", None).value]
 
 
 @pytest.mark.parametrize("data", BUFFERS, ids=lambda data: type(data).__name__)
