@@ -22,19 +22,33 @@ FETCH = 1.5     # seconds after which a client fetches for certain: until then i
 IDLE = 3.0      # seconds for which an idle consumer is watched
 
 
+def found(run: Run, producer: Any) -> tuple[Partitions, int]:
+    """The partitions of the topics, and how many records they have.
+
+    A real broker makes topics when it is asked for them, and knows them a moment later.
+    """
+    from kafkapp import KafkaConsumer, KafkaException
+
+    names, end = dict.fromkeys(topic for topic, _ in run.targets()), time.monotonic() + WAIT
+    with KafkaConsumer(run.properties()) as consumer:
+        while True:
+            try:
+                places = [(name, partition) for name in names
+                          for partition in producer.fetch_broker_metadata(name).partitions]
+                return places, sum(consumer.end_offsets(places).values())
+            except KafkaException:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.1)
+
+
 def fill(run: Run) -> None:
     """Write the records, in turn to the partitions that the topics have; what is shared only once."""
-    from kafkapp import KafkaAsyncProducer, KafkaConsumer
+    from kafkapp import KafkaAsyncProducer
 
-    places: Partitions = []
-    delivered = 0
     with KafkaAsyncProducer(run.properties(**{"linger.ms": 50, "queue.buffering.max.messages": 2_000_000})) as producer:
-        names = list(dict.fromkeys(topic for topic, _ in run.targets()))
-        for name in names:
-            places += [(name, partition) for partition in producer.fetch_broker_metadata(name).partitions]
-        if run.options.get("shared"):
-            with KafkaConsumer(run.properties()) as consumer:
-                delivered = sum(consumer.end_offsets(places).values())
+        places, there = found(run, producer)
+        delivered = there if run.options.get("shared") else 0
         for number, (topic, partition) in enumerate(places if not delivered else ()):
             count = run.records // len(places) + (number < run.records % len(places))
             batch = producer.send_batch(topic, [run.value] * count, partition=partition)
@@ -53,8 +67,10 @@ def filled(run: Run, records: int | None = None) -> Partitions:
     """Have the topics filled, with the run's records if no number is given; their partitions."""
     records = run.records if records is None else records
     command = program(run, "reading", "fill", records=records)
-    out = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, timeout=120).stdout
-    result = json.loads(out.splitlines()[-1])
+    done = subprocess.run(command, check=False, text=True, capture_output=True, timeout=120)
+    if done.returncode:
+        raise RuntimeError(f"the topic could not be filled: {done.stderr.strip().splitlines()[-1]}")
+    result = json.loads(done.stdout.splitlines()[-1])
     if result["delivered"] != records:
         raise RuntimeError(f"the topic was filled with {result['delivered']} of {records} records")
     return [(topic, partition) for topic, partition in result["places"]]
