@@ -1,3 +1,4 @@
+# kafkapp.consumer.unread: nothing for Python; the C interface is in the .pxd.
 from typing import Any
 
 __pyx_capi__: dict[str, Any]

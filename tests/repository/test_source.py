@@ -146,6 +146,15 @@ def test_every_compiled_module_is_typed():
         assert (INSTALLED.parent / name.replace(".", "/")).with_suffix(".pyi").exists(), f"{name} has no stub"
 
 
+def test_no_two_files_of_the_package_are_the_same():
+    """Of which check-wheel-contents would complain; each stub names its module."""
+    seen = {}
+    for path in files("kafkapp", suffixes=(".py", ".pyi", ".pxd")):
+        text = path.read_text()
+        assert not text or text not in seen, f"{path} is {seen[text]}"
+        seen[text] = path
+
+
 # Programs that are not imported; a class whose base is of a package that may be there; what stubtest cannot see: a class inside a
 # function, and overloads with other names, which behaviour/test_topic_calls.py calls; and what only raises, which no type checker
 # shall accept.
