@@ -76,9 +76,11 @@ def filled(run: Run, records: int | None = None) -> Partitions:
     return [(topic, partition) for topic, partition in result["places"]]
 
 
-def measured(run: Run, assign: Callable[[Partitions], object], take: Callable[[], int], value_bytes: int = 0) -> None:
-    """`take()` takes what one call gives and returns how many records that were; 0: none came."""
-    places = filled(run)
+def measured(run: Run, places: Partitions, assign: Callable[[Partitions], object], take: Callable[[], int]) -> None:
+    """`take()` takes what one call gives and returns how many records that were; 0: none came.
+
+    The client is made when its topics are filled: one that has been idle takes half a second to begin.
+    """
     if run.options.get("full"):
         assign(places)
         time.sleep(FETCH)
@@ -107,7 +109,7 @@ def c_loop(run: Run) -> None:
     from kafkapp.bench.consumer_floor import ConsumerFloor
 
     opened: list[ConsumerFloor] = []
-    measured(run, lambda places: opened.append(ConsumerFloor(properties(run), places)),
+    measured(run, filled(run), lambda places: opened.append(ConsumerFloor(properties(run), places)),
              lambda: opened[0].take(run.records, WAIT)[0])
     leave(run)
 
@@ -116,14 +118,15 @@ def batches(run: Run) -> None:
     """poll_batch, and its export to Arrow."""
     from kafkapp import KafkaConsumer
 
-    consumer, most = KafkaConsumer(properties(run)), run.batch
+    places, most = filled(run), run.batch
+    consumer = KafkaConsumer(properties(run))
 
     def take() -> int:
         batch = consumer.poll_batch(WAIT, max_records=most)
         batch.__arrow_c_array__()
         return len(batch)
 
-    measured(run, lambda places: consumer.assign(dict.fromkeys(places, 0)), take)
+    measured(run, places, lambda places: consumer.assign(dict.fromkeys(places, 0)), take)
     leave(run)
 
 
@@ -131,7 +134,8 @@ def records(run: Run) -> None:
     """poll, and each record's value."""
     from kafkapp import KafkaConsumer
 
-    consumer, most = KafkaConsumer(properties(run)), run.batch
+    places, most = filled(run), run.batch
+    consumer = KafkaConsumer(properties(run))
 
     def take() -> int:
         found = consumer.poll(WAIT, most)
@@ -139,7 +143,7 @@ def records(run: Run) -> None:
             len(record.value)
         return len(found)
 
-    measured(run, lambda places: consumer.assign(dict.fromkeys(places, 0)), take)
+    measured(run, places, lambda places: consumer.assign(dict.fromkeys(places, 0)), take)
     leave(run)
 
 
@@ -147,7 +151,10 @@ def confluent(run: Run) -> None:
     """consume(batch), or poll() for no batch; and each record's value."""
     from confluent_kafka import Consumer, TopicPartition
 
-    consumer, most = Consumer(properties(run)), run.batch
+    most = run.batch
+    # consume() waits for all that it asks for.
+    run.records -= run.records % most if most else 0
+    places, consumer = filled(run), Consumer(properties(run))
 
     def assign(places: Partitions) -> None:
         consumer.assign([TopicPartition(topic, partition, 0) for topic, partition in places])
@@ -162,16 +169,14 @@ def confluent(run: Run) -> None:
         message = consumer.poll(WAIT)
         return 0 if message is None else len(message.value() or b"") and 1
 
-    # consume() waits for all that it asks for.
-    run.records -= run.records % most if most else 0
-    measured(run, assign, take if most else take_one)
+    measured(run, places, assign, take if most else take_one)
     leave(run)
 
 
 # -- asyncio ---------------------------------------------------------------------------------------
 
-async def looped(run: Run, assign: Callable[[Partitions], object], take: Callable[[], Any]) -> None:
-    places, taken = filled(run), 0
+async def looped(run: Run, places: Partitions, assign: Callable[[Partitions], object], take: Callable[[], Any]) -> None:
+    taken = 0
     run.start()
     assign(places)
     while taken < run.records:
@@ -188,14 +193,14 @@ def aio_batches(run: Run) -> None:
     from kafkapp.aio import KafkaConsumer
 
     async def go() -> None:
-        consumer = KafkaConsumer(properties(run))
+        places, consumer = filled(run), KafkaConsumer(properties(run))
 
         async def take() -> int:
             batch = await consumer.poll_batch(WAIT, max_records=run.batch)
             batch.__arrow_c_array__()
             return len(batch)
 
-        await looped(run, lambda places: consumer.assign(dict.fromkeys(places, 0)), take)
+        await looped(run, places, lambda places: consumer.assign(dict.fromkeys(places, 0)), take)
 
     asyncio.run(go())
 
@@ -205,7 +210,7 @@ def aio_records(run: Run) -> None:
     from kafkapp.aio import KafkaConsumer
 
     async def go() -> None:
-        consumer = KafkaConsumer(properties(run))
+        places, consumer = filled(run), KafkaConsumer(properties(run))
 
         async def take() -> int:
             taken = 0
@@ -216,7 +221,7 @@ def aio_records(run: Run) -> None:
                     break
             return taken
 
-        await looped(run, lambda places: consumer.assign(dict.fromkeys(places, 0)), take)
+        await looped(run, places, lambda places: consumer.assign(dict.fromkeys(places, 0)), take)
 
     asyncio.run(go())
 
@@ -226,8 +231,9 @@ def aio_confluent(run: Run) -> None:
     from confluent_kafka.aio import AIOConsumer
 
     async def go() -> None:
-        consumer: Any = AIOConsumer(properties(run))
         run.records -= run.records % run.batch
+        places, taken = filled(run), 0
+        consumer: Any = AIOConsumer(properties(run))
 
         async def take() -> int:
             found = await consumer.consume(run.batch, WAIT)
@@ -235,7 +241,6 @@ def aio_confluent(run: Run) -> None:
                 len(message.value() or b"")
             return len(found)
 
-        places, taken = filled(run), 0
         run.start()
         await consumer.assign([TopicPartition(topic, partition, 0) for topic, partition in places])
         while taken < run.records and (count := await take()):
