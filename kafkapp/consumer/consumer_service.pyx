@@ -155,14 +155,17 @@ cdef class ConsumerService(Service):
 
     cdef int wait_begun(self, Client client, str what, int64_t deadline, list raised) except -1:
         """librdkafka sends a commit again that a broker was not ready for, and it would undo a later one."""
-        cdef int64_t last = self.last_number
+        cdef int64_t seen, last = self.last_number
         client.enter()
         try:
-            while min(list(self.pending), default=last + 1) <= last:
+            while True:
+                seen = kp_rounds(self.dispatcher)
+                if min(list(self.pending), default=last + 1) > last:
+                    break
                 if expired(deadline):
                     raise new_exception(RD_KAFKA_RESP_ERR__TIMED_OUT, f"{what}() has waited in vain for commits before "
                                         "it to be answered; its own was not begun")
-                client.wait(kp_rounds(self.dispatcher), deadline, raised)
+                client.wait(seen, deadline, raised)
                 client.check_open()
         finally:
             client.leave()

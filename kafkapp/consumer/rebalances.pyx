@@ -143,7 +143,7 @@ cdef void rebalance(void *consumer, rd_kafka_t *rk, rd_kafka_resp_err_t err,
         with nogil:
             rd_kafka_assign(rk, NULL)       # else the group waits for this member
         try:
-            queue.remove(list(queue.positions))
+            give_away(queue, list(queue.positions))
             queue.raised.append(exc)
         except MemoryError:
             report_unraisable(exc)
@@ -205,9 +205,15 @@ cdef int revoked(RecordQueue queue, rd_kafka_t *rk, rd_kafka_topic_partition_lis
         err = remove(rk, partitions)
     if err:
         raise new_exception(err, f"partitions could not be revoked: {rd_kafka_err2str(err).decode()}")
-    queue.remove(places)
+    give_away(queue, places)
     subscription.paused = set() if cooperative or lost else paused
     return 0
+
+
+cdef int give_away(RecordQueue queue, list places) except -1:
+    """These are another member's from now on. What is not committed of them, as a signal has ended that, never is."""
+    queue.forget_lost(places)
+    return queue.remove(places)
 
 
 cdef int tell_of_loss(RecordQueue queue, bint lost, list places, bint commits) except -1:

@@ -3,6 +3,7 @@
 Row C14 of the C++ API's own tests. Each consumer's group is called as the topic.
 """
 import logging
+import signal
 import threading
 import time
 
@@ -10,7 +11,7 @@ import pytest
 from consumers import batches
 from helpers import NOWHERE, Stopwatch, properties, wait_for
 
-from kafkapp import ErrorCode, EventsPollingOption, KafkaConsumer, KafkaException, KafkaSyncProducer, Offset
+from kafkapp import ErrorCode, EventsPollingOption, KafkaConsumer, KafkaException, KafkaSyncProducer, Offset, RebalanceEvent
 from kafkapp.testing import ApiKey
 
 COUNT = 50
@@ -179,6 +180,43 @@ def test_what_a_rebalance_has_refused_is_committed_after_it(cluster, filled, ref
         wait_for(lambda: not consumer._ledger()["outstanding"])
         assert cluster.committed(filled) == {}
         wait_for(lambda: not consumer.poll(0) and cluster.committed(filled) == {(filled, 1): 1})
+
+
+class Interrupted(Exception):
+    pass
+
+
+def test_what_was_revoked_is_not_committed_later_when_a_signal_ended_its_last_commit(cluster, filled):
+    """It may be another member's then, whose commit would be undone."""
+    def interrupt(*_):
+        raise Interrupted
+
+    def told(event, partitions):
+        if event is RebalanceEvent.Revoked and not timers:
+            timers.append(threading.Timer(0.3, signal.pthread_kill, (threading.get_ident(), signal.SIGUSR1)))
+            timers[0].start()
+    with KafkaSyncProducer(properties(cluster)) as producer:
+        producer.send(f"{filled}-2", b"v")
+    timers, before = [], signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with KafkaConsumer(properties(cluster, {"group.id": filled, "auto.offset.reset": "earliest", "session.timeout.ms": 4000})) as consumer:
+            consumer.subscribe([filled], told, 30)
+            cluster.push_broker_errors(1, ApiKey.OFFSET_COMMIT, (0, 2))
+            read(consumer, 3)       # the commit of the first waits for its answer, and the second's for that
+            consumer.subscribe([f"{filled}-2"], told)
+            with pytest.raises(Interrupted):
+                wait_for(lambda: consumer.poll(0.02) and False)
+            timers[0].join()
+            wait_for(lambda: not consumer._ledger()["outstanding"])
+            before_joining = cluster.committed(filled)
+            assert list(before_joining.values()) == [1] and not consumer.assignment()
+            wait_for(lambda: not consumer.poll(0.02) and consumer.assignment())
+            consumer.pause()
+            consumer.poll(0)
+            wait_for(lambda: not consumer._ledger()["outstanding"])
+            assert cluster.committed(filled) == before_joining
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_the_interval_is_kept(broker, filled):
