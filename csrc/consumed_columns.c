@@ -200,6 +200,8 @@ static inline int copy(kp_consumed *block, topic_cache *cache, const rd_kafka_me
         block->keys.nulls = key_nulls;
         block->values.nulls = value_nulls;
         block->header_values.nulls = header_nulls;
+        if (block->ends.places[block->last_end].offset == RD_KAFKA_OFFSET_INVALID)
+            block->ends.count--; /* the last: it was added for this record; nothing comes after a failure */
         return failure;
     }
     if (block->with_headers)
