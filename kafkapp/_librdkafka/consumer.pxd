@@ -44,7 +44,6 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
     const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION
     const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE
     const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH
-    const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR__TRANSPORT
     const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR__WAIT_COORD
     void rd_kafka_conf_set_error_cb(rd_kafka_conf_t *conf, void (*error_cb)(rd_kafka_t *rk, int err, const char *reason,
                                                                             void *opaque))

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int64_t
 
+from kafkapp._librdkafka.rdkafka cimport rd_kafka_resp_err_t, rd_kafka_t
 from kafkapp.client.client cimport Client
 
 
@@ -18,6 +19,16 @@ cdef class BlockingCall:
     cdef int perform(self) except -1
     cdef int start(self, Client client, int64_t deadline) except -1
     cdef bint wait(self, int64_t deadline, list raised) except -1
+
+
+cdef class RepeatedCall(BlockingCall):
+    cdef rd_kafka_resp_err_t err    # of the last attempt
+    cdef int64_t deadline
+    cdef int abandoned              # the thread that waited for it has left
+
+    cdef rd_kafka_resp_err_t attempt(self, rd_kafka_t *rk, int timeout_ms) noexcept nogil
+    cdef bint is_passing(self) noexcept nogil
+    cdef bint answered(self, Client client, int64_t deadline) except -1
 
 
 cdef int64_t with_grace(int64_t deadline) noexcept

@@ -9,10 +9,12 @@ from kafkapp.common.threads import start_thread
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport INT32_MAX, int64_t
+from posix.unistd cimport usleep
 
 from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_RESP_ERR_NO_ERROR,
     RD_KAFKA_RESP_ERR__TIMED_OUT,
+    RD_KAFKA_RESP_ERR__TRANSPORT,
     RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC,
     rd_kafka_err2str,
     rd_kafka_metadata,
@@ -26,7 +28,7 @@ from kafkapp._librdkafka.rdkafka cimport (
 )
 from kafkapp.client.client cimport UNRESPONSIVE_MS, Client
 from kafkapp.client.dispatcher cimport kp_rounds
-from kafkapp.client.handle cimport Topic
+from kafkapp.client.handle cimport OPEN, Topic
 from kafkapp.common.atomics cimport KP_ADD, KP_READ, KP_SET, KP_TAKE_FLAG
 from kafkapp.common.errors cimport new_exception
 from kafkapp.common.timeouts cimport expired, now_ms, remaining_ms
@@ -34,6 +36,16 @@ from kafkapp.common.timeouts cimport expired, now_ms, remaining_ms
 cdef double SIGNAL_CHECK_SECONDS = 0.1      # the longest wait between two checks for signals
 cdef double DONE_WAIT_SECONDS = 0.001       # from the wake-up of the queue to the `done` event
 cdef int DISPATCH_SLICE_MS = 10     # of a thread that dispatches meanwhile; the end of the call ends it sooner
+
+# librdkafka gives no call up before its time. So each attempt has a short time of its own, and the next one twice that:
+# a broker that is slow to answer is waited for, and a call that nobody waits for any more ends in a few seconds, or at
+# most in some times what it has taken already.
+cdef enum:
+    LEAST_ATTEMPT_MS = 10       # without time left too: librdkafka's own thread answers a seek
+    FIRST_ATTEMPT_MS = 1000
+    LONGEST_ATTEMPT_MS = 64000
+    LAST_ATTEMPTS = 3           # what is left, up to so many attempts, is one: an answer may take most of the timeout
+    RETRY_MS = 10               # a partition that was assigned just now is not ready to seek; a leader may be moving
 
 
 cdef class BlockingCall:
@@ -104,28 +116,74 @@ cdef class BlockingCall:
         return True
 
 
-@cython.final
-cdef class BlockingMetadataCall(BlockingCall):
-    cdef Topic topic                # None: all topics
-    cdef object (*convert)(const rd_kafka_metadata_t *)
-    cdef rd_kafka_resp_err_t err
-    cdef object result
+cdef class RepeatedCall(BlockingCall):
+    """A call that is repeated while it fails for a reason that passes, and stopped when nobody waits for it. A
+    subclass has attempt() and is_passing()."""
+
+    cdef rd_kafka_resp_err_t attempt(self, rd_kafka_t *rk, int timeout_ms) noexcept nogil:
+        return RD_KAFKA_RESP_ERR_NO_ERROR
+
+    cdef bint is_passing(self) noexcept nogil:
+        return False
 
     cdef int perform(self) except -1:
-        cdef const rd_kafka_metadata_t *metadata = NULL
-        cdef rd_kafka_t *rk = self.client.rk
-        cdef bint every = self.topic is None
-        cdef rd_kafka_topic_t *rkt = NULL if every else <rd_kafka_topic_t *>self.topic.rkt
+        cdef int64_t wait_ms = FIRST_ATTEMPT_MS, begun, left
         with nogil:
-            self.err = rd_kafka_metadata(rk, every, rkt, &metadata, self.timeout_ms)
-        if self.err == RD_KAFKA_RESP_ERR_NO_ERROR:
-            try:
-                if not every:
-                    self.err = metadata.topics[0].err if metadata.topic_cnt else RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
-                self.result = self.convert(metadata)
-            finally:
-                rd_kafka_metadata_destroy(metadata)
+            while True:
+                begun = now_ms()
+                left = INT32_MAX if self.deadline < 0 else self.deadline - begun
+                if LAST_ATTEMPTS * wait_ms >= left:
+                    wait_ms = max(left, LEAST_ATTEMPT_MS)
+                self.err = self.attempt(self.client.rk, <int>wait_ms)
+                if not self.is_passing() or KP_READ(self.abandoned) or KP_READ(self.client.state) != OPEN or (
+                        0 <= self.deadline <= now_ms()):
+                    break
+                if now_ms() - begun >= wait_ms:
+                    wait_ms = min(2 * wait_ms, LONGEST_ATTEMPT_MS)
+                usleep(RETRY_MS * 1000)
         return 0
+
+    cdef bint answered(self, Client client, int64_t deadline) except -1:
+        """Start it, and block until it has ended: `err` says how. False when it does not end in time."""
+        cdef bint ended = False
+        self.deadline = deadline
+        try:
+            self.start(client, deadline)
+            # librdkafka keeps the timeout itself and knows the error, unless its threads do not respond.
+            ended = self.wait(with_grace(deadline), None)
+        finally:
+            if not ended:
+                KP_SET(self.abandoned, True)
+        return ended
+
+
+@cython.final
+@cython.no_gc_clear     # its thread reads the topic until it ends
+cdef class BlockingMetadataCall(RepeatedCall):
+    cdef Topic topic                # holds `rkt`
+    cdef rd_kafka_topic_t *rkt      # NULL: all topics
+    cdef object (*convert)(const rd_kafka_metadata_t *)
+    cdef const rd_kafka_metadata_t *metadata    # owned
+    cdef object result
+
+    def __dealloc__(self):
+        if self.metadata is not NULL:
+            rd_kafka_metadata_destroy(self.metadata)
+
+    cdef int perform(self) except -1:
+        RepeatedCall.perform(self)
+        if self.err == RD_KAFKA_RESP_ERR_NO_ERROR:
+            if self.rkt is not NULL:
+                self.err = (self.metadata.topics[0].err if self.metadata.topic_cnt
+                            else RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC)
+            self.result = self.convert(self.metadata)
+        return 0
+
+    cdef rd_kafka_resp_err_t attempt(self, rd_kafka_t *rk, int timeout_ms) noexcept nogil:
+        return rd_kafka_metadata(rk, self.rkt is NULL, self.rkt, &self.metadata, timeout_ms)
+
+    cdef bint is_passing(self) noexcept nogil:
+        return self.err in (RD_KAFKA_RESP_ERR__TIMED_OUT, RD_KAFKA_RESP_ERR__TRANSPORT)
 
 
 cdef int64_t with_grace(int64_t deadline) noexcept:
@@ -154,20 +212,20 @@ cdef list fetch_cluster(Client client, int64_t deadline):
 cdef object request_metadata(Client client, str what, str topic, int64_t deadline,
                              object (*convert)(const rd_kafka_metadata_t *)):
     cdef BlockingMetadataCall request = BlockingMetadataCall.__new__(BlockingMetadataCall)
+    cdef rd_kafka_resp_err_t err
     request.convert = convert
     client.check_blocking(what)
     client.enter()      # this thread dispatches: a close() in another thread must not destroy the handle meanwhile
     try:
         if topic is not None:
             request.topic = <Topic>client.topic(topic)
-        request.start(client, deadline)
-        if not request.wait(with_grace(deadline), None):
-            request.err = RD_KAFKA_RESP_ERR__TIMED_OUT
+            request.rkt = <rd_kafka_topic_t *>request.topic.rkt
+        err = request.err if request.answered(client, deadline) else RD_KAFKA_RESP_ERR__TIMED_OUT
     finally:
         client.leave()
-    if request.err:
-        raise new_exception(request.err, f"{what}({'' if topic is None else repr(topic)}) failed: "
-                                         f"{rd_kafka_err2str(request.err).decode()}")
+    if err:
+        raise new_exception(err, f"{what}({'' if topic is None else repr(topic)}) failed: "
+                                 f"{rd_kafka_err2str(err).decode()}")
     return request.result
 
 

@@ -1,8 +1,8 @@
 from typing import Any, final
 
-from kafkapp.client.blocking_calls import BlockingCall
+from kafkapp.client.blocking_calls import RepeatedCall
 
 @final
-class BlockingPartitionsCall(BlockingCall): ...
+class BlockingPartitionsCall(RepeatedCall): ...
 
 __pyx_capi__: dict[str, Any]

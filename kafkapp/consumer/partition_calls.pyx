@@ -3,7 +3,6 @@ from kafkapp.consumer.topic_partition import TopicPartition
 
 cimport cython
 from libc.stdint cimport int64_t
-from posix.unistd cimport usleep
 
 from kafkapp._librdkafka.consumer cimport (
     RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS,
@@ -14,7 +13,6 @@ from kafkapp._librdkafka.consumer cimport (
     RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
     RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE,
     RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH,
-    RD_KAFKA_RESP_ERR__TRANSPORT,
     RD_KAFKA_RESP_ERR__WAIT_COORD,
     rd_kafka_committed,
     rd_kafka_offsets_for_times,
@@ -28,6 +26,7 @@ from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN,
     RD_KAFKA_RESP_ERR__STATE,
     RD_KAFKA_RESP_ERR__TIMED_OUT,
+    RD_KAFKA_RESP_ERR__TRANSPORT,
     rd_kafka_err2str,
     rd_kafka_error_code,
     rd_kafka_error_destroy,
@@ -39,21 +38,9 @@ from kafkapp._librdkafka.rdkafka cimport (
     rd_kafka_topic_partition_list_new,
     rd_kafka_topic_partition_list_t,
 )
-from kafkapp.client.blocking_calls cimport BlockingCall, with_grace
+from kafkapp.client.blocking_calls cimport RepeatedCall
 from kafkapp.client.client cimport Client
-from kafkapp.client.handle cimport OPEN
-from kafkapp.common.atomics cimport KP_READ, KP_SET
 from kafkapp.common.errors cimport new_exception
-from kafkapp.common.timeouts cimport now_ms
-
-# librdkafka gives no call up before its time. So each attempt has a short time of its own, and the next one twice that:
-# a broker that is slow to answer is waited for, and a call that nobody waits for any more ends in a second, or at most
-# in the time that it has taken already.
-cdef enum:
-    LEAST_ATTEMPT_MS = 10       # without time left too: librdkafka's own thread answers a seek
-    FIRST_ATTEMPT_MS = 1000
-    LONGEST_ATTEMPT_MS = 64000
-    RETRY_MS = 10               # a partition that was assigned just now is not ready to seek; a leader may be moving
 
 
 cdef rd_kafka_topic_partition_list_t *new_partition_list(object offsets) except NULL:
@@ -84,31 +71,13 @@ cdef dict offsets_of(rd_kafka_topic_partition_list_t *partitions, str what):
 
 @cython.final
 @cython.no_gc_clear     # its thread reads the list until it ends, and holds this
-cdef class BlockingPartitionsCall(BlockingCall):
+cdef class BlockingPartitionsCall(RepeatedCall):
     cdef PartitionCall call
     cdef rd_kafka_topic_partition_list_t *partitions    # owned
-    cdef rd_kafka_resp_err_t err
-    cdef int64_t deadline
-    cdef int abandoned          # the thread that waited for it has left
 
     def __dealloc__(self):
         if self.partitions is not NULL:
             rd_kafka_topic_partition_list_destroy(self.partitions)
-
-    cdef int perform(self) except -1:
-        cdef int64_t wait_ms = FIRST_ATTEMPT_MS, begun, end_by = self.deadline
-        with nogil:
-            while True:
-                begun = now_ms()
-                self.err = self.attempt(self.client.rk, <int>(wait_ms if end_by < 0 else
-                                                              min(wait_ms, max(end_by - begun, LEAST_ATTEMPT_MS))))
-                if not self.is_passing() or KP_READ(self.abandoned) or KP_READ(self.client.state) != OPEN or (
-                        0 <= end_by <= now_ms()):
-                    break
-                if now_ms() - begun >= wait_ms:
-                    wait_ms = min(2 * wait_ms, LONGEST_ATTEMPT_MS)
-                usleep(RETRY_MS * 1000)
-        return 0
 
     cdef rd_kafka_resp_err_t attempt(self, rd_kafka_t *rk, int timeout_ms) noexcept nogil:
         cdef rd_kafka_topic_partition_list_fields *fields = <rd_kafka_topic_partition_list_fields *>self.partitions
@@ -157,15 +126,9 @@ cdef dict call_partitions(Client client, str what, PartitionCall call, dict offs
     client.check_blocking(what)
     client.enter()
     try:
-        request.call, request.deadline = call, deadline
-        request.partitions = new_partition_list(offsets)
-        request.start(client, deadline)
-        try:
-            if not request.wait(with_grace(deadline), None):
-                raise new_exception(RD_KAFKA_RESP_ERR__TIMED_OUT, f"{what}() has had no answer in time")
-        except:
-            KP_SET(request.abandoned, True)
-            raise
+        request.call, request.partitions = call, new_partition_list(offsets)
+        if not request.answered(client, deadline):
+            raise new_exception(RD_KAFKA_RESP_ERR__TIMED_OUT, f"{what}() has had no answer in time")
     finally:
         client.leave()
     if request.err:

@@ -10,17 +10,23 @@ import pytest
 from consumers import new_consumer, poll_batch_beside, polls
 from helpers import NOWHERE, Stopwatch, properties, run_python, wait_for
 
-from kafkapp import KafkaSyncProducer
-from kafkapp import KafkaConsumer
+from kafkapp import KafkaAsyncProducer, KafkaConsumer, KafkaSyncProducer
 
 PROGRAM = """
 import json, os, signal, sys, threading, time
-from kafkapp import KafkaConsumer
+from kafkapp import KafkaAsyncProducer, KafkaConsumer
 
 call, bootstrap = sys.argv[1:]
-consumer = KafkaConsumer({"bootstrap.servers": bootstrap, "log_cb": lambda *line: None})
-consumer.assign([("t", 0)])     # from where the group has committed, which nobody says
+quiet = {"bootstrap.servers": bootstrap, "log_cb": lambda *line: None}
+if call.startswith("producer"):
+    consumer = KafkaAsyncProducer(quiet)
+else:
+    consumer = KafkaConsumer(quiet)
+    consumer.assign([("t", 0)])     # from where the group has committed, which nobody says
 blocking = {
+    "fetch_broker_metadata": lambda: consumer.fetch_broker_metadata("t", None),
+    "list_topics": lambda: consumer.list_topics(None),
+    "producer's list_topics": lambda: consumer.list_topics(None),
     "poll": lambda: consumer.poll(),
     "poll_batch": lambda: consumer.poll_batch(),
     "seek": lambda: consumer.seek(("t", 0), 5, None),
@@ -49,10 +55,35 @@ print(json.dumps([took, closing, consumer.closed, threads()]))
 """
 
 
-@pytest.mark.parametrize("call", ["poll", "poll_batch", "seek", "end_offsets", "lag", "committed", "commit_sync"])
+@pytest.mark.parametrize("call", ["poll", "poll_batch", "seek", "end_offsets", "lag", "committed", "commit_sync",
+                                  "fetch_broker_metadata", "list_topics", "producer's list_topics"])
 def test_ctrl_c_ends_each_wait(call):
     took, closing, closed, threads = json.loads(run_python(PROGRAM, call, NOWHERE))
     assert took < 0.5 and closing < 3 and closed and threads == 1
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts threads")
+@pytest.mark.parametrize("cls", [KafkaAsyncProducer, KafkaConsumer])
+def test_close_ends_a_wait_for_metadata_in_another_thread(cls):
+    def threads():
+        return len(os.listdir("/proc/self/task"))
+
+    said, before = [], threads()
+    client = cls({"bootstrap.servers": NOWHERE, "log_cb": lambda *line: None})
+
+    def ask():
+        with pytest.raises(RuntimeError, match="closed") as raised:
+            client.list_topics(None)
+        said.append(raised.value)
+
+    thread = threading.Thread(target=ask)
+    alone = threads()
+    thread.start()
+    wait_for(lambda: threads() >= alone + 2)        # that one, and the one that asks
+    client.close(0)
+    thread.join(20)
+    assert said
+    wait_for(lambda: threads() <= before)
 
 
 def test_a_poll_keeps_its_timeout(broker, topic):

@@ -50,6 +50,7 @@ TABLE = {
     "RecordMetadata": "importlib.import_module('kafkapp')._restore_metadata('t', 1, 2, 3, 4, 5, 6, 7, 1, 2)",
     "PersistedStatus": "PersistedStatus.Done",
     "BlockingCall": None, "BlockingMetadataCall": None, "BlockingOffsetsCall": None, "BlockingPurgeCall": None, "BlockingTransactionCall": None,
+    "RepeatedCall": None,
     "Transaction": "producer().transaction()", "LoopTransaction": "aio.KafkaProducer(QUIET).transaction()", "TransactionCalls": None, "LoopEvent": None, "RecordFuture": None,
     "MockCluster": "testing.MockCluster()",
     "TimeoutRangeError": "importlib.import_module('kafkapp.common.timeouts').TimeoutRangeError('x')",
@@ -99,6 +100,7 @@ ENDS = {
     "ConsumerRecord": ("no cycle", "reads the block's memory"),
     "View": ("keeps", "its memory needs the owner"), "Key": ("keeps", "as View"), "Value": ("keeps", "as View"),
     "BlockingPartitionsCall": ("keeps", "its thread reads the list until it ends"),
+    "BlockingMetadataCall": ("keeps", "its thread reads the topic until it ends"),
     "MockCluster": ("clears", "__dealloc__ has C pointers only; close() needs the lock, and comes from __del__, before that"),
 }
 
