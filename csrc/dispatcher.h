@@ -100,6 +100,8 @@ enum { KP_ROUND_DRAINED = 1, KP_EVENTS_KEPT = 2 };
 
 /* Events that are kept, within a bound, until a call fetches them. None of these needs the GIL. */
 void kp_keep(kp_dispatcher *d, rd_kafka_event_t *event);
+void kp_keep_what_comes(kp_dispatcher *d, int timeout_ms);
+int kp_is_kept(kp_dispatcher *d, const void *opaque);
 rd_kafka_event_t *kp_kept_next(kp_dispatcher *d);
 int64_t kp_dropped_lines(kp_dispatcher *d);
 int kp_drain_when_idle(kp_dispatcher *d, size_t max_pending);

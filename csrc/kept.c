@@ -128,18 +128,46 @@ int kp_drain_when_idle(kp_dispatcher *d, size_t max_pending) {
     return found;
 }
 
+/* Keep what the queue has: the caller owns the round. Waits up to timeout_ms for the first event. */
+static void keep_queue(kp_dispatcher *d, int timeout_ms) {
+    rd_kafka_event_t *event;
+    /* librdkafka takes no event back: make room first. */
+    while (!KP_READ(d->stopping) && make_room(&d->service_events) &&
+           (event = rd_kafka_queue_poll(d->queue, timeout_ms))) {
+        kp_keep(d, event);
+        timeout_ms = 0;
+    }
+}
+
+/* For a call that waits for an event where no callback may run: keep all events, as the keeper thread does. */
+void kp_keep_what_comes(kp_dispatcher *d, int timeout_ms) {
+    if (kp_round_begin(d, kp_rounds(d), timeout_ms)) {
+        keep_queue(d, timeout_ms);
+        kp_round_end(d);
+    }
+}
+
+/* Whether an event of the service's with this opaque is kept. */
+int kp_is_kept(kp_dispatcher *d, const void *opaque) {
+    const kp_ring *ring = &d->service_events;
+    uint32_t i;
+    int found = 0;
+    pthread_mutex_lock(&d->lock);
+    for (i = 0; i < ring->count && !found; i++)
+        found = rd_kafka_event_opaque(ring->events[(ring->first + i) % ring->room]) == opaque;
+    pthread_mutex_unlock(&d->lock);
+    return found;
+}
+
 /* The keeper thread, of a client that only its user's calls dispatch: keeps the events of an idle client, whose number
  * is bounded here and not in librdkafka's queue. It never enters Python. */
 static void *keep_while_idle(void *arg) {
     kp_dispatcher *d = arg;
     kp_name_thread(rd_kafka_name(d->rk));
     while (!KP_READ(d->stopping)) {
-        rd_kafka_event_t *event;
         if (!wait_idle(d) || !rd_kafka_queue_length(d->queue) || !kp_round_begin(d, 0, 0))
             continue;
-        /* librdkafka takes no event back: make room first. */
-        while (!KP_READ(d->stopping) && make_room(&d->service_events) && (event = rd_kafka_queue_poll(d->queue, 0)))
-            kp_keep(d, event);
+        keep_queue(d, 0);
         kp_round_end(d);
     }
     return NULL;

@@ -45,6 +45,8 @@ cdef extern from "dispatcher.h" nogil:
     void kp_name_thread(const char *client)
     int KP_ROUND_DRAINED
     int KP_EVENTS_KEPT
+    void kp_keep_what_comes(kp_dispatcher *d, int timeout_ms)
+    bint kp_is_kept(kp_dispatcher *d, const void *opaque)
     rd_kafka_event_t *kp_kept_next(kp_dispatcher *d)
     int64_t kp_dropped_lines(kp_dispatcher *d)
     int kp_drain_when_idle(kp_dispatcher *d, size_t max_pending)

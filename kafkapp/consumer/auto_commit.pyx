@@ -21,7 +21,7 @@ from kafkapp.consumer.consumer_service cimport ConsumerService
 
 cdef enum:
     ANSWER_MS = 5000            # for the last commit of what goes, where close() has no timeout
-    NO_ANSWER_MS = 1000         # the same while no broker can be reached
+    NO_ANSWER_MS = 1000         # the same while no broker can be reached, or no callback may run
 
 
 @cython.final
@@ -102,8 +102,9 @@ cdef class AutoCommit:
         """Commit what is about to be revoked. Blocks; answers signals. A failure is logged: what is not committed is
         read again."""
         cdef int64_t deadline = last_commit_deadline(client)
-        if client.background:       # else no callback may run here, inside a poll
-            self.wait_answered(client, deadline, None)
+        # Inside a poll that dispatches no callback may run, and a broker may wait for one: a token's.
+        (<ConsumerService>client.service).wait_begun(
+            client, deadline if client.background else min(deadline, now_ms() + NO_ANSWER_MS), None, client.background)
         return commit_last(client, self.take(partitions), deadline)
 
     cdef int wait_answered(self, Client client, int64_t deadline, list raised) except -1:

@@ -120,7 +120,8 @@ cdef class KafkaConsumer(PartitionConsumer):
         """Commit for the group what was read, and wait until the broker has it. Nothing to commit is success.
 
         Blocks, without the GIL: first until what `commit_async` has begun is answered. Also in `on_rebalance`, before
-        partitions are revoked. With EventsPollingOption.Manual callbacks of commits may run.
+        partitions are revoked. With EventsPollingOption.Manual callbacks of commits may run, but not in `on_rebalance`;
+        what they raise is raised when the commit is done.
 
         Args:
             what: None, the positions of all assigned partitions, as polls have returned them; a ConsumedBatch or
@@ -143,14 +144,14 @@ cdef class KafkaConsumer(PartitionConsumer):
         client.check_open()
         offsets, texts = self.what(what)
         if offsets:
-            # Inside a poll that dispatches no callback may run.
+            # Inside a poll that dispatches no callback of a commit may run.
             (<ConsumerService>client.service).commit_in_order(client, "commit_sync", offsets, texts, deadline,
                                                               client.background or not self.queue.in_rebalance())
 
     def commit_async(self, what=None, callback=None):
         """Commit for the group what was read, and go on at once.
 
-        A later `commit_sync` waits for it first; not in `on_rebalance` with EventsPollingOption.Manual.
+        A later `commit_sync` waits for it first.
 
         Args:
             what: as `commit_sync`.

@@ -37,8 +37,9 @@ cdef class ConsumerService(Service):
 
     cdef int begin_commit(self, Client client, dict offsets, dict texts, object callback, bint logs) except -1
     cdef int commit_in_order(self, Client client, str what, dict offsets, dict texts, int64_t deadline,
-                             bint waits) except -1
-    cdef int wait_begun(self, Client client, str what, int64_t deadline, list raised) except -1
+                             bint dispatches) except -1
+    cdef bint wait_begun(self, Client client, int64_t deadline, list raised, bint dispatches) except -1
+    cdef bint is_answered(self, int64_t last) except -1
     cdef int end(self, PendingCommit commit) noexcept
     cdef int finish(self, PendingCommit commit, object error, list raised) except -1
     cdef int report(self, dict offsets, Error error) except -1

@@ -6,6 +6,7 @@ the commit's number; what it does not report in time is completed here, and its 
 from kafkapp.common.errors import KafkaException
 
 cimport cython
+from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t
 
 from kafkapp._librdkafka.consumer cimport (
@@ -33,13 +34,13 @@ from kafkapp._librdkafka.rdkafka cimport (
     rd_kafka_topic_partition_list_destroy,
     rd_kafka_topic_partition_list_t,
 )
-from kafkapp.client.client cimport Client
-from kafkapp.client.dispatcher cimport kp_rounds, kp_service, kp_service_ready
+from kafkapp.client.client cimport SIGNAL_CHECK_MS, Client
+from kafkapp.client.dispatcher cimport kp_is_kept, kp_keep_what_comes, kp_rounds, kp_service, kp_service_ready
 from kafkapp.common.atomics cimport KP_ADD, KP_READ
 from kafkapp.common.callbacks cimport raise_all, report_all_unraisable, report_unraisable, run_callback
 from kafkapp.common.errors cimport Error, new_error, new_exception
 from kafkapp.common.forks cimport forks
-from kafkapp.common.timeouts cimport expired
+from kafkapp.common.timeouts cimport expired, remaining_ms
 from kafkapp.config.application cimport boolean, whole_number
 from kafkapp.consumer.commits cimport commit as commit_and_wait, commit_error, new_commit_list
 from kafkapp.consumer.consumed_columns cimport kp_client_error
@@ -140,36 +141,54 @@ cdef class ConsumerService(Service):
         return 0
 
     cdef int commit_in_order(self, Client client, str what, dict offsets, dict texts, int64_t deadline,
-                             bint waits) except -1:
-        """Commit, when the commits that were begun are answered, if it `waits` for these. Blocks; answers signals."""
+                             bint dispatches) except -1:
+        """Commit, when the commits that were begun are answered. Blocks; answers signals. Their callbacks may run if it
+        `dispatches`."""
         cdef list raised = []
         client.check_blocking(what)
         try:
-            if waits:
-                self.wait_begun(client, what, deadline, raised)
+            if not self.wait_begun(client, deadline, raised, dispatches):
+                raise new_exception(RD_KAFKA_RESP_ERR__TIMED_OUT, f"{what}() has waited in vain for commits before it "
+                                    "to be answered; its own was not begun")
             commit_and_wait(client, what, offsets, texts, deadline)
         except:
             report_all_unraisable(raised)
             raise
         return raise_all(raised)
 
-    cdef int wait_begun(self, Client client, str what, int64_t deadline, list raised) except -1:
-        """librdkafka sends a commit again that a broker was not ready for, and it would undo a later one."""
+    cdef bint wait_begun(self, Client client, int64_t deadline, list raised, bint dispatches) except -1:
+        """Wait until the commits that were begun are answered: librdkafka sends one again that a broker was not ready
+        for, and it would undo a later one. False when the deadline has expired first. Without `dispatches` this thread
+        may run no callback, and keeps the answers for one that may."""
         cdef int64_t seen, last = self.last_number
+        cdef int ms
+        if not self.pending:
+            return True
         client.enter()
         try:
             while True:
                 seen = kp_rounds(self.dispatcher)
-                if min(list(self.pending), default=last + 1) > last:
-                    break
+                if self.is_answered(last):
+                    return True
                 if expired(deadline):
-                    raise new_exception(RD_KAFKA_RESP_ERR__TIMED_OUT, f"{what}() has waited in vain for commits before "
-                                        "it to be answered; its own was not begun")
-                client.wait(seen, deadline, raised)
+                    return False
+                if dispatches:
+                    client.wait(seen, deadline, raised)
+                else:
+                    ms = remaining_ms(deadline, SIGNAL_CHECK_MS)
+                    with nogil:
+                        kp_keep_what_comes(self.dispatcher, ms)
+                    PyErr_CheckSignals()
                 client.check_open()
         finally:
             client.leave()
-        return 0
+
+    cdef bint is_answered(self, int64_t last) except -1:
+        """Whether each commit up to this one is."""
+        for number in list(self.pending):
+            if number <= last and not kp_is_kept(self.dispatcher, <void *><int64_t>number):
+                return False
+        return True
 
     cdef int end(self, PendingCommit commit) noexcept:
         KP_ADD(self.offsets, -commit.count)

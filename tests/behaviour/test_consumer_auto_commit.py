@@ -219,6 +219,27 @@ def test_what_was_revoked_is_not_committed_later_when_a_signal_ended_its_last_co
         signal.signal(signal.SIGUSR1, before)
 
 
+@pytest.mark.parametrize("end", ["unsubscribe", "close"])
+@pytest.mark.parametrize("polling", list(EventsPollingOption))
+def test_no_earlier_commit_undoes_that_of_what_is_revoked(cluster, filled, polling, end):
+    """librdkafka sends a commit again that a broker was not ready for. No callback of a commit runs in a rebalance with Manual."""
+    got, events = [], []
+    consumer = KafkaConsumer(properties(cluster, {"group.id": filled, "fetch.wait.max.ms": 20, "auto.offset.reset": "earliest"}), polling)
+    with consumer:
+        consumer.subscribe([filled], lambda event, partitions: events.append(event), 30)
+        consumer.pause()
+        consumer.resume([(filled, 1)])
+        cluster.push_request_errors(ApiKey.OFFSET_COMMIT, ErrorCode.RD_KAFKA_RESP_ERR_NOT_COORDINATOR.value)
+        read(consumer, 2)       # begins the commit of the first
+        consumer.commit_async({(filled, 3): 1}, lambda *answer: got.append(answer))
+        read(consumer, 1)
+        getattr(consumer, end)()
+        wait_for(lambda: got or (polling is EventsPollingOption.Manual and consumer.poll_events(0.1) and got))
+        assert cluster.committed(filled) == {(filled, 1): 2 if end == "unsubscribe" else 3, (filled, 3): 1}
+        assert events == [RebalanceEvent.Assigned, RebalanceEvent.Revoked]
+    assert got == [({(filled, 3): 1}, None)]
+
+
 def test_the_interval_is_kept(broker, filled):
     with reader(broker, filled, auto_commit_interval_ms=60_000) as consumer:
         assert consumer.get_property("auto.commit.interval.ms") == "60000"

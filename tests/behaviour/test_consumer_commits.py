@@ -11,7 +11,7 @@ import pytest
 from consumers import batches, one_batch, records
 from helpers import NOWHERE, Stopwatch, properties, wait_for
 
-from kafkapp import ErrorCode, EventsPollingOption, KafkaConsumer, KafkaException, KafkaSyncProducer, TopicPartition
+from kafkapp import ErrorCode, EventsPollingOption, KafkaConsumer, KafkaException, KafkaSyncProducer, RebalanceEvent, TopicPartition
 from kafkapp.testing import ApiKey
 
 COUNT = 50
@@ -210,6 +210,38 @@ def test_a_callback_commits_again_but_must_not_wait(broker, filled):
     assert got == [({(filled, 1): 8}, None)] and broker.committed(filled) == {(filled, 1): 8}
 
 
+@pytest.mark.parametrize("call", ["commit_sync", "poll", "close"])
+def test_a_callback_that_commit_sync_runs_must_not_wait_either(broker, filled, call):
+    """With Manual commit_sync runs the callbacks of commits before it. What they raise comes when its own commit is done."""
+    with by_hand(broker, filled, MANUAL) as consumer:
+        consumer.commit_async({(filled, 1): 7}, lambda offsets, error: getattr(consumer, call)())
+        with pytest.raises(RuntimeError, match="from a callback of the same consumer, where it would deadlock"):
+            consumer.commit_sync({(filled, 1): 8}, 20)
+        assert broker.committed(filled) == {(filled, 1): 8} and not consumer.closed
+        consumer.commit_sync({(filled, 1): 9}, 20)
+        assert broker.committed(filled) == {(filled, 1): 9} and not consumer._ledger()["outstanding"]
+
+
+def test_a_callback_raises_in_a_commit_that_fails_too(cluster, filled, monkeypatch):
+    unraisable = []
+    monkeypatch.setattr("sys.unraisablehook", lambda args: unraisable.append(str(args.exc_value)))
+
+    def fails(offsets, error):
+        raise ValueError(f"the callback of {offsets[filled, 1]}")
+
+    with by_hand(cluster, filled, MANUAL) as consumer:
+        for offset in (1, 2):
+            consumer.commit_async({(filled, 1): offset}, fails)
+        with pytest.raises(ExceptionGroup) as group:
+            consumer.commit_sync({(filled, 1): 3}, 20)
+        assert [str(one) for one in group.value.exceptions] == ["the callback of 1", "the callback of 2"] and not unraisable
+        cluster.push_request_errors(ApiKey.OFFSET_COMMIT, 0, ErrorCode.RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED.value)
+        consumer.commit_async({(filled, 1): 4}, fails)
+        with pytest.raises(KafkaException, match=r"commit_sync\(\) failed: .*Group authorization failed"):
+            consumer.commit_sync({(filled, 1): 5}, 20)
+        assert unraisable == ["the callback of 4"] and cluster.committed(filled) == {(filled, 1): 4}
+
+
 def test_five_consumers_each_commit_one_record_more(broker, filled):
     """C12: by an asynchronous commit of a record, a synchronous one, one of offsets, one of all; the last sees nothing."""
     ways = [lambda consumer, record: consumer.commit_async(record), lambda consumer, record: consumer.commit_sync(record, 20),
@@ -261,6 +293,27 @@ def test_no_earlier_commit_undoes_a_later_one(cluster, filled, polling):
         cluster.push_request_errors(ApiKey.OFFSET_COMMIT, ErrorCode.RD_KAFKA_RESP_ERR_NOT_COORDINATOR.value)
         consumer.commit_async({(filled, 1): 5}, lambda *answer: got.append(answer))
         consumer.commit_sync({(filled, 1): 10}, 20)
+        wait_for(lambda: got)
+        assert got == [({(filled, 1): 5}, None)] and cluster.committed(filled) == {(filled, 1): 10}
+
+
+@pytest.mark.parametrize("polling", list(EventsPollingOption))
+def test_nor_does_it_in_on_rebalance_where_no_callback_of_a_commit_runs_with_manual(cluster, filled, polling):
+    got = []
+
+    def told(event, partitions):
+        if event is RebalanceEvent.Revoked:
+            consumer.commit_sync({(filled, 1): 10}, 20)
+            assert polling is EventsPollingOption.Auto or not got
+
+    with by_hand(cluster, filled, polling) as consumer:
+        consumer.assign([])
+        consumer.subscribe([filled], told, 30)
+        cluster.push_request_errors(ApiKey.OFFSET_COMMIT, ErrorCode.RD_KAFKA_RESP_ERR_NOT_COORDINATOR.value)
+        consumer.commit_async({(filled, 1): 5}, lambda *answer: got.append(answer))
+        consumer.unsubscribe()
+        if polling is MANUAL:
+            assert not got and consumer.poll_events(20) == 1
         wait_for(lambda: got)
         assert got == [({(filled, 1): 5}, None)] and cluster.committed(filled) == {(filled, 1): 10}
 
