@@ -1,5 +1,6 @@
 """Groups: what on_rebalance gets, in which order, and that nothing is read twice that was committed as it was revoked."""
 import os
+import re
 
 import pytest
 from groups import ASSIGNED, LOST, PROTOCOLS, REVOKED, Member, poll_until, shared
@@ -66,6 +67,40 @@ def test_a_commit_in_the_callback_is_exact(broker, filled, protocol):
                 producer.send_batch(filled, [b"last"], partition=partition)
         poll_until(lambda: {(partition, COUNT) for partition in range(4)} <= {*first.read, *second.read}, first, second)
         assert sorted(first.read + second.read) == [(partition, offset) for partition in range(4) for offset in range(COUNT + 1)]
+
+
+def read_on(member, count):
+    """A poll, whose records go on at the positions before it, and are of no partition that it has seen go."""
+    consumer, said = member.consumer, len(member.events)
+    before = {partition: consumer.position((topic, partition)) for topic, partition in consumer.assignment()}
+    found = {}
+    for record in consumer.poll(0.05, count):
+        found.setdefault(record.partition, []).append(record.offset)
+    member.read += [(partition, offset) for partition, offsets in found.items() for offset in offsets]
+    changed = {partition for _, partitions in member.events[said:] for partition in partitions}
+    assert found.keys() <= member.partitions, (found, member.events[said:])
+    for topic, partition in consumer.assignment():
+        offsets = found.get(partition, [])
+        begin = before.get(partition) if partition not in changed else None
+        if offsets and begin is None:       # where the group has committed
+            begin = offsets[0]
+        assert offsets == list(range(begin or 0, (begin or 0) + len(offsets)))
+        assert consumer.position((topic, partition)) == (begin if begin is None else begin + len(offsets))
+    return REVOKED in dict(member.events[said:])
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_what_a_poll_has_taken_before_a_rebalance_in_it_reaches_nobody(broker, filled, protocol):
+    """The rebalance waits behind the records, which the poll takes first. What stays is read again where it was."""
+    with Member(broker, filled, protocol, debug="cgrp") as first, Member(broker, filled, protocol) as second:
+        first.subscribe(filled)
+        wait_for(lambda: read_on(first, 7) or len(first.read) >= 7)
+        second.subscribe(filled, timeout=None)
+        wait_for(lambda: second.poll() or any(re.search("delegating (incremental )?revoke", line[2]) for line in first.lines), 40)
+        wait_for(lambda: read_on(first, 4 * COUNT))
+        wait_for(lambda: (read_on(first, 7), read_on(second, 7)) and shared(first, second)(), 40)
+        everything = {(partition, offset) for partition in range(4) for offset in range(COUNT)}
+        wait_for(lambda: (read_on(first, 7), read_on(second, 7)) and {*first.read, *second.read} == everything, 40)
 
 
 @pytest.mark.skipif(not librdkafka_is_patched(), reason="librdkafka as others build it reads nothing then (offsets-fetched-again.patch)")
