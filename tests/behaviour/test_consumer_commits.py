@@ -303,14 +303,14 @@ def test_nor_does_it_in_on_rebalance_where_no_callback_of_a_commit_runs_with_man
 
     def told(event, partitions):
         if event is RebalanceEvent.Revoked:
+            cluster.push_request_errors(ApiKey.OFFSET_COMMIT, ErrorCode.RD_KAFKA_RESP_ERR_NOT_COORDINATOR.value)
+            consumer.commit_async({(filled, 1): 5}, lambda *answer: got.append(answer))
             consumer.commit_sync({(filled, 1): 10}, 20)
             assert polling is EventsPollingOption.Auto or not got
 
     with by_hand(cluster, filled, polling) as consumer:
         consumer.assign([])
         consumer.subscribe([filled], told, 30)
-        cluster.push_request_errors(ApiKey.OFFSET_COMMIT, ErrorCode.RD_KAFKA_RESP_ERR_NOT_COORDINATOR.value)
-        consumer.commit_async({(filled, 1): 5}, lambda *answer: got.append(answer))
         consumer.unsubscribe()
         if polling is MANUAL:
             assert not got and consumer.poll_events(20) == 1

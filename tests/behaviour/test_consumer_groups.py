@@ -90,8 +90,8 @@ def read_on(member, count):
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_what_a_poll_has_taken_before_a_rebalance_in_it_reaches_nobody(broker, filled, protocol):
-    """The rebalance waits behind the records, which the poll takes first. What stays is read again where it was."""
+def test_polls_in_which_rebalances_come_go_on_at_the_positions(broker, filled, protocol):
+    """With a full queue, which librdkafka itself drops then; rows that the same poll has taken before are beyond this test."""
     with Member(broker, filled, protocol, debug="cgrp") as first, Member(broker, filled, protocol) as second:
         first.subscribe(filled)
         wait_for(lambda: read_on(first, 7) or len(first.read) >= 7)
