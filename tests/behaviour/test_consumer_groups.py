@@ -115,6 +115,37 @@ def test_offsets_that_could_not_be_fetched_are_asked_for_again(cluster, topic, p
         poll_until(lambda: len(member.read) == COUNT, member)
 
 
+@pytest.mark.skipif(not librdkafka_is_patched(), reason="librdkafka as others build it begins at auto.offset.reset then (offsets-fetched-again.patch)")
+@pytest.mark.parametrize("protocol", [each for each in PROTOCOLS if each != "eager"])
+def test_offsets_that_were_unstable_as_the_assignment_changed_are_asked_for_again(cluster, topic, protocol):
+    """A transaction with them was open: members do not begin where auto.offset.reset says."""
+    with KafkaSyncProducer(properties(cluster)) as producer:
+        for partition in range(4):
+            producer.send_batch(topic, [b"v"] * COUNT, partition=partition)
+    with KafkaConsumer(properties(cluster, {"group.id": topic})) as consumer:
+        consumer.commit_sync({(topic, partition): 10 for partition in range(4)}, 20)
+    cluster.push_request_errors(ApiKey.OFFSET_FETCH, *[ErrorCode.RD_KAFKA_RESP_ERR_UNSTABLE_OFFSET_COMMIT.value] * 1000)
+    with Member(cluster, topic, protocol) as first, Member(cluster, topic, protocol) as second:
+        def reached(condition):
+            try:
+                poll_until(condition, first, second)
+            except KafkaException as exc:       # this cluster says it of the whole request, too
+                assert exc.error.code == ErrorCode.RD_KAFKA_RESP_ERR_UNSTABLE_OFFSET_COMMIT
+                return False
+            return True
+
+        def asked():
+            return sum(request.api == ApiKey.OFFSET_FETCH for request in cluster.requests())
+        first.subscribe(topic)
+        second.subscribe(topic, timeout=None)
+        wait_for(lambda: reached(lambda: first.told_of(REVOKED)), 60)
+        cluster.start_request_tracking()
+        wait_for(lambda: reached(lambda: asked() > 1 or first.read), 60)     # one of them knows the new assignment
+        cluster.clear_request_errors(ApiKey.OFFSET_FETCH)
+        wait_for(lambda: reached(lambda: len(first.read + second.read) >= 4 * (COUNT - 10)), 60)
+        assert sorted(first.read + second.read) == [(partition, offset) for partition in range(4) for offset in range(10, COUNT)]
+
+
 def test_the_order_of_calls(broker, topic):
     """C19, C20, C22: a group or a hand assigns, not both; unsubscribe() ends each."""
     with KafkaConsumer(properties(broker, {"group.id": topic})) as consumer:
