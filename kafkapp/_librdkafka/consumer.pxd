@@ -24,6 +24,8 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
         RD_KAFKA_TIMESTAMP_NOT_AVAILABLE
 
     rd_kafka_queue_t *rd_kafka_queue_new(rd_kafka_t *rk)
+    rd_kafka_queue_t *rd_kafka_queue_get_partition(rd_kafka_t *rk, const char *topic, int32_t partition)
+    void rd_kafka_queue_forward(rd_kafka_queue_t *src, rd_kafka_queue_t *dst)
     int rd_kafka_consume_start_queue(rd_kafka_topic_t *rkt, int32_t partition, int64_t offset, rd_kafka_queue_t *rkqu)
     int rd_kafka_consume_stop(rd_kafka_topic_t *rkt, int32_t partition)
     rd_kafka_message_t *rd_kafka_consume_queue(rd_kafka_queue_t *rkqu, int timeout_ms)
@@ -75,6 +77,7 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
     rd_kafka_error_t *rd_kafka_incremental_unassign(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *partitions)
     const char *rd_kafka_rebalance_protocol(rd_kafka_t *rk)
     int rd_kafka_assignment_lost(rd_kafka_t *rk)
+    rd_kafka_resp_err_t rd_kafka_assignment(rd_kafka_t *rk, rd_kafka_topic_partition_list_t **partitions)
     rd_kafka_consumer_group_metadata_t *rd_kafka_consumer_group_metadata(rd_kafka_t *rk)
     rd_kafka_error_t *rd_kafka_consumer_group_metadata_write(const rd_kafka_consumer_group_metadata_t *cgmd,
                                                              void **bufferp, size_t *sizep)

@@ -152,8 +152,9 @@ class KafkaConsumer:
                   timeout: Timeout = None) -> Awaitable[None]:
         """Read these topics as a member of the group; see the synchronous KafkaConsumer.subscribe.
 
-        Returns at once; `await consumer.subscribe(...)` waits until the group has assigned partitions. Rebalances
-        happen in polls; `on_rebalance` runs in the loop, and holds it up: see `in_rebalance`.
+        Returns at once; `await consumer.subscribe(...)` waits until the group has assigned partitions of these topics.
+        Rebalances happen when they come, in polls and while your code awaits something else: `on_rebalance` runs in the
+        loop, and holds it up: see `in_rebalance`. What it raises, the next poll raises.
 
         Args:
             topics: a list of str: names, or regular expressions that begin with `^`.
@@ -174,14 +175,13 @@ class KafkaConsumer:
         names = [topics] if isinstance(topics, str) else list(topics)
         told = told_by(side, on_rebalance)
         side.cursor.give_back()
+        before = side.client.rebalances()
+        unchanged = side.consumer.assignment() and side.consumer.subscription() == set(names)
         side.consumer.subscribe(topics if isinstance(topics, str) else names, told)
-        before = side.assignments
-
-        def assigned() -> None:
-            if side.assignments == before:
-                side.consumer.subscribe(names, told, ATTEMPT_SECONDS)
-
-        return Subscribed(assigned, side, loop, deadline)
+        if unchanged:
+            return Subscribed(None)
+        return Subscribed(partial(attempts, partial(side.client.wait_assigned, before, ATTEMPT_SECONDS), side, loop,
+                                  deadline))
 
     async def unsubscribe(self, timeout: Timeout = 10) -> None:
         """Leave the group, or end what `assign` has assigned: nothing is read any more.

@@ -4,17 +4,21 @@ from libc.stdint cimport int64_t
 
 from kafkapp._librdkafka.consumer cimport rd_kafka_queue_get_consumer
 from kafkapp._librdkafka.rdkafka cimport (
+    RD_KAFKA_RESP_ERR__TIMED_OUT,
     rd_kafka_queue_destroy,
     rd_kafka_queue_io_event_enable,
+    rd_kafka_queue_length,
     rd_kafka_queue_t,
 )
 from kafkapp.client.dispatcher cimport kp_rounds
 from kafkapp.common.callbacks cimport raise_all
+from kafkapp.common.errors cimport new_exception
 from kafkapp.common.timeouts cimport deadline_of
 from kafkapp.consumer.consumed_batch cimport new_batch
 from kafkapp.consumer.consumed_columns cimport kp_consumed_size, new_block
 from kafkapp.consumer.polling cimport PollingConsumer
-from kafkapp.consumer.rebalances cimport give_up_all
+from kafkapp.consumer.consumer_service cimport ConsumerService
+from kafkapp.consumer.rebalances cimport give_up_all, rebalances_of, wait_for_assignment
 from kafkapp.consumer.unread cimport touch
 
 
@@ -22,20 +26,28 @@ from kafkapp.consumer.unread cimport touch
 cdef class ConsumerClient(EventClient):
     def __cinit__(self, PollingConsumer consumer not None):
         self.client, self.queue = consumer.get_client(), consumer.get_queue()
+        self.client.enter()
+        try:
+            (<ConsumerService>self.client.service).part_records(self.client)
+        finally:
+            self.client.leave()
 
     def wake_through(self, int fd, bytes payload not None):
-        """As EventClient's, also when there are records. One signal until the next poll, which has to find none left or
-        be followed by another one."""
+        """As EventClient's, also when there are records or rebalances. One signal until the next poll, which has to find
+        no record left or be followed by another one."""
         cdef const char *data = payload
         cdef size_t size = len(payload)
+        cdef rd_kafka_queue_t *queue
         cdef rd_kafka_queue_t *records
         EventClient.wake_through(self, fd, payload)
         self.client.enter()
         try:
+            records = self.queue.records()
             with nogil:
-                records = rd_kafka_queue_get_consumer(self.client.rk)
+                queue = rd_kafka_queue_get_consumer(self.client.rk)
+                rd_kafka_queue_io_event_enable(queue, fd, data, size)
+                rd_kafka_queue_destroy(queue)
                 rd_kafka_queue_io_event_enable(records, fd, data, size)
-                rd_kafka_queue_destroy(records)
         finally:
             self.client.leave()
 
@@ -49,6 +61,48 @@ cdef class ConsumerClient(EventClient):
             self.client.leave()
         raise_all(raised)
         return reported
+
+    def has_rebalances(self):
+        """Whether serve() has something to do: a rebalance or an error, which wait behind no record."""
+        cdef rd_kafka_queue_t *queue
+        cdef size_t length
+        self.client.enter()
+        try:
+            with nogil:
+                queue = rd_kafka_queue_get_consumer(self.client.rk)
+                length = rd_kafka_queue_length(queue)
+                rd_kafka_queue_destroy(queue)
+        finally:
+            self.client.leave()
+        return length > 0
+
+    def serve(self):
+        """Handle the rebalances that have come; errors, and what on_rebalance raises, are for the next poll to raise. Takes
+        no record. Does nothing while a thread seeks."""
+        if not self.queue.begin("poll", 0):
+            return
+        try:
+            while self.queue.serve(0):
+                pass
+            for raised in self.queue.raised:
+                if isinstance(raised, (KeyboardInterrupt, SystemExit)):
+                    self.queue.raise_what_callbacks_raised()
+        finally:
+            self.queue.end()
+
+    def rebalances(self):
+        """What wait_assigned() takes, of the moment before subscribe()."""
+        return rebalances_of(self.queue)
+
+    def wait_assigned(self, tuple before not None, timeout):
+        """As the end of subscribe(). Blocks."""
+        cdef int64_t deadline = deadline_of(timeout)
+        if not self.queue.begin("subscribe", deadline):
+            raise new_exception(RD_KAFKA_RESP_ERR__TIMED_OUT, "subscribe(): another thread's call has not ended in time")
+        try:
+            wait_for_assignment(self.queue, before, deadline)
+        finally:
+            self.queue.end()
 
     def touch(self):
         """Have `max.poll.interval.ms` begin anew: the loop runs. Takes no record, runs no callback."""

@@ -1,7 +1,8 @@
-"""ConsumerSide: has an event loop wait for a consumer's records, and run the callbacks of its other events.
+"""ConsumerSide: has an event loop wait for a consumer's records, and serve its group and its other events.
 
-Records stay in librdkafka's queue, which is bounded, until a task polls: that takes what there is, without waiting and
-without another `await` before it returns. So a cancelled task has taken nothing.
+Records stay in a queue of librdkafka's, which is bounded, until a task polls: that takes what there is, without waiting
+and without another `await` before it returns. So a cancelled task has taken nothing. Rebalances come in another queue,
+which the loop serves at once: the group waits for no task.
 """
 import asyncio
 import weakref
@@ -33,7 +34,6 @@ class ConsumerSide(LoopBound):
         consumer: a KafkaConsumer with manual polling.
         cursor: the records that `async for` has not given out yet.
         closing: no poll is accepted.
-        assignments: how many there were of the group's.
         in_rebalance: the user's `on_rebalance` runs.
     """
 
@@ -44,7 +44,6 @@ class ConsumerSide(LoopBound):
         self.client = ConsumerClient(self.consumer)
         self.cursor = RecordCursor(self.consumer)
         self.closing = False
-        self.assignments = 0
         self.in_rebalance = False
         super().__init__(self.consumer, self.client, _nothing)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -70,15 +69,24 @@ class ConsumerSide(LoopBound):
             self._touch_later(loop)
 
     def dispatch(self) -> None:
-        """Run the callbacks of the events that have come, wake the poll that waits."""
+        """Run the callbacks of the events that have come, handle rebalances, wake the poll that waits."""
         if not self.is_watched() or self._loop is None:
             return  # closed
         try:
             self.client.dispatch_events()
         finally:
-            if self.client.has_events():  # librdkafka signals only the first one in an empty queue
-                self._loop.call_soon(self._dispatch_for_loop)
-            self.wake()
+            try:
+                self._serve()
+            finally:
+                if self.client.has_events():  # librdkafka signals only the first one in an empty queue
+                    self._loop.call_soon(self._dispatch_for_loop)
+                self.wake()
+
+    def _serve(self) -> None:
+        """Handle rebalances. What `async for` has taken of partitions that go must not be given: all is read again."""
+        if self.is_watched() and self.client.has_rebalances():
+            self.cursor.give_back()
+            self.client.serve()
 
     def wake(self) -> None:
         """Have the poll that waits look again."""
@@ -92,8 +100,9 @@ class ConsumerSide(LoopBound):
     def touch(self) -> None:
         """A poll that takes nothing, as the loop runs: `max.poll.interval.ms` begins anew. Again, in time."""
         if self._loop is not None and self.is_watched():
-            self.client.touch()
             self._touch_later(self._loop)
+            self.client.touch()
+            self._serve()  # if a callback that raised has kept `dispatch` from it
 
     # -- polling --------------------------------------------------------------------------------
 
@@ -150,6 +159,7 @@ class ConsumerSide(LoopBound):
         """Seek back to what no poll has returned. Goes on in its thread if the task is cancelled."""
         if self._seeks is None:
             self._seeks = threads.in_thread(loop, self.client.read_again, None)
+            self._seeks.add_done_callback(self._called)
         seeks = self._seeks
         await asyncio.wait((seeks,))
         self._seeks = None
@@ -179,7 +189,10 @@ class ConsumerSide(LoopBound):
 
     def _called(self, called: "asyncio.Future[Any]") -> None:
         called.exception()  # seen, if the task was cancelled
-        self.wake()  # a poll finds nothing while another thread seeks
+        try:
+            self._serve()
+        finally:
+            self.wake()  # a poll finds nothing while another thread seeks
 
     # -- the end --------------------------------------------------------------------------------
 

@@ -1,12 +1,12 @@
 """Groups of an asyncio consumer: subscribing, which may be awaited, and rebalances, which run in the loop.
 
-A rebalance is handled while a poll takes records, in the loop's thread, and is over when `on_rebalance` returns: so
-that is a plain function.
+A rebalance is handled in the loop's thread, while a poll takes records or between polls, and is over when
+`on_rebalance` returns: so that is a plain function.
 """
 import asyncio
 import inspect
 import weakref
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from functools import partial
 from typing import Any
 
@@ -22,23 +22,23 @@ RETRY_SECONDS = 0.05  # from one time to the next, without a signal
 
 
 class Subscribed:
-    """What KafkaConsumer.subscribe() returns: awaited, it waits for the group's first assignment."""
+    """What KafkaConsumer.subscribe() returns: awaited, it waits until the group has assigned partitions."""
 
-    def __init__(self, attempt: Callable[[], None], side: ConsumerSide, loop: asyncio.AbstractEventLoop,
-                 deadline: float | None) -> None:
-        self._wait = partial(attempts, attempt, side, loop, deadline)
+    def __init__(self, wait: Callable[[], Coroutine[Any, Any, None]] | None) -> None:
+        self._wait = wait
 
     def __await__(self) -> Generator[Any, None, None]:
-        return self._wait().__await__()
+        if self._wait is not None:
+            yield from self._wait().__await__()
 
 
 async def attempts(attempt: Callable[[], None], side: ConsumerSide, loop: asyncio.AbstractEventLoop,
                    deadline: float | None) -> None:
-    """Call what waits for the group, for ATTEMPT_SECONDS each time, whenever librdkafka has something for it: what
-    comes behind records that are there is not signalled."""
+    """Call what waits for the group, for ATTEMPT_SECONDS each time, whenever librdkafka has something for it."""
     cause: BaseException | None = None
     while True:
         side.check_usable()
+        side.cursor.give_back()
         try:
             return attempt()
         except KafkaException as exc:
@@ -65,7 +65,6 @@ def _tell(side: "weakref.ref[ConsumerSide]", on_rebalance: OnRebalance | None, e
     told = side()
     if told is None:
         return
-    told.assignments += event is RebalanceEvent.Assigned
     if on_rebalance is not None:
         told.in_rebalance = True
         try:

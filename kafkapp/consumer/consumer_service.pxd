@@ -26,6 +26,7 @@ cdef class ConsumerService(Service):
     cdef bint auto_commit           # enable.auto.commit; for librdkafka it is false
     cdef size_t poll_records        # max.poll.records, which librdkafka does not get
     cdef rd_kafka_queue_t *polled   # owned; the records' queue, whose wait events end; NULL: they do not
+    cdef rd_kafka_queue_t *records  # owned; where records lie, apart from rebalances; NULL: in the consumer's queue
     cdef dict pending               # {number: PendingCommit} of what librdkafka has still to report
     cdef list errors                # Errors that polls have found, for the thread that dispatches
     cdef list cancelled             # PendingCommits of which it does not
@@ -48,3 +49,4 @@ cdef class ConsumerService(Service):
     cdef int complete_cancelled(self, list raised) except -1
     cdef int take_pending(self) except -1
     cdef int wake_polls(self, Client client) except -1
+    cdef int part_records(self, Client client) except -1

@@ -19,6 +19,7 @@ from kafkapp._librdkafka.consumer cimport (
     rd_kafka_event_topic_partition_list,
     rd_kafka_queue_cb_event_enable,
     rd_kafka_queue_get_consumer,
+    rd_kafka_queue_new,
 )
 from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_RESP_ERR__INVALID_ARG,
@@ -285,7 +286,17 @@ cdef class ConsumerService(Service):
         rd_kafka_queue_cb_event_enable(self.dispatcher.queue, wake, self.polled)
         return 0
 
+    cdef int part_records(self, Client client) except -1:
+        """From here on the records of what is assigned come in a queue of their own: rebalances do not wait behind them."""
+        if self.records is NULL:
+            self.records = rd_kafka_queue_new(client.rk)
+        return 0
+
     cdef int detach(self) noexcept:
+        if self.records is not NULL:
+            with nogil:
+                rd_kafka_queue_destroy(self.records)    # and what is in it
+            self.records = NULL
         if self.polled is not NULL:
             with nogil:
                 rd_kafka_queue_cb_event_enable(self.dispatcher.queue, NULL, NULL)

@@ -16,10 +16,13 @@ from kafkapp._librdkafka.consumer cimport (
     RD_KAFKA_RESP_ERR__FAIL,
     RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS,
     rd_kafka_assign,
+    rd_kafka_assignment,
     rd_kafka_assignment_lost,
     rd_kafka_incremental_assign,
     rd_kafka_incremental_unassign,
     rd_kafka_pause_partitions,
+    rd_kafka_queue_forward,
+    rd_kafka_queue_get_partition,
     rd_kafka_rebalance_protocol,
     rd_kafka_resume_partitions,
     rd_kafka_subscribe,
@@ -34,6 +37,8 @@ from kafkapp._librdkafka.rdkafka cimport (
     rd_kafka_error_code,
     rd_kafka_error_destroy,
     rd_kafka_error_t,
+    rd_kafka_queue_destroy,
+    rd_kafka_queue_t,
     rd_kafka_topic_partition_list_destroy,
 )
 from kafkapp.client.client cimport SIGNAL_CHECK_MS, Client, PyThread_get_thread_ident
@@ -65,9 +70,34 @@ cdef rd_kafka_resp_err_t code_of(rd_kafka_error_t *error) noexcept nogil:
     return err
 
 
-cdef rd_kafka_resp_err_t add(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions) noexcept nogil:
-    return (code_of(rd_kafka_incremental_assign(rk, partitions)) if is_cooperative(rk)
-            else rd_kafka_assign(rk, partitions))
+cdef int forward(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions, rd_kafka_queue_t *to) noexcept nogil:
+    """Have what is fetched of these partitions come in this queue."""
+    cdef rd_kafka_topic_partition_list_fields *fields = <rd_kafka_topic_partition_list_fields *>partitions
+    cdef rd_kafka_queue_t *queue
+    cdef int i
+    for i in range(fields.cnt):
+        queue = rd_kafka_queue_get_partition(rk, fields.elems[i].topic, fields.elems[i].partition)
+        if queue is not NULL:
+            rd_kafka_queue_forward(queue, to)
+            rd_kafka_queue_destroy(queue)
+    return 0
+
+
+cdef rd_kafka_resp_err_t add(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions,
+                             rd_kafka_queue_t *records) noexcept nogil:
+    """Assign these; their records come in `records`, if that is not NULL."""
+    cdef rd_kafka_resp_err_t err
+    cdef rd_kafka_topic_partition_list_t *assigned = NULL
+    if records is not NULL:     # before the first record comes: else librdkafka forwards them elsewhere
+        forward(rk, partitions, records)
+    err = (code_of(rd_kafka_incremental_assign(rk, partitions)) if is_cooperative(rk)
+           else rd_kafka_assign(rk, partitions))
+    if records is not NULL and not err:
+        # Where a partition was assigned before, its end has undone that: it is in the past when this call is answered.
+        if not rd_kafka_assignment(rk, &assigned):
+            rd_kafka_topic_partition_list_destroy(assigned)
+        forward(rk, partitions, records)
+    return err
 
 
 cdef rd_kafka_resp_err_t remove(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions) noexcept nogil:
@@ -96,12 +126,14 @@ cdef int replace_assignment(RecordQueue queue, dict starts) except -1:
     cdef Subscription subscription = queue.subscription
     cdef rd_kafka_topic_partition_list_t *made
     cdef rd_kafka_topic_partition_list_t *before
+    cdef rd_kafka_queue_t *records
     cdef rd_kafka_resp_err_t err
     if subscription.mode == BY_GROUP:
         raise new_exception(RD_KAFKA_RESP_ERR__FAIL, "assign(): the consumer is subscribed, and its group assigns "
                             "partitions; call unsubscribe() first")
     queue.wait_placed(-1, False)
     pause_again(client.rk, queue.paused, False)
+    records = queue.records()
     made = new_partition_list(starts)
     before = new_partition_list(dict.fromkeys(queue.positions, RD_KAFKA_OFFSET_INVALID))
     with nogil:
@@ -109,7 +141,7 @@ cdef int replace_assignment(RecordQueue queue, dict starts) except -1:
         if is_cooperative(client.rk):       # it was subscribed once, and librdkafka takes no whole assignment
             err = remove(client.rk, before)
         if not err:
-            err = add(client.rk, made)
+            err = add(client.rk, made, records)
         rd_kafka_topic_partition_list_destroy(made)
         rd_kafka_topic_partition_list_destroy(before)
     if err:
@@ -165,12 +197,13 @@ cdef int assigned(RecordQueue queue, rd_kafka_t *rk, rd_kafka_topic_partition_li
     cdef rd_kafka_resp_err_t err
     cdef list places = places_of(partitions)
     cdef set again = subscription.paused.intersection(places)
+    cdef rd_kafka_queue_t *records = queue.records()
     if subscription.mode != BY_GROUP:       # it came while unsubscribe() was called
         with nogil:
             rd_kafka_assign(rk, NULL)
         return 0
     with nogil:
-        err = add(rk, partitions)
+        err = add(rk, partitions, records)
     if err:
         raise new_exception(err, f"partitions could not be assigned: {rd_kafka_err2str(err).decode()}")
     pause_again(rk, again, True)
@@ -206,6 +239,7 @@ cdef int revoked(RecordQueue queue, rd_kafka_t *rk, rd_kafka_topic_partition_lis
     if err:
         raise new_exception(err, f"partitions could not be revoked: {rd_kafka_err2str(err).decode()}")
     give_away(queue, places)
+    subscription.revocations += 1
     subscription.paused = set() if cooperative or lost else paused
     return 0
 
@@ -240,7 +274,7 @@ cdef int subscribe(RecordQueue queue, list topics, object on_rebalance, int64_t 
     cdef frozenset wanted = frozenset(topics)
     cdef rd_kafka_topic_partition_list_t *made
     cdef rd_kafka_resp_err_t err
-    cdef int64_t before
+    cdef tuple before
     if not queue.begin("subscribe", deadline):
         raise new_exception(RD_KAFKA_RESP_ERR__TIMED_OUT,
                             "subscribe() has waited in vain for another thread's call to end")
@@ -248,7 +282,7 @@ cdef int subscribe(RecordQueue queue, list topics, object on_rebalance, int64_t 
         if subscription.mode == BY_HAND:
             raise new_exception(RD_KAFKA_RESP_ERR__FAIL, "subscribe(): partitions were assigned by assign(); call "
                                 "unsubscribe() first")
-        before = subscription.assignments
+        before = rebalances_of(queue)
         if subscription.mode != BY_GROUP or subscription.topics != wanted:
             made = new_partition_list({(topic, -1): RD_KAFKA_OFFSET_INVALID for topic in topics})
             with nogil:
@@ -268,9 +302,33 @@ cdef int subscribe(RecordQueue queue, list topics, object on_rebalance, int64_t 
     return 0
 
 
-cdef int wait_for_assignment(RecordQueue queue, int64_t before, int64_t deadline) except -1:
+cdef tuple rebalances_of(RecordQueue queue):
+    """How many assignments and revocations there were, and whether something is assigned."""
+    return queue.subscription.assignments, queue.subscription.revocations, bool(queue.positions)
+
+
+cdef bint is_assigned(RecordQueue queue, tuple before) except -1:
+    """Whether the group has assigned what there is for this subscription, since rebalances_of() was that. What is of the
+    subscription before may be assigned until then, or taken away first; some members lose what they do not want any more
+    and are assigned nothing new."""
+    cdef Subscription subscription = queue.subscription
+    assignments, revocations, assigned = before
+    if not queue.positions:
+        return not assigned and subscription.assignments != assignments
+    if subscription.assignments == assignments and subscription.revocations == revocations:
+        return False
+    for topic in subscription.topics:
+        if topic.startswith("^"):
+            return True
+    for place in queue.positions:
+        if place.topic not in subscription.topics:
+            return False
+    return True
+
+
+cdef int wait_for_assignment(RecordQueue queue, tuple before, int64_t deadline) except -1:
     cdef list failures
-    while queue.subscription.assignments == before and not queue.raised:
+    while not (is_assigned(queue, before) or queue.raised):
         if expired(deadline):
             failures, queue.failures = queue.failures, []
             raise new_exception(RD_KAFKA_RESP_ERR__TIMED_OUT, "subscribe(): the group has assigned nothing in time; "

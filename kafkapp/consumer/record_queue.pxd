@@ -3,7 +3,7 @@
 cimport cython
 from libc.stdint cimport int64_t
 
-from kafkapp._librdkafka.rdkafka cimport rd_kafka_topic_partition_list_t
+from kafkapp._librdkafka.rdkafka cimport rd_kafka_queue_t, rd_kafka_topic_partition_list_t
 from kafkapp.client.client cimport Client
 from kafkapp.consumer.auto_commit cimport AutoCommit
 from kafkapp.consumer.consumed_batch cimport ConsumedBatch
@@ -41,7 +41,9 @@ cdef class RecordQueue:
     cdef int end(self) except -1
     cdef bint in_rebalance(self) noexcept
     cdef int check_rebalancing(self, str what) except -1
-    cdef int consume(self, ConsumedBlock block, size_t max_records, size_t max_bytes, int wait) except -1
+    cdef rd_kafka_queue_t *records(self)
+    cdef int consume(self, ConsumedBlock block, rd_kafka_queue_t *records, size_t max_records, size_t max_bytes,
+                     int wait) except -1
     cdef bint serve(self, int wait) except -1
     cdef int keep_errors(self, ConsumedBlock block) except -1
     cdef int raise_what_callbacks_raised(self) except -1

@@ -165,8 +165,14 @@ cdef class RecordQueue:
 
     # -- taking -----------------------------------------------------------------------------------
 
-    cdef int consume(self, ConsumedBlock block, size_t max_records, size_t max_bytes, int wait) except -1:
-        """Take what there is; rebalances are handled meanwhile. Returns what kp_consume() does."""
+    cdef rd_kafka_queue_t *records(self):
+        """Where records lie, apart from rebalances; NULL: they come in one queue."""
+        return (<ConsumerService>self.client.service).records
+
+    cdef int consume(self, ConsumedBlock block, rd_kafka_queue_t *records, size_t max_records, size_t max_bytes,
+                     int wait) except -1:
+        """Take what there is, of `records` too unless that is NULL; rebalances are handled meanwhile. Returns what
+        kp_consume() does."""
         cdef rd_kafka_queue_t *queue
         cdef void *me = <void *>self
         cdef void *before
@@ -179,6 +185,8 @@ cdef class RecordQueue:
                 failure = kp_consume(queue, block.columns, max_records, max_bytes, wait)
                 kp_serve(before)
                 rd_kafka_queue_destroy(queue)
+                if records is not NULL and not failure and not block.columns.count:
+                    failure = kp_consume(records, block.columns, max_records, max_bytes, 0)
             return failure
         finally:
             self.filling = None
@@ -190,7 +198,8 @@ cdef class RecordQueue:
         while self.turn.make_way(deadline):
             if not self.client.background:
                 self.dispatch()
-            failure = self.consume(block, max_records, max_bytes, remaining_ms(deadline, SIGNAL_CHECK_MS))
+            failure = self.consume(block, self.records(), max_records, max_bytes,
+                                   remaining_ms(deadline, SIGNAL_CHECK_MS))
             self.keep_errors(block)
             if failure or columns.count or columns.eofs.count or columns.discarded or self.failures or self.raised:
                 break
@@ -211,7 +220,7 @@ cdef class RecordQueue:
         cdef bint came
         columns.refused, self.refused = self.refused, NULL
         try:
-            self.consume(block, 1, 1, wait)
+            self.consume(block, NULL, 1, 1, wait)
             came = columns.count or columns.error_count or columns.eofs.count
             self.keep_errors(block)
         finally:

@@ -17,3 +17,4 @@ cdef class Subscription:
     cdef object on_rebalance        # the user's callback, or None
     cdef set paused                 # of what an eager rebalance has revoked: paused again if the next one assigns it
     cdef int64_t assignments        # how many times the group has assigned something
+    cdef int64_t revocations        # and taken something away

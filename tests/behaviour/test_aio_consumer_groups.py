@@ -1,6 +1,8 @@
 """kafkapp.aio.KafkaConsumer as a member of a group: rebalances run in the loop, and a task that takes its time stays a member."""
 import asyncio
+import random
 import threading
+from contextlib import suppress
 
 import pytest
 from aio_consumers import SECONDS, records
@@ -8,6 +10,7 @@ from groups import CLASSIC, PROTOCOLS
 from helpers import properties, run_in_loop
 
 from kafkapp import ErrorCode, KafkaException, KafkaSyncProducer, RebalanceEvent
+from kafkapp import KafkaConsumer as Consumer
 from kafkapp.aio import KafkaConsumer
 
 ASSIGNED, REVOKED = RebalanceEvent.Assigned, RebalanceEvent.Revoked
@@ -196,3 +199,192 @@ def test_a_task_that_takes_longer_than_max_poll_interval_stays_a_member(cluster,
             assert events == [ASSIGNED] and len(consumer.assignment()) == 4
 
     run_in_loop(go(), 60)
+
+
+# -- between polls -----------------------------------------------------------------------------------------------------
+
+def places(batch):
+    return [(record.partition, record.offset) for record in batch]
+
+
+async def join_and_leave(other, topic, found):
+    """Read two partitions as another member, and leave with all of it committed."""
+    other.subscribe([topic])
+    async with asyncio.timeout(40):
+        while len(other.assignment()) < 2:
+            found += places(await other.poll(0.02, 1))
+        found += places(await other.poll(SECONDS, 20))
+    await other.commit()
+    await other.close()
+
+
+@pytest.mark.parametrize(("protocol", "read"), [*((protocol, "records") for protocol in PROTOCOLS), ("eager", "poll")])
+def test_other_members_join_and_leave_while_a_task_awaits(cluster, filled, protocol, read):
+    """Nobody polls meanwhile; records wait, in librdkafka's queue or to be given by `async for`. None is lost, none comes twice."""
+    async def go():
+        events, found = [], []
+        interval = {} if protocol == "KIP-848" else {"max.poll.interval.ms": 3000}
+        async with member(cluster, filled, protocol, interval) as one:
+            await one.subscribe([filled], lambda event, partitions: events.append((event, len(partitions))), SECONDS)
+            if read == "records":
+                found += places(await records(one, 50))
+            else:
+                found += places(await one.poll(SECONDS, 50))
+            await one.commit()
+            await join_and_leave(member(cluster, filled, protocol), filled, found)
+            async with asyncio.timeout(40):
+                while len(one.assignment()) < 4:        # and still nobody polls
+                    await asyncio.sleep(0.01)
+            taken = sum(count for event, count in events if event is not ASSIGNED)
+            assert taken and not any(event is RebalanceEvent.Lost for event, _ in events)
+            found += places(await records(one, 400 - len(found)))
+            assert sorted(found) == [(partition, offset) for partition in range(4) for offset in range(100)]
+
+    run_in_loop(go(), 120)
+
+
+def test_what_on_rebalance_raises_between_polls_the_next_one_raises(cluster, filled):
+    async def go():
+        called = asyncio.Event()
+
+        def on_rebalance(event, partitions):
+            called.set()
+            if event is ASSIGNED:
+                raise LookupError("between polls")
+
+        async with member(cluster, filled) as consumer:
+            consumer.subscribe([filled], on_rebalance)
+            await asyncio.wait_for(called.wait(), SECONDS)
+            with pytest.raises(LookupError, match="between polls"):
+                await consumer.poll(SECONDS)
+            assert len(await records(consumer, 400)) == 400
+
+    run_in_loop(go(), 60)
+
+
+def test_an_exit_in_on_rebalance_ends_the_loop_at_once(cluster, filled):
+    def on_rebalance(event, partitions):
+        if event is ASSIGNED:
+            raise SystemExit(17)
+
+    async def go():
+        async with member(cluster, filled) as consumer:
+            consumer.subscribe([filled], on_rebalance)
+            await asyncio.sleep(SECONDS)
+
+    with pytest.raises(SystemExit):
+        asyncio.run(go())
+
+
+@pytest.mark.parametrize("protocol", ["eager", "cooperative"])
+def test_cancelled_at_any_moment_in_a_group_it_loses_nothing(cluster, topic, protocol):
+    """Polls, `async for`, commits and subscriptions, while another member comes and goes: each record is given once, but for
+    those that were not committed when its partition went."""
+    with KafkaSyncProducer(properties(cluster)) as producer:
+        for partition in range(4):
+            producer.send_batch(topic, [b"v"] * 1000, partition=partition)
+    chance = random.Random(topic)
+
+    async def go():
+        found, gone = [], 0
+
+        def on_rebalance(event, partitions):
+            nonlocal gone
+            if event is not ASSIGNED:
+                gone += len(partitions)
+
+        async def reads(consumer):
+            if chance.random() < 0.5:
+                async for record in consumer:
+                    found.append((record.partition, record.offset))
+                    if len(found) % 20 == 0:
+                        await asyncio.sleep(0)
+            while True:
+                found.extend(places(await consumer.poll(None, 20)))
+                if chance.random() < 0.2:
+                    with suppress(KafkaException):      # the group rebalances
+                        await consumer.commit()
+
+        async def subscribes(consumer):
+            await consumer.subscribe([topic], on_rebalance)
+
+        async with member(cluster, topic, protocol) as one:
+            one.subscribe([topic], on_rebalance)
+            others = []
+            visit = asyncio.ensure_future(join_and_leave(member(cluster, topic, protocol), topic, others))
+            async with asyncio.timeout(60):
+                while not visit.done() or len({*found, *others}) < 4000:
+                    task = asyncio.ensure_future(reads(one) if chance.random() < 0.8 else subscribes(one))
+                    await asyncio.wait((task,), timeout=chance.choice((0, 0, 0.001, 0.01)))
+                    task.cancel()
+                    await asyncio.wait((task,))
+                    assert task.cancelled() or not task.exception()
+            await visit
+            assert len({*found, *others}) == 4000
+            assert gone or len(found) == len({*found})
+
+    run_in_loop(go(), 120)
+
+
+def test_dropped_between_polls_it_gives_its_partitions_up(cluster, filled):
+    """With records that nobody has read, in librdkafka's queue and to be given by `async for`."""
+    async def go():
+        one = member(cluster, filled)
+        await one.subscribe([filled], timeout=SECONDS)
+        assert len(await one.poll(SECONDS, 10)) and len(await records(one, 10)) == 10
+        async with member(cluster, filled) as other:
+            other.subscribe([filled])
+            await poll_until(lambda: len(other.assignment()) == 2, other)
+            assert len(await records(one, 10)) == 10
+            with pytest.warns(ResourceWarning, match="never closed"):
+                del one
+            await poll_until(lambda: len(other.assignment()) == 4, other)
+
+    run_in_loop(go(), 120)
+
+
+# -- subscribed to others ----------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def second(cluster, filled):
+    """Another topic."""
+    name = f"{filled}-second"
+    cluster.create_topic(name, 2)
+    return name
+
+
+@pytest.mark.parametrize("protocol", [protocol for protocol in PROTOCOLS if protocol != "cooperative"])
+def test_subscribing_to_others_waits_for_these(cluster, filled, second, protocol):
+    async def go():
+        async with member(cluster, filled, protocol) as consumer:
+            for topics in [filled], [second], [filled, second], [filled], ["^" + second]:
+                await consumer.subscribe(topics, timeout=SECONDS)
+                names = {place.topic for place in consumer.assignment()}
+                assert names == ({second} if topics[0].startswith("^") else set(topics))
+                await asyncio.wait_for(consumer.subscribe(topics), SECONDS)     # the same again: there is nothing to wait for
+
+    run_in_loop(go(), 120)
+
+
+def test_the_synchronous_one_waits_for_these_too(cluster, filled, second):
+    with Consumer(properties(cluster, PROTOCOLS[list(PROTOCOLS)[-1]], group_id=filled)) as consumer:
+        for topics in [filled], [second], [filled, second], [filled]:
+            consumer.subscribe(topics, timeout=SECONDS)
+            assert {place.topic for place in consumer.assignment()} == set(topics)
+            consumer.subscribe(topics, timeout=SECONDS)
+
+
+def test_partitions_that_are_assigned_again_and_again_are_read(cluster, filled):
+    """By hand, and by a group in between: their records come in a queue of their own each time."""
+    async def go():
+        async with member(cluster, filled) as consumer:
+            for turn in range(20):
+                if turn % 10 == 5:
+                    await consumer.unsubscribe(SECONDS)
+                    await consumer.subscribe([filled], timeout=SECONDS)
+                    assert len(await records(consumer, 400)) == 400
+                    await consumer.unsubscribe(SECONDS)
+                consumer.assign({(filled, partition): 0 for partition in range(4)})
+                assert len(await records(consumer, 400)) == 400
+
+    run_in_loop(go(), 120)
