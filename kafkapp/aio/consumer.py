@@ -22,7 +22,7 @@ from kafkapp.config.properties import Properties
 from kafkapp.consumer.consumed_batch import ConsumedBatch
 from kafkapp.consumer.consumer import KafkaConsumer as Consumer
 from kafkapp.consumer.consumer_record import ConsumerRecord
-from kafkapp.consumer.topic_partition import TopicPartition
+from kafkapp.consumer.topic_partition import Offset, TopicPartition
 
 if TYPE_CHECKING:
     from kafkapp.config.property_types import ConsumerProperties
@@ -258,20 +258,24 @@ class KafkaConsumer:
 
     async def seek(self, partition: "_Partition", offset: "_Start", timeout: Timeout = 10) -> None:
         """Go on reading an assigned partition from another offset; see the synchronous KafkaConsumer.seek."""
-        await self._seek("seek", partition, offset, timeout)
+        if isinstance(offset, (Timestamp, datetime)):
+            found = await self.offsets_for_times({partition: offset}, timeout)
+            offset = next(iter(found.values()), Offset.End)
+        await self._seek("seek", timeout, partition, offset)
 
     async def seek_to_beginning(self, partitions: "_Partitions | None" = None, timeout: Timeout = 10) -> None:
         """Go on reading assigned partitions, all of them for None, from their first records. As `seek`."""
-        await self._seek("seek_to_beginning", partitions, timeout)
+        await self._seek("seek_to_beginning", timeout, partitions)
 
     async def seek_to_end(self, partitions: "_Partitions | None" = None, timeout: Timeout = 10) -> None:
         """Go on reading assigned partitions, all of them for None, behind their last records. As `seek`."""
-        await self._seek("seek_to_end", partitions, timeout)
+        await self._seek("seek_to_end", timeout, partitions)
 
-    async def _seek(self, name: str, *args: Any) -> None:
-        self._side.bind(self)
-        self._side.cursor.give_back()
-        await self._call(name, *args)
+    async def _seek(self, name: str, timeout: Timeout, *args: Any) -> None:
+        side = self._side
+        loop = side.bind(self)
+        side.cursor.give_back()
+        await side.seek(loop, deadline_of(loop, timeout), getattr(side.consumer, name), *args)
 
     # -- offsets on brokers ---------------------------------------------------------------------
 

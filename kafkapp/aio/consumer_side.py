@@ -6,8 +6,8 @@ which the loop serves at once: the group waits for no task.
 """
 import asyncio
 import weakref
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, Self, TypeVar
 
 from kafkapp.aio import threads
@@ -15,7 +15,7 @@ from kafkapp.aio.consumer_client import ConsumerClient
 from kafkapp.aio.deadlines import seconds_left
 from kafkapp.aio.loop_bound import LoopBound
 from kafkapp.aio.record_cursor import RecordCursor
-from kafkapp.common.errors import Error
+from kafkapp.common.errors import Error, ErrorCode, KafkaException
 from kafkapp.common.options import EventsPollingOption
 from kafkapp.consumer.consumed_batch import ConsumedBatch
 from kafkapp.consumer.consumer import KafkaConsumer
@@ -24,6 +24,10 @@ from kafkapp.consumer.topic_partition import TopicPartition
 T = TypeVar("T")
 
 TOUCHES = 4  # how often in each max.poll.interval.ms the loop says that it runs
+ATTEMPT_SECONDS = 0.05  # how long a thread seeks at a time: so long may `pause` and `assign` hold the loop up
+RETRY_SECONDS = 0.02  # from one time to the next
+PASSING = (ErrorCode.RD_KAFKA_RESP_ERR__TIMED_OUT, ErrorCode.RD_KAFKA_RESP_ERR__STATE,
+           ErrorCode.RD_KAFKA_RESP_ERR__PREV_IN_PROGRESS, ErrorCode.RD_KAFKA_RESP_ERR__TRANSPORT)  # of such a time
 TURN_SECONDS = 0.005  # how long polls go on without a wait before the loop's other tasks have their turn
 
 
@@ -51,6 +55,7 @@ class ConsumerSide(LoopBound):
         self._ready: list[asyncio.Future[None]] = []  # what tasks wait for
         self._woken = False  # wakeup() was called since the last poll
         self._seeks: asyncio.Future[None] | None = None  # a thread reads again
+        self._seeking = 0  # how many tasks are inside seek()
         self._turn_began = 0.0  # when a poll has waited last
         self._touching: asyncio.TimerHandle | None = None
         self._touch_seconds = int(self.consumer.get_property("max.poll.interval.ms") or 300_000) / 1000 / TOUCHES
@@ -128,11 +133,13 @@ class ConsumerSide(LoopBound):
                 self.cursor.give_back()
                 if self.client.has_to_read_again():
                     await self._read_again(loop)
+                    if self.client.has_to_read_again() and seconds_left(loop, deadline) == 0:
+                        return self.client.empty_batch()
                     continue
                 if self._woken:
                     self._woken = False
                     return self.client.empty_batch()
-                batch = take()
+                batch = self.client.empty_batch() if self._seeking else take()
                 if batch or batch.eofs or (left := seconds_left(loop, deadline)) == 0:
                     return batch
                 if self.client.has_to_read_again():
@@ -158,12 +165,31 @@ class ConsumerSide(LoopBound):
     async def _read_again(self, loop: asyncio.AbstractEventLoop) -> None:
         """Seek back to what no poll has returned. Goes on in its thread if the task is cancelled."""
         if self._seeks is None:
-            self._seeks = threads.in_thread(loop, self.client.read_again, None)
+            self._seeks = threads.in_thread(loop, self.client.read_again, ATTEMPT_SECONDS)
             self._seeks.add_done_callback(self._called)
         seeks = self._seeks
         await asyncio.wait((seeks,))
         self._seeks = None
-        seeks.result()
+        with passing():
+            seeks.result()
+        if self.client.has_to_read_again():
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def seek(self, loop: asyncio.AbstractEventLoop, deadline: float | None, seek: Callable[..., None],
+                   *args: Any) -> None:
+        """Call `seek(*args, timeout)` in threads, a short time each: what the loop calls meanwhile has its turn in
+        between. No poll takes anything before the end."""
+        self._seeking += 1
+        try:
+            while True:
+                left = seconds_left(loop, deadline)
+                seconds = ATTEMPT_SECONDS if left is None else min(left, ATTEMPT_SECONDS)
+                with nullcontext() if left == 0 else passing():
+                    return await self.call(loop, seek, *args, seconds)
+                await asyncio.sleep(RETRY_SECONDS)
+        finally:
+            self._seeking -= 1
+            self.wake()
 
     def check_usable(self) -> None:
         if self.refuses():
@@ -233,6 +259,16 @@ def commit_answered(answered: "asyncio.Future[Error | None]", offsets: dict[Topi
     """The callback of a commit: in the loop, or in the thread that closes."""
     with suppress(RuntimeError):  # the loop is closed
         answered.get_loop().call_soon_threadsafe(threads.set_result, answered, error)
+
+
+@contextmanager
+def passing() -> Iterator[None]:
+    """What passes is tried again."""
+    try:
+        yield
+    except KafkaException as exc:
+        if exc.error.code not in PASSING:
+            raise
 
 
 def _nothing() -> None:

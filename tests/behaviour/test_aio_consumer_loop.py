@@ -248,6 +248,28 @@ def test_what_a_rebalance_has_a_poll_discard_is_read_again_at_once(broker, fille
     run_in_loop(go())
 
 
+def test_a_seek_that_waits_for_brokers_does_not_hold_its_loop_up(cluster, topic):
+    """What the loop calls meanwhile has its turn, and polls wait for the end of the seek."""
+    async def go():
+        cluster.broker_down(1)
+        async with KafkaConsumer(properties(cluster, QUIET)) as consumer:
+            consumer.assign([(topic, 0)])
+            for timeout in SECONDS, None:
+                seeking = asyncio.ensure_future(consumer.seek((topic, 0), 5, timeout))
+                assert not await consumer.poll(0.1)
+                consumer.pause()
+                consumer.resume()
+                consumer.assign([(topic, 0)])
+                assert not seeking.done()
+                seeking.cancel()
+                await asyncio.wait((seeking,))
+                assert seeking.cancelled()
+            with pytest.raises(KafkaException):
+                await consumer.seek((topic, 0), 5, 0.2)
+
+    run_in_loop(go(), 60)
+
+
 # -- its end -----------------------------------------------------------------------------------------------------------
 
 def test_closing_ends_a_poll_that_waits_and_all_that_comes_later(broker, topic):
