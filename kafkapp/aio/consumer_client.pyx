@@ -33,8 +33,8 @@ cdef class ConsumerClient(EventClient):
             self.client.leave()
 
     def wake_through(self, int fd, bytes payload not None):
-        """As EventClient's, also when there are records or rebalances. One signal until the next poll, which has to find
-        no record left or be followed by another one."""
+        """As EventClient's, also when there are records or rebalances. One signal until the next poll, which has to
+        find no record left or be followed by another one."""
         cdef const char *data = payload
         cdef size_t size = len(payload)
         cdef rd_kafka_queue_t *queue
@@ -77,8 +77,8 @@ cdef class ConsumerClient(EventClient):
         return length > 0
 
     def serve(self):
-        """Handle the rebalances that have come; errors, and what on_rebalance raises, are for the next poll to raise. Takes
-        no record. Does nothing while a thread seeks."""
+        """Handle the rebalances that have come; errors, and what on_rebalance raises, are for the next poll to raise.
+        Takes no record. Does nothing while a thread seeks."""
         if not self.queue.begin("poll", 0):
             return
         try:
@@ -98,7 +98,7 @@ cdef class ConsumerClient(EventClient):
         """As the end of subscribe(). Blocks."""
         cdef int64_t deadline = deadline_of(timeout)
         if not self.queue.begin("subscribe", deadline):
-            raise new_exception(RD_KAFKA_RESP_ERR__TIMED_OUT, "subscribe(): another thread's call has not ended in time")
+            raise new_exception(RD_KAFKA_RESP_ERR__TIMED_OUT, "subscribe() has waited in vain for a seek to end")
         try:
             wait_for_assignment(self.queue, before, deadline)
         finally:

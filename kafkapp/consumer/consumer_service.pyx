@@ -287,7 +287,7 @@ cdef class ConsumerService(Service):
         return 0
 
     cdef int part_records(self, Client client) except -1:
-        """From here on the records of what is assigned come in a queue of their own: rebalances do not wait behind them."""
+        """From here on the records of what is assigned come in a queue of their own: no rebalance waits behind them."""
         if self.records is NULL:
             self.records = rd_kafka_queue_new(client.rk)
         return 0

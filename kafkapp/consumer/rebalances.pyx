@@ -308,9 +308,8 @@ cdef tuple rebalances_of(RecordQueue queue):
 
 
 cdef bint is_assigned(RecordQueue queue, tuple before) except -1:
-    """Whether the group has assigned what there is for this subscription, since rebalances_of() was that. What is of the
-    subscription before may be assigned until then, or taken away first; some members lose what they do not want any more
-    and are assigned nothing new."""
+    """Whether the group has assigned what there is for this subscription, since rebalances_of() was that. What is of
+    the subscription before may be assigned until then, or be taken away first; or that is all that happens."""
     cdef Subscription subscription = queue.subscription
     assignments, revocations, assigned = before
     if not queue.positions:

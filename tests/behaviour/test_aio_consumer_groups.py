@@ -353,7 +353,7 @@ def second(cluster, filled):
     return name
 
 
-@pytest.mark.parametrize("protocol", [protocol for protocol in PROTOCOLS if protocol != "cooperative"])
+@pytest.mark.parametrize("protocol", [protocol for protocol in PROTOCOLS if protocol != "eager"])
 def test_subscribing_to_others_waits_for_these(cluster, filled, second, protocol):
     async def go():
         async with member(cluster, filled, protocol) as consumer:
