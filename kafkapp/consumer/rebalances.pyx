@@ -4,6 +4,8 @@ librdkafka has a rebalance handled in the thread that polls, while that takes re
 assigned before the user's `on_rebalance`, and taken away after it, in each protocol: so a seek in the one case and a
 commit in the other work. What it raises is raised by the poll, when the rebalance is complete.
 """
+import re
+
 from kafkapp.consumer.groups import RebalanceEvent
 from kafkapp.consumer.topic_partition import TopicPartition
 
@@ -308,21 +310,39 @@ cdef tuple rebalances_of(RecordQueue queue):
 
 
 cdef bint is_assigned(RecordQueue queue, tuple before) except -1:
-    """Whether the group has assigned what there is for this subscription, since rebalances_of() was that. What is of
-    the subscription before may be assigned until then, or be taken away first; or that is all that happens."""
+    """Whether the group has assigned what there is for this subscription, since rebalances_of() was `before`. What is
+    of the subscription before may be assigned until then, or be taken away first; or that is all that happens."""
     cdef Subscription subscription = queue.subscription
+    cdef bint some_each, cooperative
     assignments, revocations, assigned = before
     if not queue.positions:
         return not assigned and subscription.assignments != assignments
-    if subscription.assignments == assignments and subscription.revocations == revocations:
+    topics = {place.topic for place in queue.positions}
+    whole = queue.client.properties.get("group.protocol") == "consumer"
+    patterns = [topic for topic in subscription.topics if topic.startswith("^")]
+    if not all([topic in subscription.topics or is_matched(topic, patterns, whole) for topic in topics]):
         return False
-    for topic in subscription.topics:
-        if topic.startswith("^"):
+    if subscription.assignments != assignments or subscription.revocations != revocations:
+        return True
+    # Where there is something of each, there may be no rebalance, unless each of them takes everything away first.
+    some_each = topics.issuperset(subscription.topics.difference(patterns))
+    with nogil:
+        cooperative = is_cooperative(queue.client.rk)
+    return some_each and cooperative
+
+
+cdef bint is_matched(str topic, list patterns, bint whole) except -1:
+    """Whether one of these patterns matches a topic: all of its name, for a broker (KIP-848), or its beginning, for
+    librdkafka. One that Python does not understand might."""
+    for pattern in patterns:
+        if "[[" in pattern or "[:" in pattern:      # a class of POSIX's, of which Python would warn
             return True
-    for place in queue.positions:
-        if place.topic not in subscription.topics:
-            return False
-    return True
+        try:
+            if (re.fullmatch if whole else re.match)(pattern, topic):
+                return True
+        except re.error:
+            return True
+    return False
 
 
 cdef int wait_for_assignment(RecordQueue queue, tuple before, int64_t deadline) except -1:
