@@ -84,6 +84,7 @@ static kp_consumed *new_block(int with_headers, const kp_consumed_size *guess) {
     kp_consumed *block = calloc(1, sizeof(*block));
     if (!block)
         return NULL;
+    block->kept.keeping.least = SIZE_MAX;
     block->with_headers = with_headers;
     if (kp_resize_rows(&block->keys, 0) || kp_resize_rows(&block->values, 0) || kp_resize_rows(&block->names, 0) ||
         (with_headers && (kp_resize_rows(&block->header_names, 0) || kp_resize_rows(&block->header_values, 0) ||
@@ -122,6 +123,7 @@ kp_consumed *kp_consumed_share(kp_consumed *block) {
 void kp_consumed_release(kp_consumed *block) {
     if (__atomic_sub_fetch(&block->owners, 1, __ATOMIC_ACQ_REL))
         return;
+    kp_free_kept_messages(&block->kept);
     if (block->spare)
         kp_spare_give_back(block);
     else
@@ -188,7 +190,7 @@ static size_t used(const kp_bytes_column *column, size_t rows) {
 }
 
 size_t kp_consumed_bytes(const kp_consumed *block) {
-    size_t bytes = used(&block->keys, block->count) + used(&block->values, block->count);
+    size_t bytes = used(&block->keys, block->count) + used(&block->values, block->count) + block->kept.bytes;
     if (block->with_headers)
         bytes += used(&block->header_names, block->header_count) + used(&block->header_values, block->header_count);
     return bytes;
@@ -208,7 +210,7 @@ size_t kp_block_room(const kp_consumed *block) {
 
 /* What its rows need of that. */
 static size_t used_room(const kp_consumed *block) {
-    return block->count * row_bytes(block) + kp_consumed_bytes(block) + block->header_count * 2 * sizeof(int32_t);
+    return block->count * row_bytes(block) + kp_consumed_bytes(block) - block->kept.bytes + block->header_count * 2 * sizeof(int32_t);
 }
 
 static void trim_bytes(kp_bytes_column *column, size_t rows) {

@@ -65,4 +65,18 @@ static inline int kp_append(kp_bytes_column *column, size_t row, size_t room, co
     return 0;
 }
 
+/* -- kept messages: what fills a block does with them ---------------------------------------------- */
+
+/* Whether the next row may keep this message; then there is room for it. */
+int kp_consumed_may_keep(kp_consumed *block, const rd_kafka_message_t *message);
+
+/* Have the next row keep it, after kp_consumed_may_keep(): it is the block's from now on. */
+void kp_consumed_keep(kp_consumed *block, rd_kafka_message_t *message);
+
+/* Count what the block holds, now that it is filled. */
+void kp_consumed_count_kept(kp_consumed *block);
+
+/* Destroy what was kept. */
+void kp_free_kept_messages(kp_kept_messages *kept);
+
 #endif

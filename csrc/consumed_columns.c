@@ -175,9 +175,14 @@ static __attribute__((noinline)) int find_place(kp_consumed *block, topic_cache 
     return 0;
 }
 
-/* Copy a message into the next row, for which there is room. Until the row is counted it is not there. */
-static inline int copy(kp_consumed *block, topic_cache *cache, const rd_kafka_message_t *message) {
-    size_t row = block->count, room = block->room;
+/* How much of a value is copied: nothing where its message is to be kept. */
+static inline size_t copied_size(kp_consumed *block, const rd_kafka_message_t *message) {
+    return message->len >= block->kept.keeping.least && kp_consumed_may_keep(block, message) ? 0 : message->len;
+}
+
+/* Copy a message into the next row, for which there is room, or have it kept. Until the row is counted it is not there. */
+static inline int copy(kp_consumed *block, topic_cache *cache, rd_kafka_message_t *message) {
+    size_t row = block->count, room = block->room, copied;
     int64_t key_nulls = block->keys.nulls, value_nulls = block->values.nulls, header_nulls = block->header_values.nulls;
     int64_t timestamp;
     rd_kafka_timestamp_type_t type;
@@ -186,6 +191,9 @@ static inline int copy(kp_consumed *block, topic_cache *cache, const rd_kafka_me
     if ((message->rkt != cache->last_rkt || message->partition != cache->last_partition) &&
         (failure = find_place(block, cache, message)))
         return failure;
+    if (block->kept.count && (size_t)block->values.offsets[row] + block->kept.bytes + message->len > INT32_MAX)
+        return EFBIG; /* more than the whole column could hold */
+    copied = copied_size(block, message);
     block->topics[row] = cache->last_topic;
     block->partitions[row] = message->partition;
     block->offsets[row] = message->offset;
@@ -193,7 +201,7 @@ static inline int copy(kp_consumed *block, topic_cache *cache, const rd_kafka_me
     block->timestamp_types[row] = (int8_t)type;
     block->leader_epochs[row] = rd_kafka_message_leader_epoch ? rd_kafka_message_leader_epoch(message) : -1;
     if ((failure = kp_append(&block->keys, row, room, message->key, message->key_len)) ||
-        (failure = kp_append(&block->values, row, room, message->payload, message->len)) ||
+        (failure = kp_append(&block->values, row, room, message->payload, copied)) ||
         (block->with_headers && (failure = append_headers(block, message))) ||
         (timestamp < 0 && (failure = kp_mark_null(&block->timestamp_validity, &block->timestamp_validity_room,
                                                &block->timestamp_nulls, row, room)))) {
@@ -206,9 +214,16 @@ static inline int copy(kp_consumed *block, topic_cache *cache, const rd_kafka_me
     }
     if (block->with_headers)
         block->header_count = (size_t)block->header_offsets[row + 1];
+    if (copied < message->len)
+        kp_consumed_keep(block, message);
     block->ends.places[block->last_end].offset = message->offset + 1;
     block->count++;
     return 0;
+}
+
+/* Whether the last row has kept it. */
+static int is_kept(const kp_consumed *block, const rd_kafka_message_t *message) {
+    return block->count && kp_consumed_kept(block, block->count - 1) == message;
 }
 
 /* Remember that a partition has to be read again from this offset, or a smaller one. */
@@ -297,7 +312,8 @@ int kp_consume(rd_kafka_queue_t *queue, kp_consumed *block, size_t max_records, 
                 failure = messages[i]->err ? append_error(block, &cache, messages[i]) : copy(block, &cache, messages[i]);
             if (failure)
                 refuse(block, messages[i]);
-            rd_kafka_message_destroy(messages[i]);
+            if (!is_kept(block, messages[i]))
+                rd_kafka_message_destroy(messages[i]);
         }
         if (taken < (ssize_t)asked)
             break;
@@ -305,5 +321,6 @@ int kp_consume(rd_kafka_queue_t *queue, kp_consumed *block, size_t max_records, 
         chunk = chunk_size(block, max_records, max_bytes);
     }
     kp_consumed_filled(NULL);
+    kp_consumed_count_kept(block);
     return failure;
 }

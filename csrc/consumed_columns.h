@@ -2,12 +2,11 @@
  *
  * One thread fills a block with kp_consume(), without the GIL. From then on it is constant, and any thread may read it,
  * share it and release it: an Arrow array of it holds it too, and is released without the GIL. Nothing of librdkafka's is
- * held by it. */
+ * held by it, but messages of large values where it may keep them: see consumed_kept.h. */
 #ifndef KAFKAPP_CONSUMED_COLUMNS_H
 #define KAFKAPP_CONSUMED_COLUMNS_H
 
-#include <librdkafka/rdkafka.h>
-#include <stdint.h>
+#include "consumed_kept.h"
 
 /* Bytes, or none, for each row. offsets[0] is 0; NULL: there is no room for a row yet. */
 typedef struct {
@@ -56,7 +55,8 @@ typedef struct {
     uint8_t *timestamp_validity;                  /* as that of kp_bytes_column */
     size_t timestamp_validity_room;
     int64_t timestamp_nulls;
-    kp_bytes_column keys, values;
+    kp_bytes_column keys, values; /* without the values of kept messages: see kp_consumed_values() */
+    kp_kept_messages kept;
     /* -- headers: those of row i are header_offsets[i] to header_offsets[i + 1] */
     int with_headers;
     int32_t *header_offsets; /* NULL: without headers */
@@ -90,6 +90,18 @@ void kp_spare_release(kp_spare *spare); /* close it; the caller's no longer */
 kp_consumed *kp_consumed_new(int with_headers, const kp_consumed_size *guess, kp_spare *spare);
 kp_consumed *kp_consumed_share(kp_consumed *block);
 void kp_consumed_release(kp_consumed *block);
+
+/* Have an empty block keep the messages of large values, within limits. */
+void kp_consumed_keep_from(kp_consumed *block, kp_pins *pins, const kp_keeping *keeping);
+
+/* The message that has the value of a row; NULL: the column `values` has it. */
+static inline const rd_kafka_message_t *kp_consumed_kept(const kp_consumed *block, size_t row) {
+    return row < block->kept.rows ? block->kept.messages[row] : NULL;
+}
+
+/* The values as one column, which lives as long as the block: it is made when first asked for, by any thread, if there are
+ * kept messages. NULL: no memory. */
+const kp_bytes_column *kp_consumed_values(kp_consumed *block);
 
 /* Bytes of keys, values and headers. */
 size_t kp_consumed_bytes(const kp_consumed *block);

@@ -171,13 +171,14 @@ static int add_headers(struct ArrowArray *array, kp_consumed *block, kp_bytes_fo
 
 static int export_array(kp_consumed *block, kp_consumed_formats formats, struct ArrowArray *array) {
     int failure = make_struct(array, block, block->count);
+    const kp_bytes_column *values = kp_consumed_values(block);
     if (failure)
         return failure;
-    if (add_topics(array, block) || add_column(array, block, block->count, block->partitions) ||
+    if (!values || add_topics(array, block) || add_column(array, block, block->count, block->partitions) ||
         add_column(array, block, block->count, block->offsets) || add_timestamps(array, block) ||
         add_column(array, block, block->count, block->timestamp_types) ||
         add_bytes(array, block, block->count, &block->keys, formats.key) ||
-        add_bytes(array, block, block->count, &block->values, formats.value) ||
+        add_bytes(array, block, block->count, values, formats.value) ||
         (block->with_headers && add_headers(array, block, formats.header_value))) {
         array->release(array);
         return ENOMEM;

@@ -21,8 +21,17 @@ struct kp_destruction {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     int owners;
+    int held;
+    int left; /* of a held one: its group */
     int over;
 };
+
+static void set(kp_destruction *end, int *flag) {
+    pthread_mutex_lock(&end->lock);
+    *flag = 1;
+    pthread_cond_broadcast(&end->changed);
+    pthread_mutex_unlock(&end->lock);
+}
 
 static void *destroy(void *arg) {
     kp_destruction *end = arg;
@@ -31,21 +40,23 @@ static void *destroy(void *arg) {
 #else
     pthread_setname_np(pthread_self(), "kafkapp end");
 #endif
+    if (end->held) {
+        rd_kafka_consumer_close(end->rk); /* else librdkafka 2.0 may leave a connection open */
+        set(end, &end->left);
+    }
     rd_kafka_destroy(end->rk);
-    pthread_mutex_lock(&end->lock);
-    end->over = 1;
-    pthread_cond_broadcast(&end->changed);
-    pthread_mutex_unlock(&end->lock);
+    set(end, &end->over);
     kp_destruction_release(end);
     return NULL;
 }
 
-static kp_destruction *kp_destruction_new(rd_kafka_t *rk) {
+static kp_destruction *kp_destruction_new(rd_kafka_t *rk, int held) {
     pthread_condattr_t attr;
     kp_destruction *end = calloc(1, sizeof(*end));
     if (!end)
         return NULL;
     end->rk = rk;
+    end->held = held;
     end->owners = 2;
     pthread_mutex_init(&end->lock, NULL);
     pthread_condattr_init(&attr);
@@ -57,8 +68,8 @@ static kp_destruction *kp_destruction_new(rd_kafka_t *rk) {
     return end;
 }
 
-kp_destruction *kp_destruction_start(rd_kafka_t *rk) {
-    kp_destruction *end = kp_destruction_new(rk);
+kp_destruction *kp_destruction_start(rd_kafka_t *rk, int held) {
+    kp_destruction *end = kp_destruction_new(rk, held);
     pthread_t thread;
     pthread_attr_t attr;
     sigset_t all, before;
@@ -79,13 +90,16 @@ kp_destruction *kp_destruction_start(rd_kafka_t *rk) {
         end->owners = 1;
         kp_destruction_release(end);
     }
-    rd_kafka_destroy(rk);
+    if (held)
+        rd_kafka_consumer_close(rk); /* destroying it would block for as long as it is held */
+    else
+        rd_kafka_destroy(rk);
     return NULL;
 }
 
-int kp_destruction_wait(kp_destruction *end, int timeout_ms) {
+static int wait_for(kp_destruction *end, const int *flag, int timeout_ms) {
     struct timespec until;
-    int over;
+    int is_set;
     clock_gettime(CLOCK, &until);
     until.tv_sec += timeout_ms / 1000;
     until.tv_nsec += (long)(timeout_ms % 1000) * 1000000L;
@@ -94,11 +108,19 @@ int kp_destruction_wait(kp_destruction *end, int timeout_ms) {
         until.tv_nsec -= 1000000000L;
     }
     pthread_mutex_lock(&end->lock);
-    while (!end->over && pthread_cond_timedwait(&end->changed, &end->lock, &until) != ETIMEDOUT)
+    while (!*flag && !end->over && pthread_cond_timedwait(&end->changed, &end->lock, &until) != ETIMEDOUT)
         ;
-    over = end->over;
+    is_set = *flag || end->over;
     pthread_mutex_unlock(&end->lock);
-    return over;
+    return is_set;
+}
+
+int kp_destruction_wait(kp_destruction *end, int timeout_ms) {
+    return wait_for(end, &end->over, timeout_ms);
+}
+
+int kp_destruction_wait_left(kp_destruction *end, int timeout_ms) {
+    return wait_for(end, &end->left, timeout_ms);
 }
 
 kp_destruction *kp_destruction_share(kp_destruction *end) {

@@ -119,12 +119,11 @@ class KafkaConsumer:
         return await side.poll(partial(side.consumer.poll_batch, 0, max_records=max_records, max_bytes=max_bytes,
                                        headers=headers), deadline_of(side.bind(self), timeout))
 
-    async def poll(self, timeout: Timeout = None, max_records: int | None = None) -> ConsumedBatch:
+    async def poll(self, timeout: Timeout = None, max_records: int | None = None, *,
+                   view_from: int | None = 4096) -> ConsumedBatch:
         """Read what has come, as records, with headers; see `poll_batch`.
 
-        Args:
-            timeout: seconds (int, float or timedelta), None waits forever.
-            max_records: how many records at most, int; None: the property `max.poll.records`, 500 unless it is set.
+        Args: as the synchronous KafkaConsumer.poll.
         Returns:
             A ConsumedBatch, a sequence of ConsumerRecord.
         Raises:
@@ -132,7 +131,8 @@ class KafkaConsumer:
         Source: rd_kafka_consume_batch_queue(); KafkaConsumer::poll.
         """
         side = self._side
-        return await side.poll(partial(side.consumer.poll, 0, max_records), deadline_of(side.bind(self), timeout))
+        return await side.poll(partial(side.consumer.poll, 0, max_records, view_from=view_from),
+                               deadline_of(side.bind(self), timeout))
 
     def wakeup(self) -> None:
         """End the poll that waits now, else the next one: it returns an empty batch, and `async for` ends. Records that
@@ -371,6 +371,11 @@ class KafkaConsumer:
     def properties(self) -> Properties:
         """A copy of the Properties in force."""
         return self._side.consumer.properties
+
+    @property
+    def pinned_bytes(self) -> int:
+        """How much of librdkafka's memory live views hold, at most; see the synchronous KafkaConsumer.pinned_bytes."""
+        return self._side.consumer.pinned_bytes
 
     @property
     def closed(self) -> bool:

@@ -46,6 +46,7 @@ cdef class Service:
     cdef bint drain(self, object client, int64_t deadline, list raised) except -1
     cdef int cancel(self, rd_kafka_t *rk) except -1
     cdef object waiting_room(self)
+    cdef bint held(self) noexcept
     cdef int count_losses(self) noexcept
     cdef bint end_losses(self) noexcept
     cdef dict losses(self)

@@ -58,8 +58,9 @@ cdef extern from "atomics.h" nogil:
     rd_kafka_t *take_handle "KP_TAKE"(rd_kafka_t *place)
 
 cdef extern from "destroy.h" nogil:
-    kp_destruction *kp_destruction_start(rd_kafka_t *rk)
+    kp_destruction *kp_destruction_start(rd_kafka_t *rk, bint held)
     bint kp_destruction_wait(kp_destruction *destruction, int timeout_ms)
+    bint kp_destruction_wait_left(kp_destruction *destruction, int timeout_ms)
     kp_destruction *kp_destruction_share(kp_destruction *destruction)
     void kp_destruction_release(kp_destruction *destruction)
 
@@ -138,6 +139,10 @@ cdef class Service:
         can be begun."""
         return None
 
+    cdef bint held(self) noexcept:
+        """Whether users hold memory of librdkafka's, for which rd_kafka_destroy() waits. Of a consumer only."""
+        return False
+
     cdef int count_losses(self) noexcept:
         """From here on count what fails, for losses(): the client is about to end with operations outstanding."""
         return 0
@@ -202,7 +207,7 @@ cdef class Handle:
             self.start_destruction(self.rk)
             if self.destruction is not NULL:
                 with nogil:
-                    over = kp_destruction_wait(self.destruction, DEALLOC_WAIT_MS)
+                    over = self.destroyed(DEALLOC_WAIT_MS)
                 if not over and self.holds:
                     Py_INCREF(self.holds)       # leaked: librdkafka may still read them
         if self.destruction is not NULL:
@@ -323,6 +328,7 @@ cdef class Handle:
 
     cdef int start_destruction(self, rd_kafka_t *rk) noexcept:
         cdef Topic topic
+        cdef bint held = self.service.held()
         for topic in self.topic_list or ():
             if topic.rkt is not NULL:
                 rd_kafka_topic_destroy(<rd_kafka_topic_t *>topic.rkt)
@@ -331,12 +337,13 @@ cdef class Handle:
         with nogil:
             kp_kept_free(&self.dispatcher)      # ends the keeper thread, which polls the queue
             rd_kafka_queue_destroy(self.dispatcher.queue)
-            self.destruction = kp_destruction_start(rk)
+            self.destruction = kp_destruction_start(rk, held)
         return 0
 
     cdef bint destroyed(self, int timeout_ms) noexcept nogil:
-        """Block until librdkafka's threads have ended, at most timeout_ms. Returns whether they have."""
-        return self.destruction is NULL or kp_destruction_wait(self.destruction, timeout_ms)
+        """Block until librdkafka's threads have ended, at most timeout_ms. Returns whether they have, or wait only for
+        what users hold."""
+        return self.destruction is NULL or kp_destruction_wait_left(self.destruction, timeout_ms)
 
     cdef object fatal_error(self):
         return self.error(RD_KAFKA_RESP_ERR__FATAL)

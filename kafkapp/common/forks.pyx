@@ -1,21 +1,6 @@
 """Fork counter: tells a handle that this process has created from one that a fork has copied."""
 
-
-cdef extern from *:
-    """
-    #include <pthread.h>
-
-    /* How many forks led to this process. */
-    static int kp_forks = 0;
-
-    static void kp_count_fork(void) {
-        kp_forks++;
-    }
-
-    static int kp_watch_forks(void) {
-        return pthread_atfork(NULL, NULL, kp_count_fork);
-    }
-    """
+cdef extern from "forks.h":
     int kp_forks
     int kp_watch_forks()
 

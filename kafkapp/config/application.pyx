@@ -6,7 +6,7 @@ from kafkapp.config.names import CALLBACKS, is_sensitive, suggestion
 from kafkapp.config.redaction import redact
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport INT32_MAX
+from libc.stdint cimport int64_t
 
 from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_CONF_OK,
@@ -74,7 +74,7 @@ OWN_PROPERTIES = {"delivery.report.only.error": "false", "log.queue": "true"}
 # Those whose values may have a fraction.
 cdef tuple FRACTIONAL = ("linger.ms", "queue.buffering.max.ms")
 cdef tuple SERVER_LISTS = ("bootstrap.servers", "metadata.broker.list")     # the second is an alias of the first
-cdef Py_ssize_t MAX_DIGITS = 10         # of INT32_MAX
+cdef Py_ssize_t MAX_DIGITS = 19         # of INT64_MAX
 cdef Py_ssize_t MAX_VALUE_BYTES = 65536     # of all values but keys and certificates
 REFUSED_PROPERTIES = {"internal.termination.signal": "it installs a signal handler for the whole process"}
 # The author of such a property can run code in this process. Only the process's environment may allow that.
@@ -245,11 +245,11 @@ cdef bint boolean(dict properties, str name, bint default) except -1:
     return value.lower() in ("true", "t", "1")
 
 
-cdef size_t whole_number(dict properties, str name) except 0:
-    """The value of a property of which kafkapp takes the number: from 1 to INT32_MAX."""
+cdef int64_t whole_number(dict properties, str name, int64_t least, int64_t most) except -1:
+    """The value of a property of which kafkapp takes the number."""
     cdef str value = properties[name].strip()
-    if not (value.isascii() and value.isdecimal() and len(value) <= MAX_DIGITS and 1 <= int(value) <= INT32_MAX):
-        raise invalid(f"{name} must be a whole number from 1 to {INT32_MAX}, not {value[:64]!r}", properties)
+    if not (value.isascii() and value.isdecimal() and len(value) <= MAX_DIGITS and least <= int(value) <= most):
+        raise invalid(f"{name} must be a whole number from {least} to {most}, not {value[:64]!r}", properties)
     return int(value)
 
 

@@ -18,6 +18,7 @@ CONSUMER = {
     "auto.commit.interval.ms": "0",
     "enable.auto.offset.store": "false",
     "max.poll.records": "500",          # of poll(); librdkafka has one of that name, for share consumers
+    "max.pinned.bytes": "67108864",     # 64 MiB: that views of what poll() returned hold of librdkafka's memory
 }
 SHORT_BACKOFF = {
     # With librdkafka's default, a second, a consumer that has emptied a full queue waits most of the time.

@@ -241,6 +241,7 @@ class ConsumerConfig(ClientConfig):
     FETCH_MAX_BYTES = "fetch.max.bytes"
     FETCH_MIN_BYTES = "fetch.min.bytes"
     FETCH_WAIT_MAX_MS = "fetch.wait.max.ms"
+    MAX_PINNED_BYTES = "max.pinned.bytes"
     QUEUED_MIN_MESSAGES = "queued.min.messages"
     MAX_POLL_INTERVAL_MS = "max.poll.interval.ms"
     MAX_POLL_RECORDS = "max.poll.records"

@@ -203,6 +203,7 @@ OfConsumers = TypedDict("OfConsumers", {
     "group.remote.assignor": str,
     "coordinator.query.interval.ms": Integer,
     "max.poll.interval.ms": Integer,
+    "max.pinned.bytes": Integer,
     "enable.auto.commit": Boolean,
     "auto.commit.interval.ms": Integer,
     "enable.auto.offset.store": Boolean,

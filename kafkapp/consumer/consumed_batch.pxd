@@ -12,9 +12,10 @@ cdef class ConsumedBatch:
 
     cdef kp_consumed *columns(self) except NULL
     cdef object column(self, const void *data, size_t count, Py_ssize_t itemsize, const char *format)
-    cdef object data(self, kp_bytes_column *column)
+    cdef const kp_bytes_column *values(self) except NULL
+    cdef object data(self, const kp_bytes_column *column)
     cdef object validity(self, kp_bytes_column *column)
-    cdef int check_text(self, str what, kp_bytes_column *column, size_t rows, kp_bytes_format format,
+    cdef int check_text(self, str what, const kp_bytes_column *column, size_t rows, kp_bytes_format format,
                         const int32_t *ends) except -1
 
 

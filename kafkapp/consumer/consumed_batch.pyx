@@ -18,6 +18,7 @@ from kafkapp.consumer.consumed_columns cimport (
     kp_consumed_formats,
     kp_consumed_not_utf8,
     kp_consumed_requested,
+    kp_consumed_values,
 )
 from kafkapp.consumer.consumer_record cimport new_record
 
@@ -81,8 +82,9 @@ cdef class ConsumedBatch:
     The records of one poll, in the order in which they were read; false when there are none.
 
     A sequence of ConsumerRecord, made when looked at. As columns: an Arrow struct array (`pyarrow.record_batch(batch)`,
-    `polars.DataFrame(batch)`), or read-only memoryviews of the same memory without pyarrow. Everything was copied once:
-    it stays valid whatever becomes of the consumer.
+    `polars.DataFrame(batch)`), or read-only memoryviews of the same memory without pyarrow. Everything stays
+    valid whatever becomes of the consumer: it was copied once, or is memory of librdkafka's that the batch holds, as
+    large values of `poll` are; their column is made when it is first asked for, by a copy.
 
     Source: rd_kafka_consume_batch_queue().
     """
@@ -98,7 +100,17 @@ cdef class ConsumedBatch:
     cdef object column(self, const void *data, size_t count, Py_ssize_t itemsize, const char *format):
         return memoryview(self.block.column(data, count, itemsize, format))
 
-    cdef object data(self, kp_bytes_column *column):
+    cdef const kp_bytes_column *values(self) except NULL:
+        """The values as one column: a copy of them, made once, where the batch keeps librdkafka's messages."""
+        cdef kp_consumed *columns = self.columns()
+        cdef const kp_bytes_column *values
+        with nogil:
+            values = kp_consumed_values(columns)
+        if values is NULL:
+            raise MemoryError()
+        return values
+
+    cdef object data(self, const kp_bytes_column *column):
         return self.column(column.data, column.offsets[self.columns().count], 1, b"B")
 
     cdef object validity(self, kp_bytes_column *column):
@@ -212,13 +224,12 @@ cdef class ConsumedBatch:
     @property
     def value_offsets(self):
         """Where each value begins in `value_data`, and the last one ends: int32, one more than records."""
-        cdef kp_consumed *columns = self.columns()
-        return self.column(columns.values.offsets, columns.count + 1, 4, b"i")
+        return self.column(self.values().offsets, len(self) + 1, 4, b"i")
 
     @property
     def value_data(self):
         """The bytes of all values."""
-        return self.data(&self.columns().values)
+        return self.data(self.values())
 
     @property
     def value_validity(self):
@@ -246,13 +257,13 @@ cdef class ConsumedBatch:
         if requested_schema is not None:
             formats = kp_consumed_requested(schema_of(requested_schema))
             self.check_text("key", &columns.keys, columns.count, formats.key, NULL)
-            self.check_text("value", &columns.values, columns.count, formats.value, NULL)
+            self.check_text("value", self.values(), columns.count, formats.value, NULL)
             if columns.with_headers:
                 self.check_text("header", &columns.header_values, columns.header_count, formats.header_value,
                                 columns.header_offsets)
         return schema_capsule(columns, formats), array_capsule(columns, formats)
 
-    cdef int check_text(self, str what, kp_bytes_column *column, size_t rows, kp_bytes_format format,
+    cdef int check_text(self, str what, const kp_bytes_column *column, size_t rows, kp_bytes_format format,
                         const int32_t *ends) except -1:
         """Raise if a column that is asked for as a string is none. `ends`: of each record's rows; NULL: it has one."""
         cdef int64_t bad

@@ -4,7 +4,7 @@ cimport cython
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t
 
 from kafkapp._librdkafka.rdkafka cimport (
-    rd_kafka_queue_t, rd_kafka_resp_err_t, rd_kafka_t, rd_kafka_topic_partition_list_t)
+    rd_kafka_message_t, rd_kafka_queue_t, rd_kafka_resp_err_t, rd_kafka_t, rd_kafka_topic_partition_list_t)
 
 
 cdef extern from "arrow_structs.h" nogil:
@@ -37,6 +37,17 @@ cdef extern from "consumed_columns.h" nogil:
 
     int32_t KP_OF_CLIENT
 
+    ctypedef struct kp_pins:
+        pass
+
+    ctypedef struct kp_keeping:
+        size_t least
+        int64_t limit
+        int64_t around
+
+    ctypedef struct kp_kept_messages:
+        size_t count
+
     ctypedef struct kp_consumed:
         size_t count
         int32_t *topics
@@ -46,7 +57,8 @@ cdef extern from "consumed_columns.h" nogil:
         int64_t *timestamps
         int8_t *timestamp_types
         kp_bytes_column keys
-        kp_bytes_column values
+        kp_bytes_column values      # without those that are kept: see kp_consumed_values()
+        kp_kept_messages kept
         int with_headers
         int32_t *header_offsets
         size_t header_count
@@ -72,6 +84,12 @@ cdef extern from "consumed_columns.h" nogil:
     void kp_spare_release(kp_spare *spare)
     kp_consumed *kp_consumed_new(int with_headers, const kp_consumed_size *guess, kp_spare *spare)
     void kp_consumed_release(kp_consumed *block)
+    kp_pins *kp_pins_new()
+    void kp_pins_release(kp_pins *pins)
+    int64_t kp_pinned_bytes(const kp_pins *pins)
+    void kp_consumed_keep_from(kp_consumed *block, kp_pins *pins, const kp_keeping *keeping)
+    const rd_kafka_message_t *kp_consumed_kept(const kp_consumed *block, size_t row)
+    const kp_bytes_column *kp_consumed_values(kp_consumed *block)
     size_t kp_consumed_bytes(const kp_consumed *block)
     void kp_consumed_refuse(kp_consumed *block)
     bint kp_loses_place(rd_kafka_resp_err_t err)
@@ -115,6 +133,15 @@ cdef inline const void *bytes_of(const kp_bytes_column *column, size_t row, Py_s
         return NULL
     size[0] = column.offsets[row + 1] - column.offsets[row]
     return column.data + column.offsets[row] if column.data is not NULL else <const void *>b""
+
+
+# The same of a value, which may be in a message that the block keeps.
+cdef inline const void *value_of(const kp_consumed *block, size_t row, Py_ssize_t *size) noexcept:
+    cdef const rd_kafka_message_t *message = kp_consumed_kept(block, row)
+    if message is NULL:
+        return bytes_of(&block.values, row, size)
+    size[0] = message.len
+    return message.payload
 
 
 cdef ConsumedBlock new_block(bint with_headers, const kp_consumed_size *guess=*, kp_spare *spare=*)

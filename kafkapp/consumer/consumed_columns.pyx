@@ -4,6 +4,8 @@ from kafkapp.consumer.topic_partition import TopicPartition
 cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
 
+from kafkapp.client.client cimport Py_IsFinalizing
+
 cdef const char *EMPTY = b""      # for what has no memory: NULL would mean null
 
 
@@ -13,8 +15,13 @@ cdef class ConsumedBlock:
     """The columns of one batch; what its records, columns and arrays have in common."""
 
     def __dealloc__(self):
-        if self.columns is not NULL:
+        if self.columns is NULL:
+            return
+        if not self.columns.kept.count:
             kp_consumed_release(self.columns)
+        elif not Py_IsFinalizing():     # then a destruction that has waited for it would run beside the process's exit
+            with nogil:
+                kp_consumed_release(self.columns)
 
     cdef tuple topics(self):
         cdef kp_bytes_column *names = &self.columns.names

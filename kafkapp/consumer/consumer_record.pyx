@@ -17,6 +17,7 @@ from kafkapp.consumer.consumed_columns cimport (
     kp_resize_block,
     kp_resize_rows,
     new_block,
+    value_of,
 )
 
 cdef dict TIMESTAMP_TYPES = {int(kind): kind for kind in Timestamp.Type}
@@ -27,8 +28,8 @@ cdef dict TIMESTAMP_TYPES = {int(kind): kind for kind in Timestamp.Type}
 @cython.no_gc           # its block is in no cycle
 cdef class ConsumerRecord:
     """ConsumerRecord(*args, **kwargs)\n--\n
-    A record that was read. Immutable. Keeps the memory of its batch, also by its key, value and headers; nothing of
-    librdkafka's. `detach`, `copy.deepcopy` and `pickle` copy it.
+    A record that was read. Immutable. Keeps the memory of its batch, also by its key, value and headers; of a batch of
+    `poll` with large values that is librdkafka's too. `detach`, `copy.deepcopy` and `pickle` copy it.
 
     It equals a record with the same fields; headers that were not read are no headers. The hash is that of topic,
     partition and offset.
@@ -84,9 +85,10 @@ cdef class ConsumerRecord:
 
     @property
     def value(self):
-        """The value, a Value: a view of the batch's memory. Its `data` is None for null."""
+        """The value, a Value: a view of the batch's memory, or of librdkafka's: see `poll`. Its `data` is None
+        for null."""
         cdef Py_ssize_t size
-        cdef const void *data = bytes_of(&self.columns().values, self.row, &size)
+        cdef const void *data = value_of(self.columns(), self.row, &size)
         return new_value(self.block, data, size)
 
     @property
@@ -168,13 +170,15 @@ cdef tuple fields(ConsumerRecord record):
     cdef kp_consumed *columns = record.columns()
     cdef ConsumedBlock block = record.block
     cdef size_t row = record.row
+    cdef Py_ssize_t size
+    cdef const char *value = <const char *>value_of(columns, row, &size)
     cdef int32_t i
     headers = None if not columns.with_headers else tuple([
         (data_of(block, &columns.header_names, i), data_of(block, &columns.header_values, i))
         for i in range(columns.header_offsets[row], columns.header_offsets[row + 1])])
     return (record.topic, columns.partitions[row], columns.offsets[row], columns.timestamps[row],
             columns.timestamp_types[row], columns.leader_epochs[row], data_of(block, &columns.keys, row),
-            data_of(block, &columns.values, row), headers)
+            None if value is NULL else value[:size], headers)
 
 
 def _restore_consumer_record(str topic, int32_t partition, int64_t offset, int64_t timestamp, int8_t timestamp_type,

@@ -9,6 +9,7 @@ from kafkapp.client.dispatcher cimport kp_dispatcher
 from kafkapp.client.events cimport EventHandlers
 from kafkapp.client.handle cimport Service
 from kafkapp.common.errors cimport Error
+from kafkapp.consumer.kept_messages cimport KeptMessages
 
 
 @cython.final
@@ -25,6 +26,8 @@ cdef class ConsumerService(Service):
     cdef EventHandlers handlers     # the client's; None until it is made
     cdef bint auto_commit           # enable.auto.commit; for librdkafka it is false
     cdef size_t poll_records        # max.poll.records, which librdkafka does not get
+    cdef int64_t max_pinned         # max.pinned.bytes
+    cdef KeptMessages kept          # None until the client is made
     cdef rd_kafka_queue_t *polled   # owned; the records' queue, whose wait events end; NULL: they do not
     cdef rd_kafka_queue_t *records  # owned; where records lie, apart from rebalances; NULL: in the consumer's queue
     cdef dict pending               # {number: PendingCommit} of what librdkafka has still to report

@@ -7,7 +7,7 @@ from kafkapp.common.errors import KafkaException
 
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
-from libc.stdint cimport int64_t
+from libc.stdint cimport INT32_MAX, INT64_MAX, int64_t
 
 from kafkapp._librdkafka.consumer cimport (
     RD_KAFKA_CONSUMER,
@@ -92,7 +92,9 @@ cdef class ConsumerService(Service):
 
     cdef int configure(self, dict properties) except -1:
         self.auto_commit = boolean(properties, "enable.auto.commit", True)
-        self.poll_records = whole_number(properties, "max.poll.records")
+        self.poll_records = whole_number(properties, "max.poll.records", 1, INT32_MAX)
+        self.max_pinned = whole_number(properties, "max.pinned.bytes", 0, INT64_MAX)
+        del properties["max.pinned.bytes"]
         del properties["max.poll.records"]              # for librdkafka it is of share consumers
         properties["enable.auto.commit"] = "false"      # of what librdkafka has taken from its queue
         if boolean(properties, "enable.auto.offset.store", False):
@@ -323,6 +325,9 @@ cdef class ConsumerService(Service):
         self.take_pending()
         kp_service_ready(self.dispatcher)
         return 0
+
+    cdef bint held(self) noexcept:
+        return self.kept is not None and self.kept.bytes() > 0
 
     cdef int count_losses(self) noexcept:
         if self.lost is None:

@@ -5,7 +5,7 @@ from kafkapp.config.properties import Properties
 from kafkapp.consumer.topic_partition import checked_integer
 
 cimport cython
-from libc.stdint cimport INT32_MAX, int64_t
+from libc.stdint cimport INT32_MAX, SIZE_MAX, int64_t
 
 from kafkapp._librdkafka.rdkafka cimport rd_kafka_version
 from kafkapp.client.client cimport DISPATCHES_ALL, KEEPS_EVENTS, Client
@@ -17,11 +17,12 @@ from kafkapp.common.timeouts cimport deadline_of
 from kafkapp.consumer.auto_commit cimport last_commit_deadline
 from kafkapp.consumer.consumed_columns cimport kp_spare_close
 from kafkapp.consumer.consumer_service cimport ConsumerService
+from kafkapp.consumer.kept_messages cimport new_kept_messages
 from kafkapp.consumer.rebalances cimport give_up_all
 from kafkapp.consumer.record_queue cimport RecordQueue, new_record_queue
 
 cdef object MAX_BYTES = 1 << 30         # of one batch; its offsets have 31 bits
-cdef tuple OF_KAFKAPP = ("enable.auto.commit", "max.poll.records")     # librdkafka has other values
+cdef tuple OF_KAFKAPP = ("enable.auto.commit", "max.poll.records", "max.pinned.bytes")   # librdkafka has other values
 cdef size_t POLL_BYTES = 4 << 20        # of one poll(): more memory would not be recycled
 
 
@@ -40,6 +41,8 @@ cdef class PollingConsumer:
         cdef ConsumerService service = <ConsumerService>client.service
         client.properties["enable.auto.commit"] = "true" if service.auto_commit else "false"
         client.properties["max.poll.records"] = str(service.poll_records)
+        client.properties["max.pinned.bytes"] = str(service.max_pinned)
+        service.kept = new_kept_messages(client, service.max_pinned)
         service.handlers = client.handlers
         with cython.critical_section(self):
             if self.client is None:
@@ -91,7 +94,7 @@ cdef class PollingConsumer:
         return KP_READ(self.get_client().state) != OPEN
 
     def get_property(self, name):
-        """The value in force of any property of librdkafka, as text, also after `close`; None: it has none.
+        """The value in force of any property, as text, also after `close`; None: it has none.
 
         Source: rd_kafka_conf_get(); KafkaClient::getProperty.
         """
@@ -125,14 +128,19 @@ cdef class PollingConsumer:
         """
         return self.get_queue().read("poll_batch", deadline_of(timeout),
                                      checked_count("max_records", max_records, INT32_MAX),
-                                     checked_count("max_bytes", max_bytes, MAX_BYTES), headers)
+                                     checked_count("max_bytes", max_bytes, MAX_BYTES), headers, SIZE_MAX)
 
-    def poll(self, timeout=None, max_records=None):
+    def poll(self, timeout=None, max_records=None, *, view_from=4096):
         """Read what has come, as records, with headers: `poll_batch` for programs that look at each record.
+
+        Large values are not copied: they are views of librdkafka's memory, which holds whole fetch responses until the
+        last record, value or memoryview of the batch is gone; `detach()` copies one record. See `pinned_bytes`.
 
         Args:
             timeout: seconds (int, float or timedelta), None waits forever.
             max_records: how many records at most, int; None: the property `max.poll.records`, 500 unless it is set.
+            view_from: values of at least so many bytes (int) are views; None copies all. Above `max.pinned.bytes` all
+                are copied.
         Returns:
             A ConsumedBatch, a sequence of ConsumerRecord; an empty one, which is false, when the timeout has expired.
         Raises:
@@ -142,7 +150,19 @@ cdef class PollingConsumer:
         cdef RecordQueue queue = self.get_queue()
         cdef size_t most = ((<ConsumerService>self.client.service).poll_records if max_records is None
                             else checked_count("max_records", max_records, INT32_MAX))
-        return queue.read("poll", deadline_of(timeout), most, POLL_BYTES, True)
+        return queue.read("poll", deadline_of(timeout), most, POLL_BYTES, True,
+                          SIZE_MAX if view_from is None else checked_count("view_from", view_from, INT32_MAX))
+
+    @property
+    def pinned_bytes(self):
+        """How much of librdkafka's memory live views hold, int, at most; 0: no batch of `poll` with views is left.
+
+        For each such batch: the bytes of its records, 80 for each record, 320 for each view, and two fetch responses,
+        whose other records may be gone: `fetch.max.bytes`, or `fetch.message.max.bytes` for each assigned partition
+        where that is less. Producers' batches that are larger when they are unpacked, and records of aborted
+        transactions, are not in it. Also after `close`.
+        """
+        return (<ConsumerService>self.get_client().service).kept.bytes()
 
     def wakeup(self):
         """End the wait of the poll that waits now, else of the next one: it returns an empty batch. Thread-safe.
@@ -177,7 +197,7 @@ cdef class PollingConsumer:
 
         A consumer that is subscribed leaves its group: `on_rebalance` is called first, as for a rebalance. With
         `enable.auto.commit` it then commits what polls have returned; of the last poll only in the thread that
-        has polled. Records that were read stay valid, and so do positions.
+        has polled. Records that were read stay valid, and so do positions; librdkafka's threads end with the last view.
 
         Blocks, without the GIL. What is not answered in time fails with RD_KAFKA_RESP_ERR__DESTROY, or is logged. A
         poll that waits in another thread raises RuntimeError. Closing again does nothing.

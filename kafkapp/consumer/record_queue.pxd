@@ -35,7 +35,8 @@ cdef class RecordQueue:
     cdef int leaving                # close() was called: no poll goes on
     cdef int woken                  # wakeup() was called since the last poll
 
-    cdef ConsumedBatch read(self, str what, int64_t deadline, size_t max_records, size_t max_bytes, bint headers)
+    cdef ConsumedBatch read(self, str what, int64_t deadline, size_t max_records, size_t max_bytes, bint headers,
+                            size_t view_from)
     cdef ConsumedBatch read_block(self, ConsumedBlock block, int64_t deadline, size_t max_records, size_t max_bytes)
     cdef bint begin(self, str what, int64_t deadline) except -1     # become the thread that polls
     cdef int end(self) except -1

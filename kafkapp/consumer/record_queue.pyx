@@ -85,8 +85,10 @@ cdef class RecordQueue:
         if self.refused is not NULL:
             rd_kafka_topic_partition_list_destroy(self.refused)
 
-    cdef ConsumedBatch read(self, str what, int64_t deadline, size_t max_records, size_t max_bytes, bint headers):
+    cdef ConsumedBatch read(self, str what, int64_t deadline, size_t max_records, size_t max_bytes, bint headers,
+                            size_t view_from):
         cdef ConsumedBatch batch = None
+        cdef ConsumedBlock block
         if not self.begin(what, deadline):
             return new_batch(new_block(headers))
         try:
@@ -103,7 +105,9 @@ cdef class RecordQueue:
                     return new_batch(new_block(headers))
                 self.sought = {}
                 self.size.rows = min(self.size.rows, max_records)
-                batch = self.read_block(new_block(headers, &self.size, self.spare), deadline, max_records, max_bytes)
+                block = new_block(headers, &self.size, self.spare)
+                (<ConsumerService>self.client.service).kept.begin(block, view_from, len(self.positions))
+                batch = self.read_block(block, deadline, max_records, max_bytes)
                 if batch is None and expired(deadline):
                     batch = new_batch(new_block(headers))
             return batch

@@ -2,6 +2,7 @@
  *
  * tests/native/test_consumed_columns.py compiles it, with the address sanitizer. Each round fills a block while one
  * allocation fails, or columns hold little, and checks that every record is in the block or in what is to be read again.
+ * In a third of the rounds values of 200 bytes and more stay in their messages.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -15,6 +16,8 @@
 #include "../../csrc/consumed_spare.c"
 #include "../../csrc/consumed_columns.c"
 #include "../../csrc/consumed_errors.c"
+#include "../../csrc/consumed_kept.c"
+#include "../../csrc/forks.c"
 #undef INT32_MAX
 #define INT32_MAX 2147483647
 
@@ -23,7 +26,8 @@
 #define CHECK(good) ((good) ? (void)0 : (printf("round %d, line %d: %s\n", round_number, __LINE__, #good), exit(1)))
 
 static int round_number, allocations, failing;
-static int next_record, alive;
+static int next_record, alive, detached;
+static kp_pins *pins; /* NULL: no message is kept */
 static char topics[2][8] = {"first", "second"};
 static char payload[300];
 
@@ -90,6 +94,17 @@ rd_kafka_resp_err_t rd_kafka_header_get_all(const rd_kafka_headers_t *headers, s
     return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
+rd_kafka_resp_err_t rd_kafka_message_detach_headers(rd_kafka_message_t *message, rd_kafka_headers_t **headers) {
+    rd_kafka_resp_err_t err = rd_kafka_message_headers(message, headers);
+    detached += !err;
+    return err;
+}
+
+void rd_kafka_headers_destroy(rd_kafka_headers_t *headers) {
+    (void)headers;
+    detached--;
+}
+
 const char *rd_kafka_message_errstr(const rd_kafka_message_t *message) {
     (void)message;
     return "what is wrong";
@@ -131,7 +146,8 @@ static int is_valid(const uint8_t *validity, size_t row) {
 }
 
 static void check_record(const kp_consumed *block, size_t row) {
-    int number = (int)block->offsets[row], size = block->values.offsets[row + 1] - block->values.offsets[row];
+    const rd_kafka_message_t *kept = kp_consumed_kept(block, row);
+    int number = (int)block->offsets[row], size = kept ? (int)kept->len : block->values.offsets[row + 1] - block->values.offsets[row];
     const char *name = topics[number / 7 % 2];
     size_t begin = (size_t)block->names.offsets[block->topics[row]];
     CHECK(!memcmp(block->names.data + begin, name, strlen(name)));
@@ -147,6 +163,21 @@ static void check_record(const kp_consumed *block, size_t row) {
             size_t begin = (size_t)block->header_names.offsets[first + at], end = (size_t)block->header_names.offsets[first + at + 1];
             CHECK(end - begin == strlen(wanted) && !memcmp(block->header_names.data + begin, wanted, end - begin));
         }
+    }
+}
+
+/* The values as one column, as if each had been copied. */
+static void check_whole(kp_consumed *block) {
+    const kp_bytes_column *whole = kp_consumed_values(block);
+    size_t row;
+    if (!whole && failing) /* this allocation has failed; the next one does not */
+        whole = kp_consumed_values(block);
+    CHECK(whole && whole == kp_consumed_values(block) && (pins || whole == &block->values));
+    CHECK(whole->nulls == block->values.nulls && whole->validity == block->values.validity);
+    for (row = 0; row < block->count; row++) {
+        int number = (int)block->offsets[row], size = number % 3 ? number % 300 : 0;
+        CHECK(whole->offsets[row + 1] - whole->offsets[row] == size);
+        CHECK(!size || !memcmp(whole->data + whole->offsets[row], payload, (size_t)size));
     }
 }
 
@@ -183,26 +214,32 @@ static void check_room(const kp_consumed *block) {
     size_t row = block->with_headers ? 44 : 40;
     if (failing)
         return;
-    CHECK(kp_block_room(block) <= kp_consumed_bytes(block) + row * block->count + 8 * block->header_count + 4096);
+    CHECK(kp_block_room(block) <= kp_consumed_bytes(block) - block->kept.bytes + row * block->count + 8 * block->header_count + 4096);
     CHECK(block->keys.validity_room <= block->room / 8 + 1 && block->values.validity_room <= block->room / 8 + 1);
 }
 
 /* Read all records in blocks, each with the memory of the one before the last, as long as that is free: the last is held
  * over the next, every fourth to the end. Returns how many allocations that took. */
-static int read_all(int with_headers, size_t max_records, size_t max_bytes) {
+static int read_all(int with_headers, size_t max_records, size_t max_bytes, int64_t limit) {
     kp_consumed_size guess = {0, 0, 0};
     kp_consumed *held[RECORDS] = {NULL};
     kp_spare *spare = kp_spare_new();
     int failed = 0, blocks = 0, at;
     next_record = allocations = 0;
     while (next_record < RECORDS) {
-        int first = next_record, failure = ENOMEM;
+        int first = next_record, failure = ENOMEM, before = alive;
         kp_consumed *block = kp_consumed_new(with_headers, &guess, spare);
         if (block) {
+            if (pins)
+                kp_consumed_keep_from(block, pins, &(kp_keeping){200, limit, 1000});
             failure = kp_consume(NULL, block, max_records, max_bytes, 0);
             kp_consumed_trim(block, &guess);
-            CHECK(alive == 0 && block->count + block->error_count + block->eofs.count <= max_records + max_records / 100 + 1);
+            CHECK(alive == before + (int)block->kept.count && !detached && (pins || !alive));
+            CHECK(block->count + block->error_count + block->eofs.count <= max_records + max_records / 100 + 1);
             check_block(block, first);
+            CHECK(alive == before || kp_pinned_bytes(pins) >= 1000 + (int64_t)kp_consumed_bytes(block) + 320 * alive);
+            if (pins || !failing)
+                check_whole(block);
             kp_consumed_refuse(block);
             for (; first < next_record; first++)
                 CHECK(kind(first) == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET || is_refused(block, first) ||
@@ -232,19 +269,27 @@ static int read_all(int with_headers, size_t max_records, size_t max_bytes) {
             kp_consumed_release(held[at]);
         }
     kp_spare_release(spare);
+    CHECK(!alive && (!pins || !kp_pinned_bytes(pins)));
     return allocations;
 }
 
 int main(void) {
-    int with_headers, last;
-    for (with_headers = 0; with_headers < 2; with_headers++) {
+    int round_kind, last;
+    for (last = 0; last < (int)sizeof(payload); last++)
+        payload[last] = (char)last;
+    for (round_kind = 0; round_kind < 3; round_kind++) { /* without headers, with them, with kept messages too */
+        int with_headers = round_kind > 0;
+        pins = round_kind < 2 ? NULL : kp_pins_new();
         failing = 0;
-        last = read_all(with_headers, 700, 20000);
+        last = read_all(with_headers, 700, 20000, 1 << 20);
         for (round_number = failing = 1; failing <= last; round_number = ++failing)
-            read_all(with_headers, 700, 20000);
+            read_all(with_headers, 700, 20000, 1 << 20);
         failing = 0;
-        read_all(with_headers, RECORDS, 1u << 30); /* more than the columns can hold */
-        read_all(with_headers, 1, 1);
+        read_all(with_headers, RECORDS, 1u << 30, INT64_MAX); /* more than the columns can hold */
+        read_all(with_headers, RECORDS, 1u << 30, 20000); /* and than may be kept */
+        read_all(with_headers, 1, 1, 1 << 20);
+        if (pins)
+            kp_pins_release(pins);
     }
     puts("good");
     return 0;

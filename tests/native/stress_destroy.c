@@ -76,7 +76,7 @@ static void close_one(client *made_up, unsigned *seed) {
     made_up->lasts = rand_r(seed) % 4 ? rand_r(seed) % 3000 : 0;
     made_up->destroyed = made_up->gone = 0;
     no_thread = rand_r(seed) % 10 == 0;
-    end = kp_destruction_start((rd_kafka_t *)(void *)made_up);
+    end = kp_destruction_start((rd_kafka_t *)(void *)made_up, 0);
     count_wrong(no_thread ? end || made_up->destroyed != 1 : !end);
     no_thread = 0;
     if (!end)

@@ -26,13 +26,18 @@ def test_no_record_is_lost_or_leaked_where_memory_ends(tmp_path):
 @pytest.mark.parametrize(("right", "wrong"), [
     ("            if (failure)\n                refuse(block, messages[i]);\n", ""),
     ("        block->keys.nulls = key_nulls;\n", ""),
-    ("            rd_kafka_message_destroy(messages[i]);\n", "            if (!failure)\n                rd_kafka_message_destroy(messages[i]);\n"),
+    ("            if (!is_kept(block, messages[i]))\n", "            if (!failure && !is_kept(block, messages[i]))\n"),
+    ("    if (copied < message->len)\n        kp_consumed_keep(block, message);\n", ""),
+    ("        count(kept, 0); /* after they are gone */\n", ""),
+    ("            free_whole(whole);\n        return NULL;\n", "            free(whole);\n        return NULL;\n"),
     ("    if (!wanted)\n        return EFBIG;\n", ""),
     ("    *nulls = 0;\n", ""),
-    ("        return;\n    if (block->spare)\n", "        ;\n    if (block->spare)\n"),
+    ("        return;\n    kp_free_kept_messages(&block->kept);\n", "        ;\n    kp_free_kept_messages(&block->kept);\n"),
+    ("    kp_free_kept_messages(&block->kept);\n    if (block->spare)\n", "    if (block->spare)\n"),
     ("        trim_all(block);\n", "        ;\n"),
     ("    drop(spare);\n}\n\nkp_consumed *kp_spare_take", "}\n\nkp_consumed *kp_spare_take")],
-    ids=["forgotten", "nulls", "leaked", "too large", "old nulls", "recycled while it is held", "room is kept", "spare is leaked"])
+    ids=["forgotten", "nulls", "leaked", "empty", "counted", "whole", "too large", "old nulls", "recycled while it is held", "kept for the next",
+         "room is kept", "spare is leaked"])
 def test_a_loss_would_be_found(tmp_path, right, wrong):
     folder = tmp_path / "tests" / "native"
     folder.mkdir(parents=True)
