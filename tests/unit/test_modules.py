@@ -198,6 +198,8 @@ def test_a_file_of_an_earlier_layout_is_not_taken(tmp_path):
 
 
 def test_threads_that_import_at_the_same_time():
+    """Each a module's package first. Else one may have begun with a package, one with its module, and Python itself, also of modules
+    in Python, ends one import by a _DeadlockError."""
     run("""
     import threading
     names, barrier, failed = sys.argv[1:], threading.Barrier(8), []
@@ -206,6 +208,7 @@ def test_threads_that_import_at_the_same_time():
         barrier.wait()
         try:
             for name in names[first:] + names[:first]:
+                imports(name.rpartition(".")[0])
                 imports(name)
         except BaseException as error:
             failed.append(error)
