@@ -121,9 +121,9 @@ class KafkaConsumer:
 
     async def poll(self, timeout: Timeout = None, max_records: int | None = None, *,
                    view_from: int | None = 4096) -> ConsumedBatch:
-        """Read what has come, as records, with headers; see `poll_batch`.
+        """Read what has come, as records, with headers; see `poll_batch`, and for the arguments the synchronous
+        KafkaConsumer.poll.
 
-        Args: as the synchronous KafkaConsumer.poll.
         Returns:
             A ConsumedBatch, a sequence of ConsumerRecord.
         Raises:

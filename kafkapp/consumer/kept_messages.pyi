@@ -1,3 +1,4 @@
+# kafkapp.consumer.kept_messages: nothing for Python; the C interface is in the .pxd.
 from typing import Any, final
 
 @final

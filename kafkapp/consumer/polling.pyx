@@ -160,7 +160,7 @@ cdef class PollingConsumer:
         For each such batch: the bytes of its records, 80 for each record, 320 for each view, and two fetch responses,
         whose other records may be gone: `fetch.max.bytes`, or `fetch.message.max.bytes` for each assigned partition
         where that is less. Producers' batches that are larger when they are unpacked, and records of aborted
-        transactions, are not in it. Also after `close`.
+        transactions, are not in it, nor more responses that a batch of several brokers shares. Also after `close`.
         """
         return (<ConsumerService>self.get_client().service).kept.bytes()
 

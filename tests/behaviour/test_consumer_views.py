@@ -1,4 +1,5 @@
 """Large values of a poll are views of librdkafka's memory: the right bytes by every way, counted, bounded, never lost or leaked."""
+import contextlib
 import copy
 import ctypes
 import gc
@@ -13,7 +14,7 @@ from consumers import new_consumer, plain
 from groups import PROTOCOLS, REVOKED, Member, poll_until, shared
 from helpers import NOWHERE, properties, wait_for
 
-from kafkapp import ErrorCode, KafkaConsumer, KafkaException, KafkaSyncProducer
+from kafkapp import ErrorCode, KafkaAsyncProducer, KafkaConsumer, KafkaException, KafkaSyncProducer
 from kafkapp.consumer import consumed_columns, topic_partition
 
 SIZES = (4095, 4096, None, 0, 20_000, 1 << 20, 1, 4096)
@@ -25,8 +26,11 @@ def values(sizes=SIZES):
 
 
 def write(cluster, topic, given, partition=0, **columns):
-    with KafkaSyncProducer(properties(cluster, ROOM)) as producer:
-        assert not producer.send_batch(topic, given, partition=partition, **columns).failures()
+    """As one batch, if it is below batch.size: so a consumer gets its records together."""
+    with KafkaAsyncProducer(properties(cluster, ROOM, linger_ms=60_000)) as producer:
+        batch = producer.send_batch(topic, given, partition=partition, **columns)
+        producer.flush()
+        assert not batch.failures()
 
 
 def poll_all(consumer, count, **how):
@@ -251,11 +255,15 @@ def test_rebalances_lose_and_leak_nothing(broker, topic):
 
     def then(consumer, event, partitions):
         if event is REVOKED:
-            consumer.commit_sync()
+            with contextlib.suppress(KafkaException):   # then they come again
+                consumer.commit_sync()
 
     class Keeping(Member):
         def poll(self, timeout=0.02):
             found.extend(self.consumer.poll(timeout, 7))
+
+    def rows():
+        return sorted({(record.partition, record.offset, plain(record.value)) for record in found})
 
     protocol = list(PROTOCOLS)[-1]
     with Keeping(broker, topic, protocol, then) as first, Keeping(broker, topic, protocol, then) as second:
@@ -263,10 +271,9 @@ def test_rebalances_lose_and_leak_nothing(broker, topic):
         first.poll()
         second.subscribe(topic, timeout=None)
         poll_until(shared(first, second), first, second)
-        poll_until(lambda: len(found) >= 240, first, second)
+        poll_until(lambda: len(found) >= 240 and len(rows()) == 240, first, second)
         assert first.consumer.pinned_bytes + second.consumer.pinned_bytes > 0
-        rows = sorted((record.partition, record.offset, plain(record.value)) for record in found)
-        assert rows == [(partition, offset, value) for partition in range(4) for offset, value in enumerate(given[partition])]
+        assert rows() == [(partition, offset, value) for partition in range(4) for offset, value in enumerate(given[partition])]
         del found[:]
         gc.collect()
         assert first.consumer.pinned_bytes == second.consumer.pinned_bytes == 0

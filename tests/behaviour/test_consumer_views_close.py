@@ -2,7 +2,7 @@
 import json
 
 import pytest
-from helpers import properties, run_python
+from helpers import LIBRDKAFKA, properties, run_python
 
 from kafkapp import KafkaSyncProducer
 
@@ -11,7 +11,7 @@ import asyncio, gc, json, logging, os, sys, threading, time, warnings
 import kafkapp.aio
 from kafkapp import EventsPollingOption, KafkaConsumer, Offset
 
-way, bootstrap, topic = sys.argv[1:]
+way, bootstrap, topic, reconnects = sys.argv[1:]
 warnings.simplefilter("always")
 said = []
 warnings.showwarning = lambda message, *_: said.append(str(message))
@@ -78,8 +78,8 @@ else:
         consumer.close()
     took = time.monotonic() - begin
 assert consumer is None or consumer.pinned_bytes > 0
-if way != "aio":        # a loop has sockets of its own
-    wait_for(lambda: sockets() == before, 1)
+if way != "aio" and not reconnects:     # a loop has sockets of its own
+    wait_for(lambda: sockets() == before)
 assert threads("kafkapp end")
 good = [bytes(record.value) for record in found] == [b"x" * 4096, b"y" * 100_000, b"z" * 500_000]
 view = memoryview(found[1].value)
@@ -103,7 +103,10 @@ def filled(broker, topic):
 
 @pytest.mark.parametrize("way", ["closed", "group", "manual", "dropped", "aio", "exit"])
 def test_it_ends_in_time_and_the_bytes_stay(broker, filled, way):
-    took, good, said = json.loads(run_python(PROGRAM, way, broker.bootstrap_servers, filled, timeout=60))
+    """It takes a few milliseconds, and may take 1 s by contract; the bound here is for a machine that does much beside. Before 2.10 a thread
+    of librdkafka's that tries to connect does so once more, though the client ends."""
+    reconnects = "" if LIBRDKAFKA >= (2, 10) else "yes"
+    took, good, said = json.loads(run_python(PROGRAM, way, broker.bootstrap_servers, filled, reconnects, timeout=60))
     assert took < 1.5 and good and not said
 
 

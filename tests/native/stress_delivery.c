@@ -626,7 +626,7 @@ int main(int n, char **arguments) {
           kp_slot_in_use(&d, &slot) != NULL || books.completed != books.accepted || books.begun != books.batches + books.empty;
     rd_kafka_topic_destroy(rkt);
     rd_kafka_queue_destroy(dispatcher.queue);
-    end = kp_destruction_start(rk);
+    end = kp_destruction_start(rk, 0);
     while (!kp_destruction_wait(end, 1000))
         ;
     kp_destruction_release(end);

@@ -1,7 +1,8 @@
 /* Stress of csrc/destroy.c under sanitizers: several threads wait for the end of each client, and any may be its last owner.
  *
  * Part of the C stress; stress_delivery.c calls it. The clients are made up: destroying one takes some time, frees its
- * memory, and says so in plain memory, which may be read by any thread to which the end was reported.
+ * memory, and says so in plain memory, which may be read by any thread to which the end was reported. Of some users hold
+ * memory: these leave their groups first, and of that is waited for.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -15,6 +16,8 @@
 typedef struct {
     char *memory;
     int lasts; /* microseconds */
+    int held;
+    int left;
     int destroyed;
     int gone; /* atomic: for a thread that holds no share of the end any more */
 } client;
@@ -35,10 +38,18 @@ void __wrap_rd_kafka_destroy(rd_kafka_t *rk) {
         __real_rd_kafka_destroy(rk);
         return;
     }
+    count_wrong(made_up->left != made_up->held);
     usleep(made_up->lasts);
     free(made_up->memory);
     made_up->destroyed++;
     __atomic_store_n(&made_up->gone, 1, __ATOMIC_SEQ_CST);
+}
+
+rd_kafka_resp_err_t __wrap_rd_kafka_consumer_close(rd_kafka_t *rk) {
+    client *made_up = (client *)(void *)rk;
+    usleep(made_up->lasts / 4);
+    made_up->left++;
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
 int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *), void *argument);
@@ -57,6 +68,8 @@ static void *wait(void *given) {
     int tries = rand_r(&me->seed) % 4, over = 0;
     kp_destruction *shared;
     while (tries-- && !over) {
+        if (kp_destruction_wait_left(me->end, rand_r(&me->seed) % 3))
+            count_wrong(me->of->held ? me->of->left != 1 : me->of->destroyed != 1);
         over = kp_destruction_wait(me->end, rand_r(&me->seed) % 3);
         count_wrong(over && me->of->destroyed != 1);
         shared = kp_destruction_share(me->end);
@@ -74,13 +87,17 @@ static void close_one(client *made_up, unsigned *seed) {
     int i;
     made_up->memory = malloc(100);
     made_up->lasts = rand_r(seed) % 4 ? rand_r(seed) % 3000 : 0;
-    made_up->destroyed = made_up->gone = 0;
+    made_up->left = made_up->destroyed = made_up->gone = 0;
+    made_up->held = rand_r(seed) % 2;
     no_thread = rand_r(seed) % 10 == 0;
-    end = kp_destruction_start((rd_kafka_t *)(void *)made_up, 0);
-    count_wrong(no_thread ? end || made_up->destroyed != 1 : !end);
+    end = kp_destruction_start((rd_kafka_t *)(void *)made_up, made_up->held);
+    count_wrong(no_thread ? end || made_up->left != made_up->held || made_up->destroyed == made_up->held : !end);
     no_thread = 0;
-    if (!end)
+    if (!end) {
+        if (made_up->held)
+            free(made_up->memory); /* it never is */
         return;
+    }
     for (i = 0; i < WAITERS; i++) {
         waiters[i] = (waiter){kp_destruction_share(end), made_up, rand_r(seed)};
         pthread_create(&threads[i], NULL, wait, &waiters[i]);

@@ -38,3 +38,12 @@ def test_a_client_reported_destroyed_too_early_is_detected(tmp_path):
     assert source.count("    rd_kafka_destroy(end->rk);\n") == 1
     (csrc / "destroy.c").write_text(source.replace("    rd_kafka_destroy(end->rk);\n", "    end->over = 1;\n    rd_kafka_destroy(end->rk);\n"))
     assert subprocess.run([build(tmp_path, csrc)], timeout=100, check=False).returncode == 1
+
+
+def test_a_client_reported_to_have_left_too_early_is_detected(tmp_path):
+    csrc = shutil.copytree(CSRC, tmp_path / "csrc", ignore=shutil.ignore_patterns("__pycache__"))
+    source = (csrc / "destroy.c").read_text()
+    start = "    if (end->held) {\n"
+    assert source.count(start) == 1
+    (csrc / "destroy.c").write_text(source.replace(start, start + "        set(end, &end->left);\n"))
+    assert subprocess.run([build(tmp_path, csrc)], timeout=100, check=False).returncode == 1

@@ -104,7 +104,7 @@ STRESS = ["tests/native/stress_delivery.c", "tests/native/stress_destroy.c", "cs
           "csrc/report_drain.c", "csrc/headers.c", "csrc/batch.c", "csrc/produce.c", "csrc/destroy.c"]
 # Functions that the stress wraps, to control or observe them.
 WRAPPED = ["rd_kafka_queue_poll", "malloc", "calloc", "realloc", "kp_deadline_in", "kp_kept_next", "rd_kafka_destroy",
-           "pthread_create"]
+           "rd_kafka_consumer_close", "pthread_create"]
 NOGIL = ROOT / "tests" / "native" / "stress_nogil.h"
 
 
