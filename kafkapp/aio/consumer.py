@@ -261,21 +261,15 @@ class KafkaConsumer:
         if isinstance(offset, (Timestamp, datetime)):
             found = await self.offsets_for_times({partition: offset}, timeout)
             offset = next(iter(found.values()), Offset.End)
-        await self._seek("seek", timeout, partition, offset)
+        await self._side.seek(self, self._side.consumer.seek, timeout, partition, offset)
 
     async def seek_to_beginning(self, partitions: "_Partitions | None" = None, timeout: Timeout = 10) -> None:
         """Go on reading assigned partitions, all of them for None, from their first records. As `seek`."""
-        await self._seek("seek_to_beginning", timeout, partitions)
+        await self._side.seek(self, self._side.consumer.seek_to_beginning, timeout, partitions)
 
     async def seek_to_end(self, partitions: "_Partitions | None" = None, timeout: Timeout = 10) -> None:
         """Go on reading assigned partitions, all of them for None, behind their last records. As `seek`."""
-        await self._seek("seek_to_end", timeout, partitions)
-
-    async def _seek(self, name: str, timeout: Timeout, *args: Any) -> None:
-        side = self._side
-        loop = side.bind(self)
-        side.cursor.give_back()
-        await side.seek(loop, deadline_of(loop, timeout), getattr(side.consumer, name), *args)
+        await self._side.seek(self, self._side.consumer.seek_to_end, timeout, partitions)
 
     # -- offsets on brokers ---------------------------------------------------------------------
 

@@ -8,11 +8,12 @@ import asyncio
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from datetime import timedelta
 from typing import Any, Self, TypeVar
 
 from kafkapp.aio import threads
 from kafkapp.aio.consumer_client import ConsumerClient
-from kafkapp.aio.deadlines import seconds_left
+from kafkapp.aio.deadlines import deadline_of, seconds_left
 from kafkapp.aio.loop_bound import LoopBound
 from kafkapp.aio.record_cursor import RecordCursor
 from kafkapp.common.errors import Error, ErrorCode, KafkaException
@@ -175,10 +176,13 @@ class ConsumerSide(LoopBound):
         if self.client.has_to_read_again():
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def seek(self, loop: asyncio.AbstractEventLoop, deadline: float | None, seek: Callable[..., None],
+    async def seek(self, owner: Any, seek: Callable[..., None], timeout: int | float | timedelta | None,
                    *args: Any) -> None:
         """Call `seek(*args, timeout)` in threads, a short time each: what the loop calls meanwhile has its turn in
         between. No poll takes anything before the end."""
+        loop = self.bind(owner)
+        deadline = deadline_of(loop, timeout)
+        self.cursor.give_back()
         self._seeking += 1
         try:
             while True:
