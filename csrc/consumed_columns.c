@@ -175,6 +175,13 @@ static __attribute__((noinline)) int find_place(kp_consumed *block, topic_cache 
     return 0;
 }
 
+/* A record has failed, and nothing comes after it: an end that was added for it, the last one, is none. */
+static __attribute__((noinline)) int without_end(kp_consumed *block, int failure) {
+    if (block->ends.places[block->last_end].offset == RD_KAFKA_OFFSET_INVALID)
+        block->ends.count--;
+    return failure;
+}
+
 /* How much of a value is copied: nothing where its message is to be kept. */
 static inline size_t copied_size(kp_consumed *block, const rd_kafka_message_t *message) {
     return message->len >= block->kept.keeping.least && kp_consumed_may_keep(block, message) ? 0 : message->len;
@@ -192,7 +199,7 @@ static inline int copy(kp_consumed *block, topic_cache *cache, rd_kafka_message_
         (failure = find_place(block, cache, message)))
         return failure;
     if (block->kept.count && (size_t)block->values.offsets[row] + block->kept.bytes + message->len > INT32_MAX)
-        return EFBIG; /* more than the whole column could hold */
+        return without_end(block, EFBIG); /* more than the whole column could hold */
     copied = copied_size(block, message);
     block->topics[row] = cache->last_topic;
     block->partitions[row] = message->partition;
@@ -208,9 +215,7 @@ static inline int copy(kp_consumed *block, topic_cache *cache, rd_kafka_message_
         block->keys.nulls = key_nulls;
         block->values.nulls = value_nulls;
         block->header_values.nulls = header_nulls;
-        if (block->ends.places[block->last_end].offset == RD_KAFKA_OFFSET_INVALID)
-            block->ends.count--; /* the last: it was added for this record; nothing comes after a failure */
-        return failure;
+        return without_end(block, failure);
     }
     if (block->with_headers)
         block->header_count = (size_t)block->header_offsets[row + 1];

@@ -95,14 +95,19 @@ cdef class ConsumerClient(EventClient):
         return rebalances_of(self.queue)
 
     def wait_assigned(self, tuple before not None, timeout):
-        """As the end of subscribe(). Blocks."""
+        """As the end of subscribe(); polls raise what was reported meanwhile, unless forget_failures() is called.
+        Blocks."""
         cdef int64_t deadline = deadline_of(timeout)
         if not self.queue.begin("subscribe", deadline):
             raise new_exception(RD_KAFKA_RESP_ERR__TIMED_OUT, "subscribe() has waited in vain for a seek to end")
         try:
-            wait_for_assignment(self.queue, before, deadline)
+            wait_for_assignment(self.queue, before, deadline, False)
         finally:
             self.queue.end()
+
+    def forget_failures(self):
+        """Have polls raise nothing of what was reported until now."""
+        self.queue.failures = []
 
     def touch(self):
         """Have `max.poll.interval.ms` begin anew: the loop runs. Takes no record, runs no callback."""

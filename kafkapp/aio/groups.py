@@ -46,6 +46,8 @@ async def attempts(attempt: Callable[[], None], side: ConsumerSide, loop: asynci
                 raise
             cause = exc.__cause__ or cause
             if (left := seconds_left(loop, deadline)) == 0:
+                if cause is not None:
+                    side.client.forget_failures()
                 raise exc from cause
         await side.signalled(loop, RETRY_SECONDS if left is None else min(left, RETRY_SECONDS))
 

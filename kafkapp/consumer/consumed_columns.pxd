@@ -46,6 +46,7 @@ cdef extern from "consumed_columns.h" nogil:
         int64_t around
 
     ctypedef struct kp_kept_messages:
+        kp_keeping keeping
         size_t count
 
     ctypedef struct kp_consumed:

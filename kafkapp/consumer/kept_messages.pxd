@@ -15,6 +15,7 @@ cdef class KeptMessages:
     cdef int64_t of_partition       # in one response: fetch.message.max.bytes
 
     cdef int begin(self, ConsumedBlock block, size_t view_from, Py_ssize_t partitions) noexcept
+    cdef int spread(self, ConsumedBlock block, Py_ssize_t partitions) noexcept
     cdef int64_t bytes(self) noexcept
 
 

@@ -30,10 +30,13 @@ cdef class KeptMessages:
         cdef kp_keeping keeping
         if view_from == SIZE_MAX or not self.limit:
             return 0
-        keeping.limit = self.limit
-        keeping.around = 2 * min(self.response, self.of_partition * max(partitions, 1))
-        keeping.least = view_from
+        keeping.limit, keeping.least = self.limit, view_from
         kp_consumed_keep_from(block.columns, self.pins, &keeping)
+        return self.spread(block, partitions)
+
+    cdef int spread(self, ConsumedBlock block, Py_ssize_t partitions) noexcept:
+        """So many partitions are read, in the responses of a block that is being filled."""
+        block.columns.kept.keeping.around = 2 * min(self.response, self.of_partition * max(partitions, 1))
         return 0
 
     cdef int64_t bytes(self) noexcept:

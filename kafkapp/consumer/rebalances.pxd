@@ -17,6 +17,6 @@ cdef int handle_rebalances(rd_kafka_conf_t *conf) noexcept     # before the rd_k
 cdef int replace_assignment(RecordQueue queue, dict starts) except -1
 cdef int subscribe(RecordQueue queue, list topics, object on_rebalance, int64_t deadline, bint waits) except -1
 cdef tuple rebalances_of(RecordQueue queue)
-cdef int wait_for_assignment(RecordQueue queue, tuple before, int64_t deadline) except -1
+cdef int wait_for_assignment(RecordQueue queue, tuple before, int64_t deadline, bint forgets) except -1
 cdef int unsubscribe(RecordQueue queue, int64_t deadline) except -1
 cdef int give_up_all(RecordQueue queue, int64_t deadline, bint commits, list raised) except -1

@@ -210,7 +210,7 @@ cdef int assigned(RecordQueue queue, rd_kafka_t *rk, rd_kafka_topic_partition_li
         raise new_exception(err, f"partitions could not be assigned: {rd_kafka_err2str(err).decode()}")
     pause_again(rk, again, True)
     queue.forget(places)        # of an assignment before
-    queue.positions.update(dict.fromkeys(places))
+    queue.add(places)
     queue.paused = queue.paused.union(again)
     subscription.paused = set()
     subscription.assignments += 1
@@ -298,7 +298,7 @@ cdef int subscribe(RecordQueue queue, list topics, object on_rebalance, int64_t 
             waits = False
         subscription.on_rebalance = on_rebalance
         if waits:
-            wait_for_assignment(queue, before, deadline)
+            wait_for_assignment(queue, before, deadline, True)
     finally:
         queue.end()
     return 0
@@ -345,11 +345,14 @@ cdef bint is_matched(str topic, list patterns, bint whole) except -1:
     return False
 
 
-cdef int wait_for_assignment(RecordQueue queue, tuple before, int64_t deadline) except -1:
+cdef int wait_for_assignment(RecordQueue queue, tuple before, int64_t deadline, bint forgets) except -1:
+    """`forgets`: what was reported meanwhile is in the error for an expired deadline only; else polls raise it too."""
     cdef list failures
     while not (is_assigned(queue, before) or queue.raised):
         if expired(deadline):
-            failures, queue.failures = queue.failures, []
+            failures = queue.failures
+            if forgets:
+                queue.failures = []
             raise new_exception(RD_KAFKA_RESP_ERR__TIMED_OUT, "subscribe(): the group has assigned nothing in time; "
                                 "the subscription stands, and polls go on with it") from (failures or [None])[-1]
         queue.serve(remaining_ms(deadline, SIGNAL_CHECK_MS))

@@ -49,6 +49,7 @@ cdef class RecordQueue:
     cdef int keep_errors(self, ConsumedBlock block) except -1
     cdef int raise_what_callbacks_raised(self) except -1
     cdef int discard(self) except -1
+    cdef int add(self, list places) except -1
     cdef int remove(self, list places) except -1
     cdef int fill(self, ConsumedBlock block, int64_t deadline, size_t max_records, size_t max_bytes) except -1
     cdef int dispatch(self) except -1

@@ -370,6 +370,13 @@ cdef class RecordQueue:
             columns.discarded = columns.discarded or columns.count or columns.error_count or columns.eofs.count
         return 0
 
+    cdef int add(self, list places) except -1:
+        """A rebalance has assigned these partitions, perhaps amid a poll, whose records come of them too."""
+        self.positions.update(dict.fromkeys(places))
+        if self.filling is not None:
+            (<ConsumerService>self.client.service).kept.spread(self.filling, len(self.positions))
+        return 0
+
     cdef int remove(self, list places) except -1:
         """These partitions are no longer assigned."""
         self.forget(places)

@@ -53,6 +53,20 @@ def test_it_leaves_its_group_with_a_full_queue(cluster, topic):
     run_in_loop(go())
 
 
+def test_polls_raise_what_was_reported_while_subscribe_waited(cluster, filled):
+    cluster.create_topic("denied")
+    cluster.set_topic_error("denied", ErrorCode.RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
+
+    async def go():
+        async with member(cluster, filled) as consumer:
+            await consumer.subscribe([filled, "denied"], timeout=SECONDS)
+            with pytest.raises(KafkaException, match="denied") as caught:
+                await poll_until(lambda: False, consumer)
+            assert caught.value.error.code == ErrorCode.RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
+
+    run_in_loop(go())
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_rebalances_run_in_the_loop(cluster, filled, protocol):
     """Of two members; each event is reported once, in the loop's thread, and at the end too."""

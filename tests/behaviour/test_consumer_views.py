@@ -167,6 +167,16 @@ def test_each_batch_counts(broker, topic, consumer):
     assert consumer.pinned_bytes == 0 and alone.value == b"x" * 5000
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_partitions_that_come_amid_a_poll_count(broker, topic, protocol):
+    write(broker, topic, [b"x" * 5000])
+    with Member(broker, topic, protocol) as member:
+        member.subscribe(topic, timeout=None)
+        batch = member.consumer.poll(30)
+        assert len(member.consumer.assignment()) == 4 and len(batch) == 1
+        assert member.consumer.pinned_bytes == 2 * 4 * int(member.consumer.get_property("fetch.message.max.bytes")) + 5000 + 320 + 80
+
+
 def test_above_the_limit_they_are_copied(broker, topic):
     write(broker, topic, [b"x" * 50_000] * 30)
     limit = 2 * 1_048_576 + 500_000

@@ -22,12 +22,12 @@
 #define INT32_MAX 2147483647
 
 #define RECORDS 2500
-#define PARTITIONS 5
 #define CHECK(good) ((good) ? (void)0 : (printf("round %d, line %d: %s\n", round_number, __LINE__, #good), exit(1)))
 
 static int round_number, allocations, failing;
 static int next_record, alive, detached;
 static kp_pins *pins; /* NULL: no message is kept */
+static int turn = 7, partitions = 5;
 static char topics[2][8] = {"first", "second"};
 static char payload[300];
 
@@ -36,11 +36,15 @@ void *__wrap_realloc(void *old, size_t size) {
     return ++allocations == failing ? NULL : __real_realloc(old, size);
 }
 
-/* -- librdkafka: records by turns of seven in the partitions of two topics; every 400th is an error, or an end ------- */
+/* -- librdkafka: records by turns, mostly of seven, in the partitions of two topics; every 400th is an error, or an end ------- */
 
 static int kind(int number) {
     return number % 400 == 399 ? RD_KAFKA_RESP_ERR__PARTITION_EOF
                                : number % 400 == 199 ? RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET : RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+static int partition_of(int number) {
+    return number / turn % partitions;
 }
 
 ssize_t rd_kafka_consume_batch_queue(rd_kafka_queue_t *queue, int timeout_ms, rd_kafka_message_t **messages, size_t size) {
@@ -50,7 +54,7 @@ ssize_t rd_kafka_consume_batch_queue(rd_kafka_queue_t *queue, int timeout_ms, rd
         rd_kafka_message_t *message = calloc(1, sizeof(*message));
         message->err = kind(next_record);
         message->rkt = (rd_kafka_topic_t *)topics[next_record / 7 % 2];
-        message->partition = next_record / 7 % PARTITIONS;
+        message->partition = partition_of(next_record);
         message->offset = next_record;
         message->payload = next_record % 3 ? payload : NULL;
         message->len = next_record % 3 ? (size_t)(next_record % 300) : 0;
@@ -113,7 +117,7 @@ const char *rd_kafka_message_errstr(const rd_kafka_message_t *message) {
 rd_kafka_topic_partition_list_t *rd_kafka_topic_partition_list_new(int size) {
     rd_kafka_topic_partition_list_t *list = calloc(1, sizeof(*list));
     (void)size;
-    list->elems = calloc(2 * PARTITIONS, sizeof(*list->elems));
+    list->elems = calloc(2 * RECORDS, sizeof(*list->elems));
     return list;
 }
 
@@ -151,7 +155,7 @@ static void check_record(const kp_consumed *block, size_t row) {
     const char *name = topics[number / 7 % 2];
     size_t begin = (size_t)block->names.offsets[block->topics[row]];
     CHECK(!memcmp(block->names.data + begin, name, strlen(name)));
-    CHECK(block->partitions[row] == number / 7 % PARTITIONS && block->leader_epochs[row] == -1);
+    CHECK(block->partitions[row] == partition_of(number) && block->leader_epochs[row] == -1);
     CHECK(size == (number % 3 ? number % 300 : 0) && is_valid(block->values.validity, row) == (number % 3 != 0));
     CHECK(is_valid(block->keys.validity, row) == (number % 2 != 0));
     CHECK(is_valid(block->timestamp_validity, row) == (number % 11 != 0));
@@ -184,7 +188,7 @@ static void check_whole(kp_consumed *block) {
 /* Whether a record that is not in the block is in what has to be read again. */
 static int is_refused(const kp_consumed *block, int number) {
     const rd_kafka_topic_partition_t *found =
-        block->refused ? rd_kafka_topic_partition_list_find(block->refused, topics[number / 7 % 2], number / 7 % PARTITIONS)
+        block->refused ? rd_kafka_topic_partition_list_find(block->refused, topics[number / 7 % 2], partition_of(number))
                        : NULL;
     return found && found->offset <= number;
 }
@@ -288,6 +292,9 @@ int main(void) {
         read_all(with_headers, RECORDS, 1u << 30, INT64_MAX); /* more than the columns can hold */
         read_all(with_headers, RECORDS, 1u << 30, 20000); /* and than may be kept */
         read_all(with_headers, 1, 1, 1 << 20);
+        turn = 1, partitions = RECORDS; /* what there is no room for is the first record of its partition */
+        read_all(with_headers, RECORDS, 1u << 30, INT64_MAX);
+        turn = 7, partitions = 5;
         if (pins)
             kp_pins_release(pins);
     }
