@@ -268,8 +268,8 @@ cdef class MockCluster:
         Args:
             topic: its name.
             partition: its number.
-            broker: the id of the new leader; None leaves the partition without one. Do not consume it then: since
-                librdkafka 2.4 that aborts the process.
+            broker: the id of the new leader; None leaves the partition without one. No client may consume it then, or
+                send to its leader of before: since librdkafka 2.4 that aborts the process.
         Raises:
             KafkaException: RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, the topic has no such partition;
                 RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE, the cluster has no such broker.

@@ -35,8 +35,10 @@ FAULTS = {
     "broker down and up": lambda cluster, topic, number:
         (cluster.broker_down(1), time.sleep(0.02), cluster.broker_up(1)),
     "leaders move": lambda cluster, topic, number: cluster.set_leader(topic, number % 3, number % 2 + 1),
+    # No request may find it without one: that is the end of the embedded cluster's process.
     "no leader for a while": lambda cluster, topic, number:
-        (cluster.set_leader(topic, 0, None), time.sleep(0.02), cluster.set_leader(topic, 0, 1)),
+        (cluster.broker_down(1), cluster.set_leader(topic, 0, None), time.sleep(0.02), cluster.set_leader(topic, 0, 1),
+         cluster.broker_up(1)),
     "retriable codes": lambda cluster, topic, number: cluster.push_request_errors(ApiKey.Produce, (
         ErrorCode.RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION, ErrorCode.RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
         ErrorCode.RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT)[number % 3]),
@@ -51,6 +53,7 @@ REFUSING = ("leaders move", "no leader for a while", "retriable codes")
 def test_nothing_is_lost_and_each_report_is_true(topic, faults, kind, fault):
     with MockCluster(2) as cluster:
         cluster.create_topic(topic, 3)
+        cluster.set_leader(topic, 0, 1)
 
         def disturb(number):
             FAULTS[fault](cluster, topic, number)
