@@ -227,8 +227,9 @@ static inline int copy(kp_consumed *block, topic_cache *cache, rd_kafka_message_
 }
 
 /* Whether the last row has kept it. */
-static int is_kept(const kp_consumed *block, const rd_kafka_message_t *message) {
-    return block->count && kp_consumed_kept(block, block->count - 1) == message;
+static inline int is_kept(const kp_consumed *block, const rd_kafka_message_t *message) {
+    size_t rows = block->kept.rows; /* mostly 0 */
+    return rows && rows == block->count && block->kept.messages[rows - 1] == message;
 }
 
 /* Remember that a partition has to be read again from this offset, or a smaller one. */
