@@ -4,8 +4,6 @@ librdkafka has a rebalance handled in the thread that polls, while that takes re
 assigned before the user's `on_rebalance`, and taken away after it, in each protocol: so a seek in the one case and a
 commit in the other work. What it raises is raised by the poll, when the rebalance is complete.
 """
-import re
-
 from kafkapp.consumer.groups import RebalanceEvent
 from kafkapp.consumer.topic_partition import TopicPartition
 
@@ -334,6 +332,7 @@ cdef bint is_assigned(RecordQueue queue, tuple before) except -1:
 cdef bint is_matched(str topic, list patterns, bint whole) except -1:
     """Whether one of these patterns matches a topic: all of its name, for a broker (KIP-848), or its beginning, for
     librdkafka. One that Python does not understand might."""
+    import re       # here: it is slow to import
     for pattern in patterns:
         if "[[" in pattern or "[:" in pattern:      # a class of POSIX's, of which Python would warn
             return True

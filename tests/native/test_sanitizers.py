@@ -21,8 +21,8 @@ CARELESS = [
     ("delivery.h", "__atomic_store_n(&epoch->done, epoch->done + count, __ATOMIC_RELEASE)", "epoch->done += count",
      "kp_reported"),
     ("kept.c", "__atomic_store_n(&d->kept, d->kept - 1, __ATOMIC_SEQ_CST)", "d->kept -= 1", "kp_kept_next"),
-    ("destroy.c", "    pthread_mutex_lock(&end->lock);\n    end->over = 1;\n    pthread_cond_broadcast(&end->changed);\n"
-     "    pthread_mutex_unlock(&end->lock);\n", "    end->over = 1;\n", "destroy"),
+    ("destroy.c", "    pthread_mutex_lock(&end->lock);\n    *flag = 1;\n    pthread_cond_broadcast(&end->changed);\n"
+     "    pthread_mutex_unlock(&end->lock);\n", "    *flag = 1;\n", "set"),
 ]
 
 
