@@ -18,32 +18,28 @@ def build(folder, csrc=CSRC):
     return sanitize.build_stress(None, folder, csrc=csrc)
 
 
+def broken(folder, file, before, after, line):
+    """The program with a line of a fault between two parts of a source, of which one may be empty."""
+    csrc = shutil.copytree(CSRC, folder / "csrc", ignore=shutil.ignore_patterns("__pycache__"))
+    source = (csrc / file).read_text()
+    assert source.count(before + after) == 1
+    (csrc / file).write_text(source.replace(before + after, before + line + after))
+    return build(folder, csrc)
+
+
 def test_the_c_stress_balances_and_loses_no_wake_up(tmp_path):
     assert subprocess.run([build(tmp_path)], timeout=100, check=False).returncode == 0
 
 
 def test_control_a_wait_for_a_round_that_has_ended_is_detected(tmp_path):
     # As if the caller had seen the last round, whatever it has seen.
-    csrc = shutil.copytree(CSRC, tmp_path / "csrc", ignore=shutil.ignore_patterns("__pycache__"))
-    source = (csrc / "dispatcher.c").read_text()
-    start = "    int mine = 1;\n    pthread_mutex_lock(&d->lock);\n"
-    assert source.count(start) == 1
-    (csrc / "dispatcher.c").write_text(source.replace(start, start + "    seen = d->rounds;\n"))
-    assert subprocess.run([build(tmp_path, csrc)], timeout=100, check=False).returncode == 3
+    program = broken(tmp_path, "dispatcher.c", "    int mine = 1;\n    pthread_mutex_lock(&d->lock);\n", "", "    seen = d->rounds;\n")
+    assert subprocess.run([program], timeout=100, check=False).returncode == 3
 
 
-def test_a_client_reported_destroyed_too_early_is_detected(tmp_path):
-    csrc = shutil.copytree(CSRC, tmp_path / "csrc", ignore=shutil.ignore_patterns("__pycache__"))
-    source = (csrc / "destroy.c").read_text()
-    assert source.count("    rd_kafka_destroy(end->rk);\n") == 1
-    (csrc / "destroy.c").write_text(source.replace("    rd_kafka_destroy(end->rk);\n", "    end->over = 1;\n    rd_kafka_destroy(end->rk);\n"))
-    assert subprocess.run([build(tmp_path, csrc)], timeout=100, check=False).returncode == 1
-
-
-def test_a_client_reported_to_have_left_too_early_is_detected(tmp_path):
-    csrc = shutil.copytree(CSRC, tmp_path / "csrc", ignore=shutil.ignore_patterns("__pycache__"))
-    source = (csrc / "destroy.c").read_text()
-    start = "    if (end->held) {\n"
-    assert source.count(start) == 1
-    (csrc / "destroy.c").write_text(source.replace(start, start + "        set(end, &end->left);\n"))
-    assert subprocess.run([build(tmp_path, csrc)], timeout=100, check=False).returncode == 1
+@pytest.mark.parametrize(("before", "after", "line"), [
+    ("", "    rd_kafka_destroy(end->rk);\n", "    end->over = 1;\n"),
+    ("    if (end->held) {\n", "", "        set(end, &end->left);\n"),
+], ids=["destroyed", "left"])
+def test_a_client_reported_too_early_is_detected(tmp_path, before, after, line):
+    assert subprocess.run([broken(tmp_path, "destroy.c", before, after, line)], timeout=100, check=False).returncode == 1
