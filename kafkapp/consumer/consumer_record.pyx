@@ -159,10 +159,14 @@ cdef object header_of(ConsumedBlock block, size_t i):
     return Header(name[:name_size].decode(), new_value(block, data, size))
 
 
+cdef bytes own_bytes(const void *data, Py_ssize_t size):
+    return None if data is NULL else (<const char *>data)[:size]
+
+
 cdef bytes data_of(ConsumedBlock block, kp_bytes_column *column, size_t row):
     cdef Py_ssize_t size
-    cdef const char *data = <const char *>bytes_of(column, row, &size)
-    return None if data is NULL else data[:size]
+    cdef const void *data = bytes_of(column, row, &size)
+    return own_bytes(data, size)
 
 
 cdef tuple fields(ConsumerRecord record):
@@ -171,14 +175,14 @@ cdef tuple fields(ConsumerRecord record):
     cdef ConsumedBlock block = record.block
     cdef size_t row = record.row
     cdef Py_ssize_t size
-    cdef const char *value = <const char *>value_of(columns, row, &size)
+    cdef const void *value = value_of(columns, row, &size)
     cdef int32_t i
     headers = None if not columns.with_headers else tuple([
         (data_of(block, &columns.header_names, i), data_of(block, &columns.header_values, i))
         for i in range(columns.header_offsets[row], columns.header_offsets[row + 1])])
     return (record.topic, columns.partitions[row], columns.offsets[row], columns.timestamps[row],
             columns.timestamp_types[row], columns.leader_epochs[row], data_of(block, &columns.keys, row),
-            None if value is NULL else value[:size], headers)
+            own_bytes(value, size), headers)
 
 
 def _restore_consumer_record(str topic, int32_t partition, int64_t offset, int64_t timestamp, int8_t timestamp_type,
