@@ -22,6 +22,7 @@ from kafkapp.consumer.consumer_service cimport ConsumerService
 cdef enum:
     ANSWER_MS = 5000            # for the last commit of what goes, where close() has no timeout
     NO_ANSWER_MS = 1000         # the same while no broker can be reached, or no callback may run
+    REFUSED_MS = 100            # from a commit that a broker has refused to the next: rebalances take seconds
 
 
 @cython.final
@@ -71,6 +72,7 @@ cdef class AutoCommit:
         with cython.critical_section(self):
             if again:
                 self.due = {**self.under_way, **self.due}
+                self.next = max(self.next, now_ms() + REFUSED_MS)
             self.under_way = {}
             KP_SET(self.commits, False)
         return 0

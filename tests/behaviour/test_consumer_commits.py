@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from consumers import batches, one_batch, records
-from helpers import NOWHERE, Stopwatch, properties, wait_for
+from helpers import LIBRDKAFKA, NOWHERE, Stopwatch, properties, wait_for
 
 from kafkapp import ErrorCode, EventsPollingOption, KafkaConsumer, KafkaException, KafkaSyncProducer, RebalanceEvent, TopicPartition
 from kafkapp.testing import ApiKey
@@ -365,11 +365,13 @@ def test_close_gives_all_callbacks_although_brokers_are_down(cluster, filled, po
     wait_for(lambda: down.is_set() or (polling is MANUAL and consumer.poll_events(0.1) < 0))
     with caplog.at_level(logging.WARNING), Stopwatch() as watch:
         consumer.close()
-        wait_for(lambda: "are not known to be committed" in caplog.text)
     assert watch.seconds < 5
     assert got[0] == ({(filled, 1): COUNT}, None) and [offsets for offsets, _ in got[1:]] == [{(filled, 1): offset} for offset in range(10)]
-    assert {code(error) for _, error in got[1:]} == {"_DESTROY"} and "closed before a broker has answered" in str(got[1][1])
-    assert f"close() timed out, and 10 offsets are not known to be committed ({filled}: 10)" in caplog.text
+    unanswered = [error for _, error in got[1:] if code(error) == "_DESTROY"]      # librdkafka 2.0.2 may fail them sooner
+    assert all("closed before a broker has answered" in str(error) for error in unanswered)
+    assert len(unanswered) == 10 or LIBRDKAFKA < (2, 1) and all(error for _, error in got[1:])
+    if unanswered:
+        wait_for(lambda: f"close() timed out, and {len(unanswered)} offsets are not known to be committed ({filled}: {len(unanswered)})" in caplog.text)
 
 
 def test_commits_are_answered_when_the_brokers_come_back(cluster, filled):

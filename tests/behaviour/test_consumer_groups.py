@@ -44,7 +44,7 @@ def test_members_come_and_go(broker, filled, protocol):
         given = [partitions for event, partitions in first.events if event is REVOKED]
         if protocol == "eager":
             assert given[0] == [0, 1, 2, 3]
-        else:
+        elif LIBRDKAFKA >= (2, 6, 1) or not first.told_of(LOST):    # before, a commit that comes too late loses them all
             assert {*theirs} <= {partition for partitions in given for partition in partitions} != {0, 1, 2, 3}
         assert len(first.read) == 4 * COUNT
 

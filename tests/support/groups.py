@@ -17,10 +17,10 @@ class Member:
     """A consumer, which joins when it subscribes. `events`: calls of on_rebalance, the partitions' numbers sorted."""
 
     def __init__(self, cluster, group, protocol, then=None, **more):
+        self.events, self.read, self.lines, self.then = [], [], [], then
         self.consumer = KafkaConsumer(properties(cluster, {
             "group.id": group, "auto.offset.reset": "earliest", "fetch.wait.max.ms": 20, **PROTOCOLS[protocol],
             "log_cb": lambda *line: self.lines.append(line)}, **more))
-        self.events, self.read, self.lines, self.then = [], [], [], then
 
     def __enter__(self):
         return self
