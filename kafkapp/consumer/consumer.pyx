@@ -131,9 +131,9 @@ cdef class KafkaConsumer(PartitionConsumer):
             timeout: seconds (int, float or timedelta), None waits forever.
         Raises:
             KafkaException: RD_KAFKA_RESP_ERR__TIMED_OUT: it may still be committed.
-                RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION, RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID,
-                RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID: the partitions are lost to another member, which reads the records
-                again. RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS: go on polling, and commit what stays assigned.
+                RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID, RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID: the partitions are lost to
+                another member, which reads the records again. RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS,
+                RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION: go on polling, and commit what stays assigned.
                 RD_KAFKA_RESP_ERR__WAIT_COORD: the group's broker could not be reached for `session.timeout.ms`. Others.
             TypeError, ValueError: the offsets are malformed; nothing is committed.
             RuntimeError: inside a callback of this consumer, after `close`, or in a forked child.

@@ -5,10 +5,12 @@ Rows C8 to C12, CR1 and CR2 of the C++ API's own tests.
 import logging
 import threading
 import time
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
 from consumers import batches, one_batch, records
+from groups import LOST, REVOKED, Member, poll_until, shared
 from helpers import LIBRDKAFKA, NOWHERE, Stopwatch, properties, wait_for
 
 from kafkapp import ErrorCode, EventsPollingOption, KafkaConsumer, KafkaException, KafkaSyncProducer, RebalanceEvent, TopicPartition
@@ -261,7 +263,7 @@ def test_five_consumers_each_commit_one_record_more(broker, filled):
 # -- errors ------------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize(("name", "words"), [
-    ("ILLEGAL_GENERATION", "reads these records again"), ("UNKNOWN_MEMBER_ID", "reads these records again"),
+    ("ILLEGAL_GENERATION", "commit again what it leaves assigned"), ("UNKNOWN_MEMBER_ID", "reads these records again"),
     ("REBALANCE_IN_PROGRESS", "will be read again"), ("GROUP_AUTHORIZATION_FAILED", "Group authorization failed"),
     ("OFFSET_METADATA_TOO_LARGE", "")])
 @pytest.mark.parametrize("call", ["commit_sync", "commit_async"])
@@ -404,3 +406,37 @@ def test_one_that_is_dropped_open_gives_its_callbacks(broker, filled):
         del consumer
     wait_for(lambda: got)
     assert got == [({(filled, 1): 5}, None)]
+
+
+@pytest.mark.parametrize("during", ["a rebalance", "none"])
+def test_a_commit_of_an_illegal_generation_is_made_again_after_the_next_polls(cluster, topic, during):
+    """During a rebalance it only came too late, but librdkafka before 2.6.1 may take that for a loss; else all is lost, and assigned again."""
+    failures = []
+
+    def commit(consumer, event=REVOKED, partitions=()):
+        if event is REVOKED and not failures:
+            cluster.push_request_errors(ApiKey.OFFSET_COMMIT, ErrorCode.RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION.value)
+            with pytest.raises(KafkaException, match=r"too late, .*: go on with poll\(\), and commit again what it leaves assigned") as raised:
+                consumer.commit_sync(timeout=20)
+            failures.append(code(raised.value.error))
+
+    with KafkaSyncProducer(properties(cluster)) as producer:
+        for partition in range(4):
+            producer.send_batch(topic, [b"v"] * COUNT, partition=partition)
+    with ExitStack() as stack:
+        members = [stack.enter_context(Member(cluster, topic, "cooperative", commit, enable_auto_commit=False))]
+        members[0].subscribe(topic)
+        poll_until(lambda: len(members[0].read) == 4 * COUNT, *members)
+        if during == "none":
+            commit(members[0].consumer)
+            poll_until(lambda: LOST in [event for event, _ in members[0].events] and len(members[0].partitions) == 4, *members)
+        else:
+            members.append(stack.enter_context(Member(cluster, topic, "cooperative", enable_auto_commit=False)))
+            members[1].subscribe(topic, timeout=None)
+            poll_until(shared(*members), *members)
+            assert LIBRDKAFKA < (2, 6, 1) or not members[0].told_of(LOST)
+        assert failures == ["ILLEGAL_GENERATION"] and not cluster.committed(topic)
+        kept = members[0].partitions
+        poll_until(lambda: all(members[0].consumer.position((topic, partition)) == COUNT for partition in kept), *members)
+        members[0].consumer.commit_sync(timeout=20)
+        assert cluster.committed(topic) == {(topic, partition): COUNT for partition in kept}
