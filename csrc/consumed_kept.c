@@ -39,13 +39,6 @@ void kp_consumed_keep_from(kp_consumed *block, kp_pins *pins, const kp_keeping *
     block->kept.forks = kp_forks;
 }
 
-/* What a block holds at most, with so many bytes, records and messages. */
-static int64_t held(const kp_consumed *block, size_t bytes, size_t records, size_t messages) {
-    if (!messages)
-        return 0;
-    return block->kept.keeping.around + (int64_t)(bytes + records * FRAME_BYTES + messages * MESSAGE_BYTES);
-}
-
 static void count(kp_kept_messages *kept, int64_t bytes) {
     if (bytes != kept->counted)
         __atomic_fetch_add(&kept->pins->bytes, bytes - kept->counted, __ATOMIC_SEQ_CST);
@@ -54,10 +47,11 @@ static void count(kp_kept_messages *kept, int64_t bytes) {
 
 int kp_consumed_may_keep(kp_consumed *block, const rd_kafka_message_t *message) {
     kp_kept_messages *kept = &block->kept;
-    int64_t bytes;
+    int64_t rows = (int64_t)block->count + 1, messages = (int64_t)kept->count + 1, bytes;
     if (!kept->pins || message->len > INT32_MAX - kept->bytes - (size_t)block->values.offsets[block->count])
         return 0;
-    bytes = held(block, kp_consumed_bytes(block) + message->len + message->key_len, block->count + 1, kept->count + 1);
+    bytes = kept->keeping.around + (int64_t)(kp_consumed_bytes(block) + message->len + message->key_len) +
+            rows * FRAME_BYTES + messages * MESSAGE_BYTES;
     if (kp_pinned_bytes(kept->pins) - kept->counted > kept->keeping.limit - bytes)
         return 0;
     if (block->count >= kept->room) {
@@ -67,6 +61,7 @@ int kp_consumed_may_keep(kp_consumed *block, const rd_kafka_message_t *message) 
         memset(kept->messages + kept->room, 0, (room - kept->room) * sizeof(*kept->messages));
         kept->room = room;
     }
+    kept->asked = bytes;
     return 1;
 }
 
@@ -80,11 +75,12 @@ void kp_consumed_keep(kp_consumed *block, rd_kafka_message_t *message) {
     kept->rows = block->count + 1;
     kept->bytes += message->len;
     kept->count++;
+    kept->held = kept->asked;
 }
 
 void kp_consumed_count_kept(kp_consumed *block) {
     if (block->kept.pins)
-        count(&block->kept, held(block, kp_consumed_bytes(block), block->count, block->kept.count));
+        count(&block->kept, block->kept.held);
 }
 
 /* -- the values as one column --------------------------------------------------------------------- */

@@ -33,6 +33,8 @@ typedef struct {
     size_t rows, room;             /* `rows`: up to the last one with a message */
     size_t bytes;                  /* of their values */
     size_t count;
+    int64_t held, asked;           /* what it holds at most: rows behind the last message lie in that one's response, which is
+                                    * counted, or are not held; and what it would with the message that was asked about */
     int64_t counted;               /* in the pins */
     int forks;                     /* of the process that took them */
     void *whole;                   /* atomic: the values as one column, once somebody has asked for it */

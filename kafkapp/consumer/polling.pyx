@@ -139,8 +139,8 @@ cdef class PollingConsumer:
         Args:
             timeout: seconds (int, float or timedelta), None waits forever.
             max_records: how many records at most, int; None: the property `max.poll.records`, 500 unless it is set.
-            view_from: values of at least so many bytes (int) are views; None copies all. Above `max.pinned.bytes` all
-                are copied.
+            view_from: values of at least so many bytes (int) are views; None copies all. What would exceed
+                `max.pinned.bytes` is copied.
         Returns:
             A ConsumedBatch, a sequence of ConsumerRecord; an empty one, which is false, when the timeout has expired.
         Raises:
@@ -157,10 +157,11 @@ cdef class PollingConsumer:
     def pinned_bytes(self):
         """How much of librdkafka's memory live views hold, int, at most; 0: no batch of `poll` with views is left.
 
-        For each such batch: the bytes of its records, 80 for each record, 320 for each view, and two fetch responses,
-        whose other records may be gone: `fetch.max.bytes`, or `fetch.message.max.bytes` for each assigned partition
-        where that is less. Producers' batches that are larger when they are unpacked, and records of aborted
-        transactions, are not in it, nor more responses that a batch of several brokers shares. Also after `close`.
+        For each such batch: the bytes of its records up to the last view, 80 for each of them, 320 for each view, and
+        two fetch responses, whose other records may be gone: `fetch.max.bytes`, or `fetch.message.max.bytes` for each
+        assigned partition where that is less. Producers' batches that are larger when they are unpacked, and records of
+        aborted transactions, are not in it, nor more responses that a batch of several brokers shares. Also after
+        `close`.
         """
         return (<ConsumerService>self.get_client().service).kept.bytes()
 

@@ -222,6 +222,12 @@ static void check_room(const kp_consumed *block) {
     CHECK(block->keys.validity_room <= block->room / 8 + 1 && block->values.validity_room <= block->room / 8 + 1);
 }
 
+/* Of keys and values, up to the last kept message. */
+static size_t bytes_until_kept(const kp_consumed *block) {
+    size_t rows = block->kept.rows;
+    return (size_t)block->keys.offsets[rows] + (size_t)block->values.offsets[rows] + block->kept.bytes;
+}
+
 /* Read all records in blocks, each with the memory of the one before the last, as long as that is free: the last is held
  * over the next, every fourth to the end. Returns how many allocations that took. */
 static int read_all(int with_headers, size_t max_records, size_t max_bytes, int64_t limit) {
@@ -241,7 +247,8 @@ static int read_all(int with_headers, size_t max_records, size_t max_bytes, int6
             CHECK(alive == before + (int)block->kept.count && !detached && (pins || !alive));
             CHECK(block->count + block->error_count + block->eofs.count <= max_records + max_records / 100 + 1);
             check_block(block, first);
-            CHECK(alive == before || kp_pinned_bytes(pins) >= 1000 + (int64_t)kp_consumed_bytes(block) + 320 * alive);
+            CHECK(alive == before || kp_pinned_bytes(pins) >= 1000 + (int64_t)bytes_until_kept(block) + 320 * alive);
+            CHECK(!pins || kp_pinned_bytes(pins) <= limit);
             if (pins || !failing)
                 check_whole(block);
             kp_consumed_refuse(block);
