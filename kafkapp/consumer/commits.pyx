@@ -47,7 +47,8 @@ cdef str LOST = (
     "the partitions are lost to this consumer, and whoever has them now reads these records again, from what was "
     "committed last; go on with poll(), which brings new ones")
 cdef str GO_ON = (
-    ": go on with poll(), and commit again what it leaves assigned; the records of what it takes away will be read again")
+    ": go on with poll(), and commit again what it leaves assigned; the records of what it takes away will be read "
+    "again")
 cdef str REBALANCES = "the group is rebalancing" + GO_ON
 cdef str LATE = "the commit came too late, the group is rebalancing or has done so" + GO_ON
 
@@ -139,7 +140,7 @@ cdef object commit_error(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic
     text = where + rd_kafka_err2str(err).decode()
     if is_lost(err):
         text = f"{text}: {LOST}"
-    elif err == RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION:   # lost only to librdkafka before 2.6.1: a rebalance comes from poll()
+    elif err == RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION:   # amid a rebalance nothing is lost, but for old librdkafkas
         text = f"{text}: {LATE}"
     elif err in (RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS, STALE_MEMBER_EPOCH):
         text = f"{text}: {REBALANCES}"

@@ -43,7 +43,9 @@ cdef class KafkaConsumer(PartitionConsumer):
         """Read these topics as a member of the group, which gives each of its members a part of their partitions.
 
         Returns at once; polls serve the group. With a timeout it blocks, without the GIL, until the group has assigned
-        partitions. The same topics again change nothing but `on_rebalance`; others take the place of those before.
+        partitions; where some of the topics were subscribed to before, until the group has answered, of whichever of
+        them the partitions are then. The same topics again change nothing but `on_rebalance`; others take the place of
+        those before.
 
         `on_rebalance(event, partitions)` is called with a RebalanceEvent and a list of TopicPartition, in the thread
         that polls. Partitions are assigned before it is called, and revoked after it: in it `seek`, `pause`,

@@ -3,6 +3,7 @@ from kafkapp.common.group_metadata import unpacked
 from kafkapp.consumer.groups import ConsumerGroupMetadata
 
 from libc.stddef cimport size_t
+from libc.stdint cimport int64_t
 
 from kafkapp._librdkafka.consumer cimport (
     RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID,
@@ -42,6 +43,12 @@ cdef bytes packed(Client client):
             rd_kafka_mem_free(NULL, data)
     finally:
         client.leave()
+
+
+cdef int64_t generation_of(Client client) except? -1:
+    """The generation, or epoch, in which it is a member of its group; 0 or less: it is none."""
+    _, generation, _, _ = unpacked(packed(client))
+    return generation
 
 
 cdef object group_metadata(RecordQueue queue):

@@ -62,3 +62,18 @@ def checked_topics(topics: object) -> list[str]:
     if len(set(names)) < len(names):
         raise ValueError(f"topics has one twice: {max(names, key=names.count)!r}")
     return names
+
+
+def is_matched(topic: str, patterns: list[str], whole: bool) -> bool:
+    """Whether one of these patterns matches a topic: all of its name, for a broker (KIP-848), or its beginning, for
+    librdkafka. One that Python does not understand might."""
+    import re  # here: it is slow to import
+    for pattern in patterns:
+        if "[[" in pattern or "[:" in pattern:      # a class of POSIX's, of which Python would warn
+            return True
+        try:
+            if (re.fullmatch if whole else re.match)(pattern, topic):
+                return True
+        except re.error:
+            return True
+    return False

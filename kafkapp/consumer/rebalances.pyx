@@ -4,7 +4,7 @@ librdkafka has a rebalance handled in the thread that polls, while that takes re
 assigned before the user's `on_rebalance`, and taken away after it, in each protocol: so a seek in the one case and a
 commit in the other work. What it raises is raised by the poll, when the rebalance is complete.
 """
-from kafkapp.consumer.groups import RebalanceEvent
+from kafkapp.consumer.groups import RebalanceEvent, is_matched
 from kafkapp.consumer.topic_partition import TopicPartition
 
 from cpython.exc cimport PyErr_CheckSignals
@@ -47,12 +47,14 @@ from kafkapp.common.atomics cimport KP_READ, KP_SET, KP_TAKE_FLAG
 from kafkapp.common.callbacks cimport report_unraisable, run_callback
 from kafkapp.common.errors cimport new_exception
 from kafkapp.common.timeouts cimport expired, now_ms, remaining_ms
+from kafkapp.consumer.group_metadata cimport generation_of
 from kafkapp.consumer.partition_calls cimport new_partition_list
 from kafkapp.consumer.subscription cimport BY_GROUP, BY_HAND, NOTHING, Subscription
 
 cdef enum:
     POLL_END_MS = 5000          # that close() waits for a poll in another thread, which a callback may hold up
     POLL_END_CHECK_US = 5000
+    ANSWER_MS = 1000            # from a group's answer until the rebalance: librdkafka looks the topics up
 
 
 # -- librdkafka's assignment ------------------------------------------------------------------------
@@ -303,24 +305,31 @@ cdef int subscribe(RecordQueue queue, list topics, object on_rebalance, int64_t 
 
 
 cdef tuple rebalances_of(RecordQueue queue):
-    """How many assignments and revocations there were, and whether something is assigned."""
-    return queue.subscription.assignments, queue.subscription.revocations, bool(queue.positions)
+    """How many assignments and revocations there were, whether something is assigned, and the member's generation where
+    a group may take in a subscription without a rebalance: KIP-848."""
+    return (queue.subscription.assignments, queue.subscription.revocations, bool(queue.positions),
+            generation_of(queue.client) if by_broker(queue) else 0)
 
 
-cdef bint is_assigned(RecordQueue queue, tuple before) except -1:
+cdef bint by_broker(RecordQueue queue) except -1:
+    """Whether brokers assign partitions: KIP-848."""
+    return queue.client.properties.get("group.protocol") == "consumer"
+
+
+cdef bint is_assigned(RecordQueue queue, tuple before, bint answered) except -1:
     """Whether the group has assigned what there is for this subscription, since rebalances_of() was `before`. What is
-    of the subscription before may be assigned until then, or be taken away first; or that is all that happens."""
+    of the subscription before may be assigned until then, or be taken away first; or that is all that happens.
+    `answered`: the group has taken it in, and no rebalance follows at once."""
     cdef Subscription subscription = queue.subscription
     cdef bint some_each, cooperative
-    assignments, revocations, assigned = before
+    assignments, revocations, assigned, _ = before
     if not queue.positions:
         return not assigned and subscription.assignments != assignments
     topics = {place.topic for place in queue.positions}
-    whole = queue.client.properties.get("group.protocol") == "consumer"
     patterns = [topic for topic in subscription.topics if topic.startswith("^")]
-    if not all([topic in subscription.topics or is_matched(topic, patterns, whole) for topic in topics]):
+    if not all([topic in subscription.topics or is_matched(topic, patterns, by_broker(queue)) for topic in topics]):
         return False
-    if subscription.assignments != assignments or subscription.revocations != revocations:
+    if answered or subscription.assignments != assignments or subscription.revocations != revocations:
         return True
     # Where there is something of each, there may be no rebalance, unless each of them takes everything away first.
     some_each = topics.issuperset(subscription.topics.difference(patterns))
@@ -329,25 +338,11 @@ cdef bint is_assigned(RecordQueue queue, tuple before) except -1:
     return some_each and cooperative
 
 
-cdef bint is_matched(str topic, list patterns, bint whole) except -1:
-    """Whether one of these patterns matches a topic: all of its name, for a broker (KIP-848), or its beginning, for
-    librdkafka. One that Python does not understand might."""
-    import re       # here: it is slow to import
-    for pattern in patterns:
-        if "[[" in pattern or "[:" in pattern:      # a class of POSIX's, of which Python would warn
-            return True
-        try:
-            if (re.fullmatch if whole else re.match)(pattern, topic):
-                return True
-        except re.error:
-            return True
-    return False
-
-
 cdef int wait_for_assignment(RecordQueue queue, tuple before, int64_t deadline, bint forgets) except -1:
     """`forgets`: what was reported meanwhile is in the error for an expired deadline only; else polls raise it too."""
+    cdef int64_t answered = 0       # when a rebalance for the answer would have come
     cdef list failures
-    while not (is_assigned(queue, before) or queue.raised):
+    while not (is_assigned(queue, before, answered and expired(answered)) or queue.raised):
         if expired(deadline):
             failures = queue.failures
             if forgets:
@@ -355,6 +350,8 @@ cdef int wait_for_assignment(RecordQueue queue, tuple before, int64_t deadline, 
             raise new_exception(RD_KAFKA_RESP_ERR__TIMED_OUT, "subscribe(): the group has assigned nothing in time; "
                                 "the subscription stands, and polls go on with it") from (failures or [None])[-1]
         queue.serve(remaining_ms(deadline, SIGNAL_CHECK_MS))
+        if not answered and before[3] > 0 and generation_of(queue.client) > before[3]:
+            answered = now_ms() + ANSWER_MS
     queue.raise_what_callbacks_raised()
     return 0
 

@@ -1,10 +1,11 @@
 """Groups: what on_rebalance gets, in which order, and that nothing is read twice that was committed as it was revoked."""
 import os
 import re
+import threading
 
 import pytest
 from groups import ASSIGNED, LOST, PROTOCOLS, REVOKED, Member, poll_until, shared
-from helpers import LIBRDKAFKA, properties, wait_for
+from helpers import LIBRDKAFKA, Stopwatch, properties, wait_for
 
 from kafkapp import ConsumerGroupMetadata, ErrorCode, KafkaConsumer, KafkaException, KafkaSyncProducer
 from kafkapp.config.application import librdkafka_is_patched
@@ -290,6 +291,31 @@ def test_nothing_is_assigned_in_time(broker, topic):
         with pytest.raises(KafkaException, match="assigned nothing in time") as raised:
             member.subscribe(topic + "-absent", timeout=0.2)
         assert code(raised) == ErrorCode.RD_KAFKA_RESP_ERR__TIMED_OUT and member.consumer.subscription() == {topic + "-absent"}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_topic_more_of_which_another_member_has_all(cluster, topic, protocol):
+    """With KIP-848 there is no rebalance then: the group's answer ends the wait, and what is assigned stays."""
+    cluster.create_topic(other := topic + "-other", 1)
+    for _ in range(20):     # until the one that had it keeps it: which one gets it is chance
+        with Member(cluster, topic, protocol) as owner, Member(cluster, topic, protocol) as member:
+            stop = threading.Event()
+            owner.subscribe(other)
+            member.subscribe(topic, timeout=None)
+            poll_until(lambda: owner.partitions and member.partitions, owner, member)
+            polling = threading.Thread(target=lambda: [owner.poll() for _ in iter(stop.is_set, True)])
+            polling.start()
+            try:
+                with Stopwatch() as watch:
+                    member.subscribe(topic, other, timeout=20)
+            finally:
+                stop.set()
+                polling.join()
+            topics = {place.topic for place in member.consumer.assignment()}
+            assert watch.seconds < 10 and topic in topics
+            if topics == {topic}:
+                return
+    raise AssertionError("the group has always given it to the other one")
 
 
 @pytest.mark.skipif(LIBRDKAFKA < (2, 1), reason="librdkafka takes the dispatcher's polls for the program's")
