@@ -54,11 +54,7 @@ class KafkaConsumer:
         if self._made is not None:
             raise RuntimeError(f"{type(self).__name__}.__init__() was called already")
         self._made = ConsumerSide(properties)
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return  # created outside a loop: bound by the first call
-        self._made.bind(self)
+        self._made.bind_at_start(self)
 
     @property
     def _side(self) -> ConsumerSide:

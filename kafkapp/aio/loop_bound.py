@@ -93,6 +93,14 @@ class LoopBound:
         self.set_loop(loop)
         return loop
 
+    def bind_at_start(self, owner: object) -> None:
+        """As `bind`, when the owner is created; where no loop runs its first call binds it."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        self.bind(owner)
+
     def _watch(self, loop: asyncio.AbstractEventLoop, dispatch: Callable[[], None], name: str) -> None:
         """Have the loop dispatch when librdkafka has events."""
         if hasattr(os, "eventfd"):

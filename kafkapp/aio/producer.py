@@ -57,11 +57,7 @@ class KafkaProducer(ProducerBase):
 
     def __init__(self, properties: "ProducerProperties | Properties | Mapping[str, Any]") -> None:
         self._open(partial(LoopSide, properties))
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return  # created outside a loop: bound by the first call
-        self._loop_side.bind(self)
+        self._loop_side.bind_at_start(self)
 
     @property
     def _producer(self) -> KafkaAsyncProducer:

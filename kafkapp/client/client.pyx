@@ -139,6 +139,7 @@ cdef class Client(Handle):
         self.handlers = EventHandlers(self.name, given)
         self.properties = Properties(given)
         warn(self.name, doubtful(<rd_kafka_conf_t *>self.conf, given))
+        service.created(self)
         if thread == KEEPS_EVENTS:
             failure = kp_keeper_start(&self.dispatcher)     # kp_kept_free() ends it
             if failure:
@@ -401,4 +402,6 @@ cdef class Client(Handle):
             raise RuntimeError("Client.__init__() was not called")
         if name in OWN_PROPERTIES:
             return self.properties.get(name, OWN_PROPERTIES[name])
+        if name in self.service.own:
+            return self.properties[name]
         return conf_value(<rd_kafka_conf_t *>self.conf, name)

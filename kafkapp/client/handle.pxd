@@ -25,11 +25,13 @@ cdef class Service:
     cdef str loss                   # and what has become of those that losses() counts
     cdef rd_kafka_type_t type
     cdef int events                 # RD_KAFKA_EVENT_*: its own, beside those that every client has
+    cdef tuple own                  # the properties that it keeps: librdkafka has none of that name, or other values
 
     # -- at the start: each is called once, before the client's thread runs
     cdef int configure(self, dict properties) except -1
     cdef int attach(self, kp_dispatcher *dispatcher) except -1
     cdef int set_up(self, rd_kafka_conf_t *conf) except -1
+    cdef int created(self, object client) except -1
 
     # -- at the end, once
     cdef int detach(self) noexcept

@@ -84,6 +84,7 @@ cdef class Service:
 
     def __cinit__(self):
         self.name, self.unit, self.loss, self.type = "client", "operations", "did not complete", RD_KAFKA_CONSUMER
+        self.own = ()
 
     cdef int configure(self, dict properties) except -1:
         """Check and take the properties that are its own."""
@@ -95,6 +96,10 @@ cdef class Service:
 
     cdef int set_up(self, rd_kafka_conf_t *conf) except -1:
         """Set what librdkafka calls itself, and the opaque that it passes."""
+        return 0
+
+    cdef int created(self, object client) except -1:
+        """Read what the client has, and create what needs it."""
         return 0
 
     cdef int detach(self) noexcept:

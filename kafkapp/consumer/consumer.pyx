@@ -1,11 +1,14 @@
 """KafkaConsumer: reads the partitions that it is assigned, a batch of columns at a time; what its group commits."""
 from kafkapp.common.options import EventsPollingOption
+from kafkapp.config.defaults import consumer_defaults
 from kafkapp.consumer.groups import checked_topics
 from kafkapp.consumer.topic_partition import checked_partitions
 
 from libc.stdint cimport int64_t
 
-from kafkapp.client.client cimport Client
+from kafkapp._librdkafka.rdkafka cimport rd_kafka_version
+from kafkapp.client.client cimport DISPATCHES_ALL, KEEPS_EVENTS, Client
+from kafkapp.client.kafka_client cimport is_auto
 from kafkapp.common.callbacks cimport check_callback
 from kafkapp.common.public_names cimport export_as
 from kafkapp.common.timeouts cimport deadline_of
@@ -35,7 +38,8 @@ cdef class KafkaConsumer(PartitionConsumer):
     """
 
     def __init__(self, properties, events_polling=EventsPollingOption.Auto):
-        self.open_client(properties, events_polling)
+        self.open_client(properties, DISPATCHES_ALL if is_auto(events_polling) else KEEPS_EVENTS,
+                         ConsumerService.__new__(ConsumerService), consumer_defaults(rd_kafka_version()))
 
     # -- groups ---------------------------------------------------------------------------------------
 

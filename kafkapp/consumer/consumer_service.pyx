@@ -45,6 +45,7 @@ from kafkapp.common.timeouts cimport expired, remaining_ms
 from kafkapp.config.application cimport boolean, whole_number
 from kafkapp.consumer.commits cimport commit as commit_and_wait, commit_error, new_commit_list
 from kafkapp.consumer.consumed_columns cimport kp_client_error
+from kafkapp.consumer.kept_messages cimport new_kept_messages
 from kafkapp.consumer.rebalances cimport handle_rebalances
 
 cdef enum:
@@ -88,6 +89,7 @@ cdef class ConsumerService(Service):
     def __cinit__(self):
         self.name, self.unit, self.type = "consumer", "offsets", RD_KAFKA_CONSUMER
         self.loss = "are not known to be committed"
+        self.own = ("enable.auto.commit", "max.poll.records", "max.pinned.bytes")
         self.pending, self.cancelled, self.errors = {}, [], []
 
     cdef int configure(self, dict properties) except -1:
@@ -112,6 +114,16 @@ cdef class ConsumerService(Service):
     cdef int set_up(self, rd_kafka_conf_t *conf) except -1:
         rd_kafka_conf_set_error_cb(conf, kp_client_error)
         return handle_rebalances(conf)
+
+    cdef int created(self, object client) except -1:
+        client.properties["enable.auto.commit"] = "true" if self.auto_commit else "false"
+        client.properties["max.poll.records"] = str(self.poll_records)
+        client.properties["max.pinned.bytes"] = str(self.max_pinned)
+        self.kept = new_kept_messages(client, self.max_pinned)
+        self.handlers = (<Client>client).handlers
+        if not client.background:
+            self.wake_polls(client)
+        return 0
 
     # -- commits ----------------------------------------------------------------------------------
 

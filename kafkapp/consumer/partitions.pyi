@@ -2,7 +2,6 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Protocol, TypeAlias
 
-from kafkapp.common.cluster_metadata import BrokerMetadata
 from kafkapp.common.timestamp import Timestamp
 from kafkapp.consumer.polling import PollingConsumer
 from kafkapp.consumer.topic_partition import Offset, TopicPartition
@@ -33,5 +32,3 @@ class PartitionConsumer(PollingConsumer):
     def offsets_for_times(self, times: Mapping[_Partition, int | Timestamp | datetime],
                           timeout: _Timeout = 10) -> dict[TopicPartition, int]: ...
     def lag(self, timeout: _Timeout = 10) -> dict[TopicPartition, int]: ...
-    def fetch_broker_metadata(self, topic: str, timeout: _Timeout = 10) -> BrokerMetadata: ...
-    def list_topics(self, timeout: _Timeout = 10) -> dict[str, int]: ...

@@ -5,7 +5,6 @@ from kafkapp.consumer.topic_partition import (
     checked_start,
     checked_starts,
     checked_times,
-    checked_topic,
 )
 
 from libc.stdint cimport int64_t
@@ -20,7 +19,6 @@ from kafkapp._librdkafka.rdkafka cimport (
     rd_kafka_topic_partition_list_destroy,
     rd_kafka_topic_partition_list_t,
 )
-from kafkapp.client.blocking_calls cimport fetch_metadata, list_topics
 from kafkapp.client.client cimport Client
 from kafkapp.common.errors cimport new_exception
 from kafkapp.common.timeouts cimport deadline_of
@@ -241,29 +239,3 @@ cdef class PartitionConsumer(PollingConsumer):
         cdef int64_t deadline = deadline_of(timeout)
         client.check_blocking("lag")
         return lag_of(client, dict(self.queue.positions), dict(self.queue.starts), deadline)
-
-    def fetch_broker_metadata(self, topic, timeout=10):
-        """Ask the cluster for a topic's partitions, leaders and replicas.
-
-        Blocks, without the GIL.
-
-        Args:
-            topic: the topic's name.
-            timeout: seconds (int, float or timedelta), None waits forever.
-        Returns:
-            A BrokerMetadata.
-        Raises:
-            KafkaException: RD_KAFKA_RESP_ERR__TIMED_OUT or RD_KAFKA_RESP_ERR__TRANSPORT: no broker answered;
-                RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART and other errors of the topic.
-            RuntimeError: inside a callback of this consumer, after `close`, or in a forked child.
-        Source: rd_kafka_metadata(); KafkaClient::fetchBrokerMetadata.
-        """
-        return fetch_metadata(self.get_client(), checked_topic(topic), deadline_of(timeout))
-
-    def list_topics(self, timeout=10):
-        """Ask the cluster for all topics that this client may see, internal ones too: a dict of each topic's name, in
-        their order, and how many partitions it has.
-
-        Blocks, without the GIL; Args and Raises as `fetch_broker_metadata`. Source: rd_kafka_metadata().
-        """
-        return list_topics(self.get_client(), deadline_of(timeout))

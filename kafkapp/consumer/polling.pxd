@@ -2,16 +2,12 @@
 
 from libc.stdint cimport int64_t
 
-from kafkapp.client.client cimport Client
+from kafkapp.client.kafka_client cimport KafkaClient
 from kafkapp.consumer.record_queue cimport RecordQueue
 
 
-cdef class PollingConsumer:
-    cdef Client client              # None until __init__ has run
-    cdef RecordQueue queue          # None until then too
-    cdef object __weakref__
+cdef class PollingConsumer(KafkaClient):
+    cdef RecordQueue queue          # None until __init__ has run
 
-    cdef int open_client(self, object properties, object events_polling) except -1
-    cdef Client get_client(self)    # raises if __init__ has not run
     cdef RecordQueue get_queue(self)
     cdef int end(self, int64_t deadline, bint processed) except -1

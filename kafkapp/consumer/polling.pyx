@@ -1,105 +1,39 @@
-"""PollingConsumer: a consumer's client, its polls, and its end. What is read, and for whom: the classes above it."""
-from kafkapp.common.options import EventsPollingOption
-from kafkapp.config.defaults import consumer_defaults
-from kafkapp.config.properties import Properties
+"""PollingConsumer: a consumer's queue, its polls, and its end. What is read, and for whom: the classes above it."""
 from kafkapp.consumer.topic_partition import checked_integer
 
-cimport cython
 from libc.stdint cimport INT32_MAX, SIZE_MAX, int64_t
 
-from kafkapp._librdkafka.rdkafka cimport rd_kafka_version
-from kafkapp.client.client cimport DISPATCHES_ALL, KEEPS_EVENTS, Client
+from kafkapp.client.client cimport Client
 from kafkapp.client.handle cimport OPEN
-from kafkapp.client.shutdown cimport abandon, close
+from kafkapp.client.shutdown cimport close
 from kafkapp.common.atomics cimport KP_READ
 from kafkapp.common.callbacks cimport raise_all, report_all_unraisable
 from kafkapp.common.timeouts cimport deadline_of
 from kafkapp.consumer.auto_commit cimport last_commit_deadline
 from kafkapp.consumer.consumed_columns cimport kp_spare_close
 from kafkapp.consumer.consumer_service cimport ConsumerService
-from kafkapp.consumer.kept_messages cimport new_kept_messages
 from kafkapp.consumer.rebalances cimport give_up_all
 from kafkapp.consumer.record_queue cimport RecordQueue, new_record_queue
 
 cdef object MAX_BYTES = 1 << 30         # of one batch; its offsets have 31 bits
-cdef tuple OF_KAFKAPP = ("enable.auto.commit", "max.poll.records", "max.pinned.bytes")   # librdkafka has other values
 cdef size_t POLL_BYTES = 4 << 20        # of one poll(): more memory would not be recycled
 
 
-cdef class PollingConsumer:
-    """Base of KafkaConsumer: owns its client. Not instantiated itself."""
+cdef class PollingConsumer(KafkaClient):
+    """Base of KafkaConsumer: what it reads. Not instantiated itself."""
 
-    cdef int open_client(self, object properties, object events_polling) except -1:
-        if self.client is not None:
-            raise RuntimeError(f"{type(self).__name__}.__init__() was called already")
-        polling = EventsPollingOption.member(events_polling)
-        if polling is None:
-            raise TypeError(f"events_polling must be an EventsPollingOption, not {events_polling!r}")
-        cdef int thread = DISPATCHES_ALL if polling is EventsPollingOption.Auto else KEEPS_EVENTS
-        cdef Client client = Client(properties, thread, ConsumerService.__new__(ConsumerService),
-                                    consumer_defaults(rd_kafka_version()))
-        cdef ConsumerService service = <ConsumerService>client.service
-        client.properties["enable.auto.commit"] = "true" if service.auto_commit else "false"
-        client.properties["max.poll.records"] = str(service.poll_records)
-        client.properties["max.pinned.bytes"] = str(service.max_pinned)
-        service.kept = new_kept_messages(client, service.max_pinned)
-        service.handlers = client.handlers
-        with cython.critical_section(self):
-            if self.client is None:
-                self.queue = new_record_queue(client)
-                if thread == KEEPS_EVENTS:
-                    service.wake_polls(client)
-                self.client, client = client, None
-        if client is not None:
-            close(client, 0)
-            raise RuntimeError(f"{type(self).__name__}.__init__() was called by two threads at once: one of "
-                               "them keeps its client")
+    cdef int begin(self, Client client) except -1:
+        self.queue = new_record_queue(client)
         return 0
-
-    cdef Client get_client(self):
-        if self.client is None:
-            raise RuntimeError(f"{type(self).__name__}.__init__() was not called: a subclass must call "
-                               f"super().__init__() first")
-        return self.client
 
     cdef RecordQueue get_queue(self):
         self.get_client()
         return self.queue
 
-    # -- what it is -------------------------------------------------------------------------------
-
-    @property
-    def name(self):
-        """The name of the client in librdkafka's logs, str. Source: rd_kafka_name(); KafkaClient::name."""
-        return self.get_client().name
-
-    @property
-    def client_id(self):
-        """The `client.id` in force, str; the program's name unless it was set. Source: KafkaClient::clientId."""
-        return self.get_client().client_id
-
     @property
     def group_id(self):
         """The `group.id` in force, str; random unless it was set. Source: KafkaConsumer::getGroupId."""
         return self.get_client().properties["group.id"]
-
-    @property
-    def properties(self):
-        """A copy of the Properties in force: those given, and kafkapp's defaults. Source: KafkaClient::properties."""
-        return Properties(self.get_client().properties)
-
-    @property
-    def closed(self):
-        """Whether `close` has been called, bool. False again if that `close` was interrupted."""
-        return KP_READ(self.get_client().state) != OPEN
-
-    def get_property(self, name):
-        """The value in force of any property, as text, also after `close`; None: it has none.
-
-        Source: rd_kafka_conf_get(); KafkaClient::getProperty.
-        """
-        cdef Client client = self.get_client()
-        return client.properties[name] if name in OF_KAFKAPP else client.get_property(name)
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -213,10 +147,6 @@ cdef class PollingConsumer:
         """
         self.end(deadline_of(timeout), True)
 
-    def __enter__(self):
-        self.get_client().check_open()
-        return self
-
     def __exit__(self, kind, *exc):
         """`close()`; after an exception it leaves out what the last poll has returned: it will be read again."""
         self.end(-1, kind is None)
@@ -240,17 +170,6 @@ cdef class PollingConsumer:
             report_all_unraisable(raised)
             raise
         return raise_all(raised)
-
-    def __del__(self):
-        if self.client is not None:
-            abandon(self.client, True)
-
-    def __reduce__(self):
-        raise TypeError(f"a {type(self).__name__} cannot be copied or pickled: create one from its properties")
-
-    def _ledger(self):
-        """What is held now: counts, for tests."""
-        return self.get_client().ledger()
 
 
 cdef size_t checked_count(str what, object count, object limit) except? 0:

@@ -10,6 +10,7 @@ from libc.stdint cimport int64_t
 
 from kafkapp._librdkafka.rdkafka cimport RD_KAFKA_PARTITION_UA, rd_kafka_resp_err_t
 from kafkapp.client.client cimport DISPATCHES_ALL, KEEPS_EVENTS, Client
+from kafkapp.client.kafka_client cimport is_auto
 from kafkapp.common.callbacks cimport check_callback
 from kafkapp.common.public_names cimport export_as
 from kafkapp.common.timeouts cimport deadline_of
@@ -18,6 +19,7 @@ from kafkapp.producer.delivery cimport KP_CALLBACK
 from kafkapp.producer.producer cimport Producer
 from kafkapp.producer.record cimport ProducerRecord, checked_topic
 from kafkapp.producer.send cimport enqueue, enqueue_error, wants_copy
+from kafkapp.producer.service cimport new_service
 from kafkapp.producer.straight_send cimport (
     NONE,
     NOT_STRAIGHT,
@@ -50,11 +52,8 @@ cdef class KafkaAsyncProducer(Producer):
     cdef bint auto
 
     def __init__(self, properties, events_polling=EventsPollingOption.Auto):
-        polling = EventsPollingOption.member(events_polling)
-        if polling is None:
-            raise TypeError(f"events_polling must be an EventsPollingOption, not {events_polling!r}")
-        self.auto = polling is EventsPollingOption.Auto
-        self.open_client(properties, DISPATCHES_ALL if self.auto else KEEPS_EVENTS, defaults.PRODUCER)
+        self.auto = is_auto(events_polling)
+        self.open_client(properties, DISPATCHES_ALL if self.auto else KEEPS_EVENTS, new_service(), defaults.PRODUCER)
 
     def send(self, record, callback=None, option=kafkapp.producer.options.SendOption.NoCopyRecordValue, *,
              action=None, timeout=None):

@@ -1,21 +1,13 @@
-"""Producer: the base of both producers. Owns their client; flush, purge, close, transactions, properties.
+"""Producer: the base of both producers: flush, purge, close, transactions.
 
 Knows clients and what to call for them; records and batches are the producers' own.
 """
-from kafkapp.config.properties import Properties
 from kafkapp.producer.transactions import Transaction
 
-cimport cython
-
-from kafkapp.client.blocking_calls cimport fetch_cluster, fetch_metadata, list_topics
-from kafkapp.client.client cimport Client
-from kafkapp.client.handle cimport OPEN
-from kafkapp.client.shutdown cimport abandon, close
-from kafkapp.common.atomics cimport KP_READ
+from kafkapp.client.blocking_calls cimport fetch_cluster
+from kafkapp.client.shutdown cimport close
 from kafkapp.common.timeouts cimport deadline_of
-from kafkapp.producer.record cimport checked_topic
-from kafkapp.producer.send cimport read_size_limits
-from kafkapp.producer.service cimport ProducerService, flush, purge
+from kafkapp.producer.service cimport flush, purge
 from kafkapp.producer.transactions cimport (
     abort_transaction,
     begin_transaction,
@@ -24,68 +16,8 @@ from kafkapp.producer.transactions cimport (
     send_offsets_to_transaction,
 )
 
-cdef extern from "Python.h":
-    Py_ssize_t Py_REFCNT(object thing)
-
-
-cdef class Producer:
-    """Base of both producers: owns their client, and has their common methods. Not instantiated itself."""
-
-    cdef int open_client(self, properties, int thread, dict defaults) except -1:
-        if self.client is not None:
-            raise RuntimeError(f"{type(self).__name__}.__init__() was called already")
-        cdef Client client = Client(properties, thread, ProducerService.__new__(ProducerService), defaults)
-        try:
-            read_size_limits(client)
-        except:             # no memory, or Ctrl-C: nobody else can close this client
-            close(client, 0)
-            raise
-        with cython.critical_section(self):
-            if self.client is None:
-                self.client, client = client, None
-        if client is not None:
-            close(client, 0)
-            raise RuntimeError(f"{type(self).__name__}.__init__() was called by two threads at once: one of "
-                               "them keeps its client")
-        return 0
-
-    cdef Client get_client(self):
-        if self.client is None:
-            raise RuntimeError(f"{type(self).__name__}.__init__() was not called: a subclass must call "
-                               f"super().__init__() first")
-        return self.client
-
-    @property
-    def name(self):
-        """The name of the client in librdkafka's logs, str. Source: rd_kafka_name(); KafkaClient::name."""
-        return self.get_client().name
-
-    @property
-    def client_id(self):
-        """The `client.id` in force, str; the program's name unless it was set. Source: KafkaClient::clientId."""
-        return self.get_client().client_id
-
-    @property
-    def properties(self):
-        """A copy of the Properties in force: those given, and kafkapp's defaults. Source: KafkaClient::properties."""
-        return Properties(self.get_client().properties)
-
-    @property
-    def closed(self):
-        """Whether `close` has been called, bool: no record is accepted any more. False again if that `close` was
-        interrupted."""
-        return KP_READ(self.get_client().state) != OPEN
-
-    def get_property(self, name):
-        """The value in force of any property of librdkafka.
-
-        Args:
-            name: the property's name.
-        Returns:
-            The value as text, also after `close`; None: it has no value, or librdkafka does not know it.
-        Source: rd_kafka_conf_get(); KafkaClient::getProperty.
-        """
-        return self.get_client().get_property(name)
+cdef class Producer(KafkaClient):
+    """Base of both producers: their common methods. Not instantiated itself."""
 
     def __len__(self):
         """How many records are outstanding: enqueued, without a delivery report yet."""
@@ -245,41 +177,6 @@ cdef class Producer:
         """
         return Transaction(self)
 
-    def fetch_broker_metadata(self, topic, timeout=10):
-        """Ask the cluster for a topic's partitions, leaders and replicas.
-
-        Blocks, without the GIL.
-
-        Args:
-            topic: the topic's name.
-            timeout: seconds (int, float or timedelta), None waits forever.
-        Returns:
-            A BrokerMetadata.
-        Raises:
-            KafkaException: RD_KAFKA_RESP_ERR__TIMED_OUT or RD_KAFKA_RESP_ERR__TRANSPORT: no broker answered;
-                RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART and other errors of the topic.
-            RuntimeError: in a delivery callback of this producer, after `close`, or in a forked child.
-        Source: rd_kafka_metadata(); KafkaClient::fetchBrokerMetadata.
-        """
-        return fetch_metadata(self.get_client(), checked_topic(topic), deadline_of(timeout))
-
-    def list_topics(self, timeout=10):
-        """Ask the cluster for all topics that this client may see, internal ones too.
-
-        Blocks, without the GIL.
-
-        Args:
-            timeout: seconds (int, float or timedelta), None waits forever.
-        Returns:
-            A dict of each topic's name, in their order, and how many partitions it has. `fetch_broker_metadata` has
-            more of one topic.
-        Raises:
-            KafkaException: RD_KAFKA_RESP_ERR__TIMED_OUT or RD_KAFKA_RESP_ERR__TRANSPORT: no broker answered.
-            RuntimeError: in a delivery callback of this producer, after `close`, or in a forked child.
-        Source: rd_kafka_metadata().
-        """
-        return list_topics(self.get_client(), deadline_of(timeout))
-
     def __aenter__(self):
         raise not_for_asyncio(self)
 
@@ -289,31 +186,8 @@ cdef class Producer:
     def __await__(self):
         raise not_for_asyncio(self)
 
-    def __enter__(self):
-        self.get_client().check_open()
-        return self
-
     def __exit__(self, *exc):
         self.close()
-
-    def __del__(self):
-        if self.client is not None:
-            # The last reference is gone, unless the garbage collector or a caller of __del__ holds another.
-            abandon(self.client, Py_REFCNT(self) == 1)
-
-    def __repr__(self):
-        if self.client is None:
-            return f"<{type(self).__name__} without a client>"
-        return (f"<{type(self).__name__} {self.client.name}: "
-                f"{self.client.service.count()} outstanding{'' if KP_READ(self.client.state) == OPEN else ', closed'}>")
-
-    def __reduce__(self):
-        raise TypeError(f"a {type(self).__name__} cannot be pickled or copied: it owns connections and "
-                        f"threads; create one in each process")
-
-    def _ledger(self):
-        """What is held for records in flight: dict of names and counts. For tests."""
-        return self.get_client().ledger()
 
     def _fetch_cluster(self, timeout):
         """(BrokerMetadata, its error's code) of each topic; the first is of none, for the brokers. For the command.

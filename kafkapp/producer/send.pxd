@@ -21,7 +21,6 @@ cdef rd_kafka_resp_err_t enqueue(Client client, object record, object target, in
 cdef object enqueue_error(Client client, rd_kafka_resp_err_t err, ProducerRecord record)
 
 # Read the limits of a new client's records, and warn if they contradict each other.
-cdef int read_size_limits(Client client) except -1
 
 cdef bint wants_copy(object option) except -1
 

@@ -28,7 +28,6 @@ from kafkapp._librdkafka.rdkafka cimport (
 )
 from kafkapp.client.client cimport Client
 from kafkapp.client.dispatcher cimport kp_rounds
-from kafkapp.client.events cimport warn
 from kafkapp.client.handle cimport OPEN, Topic
 from kafkapp.common.atomics cimport KP_ADD, KP_OBJECT, KP_READ, kp_section, kp_section_begin, kp_section_end
 from kafkapp.common.buffers cimport kp_release_buffer
@@ -341,19 +340,6 @@ cdef object enqueue_error(Client client, rd_kafka_resp_err_t err, ProducerRecord
 
 
 # -- room in the queue --------------------------------------------------------------------------
-
-cdef int read_size_limits(Client client) except -1:
-    # rdkafka_int.h, rd_kafka_curr_msgs_add(): the queue's limit counts values only.
-    cdef int64_t room = int(client.get_property("queue.buffering.max.kbytes")) * 1024
-    deliveries_of(client).max_value = room
-    service_of(client).max_message_bytes = int(client.get_property("message.max.bytes"))
-    if service_of(client).max_message_bytes > room:
-        kbytes = client.get_property("queue.buffering.max.kbytes")
-        warn(client.name, [
-            f"message.max.bytes ({service_of(client).max_message_bytes}) is more than queue.buffering.max.kbytes "
-            f"({kbytes}) has room for: values of more than {room} bytes are refused; raise queue.buffering.max.kbytes"])
-    return 0
-
 
 cdef object too_large_error(Client client, int64_t key_size, int64_t value_size, int64_t headers_size):
     headers = f", headers of {headers_size}" if headers_size else ""

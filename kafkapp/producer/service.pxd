@@ -14,12 +14,16 @@ cdef class ProducerService(Service):
     cdef kp_deliveries deliveries   # the records in flight
     cdef int forks                  # forks() of the process that created it
     cdef list batch_waiters         # idents of threads that wait for room in a send_batch, once for each such call
-    cdef int64_t max_message_bytes  # message.max.bytes; set by kafkapp.producer.send
+    cdef int64_t max_message_bytes  # message.max.bytes
     cdef object outbox              # a weak reference to an event loop's Outbox, or None
     cdef int64_t expected           # records that were outstanding when losses began to be counted
     cdef dict unsent                # records of it that failed while losses are counted, by topic
     cdef object transaction_call    # a transaction's call that is still running, perhaps after its caller has left it
     cdef int resumes_call           # the next transaction call resumes one that has timed out
+
+
+cdef inline ProducerService new_service():
+    return ProducerService.__new__(ProducerService)
 
 
 cdef inline ProducerService service_of(Client client):

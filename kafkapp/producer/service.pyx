@@ -22,6 +22,7 @@ from kafkapp._librdkafka.rdkafka cimport (
 from kafkapp.client.blocking_calls cimport BlockingCall
 from kafkapp.client.client cimport COMPLETION_CHECK_MS, SIGNAL_CHECK_MS, UNRESPONSIVE_MS, PyThread_get_thread_ident
 from kafkapp.client.dispatcher cimport kp_dispatcher, kp_rounds, kp_wait_round
+from kafkapp.client.events cimport warn
 from kafkapp.client.handle cimport OPEN, Topic
 from kafkapp.common.callbacks cimport raise_all, report_all_unraisable
 from kafkapp.common.errors cimport new_exception
@@ -69,6 +70,18 @@ cdef class ProducerService(Service):
         if self.deliveries.dispatcher is not NULL:
             raise RuntimeError("a ProducerService is for one client")
         kp_deliveries_attach(&self.deliveries, dispatcher)
+        return 0
+
+    cdef int created(self, object client) except -1:
+        # rdkafka_int.h, rd_kafka_curr_msgs_add(): the queue's limit counts values only.
+        kbytes = client.get_property("queue.buffering.max.kbytes")
+        self.deliveries.max_value = int(kbytes) * 1024
+        self.max_message_bytes = int(client.get_property("message.max.bytes"))
+        if self.max_message_bytes > self.deliveries.max_value:
+            warn(client.name, [
+                f"message.max.bytes ({self.max_message_bytes}) is more than queue.buffering.max.kbytes ({kbytes}) has "
+                f"room for: values of more than {self.deliveries.max_value} bytes are refused; raise "
+                "queue.buffering.max.kbytes"])
         return 0
 
     cdef int complete(self, list raised) except -1:

@@ -19,6 +19,7 @@ from kafkapp.producer.delivery cimport KP_WAITER, Waiter
 from kafkapp.producer.producer cimport Producer
 from kafkapp.producer.record cimport ProducerRecord, checked_topic
 from kafkapp.producer.send cimport enqueue, enqueue_error, wants_copy
+from kafkapp.producer.service cimport new_service
 from kafkapp.producer.straight_send cimport enqueue_straight
 from kafkapp.producer.topic_call cimport call_either, kp_method, put_before
 
@@ -42,7 +43,7 @@ cdef class KafkaSyncProducer(Producer):
     """
 
     def __init__(self, properties):
-        self.open_client(properties, DISPATCHES_EVENTS, defaults.SYNC_PRODUCER)
+        self.open_client(properties, DISPATCHES_EVENTS, new_service(), defaults.SYNC_PRODUCER)
 
     def send(self, record, timeout=None):
         """Send a record and wait until it is delivered: send("orders", value, key=key), or send(record).

@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 from consumers import new_consumer, poll_batch_beside, polls
-from helpers import NOWHERE, Stopwatch, properties, run_python, wait_for
+from helpers import NOWHERE, Stopwatch, properties, refusal, run_python, said_in_child, wait_for
 
 from kafkapp import KafkaAsyncProducer, KafkaConsumer, KafkaSyncProducer
 
@@ -159,20 +159,34 @@ def test_one_that_is_dropped_open_warns_and_ends(broker, topic):
     assert [str(one.message) for one in given if "was never closed" in str(one.message) and str(one.message).startswith("consumer ")]
 
 
+def test_the_garbage_collector_does_not_wait_for_its_end(cluster, topic):
+    class Own(KafkaConsumer):
+        pass
+
+    answered = []
+    consumer = Own(properties(cluster))
+    consumer.committed([(topic, 0)])        # the group's broker is known
+    cluster.set_rtt(1, 2)
+    consumer.commit_async({(topic, 0): 5}, lambda offsets, error: answered.append(error))
+    consumer.itself = consumer
+    with pytest.warns(ResourceWarning, match="was never closed"), Stopwatch() as watch:
+        del consumer
+        gc.collect()
+    assert watch.seconds < 1 and not answered
+    wait_for(lambda: answered == [None])
+
+
+def test_its_repr_says_what_is_outstanding(broker, topic):
+    with new_consumer(broker, topic) as consumer:
+        assert repr(consumer) == f"<KafkaConsumer {consumer.name}: 0 offsets outstanding>"
+    assert repr(consumer) == f"<KafkaConsumer {consumer.name}: 0 offsets outstanding, closed>"
+    assert repr(KafkaConsumer.__new__(KafkaConsumer)) == "<KafkaConsumer without a client>"
+
+
 def test_a_child_is_told_that_it_has_none(broker, topic):
     consumer = new_consumer(broker, topic)
-    reader, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            consumer.poll(0)
-        except RuntimeError as error:
-            os.write(writer, str(error).encode())
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
-    assert os.read(reader, 200) == b"this consumer was created in another process: create one after the fork"
-    os.close(reader), os.close(writer)
+    said = said_in_child(lambda: refusal(consumer.poll, 0))
+    assert said == "this consumer was created in another process: create one after the fork"
     assert not consumer.poll(0)
     consumer.close()
 

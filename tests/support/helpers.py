@@ -213,3 +213,27 @@ def consume(cluster, topic, count, timeout=10, crcs=True):
     finally:
         consumer.close()
     return sorted(messages, key=lambda message: (message.partition(), message.offset()))
+
+
+def said_in_child(say):
+    """The text that `say()` returns in a forked child."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.write(writer, say().encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    os.waitpid(child, 0)
+    with open(reader) as said:
+        return said.read()
+
+
+def refusal(call, *args):
+    """What a call says that raises a RuntimeError."""
+    try:
+        call(*args)
+    except RuntimeError as error:
+        return str(error)
+    return "not refused"

@@ -41,7 +41,7 @@ TABLE = {
     "KafkaProducer": "aio.KafkaProducer(QUIET)",
     "Handle": None, "DeferredRelease": None, "Service": None, "ProducerService": None,
     "Producer": None,
-    "KafkaConsumer": "KafkaConsumer(QUIET)", "PollingConsumer": None, "PartitionConsumer": None, "ConsumerService": None, "UnorderedOffsetCommitQueue": "CLASS()", "PendingCommit": None, "AutoCommit": None, "RecordQueue": None, "KeptMessages": None, "Turn": None, "BlockingPartitionsCall": None,
+    "KafkaClient": None, "KafkaConsumer": "KafkaConsumer(QUIET)", "PollingConsumer": None, "PartitionConsumer": None, "ConsumerService": None, "UnorderedOffsetCommitQueue": "CLASS()", "PendingCommit": None, "AutoCommit": None, "RecordQueue": None, "KeptMessages": None, "Turn": None, "BlockingPartitionsCall": None,
     "Subscription": None, "RebalanceEvent": "RebalanceEvent.Lost", "ConsumerGroupMetadata": "ConsumerGroupMetadata('g', 1, 'm', None)",
     "ConsumedBatch": "KafkaConsumer(QUIET).poll_batch(0)", "BatchIterator": "iter(KafkaConsumer(QUIET).poll_batch(0))", "ConsumedBlock": None, "ConsumedColumn": "KafkaConsumer(QUIET).poll_batch(0).value_data.obj",
     "ConsumerRecord": "importlib.import_module('kafkapp')._restore_consumer_record('t', 1, 2, 3, 1, 4, b'k', b'v', ((b'h', None),))", "TopicPartition": "TopicPartition('t', 0)", "Offset": "Offset.End",
