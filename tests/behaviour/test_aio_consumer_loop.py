@@ -7,7 +7,7 @@ import threading
 
 import pytest
 from aio_consumers import SECONDS, new_consumer, records, until_waiting
-from helpers import NOWHERE, properties, run_in_loop, wait_for
+from helpers import NOWHERE, properties, refusal, run_in_loop, said_in_child, wait_for
 
 from kafkapp import KafkaException, KafkaSyncProducer
 from kafkapp.aio import KafkaConsumer, loop_bound, threads
@@ -394,18 +394,8 @@ def test_a_child_is_told_that_it_has_none(broker, filled):
     async def go():
         async with new_consumer(broker, filled) as consumer:
             assert len(await records(consumer, 10)) == 10
-            reader, writer = os.pipe()
-            child = os.fork()
-            if not child:
-                try:
-                    await consumer.poll(0)
-                except RuntimeError as error:
-                    os.write(writer, str(error).encode())
-                finally:
-                    os._exit(0)
-            os.waitpid(child, 0)
-            assert os.read(reader, 200) == b"this consumer was created in another process: create one after the fork"
-            os.close(reader), os.close(writer)
+            said = said_in_child(lambda: refusal(consumer.poll(0).send, None))
+            assert said == "this consumer was created in another process: create one after the fork"
             assert len(await records(consumer, 4990)) == 4990
 
     run_in_loop(go())

@@ -5,45 +5,20 @@ import pyarrow
 import pytest
 from command_line import new_topic, run, without_logs
 
-from kafkapp import KafkaAsyncProducer, TopicPartition
+from kafkapp import TopicPartition
 from kafkapp.cli import consume_run
 from kafkapp.cli.main import group
-from kafkapp.testing import MockCluster
 
 NOON = 1795867200000        # 2026-11-28T12:00Z
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    with MockCluster(1) as cluster:
-        yield cluster
-
-
 @pytest.fixture
-def topic(cluster):
-    name = new_topic()
-    cluster.create_topic(name, 2)
-    return name
-
-
-@pytest.fixture
-def send(cluster, topic):
-    """Send records to partition 0, or another: values, or what `send` takes by name."""
-    def send(*records, partition=0):
-        with KafkaAsyncProducer({"bootstrap.servers": cluster.bootstrap_servers}) as producer:
-            for record in records:
-                fields = record if isinstance(record, dict) else {"value": record}
-                producer.send(topic, **{"partition": partition, **fields})
-    return send
-
-
-@pytest.fixture
-def consume(cluster, topic, capfdbinary, monkeypatch):
+def consume(broker, topic, capfdbinary, monkeypatch):
     """What `kafkapp consume` writes of the topic to its end, as bytes; it has to succeed. In this process, for speed."""
     without_logs(monkeypatch)
 
     def consume(*arguments, end=("-e",), topics=(topic,), quiet=("-q",)):
-        status = group.main(["consume", "-b", cluster.bootstrap_servers, *topics, *end, *quiet, *map(str, arguments)], "kafkapp", standalone_mode=False)
+        status = group.main(["consume", "-b", broker.bootstrap_servers, *topics, *end, *quiet, *map(str, arguments)], "kafkapp", standalone_mode=False)
         out, err = capfdbinary.readouterr()
         assert (status, err if quiet else b"") == (0, b"")
         return out if quiet else (out, err.decode())
@@ -63,16 +38,16 @@ def parts(record):
 
 
 @pytest.mark.parametrize("more", [(), ("-c", 12)], ids=["to the end", "count"])
-def test_consume_into_produce_is_a_copy(cluster, topic, send, consume, more):
+def test_consume_into_produce_is_a_copy(broker, topic, send, consume, more):
     send(*ODD)
     copy = new_topic()
-    cluster.create_topic(copy, 2)
+    broker.create_topic(copy)
     text = consume("--json", *more, end=() if more else ("-e",))
     assert len(text.splitlines()) == 12 and all(json.loads(line)["topic"] == topic for line in text.split(b"\n")[:-1])
-    done = run("produce", "-b", cluster.bootstrap_servers, "-t", copy, "-f", "envelope", stdin=text)
+    done = run("produce", "-b", broker.bootstrap_servers, "-t", copy, "-f", "envelope", stdin=text)
     assert done.returncode == 0, done.stderr
-    written = cluster.records(topic)
-    assert len(written) == len(ODD) and sorted(map(parts, cluster.records(copy)), key=repr) == sorted(map(parts, written), key=repr)
+    written = broker.records(topic)
+    assert len(written) == len(ODD) and sorted(map(parts, broker.records(copy)), key=repr) == sorted(map(parts, written), key=repr)
 
 
 def test_an_envelope_has_what_kcat_writes_too(send, consume, topic):
@@ -89,7 +64,7 @@ def test_values_are_lines_and_null_is_an_empty_one(send, consume):
     assert consume("--null-marker", r"\x00", "-c", 3, end=()) == b"first\n\n\x00\n"
 
 
-def test_keys_stand_before_values_as_produce_takes_them(cluster, send, consume):
+def test_keys_stand_before_values_as_produce_takes_them(send, consume):
     send({"value": b"v", "key": b"k"}, {"value": b"no key"}, {"value": None, "key": b""})
     assert consume("-K", "%:") == b"k%:v\n%:no key\n%:\n"
     assert consume("-K", r"\t", "-D", ";", "-Z") == b"k\tv;NULL\tno key;\tNULL;"
@@ -119,17 +94,17 @@ def test_it_ends_before_a_time(topic, send, consume, monkeypatch):
     send(*(b"%d" % n for n in range(9)))
     send(*(b"abc"[n:n + 1] for n in range(3)), partition=1)
     for first, second, expected in ((4, 1, b"0123a"), (0, 3, b"abc"), (9, 0, b"012345678"), (0, 0, b"")):
-        monkeypatch.setattr(consume_run, "stops", lambda *_, stops=(first, second): {TopicPartition(topic, n): stop for n, stop in enumerate(stops)})
+        monkeypatch.setattr(consume_run, "stops", lambda *_, stops=(first, second): {TopicPartition(topic, n): stop for n, stop in enumerate((*stops, 0, 0))})
         assert bytes(sorted(consume("-f", "%s", "-o", "e@5", end=()))) == expected
         assert pyarrow.ipc.open_stream(consume("--arrow", "-", "-o", "e@5", end=())).read_all().num_rows == len(expected)
 
 
-def test_all_partitions_of_all_topics(cluster, topic, send, consume):
+def test_all_partitions_of_all_topics(broker, topic, send, consume):
     other = new_topic()
-    cluster.create_topic(other, 1)
+    broker.create_topic(other, 1)
     send(b"a", b"b")
     send(b"c", partition=1)
-    run("produce", "-b", cluster.bootstrap_servers, "-t", other, stdin=b"d")
+    run("produce", "-b", broker.bootstrap_servers, "-t", other, stdin=b"d")
     assert sorted(consume("-t", other).splitlines()) == [b"a", b"b", b"c", b"d"]
     assert sorted(consume("-p", 0, "-t", other, topics=("-t", topic)).splitlines()) == [b"a", b"b", b"d"]
     assert sorted(consume("-p", 1, "-p", 0).splitlines()) == [b"a", b"b", b"c"]
@@ -146,15 +121,15 @@ def test_a_summary_on_standard_error(send, consume, topic):
     assert rows == [f"  {topic}-0: 2 records, next offset 2", f"  {topic}-1: 1 records, next offset 1"]
 
 
-def test_thousands_of_records_in_several_batches(cluster, topic, consume):
+def test_thousands_of_records_in_several_batches(broker, topic, consume):
     lines = b"".join(b"%d\n" % n for n in range(30_000))
-    run("produce", "-b", cluster.bootstrap_servers, "-t", topic, "-p", "1", stdin=lines)
+    run("produce", "-b", broker.bootstrap_servers, "-t", topic, "-p", "1", stdin=lines)
     assert consume() == lines
     assert consume("-c", 20_001, end=()).count(b"\n") == 20_001
     assert consume("-J", "-o", 29_998, "-p", 1).count(b"\n") == 2
 
 
-def test_an_arrow_stream(cluster, send, consume, tmp_path):
+def test_an_arrow_stream(send, consume, tmp_path):
     send(*ODD)
     path = tmp_path / "records.arrows"
     assert consume("--arrow", path) == b""

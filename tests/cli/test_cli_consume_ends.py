@@ -9,36 +9,12 @@ import subprocess
 
 import pyarrow
 import pytest
-from command_line import BOUND, COMMAND, Terminal, environment, finish, new_topic, run, start, until
+from command_line import BOUND, COMMAND, Terminal, environment, finish, run, start, until
 
-from kafkapp import KafkaAsyncProducer
-from kafkapp.testing import MockCluster
 
 NEVER = ("-X", "auto.commit.interval.ms=86400000")      # but at the end
 ALWAYS = ("-X", "auto.commit.interval.ms=1")
 MANY = 20_000       # records of 100 bytes: more than a pipe takes
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    with MockCluster(1) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def topic(cluster):
-    name = new_topic()
-    cluster.create_topic(name, 1)
-    return name
-
-
-@pytest.fixture
-def send(cluster, topic):
-    def send(*values):
-        with KafkaAsyncProducer({"bootstrap.servers": cluster.bootstrap_servers}) as producer:
-            for value in values:
-                producer.send(topic, value)
-    return send
 
 
 @pytest.fixture
@@ -47,8 +23,8 @@ def many(send):
 
 
 @pytest.fixture
-def arguments(cluster, topic):
-    return "consume", "-b", cluster.bootstrap_servers, topic
+def arguments(broker, topic):
+    return "consume", "-b", broker.bootstrap_servers, topic
 
 
 @pytest.fixture
@@ -58,8 +34,8 @@ def member(arguments, topic):
 
 
 @pytest.fixture
-def committed(cluster, topic):
-    return lambda: cluster.committed(topic).get((topic, 0), 0)
+def committed(broker, topic):
+    return lambda: broker.committed(topic).get((topic, 0), 0)
 
 
 def lines_of(process):
@@ -80,10 +56,10 @@ def test_a_group_goes_on_where_it_stopped(send, member, committed):
     assert run(*member, "-e", "-o", "beginning").stdout == "a\nb\nc\nd\n"
 
 
-def test_without_a_group_nothing_is_committed(send, arguments, cluster, topic):
+def test_without_a_group_nothing_is_committed(send, arguments, broker, topic):
     send(b"a")
     assert run(*arguments, "-e").stdout == "a\n"
-    assert cluster.committed(topic) == {}
+    assert broker.committed(topic) == {}
 
 
 def test_killed_between_output_and_commit_it_loses_nothing(send, member, committed):

@@ -8,24 +8,17 @@ import kafkapp
 from kafkapp.cli.csv_rows import csv_rows
 from kafkapp.cli.delimited import delimited
 from kafkapp.cli.formats import BadInput, BadLine, Fields, compact, envelopes, json_lines
-from kafkapp.testing import MockCluster
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    with MockCluster(1) as cluster:
-        yield cluster
 
 
 @pytest.fixture
-def produce(cluster):
+def produce(broker):
     """The outcome of `kafkapp produce`, and what the topic holds then, in the order of its first partition."""
     def produce(*arguments, status=0, **options):
         topic = new_topic()
-        cluster.create_topic(topic)
-        result = run("produce", "-b", cluster.bootstrap_servers, "-t", topic, *arguments, **options)
+        broker.create_topic(topic)
+        result = run("produce", "-b", broker.bootstrap_servers, "-t", topic, *arguments, **options)
         assert result.returncode == status, result
-        return result, cluster.records(topic)
+        return result, broker.records(topic)
     return produce
 
 

@@ -15,13 +15,6 @@ from kafkapp.cli import streams
 from kafkapp.cli.causes import Causes
 from kafkapp.cli.input import Job
 from kafkapp.cli.session import run_session
-from kafkapp.testing import MockCluster
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    with MockCluster(1) as cluster:
-        yield cluster
 
 
 @pytest.fixture
@@ -80,10 +73,10 @@ def test_a_signal_while_no_broker_answers(file, nobody, number):
     assert set(said) == KEYS and (said["interrupted"], said["records"], said["error"]) == (True, 0, None)
 
 
-def test_a_file_that_cannot_be_read_to_its_end(cluster, tmp_path):
+def test_a_file_that_cannot_be_read_to_its_end(broker, tmp_path):
     path = tmp_path / "lines.gz"
     path.write_bytes(b"no gzip")
-    result = run("produce", "--json", "-b", cluster.bootstrap_servers, "-t", "t", path)
+    result = run("produce", "--json", "-b", broker.bootstrap_servers, "-t", new_topic(), path)
     assert result.returncode == 2 and "cannot be decompressed" in json.loads(result.stdout)["error"]
 
 
@@ -114,7 +107,7 @@ def test_the_cause_is_said_once_the_brokers_have_gone_and_in_the_summary():
     assert "Connection refused" in said["cause"]
 
 
-def test_nothing_is_said_while_all_goes_well_or_nobody_waits(cluster, capfd):
+def test_nothing_is_said_while_all_goes_well_or_nobody_waits(broker, capfd):
     causes, count = Causes({}), [0]
     causes.on_error(Error(ErrorCode.RD_KAFKA_RESP_ERR__TRANSPORT, "broker/1: Disconnected (after 5ms in state UP)"))
     checks = []
@@ -179,17 +172,17 @@ def test_the_cause_stands_above_a_progress_bar(file, nobody):
 # -- tee and dry run ---------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("mode", [(), ("--manual",), ("--sync",), ("-f", "json")], ids=str)
-def test_tee_copies_what_is_sent(cluster, mode):
+def test_tee_copies_what_is_sent(broker, mode):
     topic, data = new_topic(), b'{"a":1}\n\n{"b":"\xc3\xa9"}\n' if mode == ("-f", "json") else b"one\n\nthree \xff\n"
-    process = start("produce", "-b", cluster.bootstrap_servers, "-t", topic, "-T", *mode)
+    process = start("produce", "-b", broker.bootstrap_servers, "-t", topic, "-T", *mode)
     out, err = process.communicate(data, timeout=BOUND)
     assert process.returncode == 0
     assert out == (data.replace(b"\n\n", b"\n") if mode == ("-f", "json") else data)
     assert b" delivered, 0 failed" in err
 
 
-def test_tee_leaves_out_lines_that_make_no_record(cluster):
-    result = run("produce", "-b", cluster.bootstrap_servers, "-t", new_topic(), "-T", "-f", "json", stdin=b'{"a":1}\nbroken\n{"b":2}')
+def test_tee_leaves_out_lines_that_make_no_record(broker):
+    result = run("produce", "-b", broker.bootstrap_servers, "-t", new_topic(), "-T", "-f", "json", stdin=b'{"a":1}\nbroken\n{"b":2}')
     assert (result.returncode, result.stdout) == (1, '{"a":1}\n{"b":2}\n')
 
 
@@ -200,8 +193,8 @@ def test_tee_ends_each_typed_line(monkeypatch):
     assert b"".join(copied) == b"first\nsecond\n"
 
 
-def test_tee_with_json(cluster):
-    result = run("produce", "-b", cluster.bootstrap_servers, "-t", new_topic(), "--tee", "--json", stdin=b"a\n")
+def test_tee_with_json(broker):
+    result = run("produce", "-b", broker.bootstrap_servers, "-t", new_topic(), "--tee", "--json", stdin=b"a\n")
     assert result.stdout == "a\n" and json.loads(result.stderr)["delivered"] == 1
 
 
@@ -240,13 +233,13 @@ def test_a_dry_run_of_a_pipe_is_live():
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
-def test_tee_to_a_full_disk_sends_all_and_says_so(cluster, file):
+def test_tee_to_a_full_disk_sends_all_and_says_so(broker, file):
     topic = new_topic()
     with open("/dev/full", "wb") as full:
-        process = start("produce", "-b", cluster.bootstrap_servers, "-t", topic, "-T", file, stdout=full)
+        process = start("produce", "-b", broker.bootstrap_servers, "-t", topic, "-T", file, stdout=full)
         _, err = process.communicate(timeout=BOUND)
     assert process.returncode == 2 and err.endswith(b"kafkapp: standard output: No space left on device\n")
-    assert sorted(r.value for r in cluster.records(topic)) == [b"one", b"two"]
+    assert sorted(r.value for r in broker.records(topic)) == [b"one", b"two"]
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")

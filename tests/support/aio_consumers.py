@@ -1,20 +1,14 @@
 """Consumers in an event loop, for tests: assigned from the beginning, and read until a number of records has come."""
 import asyncio
+from functools import partial
 
-from helpers import properties
+import consumers
 
-from kafkapp import Offset
 from kafkapp.aio import KafkaConsumer
 
 SECONDS = 20    # the longest that a test waits for something
 
-
-def new_consumer(cluster, topic=None, partitions=range(4), /, *more, **named):
-    """A consumer; with a topic it has these partitions of it, from their beginning."""
-    consumer = KafkaConsumer(properties(cluster, {"fetch.wait.max.ms": 20}, *more, **named))
-    if topic is not None:
-        consumer.assign({(topic, partition): Offset.Beginning for partition in partitions})
-    return consumer
+new_consumer = partial(consumers.new_consumer, kind=KafkaConsumer)
 
 
 async def records(consumer, count):

@@ -6,9 +6,9 @@ from helpers import properties
 from kafkapp import KafkaConsumer, Offset
 
 
-def new_consumer(cluster, topic=None, partitions=range(4), /, *more, **named):
+def new_consumer(cluster, topic=None, partitions=range(4), /, *more, kind=KafkaConsumer, **named):
     """A consumer; with a topic it has these partitions of it, from their beginning."""
-    consumer = KafkaConsumer(properties(cluster, {"fetch.wait.max.ms": 20}, *more, **named))
+    consumer = kind(properties(cluster, {"fetch.wait.max.ms": 20}, *more, **named))
     if topic is not None:
         consumer.assign({(topic, partition): Offset.Beginning for partition in partitions})
     return consumer
