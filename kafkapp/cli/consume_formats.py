@@ -11,15 +11,14 @@ from typing import Any
 import click
 
 from kafkapp import ConsumedBatch
-from kafkapp.cli.envelope import envelope, quoted
+from kafkapp.consumer.envelopes import envelope_lines
 
 NULL = b"NULL"              # a header's null value, as kcat writes it
 KNOWN = ("%t topic, %p partition, %o offset, %T timestamp, %k key, %K its length, %s value, %S its length, %R that in "
          "four bytes, %h headers, %%")
-KINDS = ("unknown", "create", "logappend")     # by Timestamp.Type; as kcat has them
 
 Column = list[Any]
-Pieces = Callable[["Rows"], list[bytes]]
+Pieces = Callable[["Rows"], list[bytes] | bytes]      # bytes: whole lines, each of a record
 
 
 class Rows:
@@ -31,16 +30,16 @@ class Rows:
     """
 
     def __init__(self, batch: ConsumedBatch, rows: Sequence[int] | None = None, null: bytes = b"") -> None:
-        self.batch, self._rows, self._null = batch, rows, null
+        self.batch, self.indices, self._null = batch, rows, null
 
     def __len__(self) -> int:
-        return len(self.batch) if self._rows is None else len(self._rows)
+        return len(self.batch) if self.indices is None else len(self.indices)
 
     def chosen(self, column: Column) -> Column:
-        return column if self._rows is None else [column[row] for row in self._rows]
+        return column if self.indices is None else [column[row] for row in self.indices]
 
-    def topics(self, spelled: Callable[[str], Any] = str.encode) -> Column:
-        names = [spelled(name) for name in self.batch.topics]
+    def topics(self) -> Column:
+        names = [name.encode() for name in self.batch.topics]
         return self.chosen([names[index] for index in self.batch.topic_indices.tolist()])
 
     def partitions(self) -> list[int]:
@@ -52,21 +51,11 @@ class Rows:
     def timestamps(self) -> list[int]:
         return self.chosen(self.batch.timestamps.tolist())
 
-    def timestamp_fields(self) -> list[str]:
-        """For JSON; empty for none."""
-        kinds = self.chosen(self.batch.timestamp_types.tolist())
-        return [f', "tstype": "{KINDS[kind]}", "timestamp": {timestamp}' if timestamp >= 0 else ""
-                for timestamp, kind in zip(self.timestamps(), kinds, strict=True)]
-
     def keys(self) -> list[bytes]:
         return self.chosen(items(*self._key_columns(), self._null))
 
     def values(self) -> list[bytes]:
         return self.chosen(items(*self._value_columns(), self._null))
-
-    def nullable(self) -> tuple[list[bytes | None], list[bytes | None]]:
-        """Keys and values, None for null."""
-        return self.chosen(items(*self._key_columns(), None)), self.chosen(items(*self._value_columns(), None))
 
     def key_sizes(self) -> list[int]:
         """-1 for null."""
@@ -79,7 +68,7 @@ class Rows:
         return [size.to_bytes(4, "big", signed=True) for size in self.value_sizes()]
 
     def headers(self) -> list[list[tuple[str, bytes | None]]]:
-        every = range(len(self.batch)) if self._rows is None else self._rows
+        every = range(len(self.batch)) if self.indices is None else self.indices
         return [[(header.key, None if header.value.data is None else bytes(header.value))
                  for header in self.batch[row].headers] for row in every]
 
@@ -160,10 +149,6 @@ def by_format(template: bytes, columns: list[Callable[[Rows], Column]]) -> Piece
     return pieces
 
 
-def envelopes(rows: Rows) -> list[bytes]:
+def envelopes(rows: Rows) -> bytes:
     """A JSON object for each record, as `kafkapp produce --format envelope` reads it."""
-    keys, found = rows.nullable()
-    return [envelope(f'"topic": {topic}, "partition": {partition}, "offset": {offset}{timestamp}', headers, key, value)
-            for topic, partition, offset, timestamp, headers, key, value in zip(
-                rows.topics(quoted), rows.partitions(), rows.offsets(), rows.timestamp_fields(), rows.headers(), keys,
-                found, strict=True)]
+    return envelope_lines(rows.batch, rows.indices)

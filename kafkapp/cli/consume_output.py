@@ -87,12 +87,13 @@ class TextOutput:
             OSError, KeyboardInterrupt: `complete` says how many of them are there.
         """
         self.complete = 0
-        pieces = self._pieces(Rows(batch, rows, self._null))
-        data = self._end.join([*pieces, b""])
+        found = self._pieces(Rows(batch, rows, self._null))
+        data = found if isinstance(found, bytes) else self._end.join([*found, b""])
         try:
             self.descriptor.write(data)
         except BaseException:
             written = self.descriptor.written
+            pieces = data.split(self._end)[:-1] if isinstance(found, bytes) else found
             ends = [end for end in accumulate(len(piece) + len(self._end) for piece in pieces) if end <= written]
             self.complete = len(ends)
             self.descriptor.cut(written - (ends[-1] if ends else 0))

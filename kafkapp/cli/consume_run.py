@@ -36,6 +36,7 @@ INTERVAL = "auto.commit.interval.ms"
 COMMIT_TIMEOUT = 5.0        # seconds
 STUCK_SECONDS = 1.0         # that nobody reads the output, after a signal
 MOST_RECORDS = 100_000      # of a batch
+TOPICS_SECONDS = 2.0        # between two looks whether topics that have an end are still there
 REBALANCING = (ErrorCode.RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS, ErrorCode.RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION)
 
 
@@ -68,6 +69,8 @@ class Run:
         self.consumer: KafkaConsumer
         self.stops: dict[TopicPartition, int] = {}      # offsets that are not read any more
         self.at_end: set[TopicPartition] = set()
+        self.topics = {topic for topic in request.topics if not topic.startswith("^")}      # and what is read of others
+        self.topics_seen_at = time.monotonic()
         self.pending: dict[TopicPartition, int] = {}    # written, and not committed
         self.committed_at, self.commit_seconds = time.monotonic(), COMMIT_SECONDS
         self.end_reason = ""    # why the run ended early, except for a signal
@@ -225,12 +228,29 @@ class Run:
             raise BrokenPipeError
         if self.interrupts.signal is not None or self.tally.records == request.count:
             return False
-        return not self._is_at_end()
+        return not self._is_at_end() and not self._has_lost_a_topic()
 
     def _is_at_end(self) -> bool:
         ends = self.at_end if self.request.exit_at_end else self.at_end.intersection(self.stops)
         assigned = self.consumer.assignment()
         return bool(assigned) and ends >= assigned
+
+    def _has_lost_a_topic(self) -> bool:
+        """Whether a topic was deleted, so that the end of its partitions never comes."""
+        if not (self.request.exit_at_end or self.stops) or time.monotonic() - self.topics_seen_at < TOPICS_SECONDS:
+            return False
+        assigned = self.consumer.assignment()
+        self.topics.update(place.topic for place in assigned)
+        wanted = {place.topic for place in assigned.difference(self.at_end)} if assigned else self.topics
+        try:
+            for topic in sorted(wanted):
+                self.consumer.fetch_broker_metadata(topic, POLL_SECONDS)
+        except KafkaException as failure:
+            if failure.error.code == ErrorCode.RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+                self._end_early(1, f"topic {topic} is not there any more: it was deleted before its end was read")
+                return True
+        self.topics_seen_at = time.monotonic()
+        return False
 
     def _end_partition(self, place: TopicPartition) -> None:
         """Nothing more of it is to be read; what comes all the same is, where it ends because of no time."""

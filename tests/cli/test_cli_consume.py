@@ -5,9 +5,11 @@ import pyarrow
 import pytest
 from command_line import new_topic, run, without_logs
 
-from kafkapp import TopicPartition
+from kafkapp import KafkaConsumer, TopicPartition
 from kafkapp.cli import consume_run
+from kafkapp.cli.envelope import envelope
 from kafkapp.cli.main import group
+from kafkapp.consumer.envelopes import envelope_lines
 
 NOON = 1795867200000        # 2026-11-28T12:00Z
 
@@ -55,6 +57,23 @@ def test_an_envelope_has_what_kcat_writes_too(send, consume, topic):
     first, second = map(json.loads, consume("-J").splitlines())
     assert first == {"topic": topic, "partition": 0, "offset": 0, "tstype": "create", "timestamp": 17, "headers": [["a", "1"]], "key": None, "value": "v"}
     assert (second["offset"], second["key_base64"], second["value"]) == (1, "/w==", None) and "headers" not in second
+
+
+def test_envelopes_are_as_python_writes_json(broker, topic, send):
+    """Written in C: each character below 256, whole and cut UTF-8, nulls, headers; of all records, and of some."""
+    texts = [bytes([byte]) * times for byte in range(256) for times in (1, 9)] + [chr(c).encode() for c in range(1, 300)] + [
+        None, b"", "aöüß€😀\x7f\x00\"\\/".encode() * 3, b"plain text of some length, and more", *(b"12345678"[:end] + "ä€😀".encode()[:cut] for end in range(9) for cut in range(10))]
+    send(*({"value": text, "key": text, "timestamp": number + 1, "headers": [(f"n{number % 7}ä\"", text)] * (number % 3)} for number, text in enumerate(texts)))
+    with KafkaConsumer({"bootstrap.servers": broker.bootstrap_servers}) as consumer:
+        consumer.assign({(topic, 0): 0})
+        while len(batch := consumer.poll_batch(20, headers=True)) < len(texts):
+            consumer.seek_to_beginning()
+    expected = [envelope(f'"topic": "{topic}", "partition": 0, "offset": {number}, "tstype": "create", "timestamp": {number + 1}',
+                         [(f"n{number % 7}ä\"", text)] * (number % 3), text, text) + b"\n" for number, text in enumerate(texts)]
+    assert [line + b"\n" for line in envelope_lines(batch).split(b"\n")[:-1]] == expected
+    assert envelope_lines(batch, [7, 3]) == expected[7] + expected[3] and envelope_lines(batch, []) == b""
+    with pytest.raises(IndexError):
+        envelope_lines(batch, [len(texts)])
 
 
 def test_values_are_lines_and_null_is_an_empty_one(send, consume):

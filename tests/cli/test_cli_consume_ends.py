@@ -1,4 +1,5 @@
 """`kafkapp consume`: every way in which it ends, and what it has committed then: whole records that were written, and no others."""
+import json
 import os
 import re
 import resource
@@ -9,8 +10,9 @@ import subprocess
 
 import pyarrow
 import pytest
-from command_line import BOUND, COMMAND, Terminal, environment, finish, run, start, until
+from command_line import BOUND, COMMAND, Terminal, environment, finish, new_topic, run, start, until
 
+from kafkapp import ErrorCode, KafkaAsyncProducer
 
 NEVER = ("-X", "auto.commit.interval.ms=86400000")      # but at the end
 ALWAYS = ("-X", "auto.commit.interval.ms=1")
@@ -212,6 +214,15 @@ def test_a_disk_that_becomes_full_has_whole_records_and_these_are_committed(send
     assert path.read_bytes() == b"before\n" + b"".join(b"value %d\n" % n for n in range(10))
 
 
+def test_envelopes_on_a_disk_that_becomes_full_are_whole(send, member, committed, tmp_path):
+    send(*(b"value %d" % n for n in range(10)))
+    with open(tmp_path / "envelopes", "wb") as file:
+        status, _, err = finish_without_output(start(*member, "-e", "-J", stdout=file, preexec_fn=limited(400)))
+    written = (tmp_path / "envelopes").read_bytes()
+    assert [json.loads(line)["value"] for line in written.splitlines()] == [f"value {n}" for n in range(committed())]
+    assert status == 2 and 0 < committed() < 10 and written.endswith(b"}\n") and "File too large: the last record written is" in err
+
+
 def test_an_arrow_stream_on_a_disk_that_becomes_full_is_whole_as_far_as_it_goes(send, member, committed, topic, tmp_path):
     path = tmp_path / "a.arrows"
     send(b"first")
@@ -231,6 +242,25 @@ def test_standard_output_is_closed(send, arguments):
     assert done.returncode == 2 and b"kafkapp: standard output: Bad file descriptor" in done.stderr and b"Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("more", [(), ("-g", "group")], ids=["alone", "in a group"])
+def test_a_topic_that_is_deleted_ends_the_wait_for_its_end(cluster, more):
+    """Not one that was read to its end before."""
+    cluster.create_topic(topic := new_topic(), 2)
+    cluster.create_topic(read := new_topic(), 1)
+    with KafkaAsyncProducer({"bootstrap.servers": cluster.bootstrap_servers}) as producer:
+        producer.send(topic, b"first", partition=1)
+    cluster.set_leader(topic, 0, None)
+    process = start("consume", "-b", cluster.bootstrap_servers, topic, read, "-e", *more)
+    assert process.stdout.readline() == b"first\n"
+    cluster.set_topic_error(read, ErrorCode.RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART.value)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(4)
+    cluster.set_topic_error(topic, ErrorCode.RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART.value)
+    status, out, err = finish(process)
+    assert (status, out) == (1, "")
+    assert err.splitlines()[-1] == f"kafkapp: topic {topic} is not there any more: it was deleted before its end was read"
+
+
 # -- progress ----------------------------------------------------------------------------------------------------------
 
 def test_progress_is_for_a_terminal_that_does_not_show_the_records(send, arguments, tmp_path):
@@ -244,11 +274,13 @@ def test_progress_is_for_a_terminal_that_does_not_show_the_records(send, argumen
         assert "records/s, 2 bytes" not in terminal.text and terminal.text.startswith("a\r\nb\r\n")
 
 
-def test_it_writes_records_as_they_come(send, arguments):
-    process = start(*arguments)
-    for value in b"a", b"b":
+@pytest.mark.parametrize("form", [(), ("-J",)], ids=["values", "envelopes"])
+def test_it_writes_records_as_they_come(send, arguments, form):
+    process = start(*arguments, *form)
+    for value in "a", "b":
         send(value)
         assert select.select([process.stdout], [], [], BOUND)[0]
-        assert process.stdout.readline() == value + b"\n"
+        line = process.stdout.readline().decode()
+        assert (json.loads(line)["value"] if form else line.rstrip("\n")) == value
     process.kill()
     process.communicate(timeout=BOUND)
