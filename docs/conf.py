@@ -53,6 +53,8 @@ def stub_signatures():
         aliases = {node.target.id: node.value for node in tree.body
                    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None
                    and node.target.id.startswith("_")}
+        aliases |= {node.targets[0].id: node.value.keywords[0].value for node in tree.body      # a TypeVar: its bound
+                    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)}
         for node in Expanded(aliases).visit(tree).body:
             if isinstance(node, ast.FunctionDef):
                 found["", node.name] = signature(node)

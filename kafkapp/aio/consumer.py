@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from kafkapp.config.property_types import ConsumerProperties
     from kafkapp.consumer.consumer import _Offsets
     from kafkapp.consumer.groups import ConsumerGroupMetadata
-    from kafkapp.consumer.partitions import _Partition, _Partitions, _Start
+    from kafkapp.consumer.partitions import _Partition, _Partitions, _Place, _Start, _Time
 
 Timeout = int | float | timedelta | None
 ITERATED_RECORDS = 2000  # how many records `async for` takes from librdkafka at a time
@@ -278,7 +278,7 @@ class KafkaConsumer:
         """The offset that the next record of each partition will have. As `beginning_offsets`."""
         return await self._call("end_offsets", partitions, timeout)
 
-    async def offsets_for_times(self, times: "Mapping[_Partition, int | Timestamp | datetime]",
+    async def offsets_for_times(self, times: "Mapping[_Place, _Time]",
                                 timeout: Timeout = 10) -> dict[TopicPartition, int]:
         """The offset of the first record of each partition whose timestamp is not earlier than a time; see the
         synchronous KafkaConsumer.offsets_for_times."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from kafkapp.config.property_types import ProducerProperties
     from kafkapp.producer.columns import _Column, _Memory
     from kafkapp.producer.headers_column import _HeadersColumn
-    from kafkapp.producer.producer import _Group, _Offsets
+    from kafkapp.producer.producer import _Group, _Offset, _Offsets, _Place
     from kafkapp.producer.record import _Data, _Headers
     from kafkapp.producer.timestamps import _Timestamps
 
@@ -320,7 +320,7 @@ class KafkaProducer(ProducerBase):
         loop = self._loop_side.bind(self)
         await self._loop_side.transactions.run(loop, name, deadline_of(loop, timeout))
 
-    async def send_offsets_to_transaction(self, offsets: "_Offsets", group: "_Group",
+    async def send_offsets_to_transaction(self, offsets: "_Offsets | Mapping[_Place, int | _Offset]", group: "_Group",
                                           timeout: Timeout = None) -> None:
         """Commit a consumer group's offsets with the transaction; see KafkaAsyncProducer.send_offsets_to_transaction.
 

@@ -1,6 +1,6 @@
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 from kafkapp.common.timestamp import Timestamp
 from kafkapp.consumer.polling import PollingConsumer
@@ -17,6 +17,8 @@ class _HasPartition(Protocol):
 _Start: TypeAlias = int | Offset | Timestamp | datetime
 _Partition: TypeAlias = tuple[str, int] | _HasPartition
 _Partitions: TypeAlias = Iterable[_Partition]
+_Time: TypeAlias = int | Timestamp | datetime
+_Place = TypeVar("_Place", bound=_Partition)     # a mapping's key type is invariant
 
 class PartitionConsumer(PollingConsumer):
     def assign(self, partitions: _Partitions | Mapping[_Partition, _Start], timeout: _Timeout = 10) -> None: ...
@@ -29,6 +31,5 @@ class PartitionConsumer(PollingConsumer):
     def resume(self, partitions: _Partitions | None = None) -> None: ...
     def beginning_offsets(self, partitions: _Partitions, timeout: _Timeout = 10) -> dict[TopicPartition, int]: ...
     def end_offsets(self, partitions: _Partitions, timeout: _Timeout = 10) -> dict[TopicPartition, int]: ...
-    def offsets_for_times(self, times: Mapping[_Partition, int | Timestamp | datetime],
-                          timeout: _Timeout = 10) -> dict[TopicPartition, int]: ...
+    def offsets_for_times(self, times: Mapping[_Place, _Time], timeout: _Timeout = 10) -> dict[TopicPartition, int]: ...
     def lag(self, timeout: _Timeout = 10) -> dict[TopicPartition, int]: ...
