@@ -1,7 +1,8 @@
 /* Export of consumed columns by the Arrow C data interface. See consumed_columns.h.
  *
  * Each array of the tree is a node of its own, that holds the block: a reader may move a child out and release the rest.
- * Its buffers are the block's memory, but offsets of 64 bits and views, which are made for it. */
+ * Its buffers are the block's memory, but offsets of 64 bits and views, which are made for it. Its release() needs no
+ * interpreter, nor the client: it may run at the end of the process, whose threads go on then. */
 #include "arrow_structs.h"
 #include "consumed_columns.h"
 #include "utf8.h"

@@ -1,9 +1,18 @@
 """A consumer ends although views of its memory live: in time, without a connection, a warning or a log line; the bytes stay."""
+import contextlib
 import json
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import threading
 
 import pytest
-from helpers import LIBRDKAFKA, properties, run_python
+from helpers import LIBRDKAFKA, ROOT, properties, run_python, shared_library
+from proxy import Front
 
+import kafkapp
 from kafkapp import KafkaSyncProducer
 
 PROGRAM = """
@@ -126,3 +135,111 @@ print(len(view), consumer.pinned_bytes > 0)
 @pytest.mark.parametrize("state", ["open", "closed"])
 def test_a_program_ends_with_live_views(broker, filled, state):
     assert run_python(OPEN, broker.bootstrap_servers, filled, state).strip() == "4096 True"
+
+
+# -- Arrow arrays at the end of the process ----------------------------------------------------------------------------
+
+LATE = """
+import atexit, ctypes, sys, threading, time
+order, library, bootstrap, topic, state, tls = sys.argv[1:]
+c = ctypes.CDLL(library)
+if order == "exit handler, the last":
+    c.release_at_exit()     # before OpenSSL has registered its own, which runs earlier then
+if order == "atexit, after kafkapp's":
+    atexit.register(lambda: held.clear())
+from kafkapp import KafkaConsumer
+import pyarrow
+
+consumer = KafkaConsumer({"bootstrap.servers": bootstrap} | ({"security.protocol": "ssl", "enable.ssl.certificate.verification": "false"} if tls else {}))
+consumer.assign({(topic, 0): 0})
+batch = consumer.poll(20)
+held = [pyarrow.record_batch(batch)]
+assert held[0]["value"].to_pylist()[0] == b"x" * 4096 and consumer.pinned_bytes > 0
+if order.startswith(("exit handler", "native thread")):
+    schema, array = batch.__arrow_c_array__()
+    get = ctypes.pythonapi.PyCapsule_GetPointer
+    get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    c.hold(ctypes.c_void_p(get(array, b"arrow_array")))
+    held.clear()
+    del batch
+    assert consumer.pinned_bytes > 0
+if order == "exit handler, the first":
+    c.release_at_exit()
+if order == "native thread":
+    c.release_in_thread(int(state == "closed") * 100_000)
+if order == "atexit, before kafkapp's":
+    atexit.register(lambda: held.clear())
+if order == "capsules":
+    held[:] = batch.__arrow_c_array__()
+if order == "daemon threads":
+    def spin():
+        while True:
+            again = pyarrow.record_batch(batch)
+            del again
+    for _ in range(4):
+        threading.Thread(target=spin, daemon=True).start()
+if order == "cycle":
+    class Cycle: pass
+    cycle = Cycle()
+    cycle.me, cycle.held = cycle, held
+if state == "closed":
+    consumer.close()
+if order not in ("global", "daemon threads", "capsules"):
+    batch = None
+print("good", flush=True)
+"""
+ORDERS = ["global", "cycle", "capsules", "atexit, before kafkapp's", "atexit, after kafkapp's", "daemon threads", "native thread", "exit handler, the first", "exit handler, the last"]
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    return shared_library(ROOT / "tests" / "native" / "late_release.c", tmp_path_factory.mktemp("native") / "late_release.so")
+
+
+def pump(source, target):
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+    for end in source, target:
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture(scope="module")
+def encrypted(broker, tmp_path_factory):
+    """The address of the embedded cluster behind TLS: before a proxy that puts this address into its answers."""
+    names = [tmp_path_factory.mktemp("tls") / name for name in ("key.pem", "certificate.pem")]
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", names[0], "-out", names[1], "-days", "1", "-subj", "/CN=localhost"],
+                   check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(names[1], names[0])
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with contextlib.suppress(OSError):
+                    ends = context.wrap_socket(connection, server_side=True), socket.create_connection(("127.0.0.1", proxy.port))
+                    for pair in ends, ends[::-1]:
+                        threading.Thread(target=pump, args=pair, daemon=True).start()
+
+    with Front(broker.bootstrap_servers) as front, socket.create_server(("127.0.0.1", 0)) as listener:
+        proxy, = front
+        proxy.renamed = {proxy.target: listener.getsockname()[1]}
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("tls", ["", "tls"], ids=["plain", "tls"])
+@pytest.mark.parametrize("state", ["open", "closed"])
+@pytest.mark.parametrize("order", ORDERS)
+def test_arrow_arrays_may_be_released_at_the_end_of_the_process(request, broker, filled, library, order, state, tls):
+    """By whom and when ever: the callback needs no interpreter and no open client, nor what OpenSSL has freed by then."""
+    if tls and ("ssl" not in kafkapp.librdkafka_features() or not shutil.which("openssl")):
+        pytest.skip("needs a librdkafka with TLS, and the openssl command, to make a certificate")
+    servers = request.getfixturevalue("encrypted") if tls else broker.bootstrap_servers
+    done = subprocess.run([sys.executable, "-c", LATE, order, library, servers, filled, state, tls], timeout=60, capture_output=True, text=True, check=False)
+    said = [line for line in done.stderr.splitlines() if line != "released" and "never closed" not in line]
+    assert (done.returncode, done.stdout, said) == (0, "good\n", []), done.stderr
+    assert not order.startswith("exit handler") or "released" in done.stderr
