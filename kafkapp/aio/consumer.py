@@ -22,7 +22,7 @@ from kafkapp.config.properties import Properties
 from kafkapp.consumer.consumed_batch import ConsumedBatch
 from kafkapp.consumer.consumer import KafkaConsumer as Consumer
 from kafkapp.consumer.consumer_record import ConsumerRecord
-from kafkapp.consumer.topic_partition import Offset, TopicPartition
+from kafkapp.consumer.topic_partition import Offset, TopicPartition, checked_partition, checked_partitions
 
 if TYPE_CHECKING:
     from kafkapp.config.property_types import ConsumerProperties
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from kafkapp.consumer.partitions import _Partition, _Partitions, _Place, _Start, _Time
 
 Timeout = int | float | timedelta | None
-ITERATED_RECORDS = 2000  # how many records `async for` takes from librdkafka at a time
 
 
 class KafkaConsumer:
@@ -74,15 +73,7 @@ class KafkaConsumer:
         Raises:
             as `poll_batch`, when it has to wait.
         """
-        return RecordIterator(self._side.cursor, self._next_record)
-
-    async def _next_record(self) -> ConsumerRecord:
-        batch = None
-        while not batch:
-            batch = await self.poll(None, ITERATED_RECORDS)
-            if not batch and not batch.eofs:
-                raise StopAsyncIteration
-        return self._side.cursor.begin(batch)
+        return RecordIterator(self._side.cursor, partial(self._side.next_record, self))
 
     def batches(self, *, max_records: int = 100_000, max_bytes: int = 4194304,
                 headers: bool = False) -> AsyncIterator[ConsumedBatch]:
@@ -112,8 +103,9 @@ class KafkaConsumer:
         Source: rd_kafka_consume_batch_queue(); KafkaConsumer::poll.
         """
         side = self._side
-        return await side.poll(partial(side.consumer.poll_batch, 0, max_records=max_records, max_bytes=max_bytes,
-                                       headers=headers), deadline_of(side.bind(self), timeout))
+        loop = side.bind(self)
+        return await side.poll(loop, partial(side.consumer.poll_batch, 0, max_records=max_records, max_bytes=max_bytes,
+                                             headers=headers), deadline_of(loop, timeout))
 
     async def poll(self, timeout: Timeout = None, max_records: int | None = None, *,
                    view_from: int | None = 4096) -> ConsumedBatch:
@@ -127,8 +119,9 @@ class KafkaConsumer:
         Source: rd_kafka_consume_batch_queue(); KafkaConsumer::poll.
         """
         side = self._side
-        return await side.poll(partial(side.consumer.poll, 0, max_records, view_from=view_from),
-                               deadline_of(side.bind(self), timeout))
+        loop = side.bind(self)
+        return await side.poll(loop, partial(side.consumer.poll, 0, max_records, view_from=view_from),
+                               deadline_of(loop, timeout))
 
     def wakeup(self) -> None:
         """End the poll that waits now, else the next one: it returns an empty batch, and `async for` ends. Records that
@@ -244,8 +237,9 @@ class KafkaConsumer:
     def pause(self, partitions: "_Partitions | None" = None) -> None:
         """Return no records of assigned partitions, all of them for None, until `resume`."""
         self._side.bind(self)
-        self._side.cursor.give_back()
-        self._side.consumer.pause(partitions)
+        places = None if partitions is None else checked_partitions(partitions)
+        self._side.cursor.give_back(places)
+        self._side.consumer.pause(places)
 
     def resume(self, partitions: "_Partitions | None" = None) -> None:
         """End what `pause` has begun."""
@@ -257,15 +251,18 @@ class KafkaConsumer:
         if isinstance(offset, (Timestamp, datetime)):
             found = await self.offsets_for_times({partition: offset}, timeout)
             offset = next(iter(found.values()), Offset.End)
-        await self._side.seek(self, self._side.consumer.seek, timeout, partition, offset)
+        place = checked_partition(partition)
+        await self._side.seek(self, partial(self._side.consumer.seek, place, offset), [place], timeout)
 
     async def seek_to_beginning(self, partitions: "_Partitions | None" = None, timeout: Timeout = 10) -> None:
         """Go on reading assigned partitions, all of them for None, from their first records. As `seek`."""
-        await self._side.seek(self, self._side.consumer.seek_to_beginning, timeout, partitions)
+        places = None if partitions is None else checked_partitions(partitions)
+        await self._side.seek(self, partial(self._side.consumer.seek_to_beginning, places), places, timeout)
 
     async def seek_to_end(self, partitions: "_Partitions | None" = None, timeout: Timeout = 10) -> None:
         """Go on reading assigned partitions, all of them for None, behind their last records. As `seek`."""
-        await self._side.seek(self, self._side.consumer.seek_to_end, timeout, partitions)
+        places = None if partitions is None else checked_partitions(partitions)
+        await self._side.seek(self, partial(self._side.consumer.seek_to_end, places), places, timeout)
 
     # -- offsets on brokers ---------------------------------------------------------------------
 

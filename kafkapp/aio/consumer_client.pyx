@@ -33,8 +33,8 @@ cdef class ConsumerClient(EventClient):
             self.client.leave()
 
     def wake_through(self, int fd, bytes payload not None):
-        """As EventClient's, also when there are records or rebalances. One signal until the next poll, which has to
-        find no record left or be followed by another one."""
+        """As EventClient's, also when there are rebalances or errors; -1: stop that, and what wake_polls_through() has
+        begun."""
         cdef const char *data = payload
         cdef size_t size = len(payload)
         cdef rd_kafka_queue_t *queue
@@ -47,6 +47,21 @@ cdef class ConsumerClient(EventClient):
                 queue = rd_kafka_queue_get_consumer(self.client.rk)
                 rd_kafka_queue_io_event_enable(queue, fd, data, size)
                 rd_kafka_queue_destroy(queue)
+                if fd < 0:
+                    rd_kafka_queue_io_event_enable(records, fd, data, size)
+        finally:
+            self.client.leave()
+
+    def wake_polls_through(self, int fd, bytes payload not None):
+        """Have librdkafka write `payload` to a descriptor when there are records. One signal until the next poll, which
+        has to find no record left or be followed by another one."""
+        cdef const char *data = payload
+        cdef size_t size = len(payload)
+        cdef rd_kafka_queue_t *records
+        self.client.enter()
+        try:
+            records = self.queue.records()
+            with nogil:
                 rd_kafka_queue_io_event_enable(records, fd, data, size)
         finally:
             self.client.leave()
@@ -61,6 +76,17 @@ cdef class ConsumerClient(EventClient):
             self.client.leave()
         raise_all(raised)
         return reported
+
+    def has_records(self):
+        """Whether a poll would find records."""
+        cdef size_t length
+        self.client.enter()
+        try:
+            with nogil:
+                length = rd_kafka_queue_length((<ConsumerService>self.client.service).records)
+        finally:
+            self.client.leave()
+        return length > 0
 
     def has_rebalances(self):
         """Whether serve() has something to do: a rebalance or an error, which wait behind no record."""

@@ -9,10 +9,12 @@ import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any, Self, TypeVar
 
 from kafkapp.aio import threads
 from kafkapp.aio.consumer_client import ConsumerClient
+from kafkapp.aio.consumer_polls import ConsumerPolls, on_records
 from kafkapp.aio.deadlines import deadline_of, seconds_left
 from kafkapp.aio.loop_bound import LoopBound
 from kafkapp.aio.record_cursor import RecordCursor
@@ -29,10 +31,9 @@ ATTEMPT_SECONDS = 0.05  # how long a thread seeks at a time: so long may `pause`
 RETRY_SECONDS = 0.02  # from one time to the next
 PASSING = (ErrorCode.RD_KAFKA_RESP_ERR__TIMED_OUT, ErrorCode.RD_KAFKA_RESP_ERR__STATE,
            ErrorCode.RD_KAFKA_RESP_ERR__PREV_IN_PROGRESS, ErrorCode.RD_KAFKA_RESP_ERR__TRANSPORT)  # of such a time
-TURN_SECONDS = 0.005  # how long polls go on without a wait before the loop's other tasks have their turn
 
 
-class ConsumerSide(LoopBound):
+class ConsumerSide(ConsumerPolls, LoopBound):
     """All that the event loop has of one kafkapp.aio.KafkaConsumer.
 
     Attributes:
@@ -46,18 +47,12 @@ class ConsumerSide(LoopBound):
 
     def __init__(self, properties: Any) -> None:
         self.consumer = KafkaConsumer(properties, EventsPollingOption.Manual)
-        self.client = ConsumerClient(self.consumer)
-        self.cursor = RecordCursor(self.consumer)
+        self.client, self.cursor = ConsumerClient(self.consumer), RecordCursor(self.consumer)
         self.closing = False
         self.in_rebalance = False
-        super().__init__(self.consumer, self.client, _nothing)
+        LoopBound.__init__(self, self.consumer, self.client, _nothing)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._polls = False  # a task is inside a poll
-        self._ready: list[asyncio.Future[None]] = []  # what tasks wait for
-        self._woken = False  # wakeup() was called since the last poll
         self._seeks: asyncio.Future[None] | None = None  # a thread reads again
-        self._seeking = 0  # how many tasks are inside seek()
-        self._turn_began = 0.0  # when a poll has waited last
         self._touching: asyncio.TimerHandle | None = None
         self._touch_seconds = int(self.consumer.get_property("max.poll.interval.ms") or 300_000) / 1000 / TOUCHES
 
@@ -88,17 +83,18 @@ class ConsumerSide(LoopBound):
                     self._loop.call_soon(self._dispatch_for_loop)
                 self.wake()
 
-    def _serve(self) -> None:
-        """Handle rebalances. What `async for` has taken of partitions that go must not be given: all is read again."""
-        if self.is_watched() and self.client.has_rebalances():
-            self.cursor.give_back()
-            self.client.serve()
+    def watch_more(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.client.wake_polls_through(*self.open_descriptor(loop, partial(on_records, weakref.ref(self))))
 
-    def wake(self) -> None:
-        """Have the poll that waits look again."""
-        waiting, self._ready = self._ready, []
-        for ready in waiting:
-            threads.set_result(ready, None)
+    def _serve(self) -> None:
+        """Handle rebalances, keep errors for polls to raise. What `async for` has taken of partitions that go is not
+        given; the rest is."""
+        if self.is_watched() and self.client.has_rebalances():
+            self.cursor.hold()
+            try:
+                self.client.serve()
+            finally:
+                self.cursor.keep()
 
     def _touch_later(self, loop: asyncio.AbstractEventLoop) -> None:
         self._touching = loop.call_later(self._touch_seconds, _touch, weakref.ref(self))
@@ -110,60 +106,9 @@ class ConsumerSide(LoopBound):
             self.client.touch()
             self._serve()  # if a callback that raised has kept `dispatch` from it
 
-    # -- polling --------------------------------------------------------------------------------
+    # -- seeking ---------------------------------------------------------------------------------------
 
-    async def poll(self, take: Callable[[], ConsumedBatch], deadline: float | None) -> ConsumedBatch:
-        """Wait until `take()`, which does not block, gives something.
-
-        Returns:
-            What it gave; empty when the deadline has expired, or wakeup() was called.
-        Raises:
-            RuntimeError: another task polls, or the consumer is closed.
-        """
-        loop = self._loop
-        assert loop is not None
-        if self._polls:
-            raise RuntimeError("another task polls this consumer: only one may poll at a time")
-        self._polls = True
-        try:
-            if loop.time() - self._turn_began > TURN_SECONDS:
-                await asyncio.sleep(0)  # before anything is taken
-                self._turn_began = loop.time()
-            while True:
-                self.check_usable()
-                self.cursor.give_back()
-                if self.client.has_to_read_again():
-                    await self._read_again(loop)
-                    if self.client.has_to_read_again() and seconds_left(loop, deadline) == 0:
-                        return self.client.empty_batch()
-                    continue
-                if self._woken:
-                    self._woken = False
-                    return self.client.empty_batch()
-                batch = self.client.empty_batch() if self._seeking else take()
-                if batch or batch.eofs or (left := seconds_left(loop, deadline)) == 0:
-                    return batch
-                if self.client.has_to_read_again():
-                    continue  # after a rebalance: librdkafka signals no second time what was taken
-                await self.signalled(loop, left)
-                self._turn_began = loop.time()
-        finally:
-            self._polls = False
-
-    async def signalled(self, loop: asyncio.AbstractEventLoop, seconds: float | None) -> None:
-        """Wait for what librdkafka signals, at most `seconds`."""
-        ready: asyncio.Future[None] = loop.create_future()
-        self._ready.append(ready)
-        timer = None if seconds is None else loop.call_later(seconds, threads.set_result, ready, None)
-        try:
-            await ready
-        finally:
-            if timer is not None:
-                timer.cancel()
-            if ready in self._ready:  # it has timed out, or was cancelled
-                self._ready.remove(ready)
-
-    async def _read_again(self, loop: asyncio.AbstractEventLoop) -> None:
+    async def read_again(self, loop: asyncio.AbstractEventLoop) -> None:
         """Seek back to what no poll has returned. Goes on in its thread if the task is cancelled."""
         if self._seeks is None:
             self._seeks = threads.in_thread(loop, self.client.read_again, ATTEMPT_SECONDS)
@@ -176,23 +121,23 @@ class ConsumerSide(LoopBound):
         if self.client.has_to_read_again():
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def seek(self, owner: Any, seek: Callable[..., None], timeout: int | float | timedelta | None,
-                   *args: Any) -> None:
-        """Call `seek(*args, timeout)` in threads, a short time each: what the loop calls meanwhile has its turn in
-        between. No poll takes anything before the end."""
+    async def seek(self, owner: Any, seek: Callable[[float], None], places: list[TopicPartition] | None,
+                   timeout: int | float | timedelta | None) -> None:
+        """Call `seek(timeout)`, which seeks these partitions, all for None, in threads, a short time each: what the
+        loop calls meanwhile has its turn in between. No poll takes anything before the end."""
         loop = self.bind(owner)
         deadline = deadline_of(loop, timeout)
-        self.cursor.give_back()
-        self._seeking += 1
+        self.cursor.give_back(places)
+        self.seeking += 1
         try:
             while True:
                 left = seconds_left(loop, deadline)
                 seconds = ATTEMPT_SECONDS if left is None else min(left, ATTEMPT_SECONDS)
                 with nullcontext() if left == 0 else passing():
-                    return await self.call(loop, seek, *args, seconds)
+                    return await self.call(loop, seek, seconds)
                 await asyncio.sleep(RETRY_SECONDS)
         finally:
-            self._seeking -= 1
+            self.seeking -= 1
             self.wake()
 
     def check_usable(self) -> None:
@@ -201,7 +146,7 @@ class ConsumerSide(LoopBound):
 
     def wakeup(self) -> None:
         """End the poll that waits now, else the next one. In any thread."""
-        self._woken = True
+        self.woken = True
         if self._loop is not None:
             with suppress(RuntimeError):  # it is closed
                 self._loop.call_soon_threadsafe(self._wake_up)

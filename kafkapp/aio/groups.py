@@ -49,7 +49,7 @@ async def attempts(attempt: Callable[[], None], side: ConsumerSide, loop: asynci
                 if cause is not None:
                     side.client.forget_failures()
                 raise exc from cause
-        await side.signalled(loop, RETRY_SECONDS if left is None else min(left, RETRY_SECONDS))
+        await side.signalled(loop, loop.time() + (RETRY_SECONDS if left is None else min(left, RETRY_SECONDS)))
 
 
 def told_by(side: ConsumerSide, on_rebalance: OnRebalance | None) -> OnRebalance:

@@ -39,7 +39,8 @@ class LoopBound:
         self._closable = closable
         self._client = client
         self.then = then
-        self._reader, self._writer = -1, -1
+        self._readers: set[int] = set()  # descriptors that the loop watches
+        self._writers: set[int] = set()  # those of them that librdkafka writes to, or the other ends of these
         self._dispatch_for_loop: Callable[[], None]  # what the loop calls; set by `bind`
 
     # -- for a subclass -------------------------------------------------------------------------
@@ -58,6 +59,9 @@ class LoopBound:
     def dispatch(self) -> None:
         """Dispatch what has come."""
         raise NotImplementedError
+
+    def watch_more(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have the loop watch other descriptors too."""
 
     def interrupted(self) -> None:
         """`dispatch` has raised."""
@@ -103,30 +107,39 @@ class LoopBound:
 
     def _watch(self, loop: asyncio.AbstractEventLoop, dispatch: Callable[[], None], name: str) -> None:
         """Have the loop dispatch when librdkafka has events."""
-        if hasattr(os, "eventfd"):
-            self._reader = self._writer = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-            payload = EVENTFD_ONE
-        else:
-            reader, writer = socket.socketpair()
-            reader.setblocking(False)
-            writer.setblocking(False)
-            self._reader, self._writer, payload = reader.detach(), writer.detach(), b"x"
         try:
-            loop.add_reader(self._reader, _on_ready, dispatch, self._reader)
-            self._client.wake_through(self._writer, payload)
+            self._client.wake_through(*self.open_descriptor(loop, partial(_on_ready, dispatch)))
+            self.watch_more(loop)
         except NotImplementedError:
             self._close_descriptors()
             raise RuntimeError(f"{name} needs an event loop with add_reader(), which {loop!r} has not") from None
         except BaseException:
-            loop.remove_reader(self._reader)
+            for reader in self._readers:
+                loop.remove_reader(reader)
             self._close_descriptors()
             raise
         self._dispatch_for_loop = dispatch
         loop.call_soon(dispatch)  # events that have come already are not signalled
 
+    def open_descriptor(self, loop: asyncio.AbstractEventLoop, on_ready: Callable[[int], None]) -> tuple[int, bytes]:
+        """Have the loop call `on_ready(descriptor)` when another one is written to. Returns that, and what to write."""
+        if hasattr(os, "eventfd"):
+            reader = writer = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            payload = EVENTFD_ONE
+        else:
+            ends = socket.socketpair()
+            for end in ends:
+                end.setblocking(False)
+            reader, writer = (end.detach() for end in ends)
+            payload = b"x"
+        self._readers.add(reader)
+        self._writers.add(writer)
+        loop.add_reader(reader, on_ready, reader)
+        return writer, payload
+
     def is_watched(self) -> bool:
-        """Whether a loop watches its descriptor."""
-        return self._reader >= 0
+        """Whether a loop watches its descriptors."""
+        return bool(self._readers)
 
     def _close_descriptors(self) -> None:
         """Close the descriptors. librdkafka must no longer write to them."""
@@ -134,16 +147,17 @@ class LoopBound:
             os.close(descriptor)
 
     def _take_descriptors(self) -> set[int]:
-        descriptors, self._reader, self._writer = {self._reader, self._writer}, -1, -1
-        return descriptors - {-1}
+        descriptors, self._readers, self._writers = self._readers | self._writers, set(), set()
+        return descriptors
 
     # -- the end --------------------------------------------------------------------------------
 
     def detach(self) -> None:
         """Have the loop dispatch no more."""
         self._client.wake_through(-1, b"")
-        if (loop := self.bound_loop()) is not None and self.is_watched():
-            loop.remove_reader(self._reader)
+        if (loop := self.bound_loop()) is not None:
+            for reader in self._readers:
+                loop.remove_reader(reader)
         self._close_descriptors()
 
     def abandon(self) -> None:
@@ -162,7 +176,7 @@ class LoopBound:
                 return
             self._client.abandon()
         with suppress(RuntimeError):  # the loop is closed: it reads and calls nothing
-            loop.call_soon_threadsafe(_remove, loop, self._reader, {self._reader, self._writer}, self.then)
+            loop.call_soon_threadsafe(_remove, loop, self._readers, self._readers | self._writers, self.then)
             self._take_descriptors()
         self._close_descriptors()
 
@@ -170,8 +184,8 @@ class LoopBound:
         """If the loop is running here: close what was abandoned in a thread. Returns whether that was started."""
         if not is_running_here(loop):
             return False
-        descriptors = {self._reader, self._writer}
-        remove = partial(_remove, loop, self._reader, descriptors, self.then)
+        descriptors = self._readers | self._writers
+        remove = partial(_remove, loop, self._readers, descriptors, self.then)
         try:
             start_thread(partial(_close_abandoned, self._closable, loop, remove, descriptors))
         except RuntimeError:
@@ -220,9 +234,11 @@ def _close_abandoned(closable: Closable, loop: asyncio.AbstractEventLoop, remove
                 os.close(descriptor)
 
 
-def _remove(loop: asyncio.AbstractEventLoop, reader: int, descriptors: set[int], then: Callable[[], None]) -> None:
+def _remove(loop: asyncio.AbstractEventLoop, readers: set[int], descriptors: set[int],
+            then: Callable[[], None]) -> None:
     """What the loop does at the end of what was abandoned."""
-    loop.remove_reader(reader)
+    for reader in readers:
+        loop.remove_reader(reader)
     for descriptor in descriptors:
         os.close(descriptor)
     then()

@@ -8,7 +8,7 @@ from cpython.ref cimport Py_INCREF, PyObject, PyTypeObject
 
 from kafkapp.consumer.consumed_batch cimport ConsumedBatch
 from kafkapp.consumer.polling cimport PollingConsumer
-from kafkapp.consumer.unread cimport give_back, set_positions
+from kafkapp.consumer.unread cimport give_back, runs_of, set_positions
 
 cdef extern from "Python.h":
     ctypedef enum PySendResult:
@@ -39,23 +39,55 @@ cdef class RecordCursor:
 
     def begin(self, ConsumedBatch batch not None):
         """Give out the records of a batch that the last poll has returned, which is not empty. Returns the first."""
-        set_positions(self.queue, batch.block, 0)
-        self.block, self.row, self.count = batch.block, 0, batch.columns().count
-        self.thread = PyThread_get_thread_ident()
+        self.block, self.row, self.end = batch.block, 0, batch.columns().count
+        self.gone, self.thread = set(), PyThread_get_thread_ident()
         return self.take()
 
     def update_positions(self):
         """Have the positions follow what was given out."""
         if self.block is not None:
-            set_positions(self.queue, self.block, self.row)
-            if self.row == self.count:
+            set_positions(self.queue, self.block, self.row, self.gone)
+            if self.row == self.end:
                 self.block = None
 
-    def give_back(self):
-        """Have the records that were not given out read again, by the next poll."""
+    def give_back(self, places=None):
+        """Have the records of some partitions (an iterable of TopicPartition), of all for None, that were not given out
+        read again, by the next poll."""
+        cdef set some = None if places is None else set(places)
+        if self.block is None:
+            return
+        give_back(self.queue, self.block, self.row, self.gone, some)
+        if some is None:
+            self.block, self.runs, self.row, self.end = None, None, 0, 0
+        else:
+            self.drop(some)
+
+    def left(self):
+        """How many records are still to be given."""
+        cdef size_t count = self.end - self.row
+        for begin, end in self.runs or ():
+            count += end - begin
+        return count
+
+    def hold(self):
+        """Rebalances may come: positions are those of what was given out. Then keep() has to be called."""
         if self.block is not None:
-            give_back(self.queue, self.block, self.row)
-            self.block, self.row, self.count = None, 0, 0
+            give_back(self.queue, self.block, self.row, self.gone, set())
+        self.queue.moved.clear()
+
+    def keep(self):
+        """Give no record of partitions that a rebalance since hold() has taken away, or of which it has said where to
+        go on; all others are still to be given."""
+        if self.block is not None and self.queue.moved:
+            self.drop(self.queue.moved)
+
+    cdef int drop(self, set places) except -1:
+        self.gone.update(places)
+        self.runs = runs_of(self.block, self.row, self.gone)
+        self.row, self.end = self.runs.pop() if self.runs else (0, 0)
+        if not self.end:
+            self.block = None
+        return 0
 
 
 @cython.final

@@ -25,6 +25,7 @@ cdef class RecordQueue:
     cdef kp_spare *spare            # owned; where the memory of its blocks waits for the next one
     cdef kp_consumed_size size      # of what the last poll has returned: room for the next one
     cdef dict sought                # {TopicPartition: offset or Offset}: by on_rebalance in the last poll
+    cdef set moved                  # partitions that are read from elsewhere now, or no more, since it was emptied
     cdef set damaged                # of what is to be read again: where librdkafka could not read on
     cdef int64_t placed_from        # when it knows of these where it is
     cdef Subscription subscription

@@ -16,6 +16,7 @@ from kafkapp._librdkafka.consumer cimport (
     RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
     rd_kafka_queue_get_consumer,
     rd_kafka_topic_partition_list_del,
+    rd_kafka_topic_partition_list_fields,
 )
 from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_RESP_ERR__FATAL,
@@ -74,7 +75,7 @@ cdef class RecordQueue:
     def __cinit__(self):
         self.positions, self.starts, self.paused, self.failures, self.idle = {}, {}, set(), [], True
         self.subscription, self.raised = Subscription.__new__(Subscription), []
-        self.sought, self.damaged = {}, set()
+        self.sought, self.damaged, self.moved = {}, set(), set()
         self.spare = kp_spare_new()
         if self.spare is NULL:
             raise MemoryError()
@@ -356,7 +357,7 @@ cdef class RecordQueue:
         for topic, partition in places or ():
             name = topic.encode()
             rd_kafka_topic_partition_list_del(refused[0], name, partition)
-        if places is None:
+        if places is None or not (<rd_kafka_topic_partition_list_fields *>refused[0]).cnt:
             rd_kafka_topic_partition_list_destroy(refused[0])
             refused[0] = NULL
         return 0
@@ -380,6 +381,7 @@ cdef class RecordQueue:
     cdef int remove(self, list places) except -1:
         """These partitions are no longer assigned."""
         self.forget(places)
+        self.moved.update(places)
         for place in places:
             self.positions.pop(place, None)
             self.starts.pop(place, None)
@@ -390,6 +392,7 @@ cdef class RecordQueue:
     cdef int go_on_from(self, dict starts) except -1:
         """Take new positions of assigned partitions, where librdkafka reads already: offsets, Offset.Beginning or
         Offset.End; any other negative number: as committed. What was to be read again of them is not."""
+        self.moved.update(starts)
         for place, start in starts.items():
             self.positions[place] = None if start < 0 else start
             self.starts.pop(place, None)

@@ -16,6 +16,30 @@ from kafkapp.consumer.consumed_columns cimport ConsumedBlock, kp_consumed
 from kafkapp.consumer.record_queue cimport RecordQueue
 
 
+cdef list runs_of(ConsumedBlock block, size_t row, set without):
+    cdef kp_consumed *columns = block.columns
+    cdef size_t end = columns.count
+    cdef size_t i = end
+    cdef list runs = []
+    while i > row:
+        i -= 1
+        while i > row and (columns.partitions[i - 1] == columns.partitions[i] and
+                           columns.topics[i - 1] == columns.topics[i]):
+            i -= 1
+        if place_of(block, i) in without:
+            end = i
+        elif runs and runs[-1][0] == end:
+            runs[-1][0] = end = i
+        else:
+            runs.append([i, end])
+            end = i
+    return runs
+
+
+cdef object place_of(ConsumedBlock block, size_t row):
+    return TopicPartition(block.topics()[block.columns.topics[row]], block.columns.partitions[row])
+
+
 cdef dict first_offsets(ConsumedBlock block, size_t row):
     """The offset of the first record of each partition from `row` on."""
     cdef kp_consumed *columns = block.columns
@@ -26,29 +50,33 @@ cdef dict first_offsets(ConsumedBlock block, size_t row):
         while i > row and (columns.partitions[i - 1] == columns.partitions[i] and
                            columns.topics[i - 1] == columns.topics[i]):
             i -= 1
-        found[TopicPartition(block.topics()[columns.topics[i]], columns.partitions[i])] = columns.offsets[i]
+        found[place_of(block, i)] = columns.offsets[i]
     return found
 
 
-cdef int set_positions(RecordQueue queue, ConsumedBlock block, size_t row) except -1:
+cdef int set_positions(RecordQueue queue, ConsumedBlock block, size_t row, set without) except -1:
     cdef dict firsts = first_offsets(block, row)
     for place, end in block.places(&block.columns.ends).items():
-        if place in queue.positions:
+        if place in queue.positions and place not in without:
             queue.positions[place] = firsts.get(place, end)
     return 0
 
 
-cdef int give_back(RecordQueue queue, ConsumedBlock block, size_t row) except -1:
+cdef int give_back(RecordQueue queue, ConsumedBlock block, size_t row, set without, set places) except -1:
     cdef bytes name
-    set_positions(queue, block, row)
+    cdef dict firsts
+    set_positions(queue, block, row, without)
     if queue.auto is not None:
         queue.auto.take_back(queue.positions)
-    for (topic, partition), offset in first_offsets(block, row).items():
-        name = topic.encode()
+    firsts = first_offsets(block, row)
+    for place in set(firsts).difference(without):
+        if places is not None and place not in places:
+            continue
+        name = place.topic.encode()
         if queue.refused is NULL:
             queue.refused = rd_kafka_topic_partition_list_new(1)
-        if rd_kafka_topic_partition_list_find(queue.refused, name, partition) is NULL:
-            rd_kafka_topic_partition_list_add(queue.refused, name, partition).offset = offset
+        if rd_kafka_topic_partition_list_find(queue.refused, name, place.partition) is NULL:
+            rd_kafka_topic_partition_list_add(queue.refused, name, place.partition).offset = firsts[place]
     return 0
 
 

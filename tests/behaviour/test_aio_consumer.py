@@ -70,7 +70,7 @@ def test_a_timeout_gives_an_empty_batch(broker, topic):
             for poll in consumer.poll, consumer.poll_batch:
                 assert not await poll(0)
                 assert len(await poll(0.05)) == 0
-            assert consumer._side._ready == []
+            assert consumer._side.waiting == []
 
     run_in_loop(go())
 
@@ -185,8 +185,8 @@ def test_cancelled_anywhere_it_loses_nothing(broker, topic, read):
                     task = asyncio.ensure_future(reads(consumer))
                     for _ in range(turns % 7):
                         await asyncio.sleep(0)
-                    if turns % 7 == 6 and consumer._side._ready:
-                        await asyncio.wait(consumer._side._ready, timeout=0.05)
+                    if turns % 7 == 6 and consumer._side.waiting:
+                        await asyncio.wait(consumer._side.waiting, timeout=0.05)
                     task.cancel()
                     await asyncio.wait((task,))
                     assert task.cancelled()

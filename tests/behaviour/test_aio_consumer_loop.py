@@ -219,7 +219,7 @@ def test_a_poll_looks_again_when_a_call_that_was_cancelled_has_ended(broker, top
             await asyncio.wait((call,))
             poll = asyncio.ensure_future(consumer.poll())
             await until_waiting(consumer)
-            waits, = consumer._side._ready
+            waits, = consumer._side.waiting
             ended.set()
             await asyncio.wait_for(waits, SECONDS)
             poll.cancel()
@@ -241,8 +241,7 @@ def test_what_a_rebalance_has_a_poll_discard_is_read_again_at_once(broker, fille
                     return side.client.empty_batch()
                 return batch
 
-            side.bind(consumer)
-            batch = await asyncio.wait_for(side.poll(take, None), SECONDS)
+            batch = await asyncio.wait_for(side.poll(side.bind(consumer), take, None), SECONDS)
             assert (given[0].offset, batch[0].offset) == (0, 1)
 
     run_in_loop(go())

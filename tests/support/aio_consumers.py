@@ -26,5 +26,5 @@ async def records(consumer, count):
 async def until_waiting(consumer):
     """Return when a task waits in a poll."""
     async with asyncio.timeout(SECONDS):
-        while not consumer._side._ready:
+        while not consumer._side.waiting:
             await asyncio.sleep(0)

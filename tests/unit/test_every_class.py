@@ -35,7 +35,7 @@ TABLE = {
     "ErrorCode": "ErrorCode(-184)",
     "EventHandlers": None, "BadToken": "importlib.import_module('kafkapp.client.events').BadToken('x')",
     "Outbox": None, "CompletedFutures": None, "WaitingRecord": None, "WaitingBatch": None, "ProducerBase": None, "LoopSide": None, "LoopClient": None,
-    "EventClient": None, "LoopBound": None, "Closable": None, "ConsumerSide": None, "ConsumerClient": None, "RecordCursor": None, "Batches": None, "Subscribed": None,
+    "EventClient": None, "LoopBound": None, "Closable": None, "ConsumerSide": None, "ConsumerClient": None, "RecordCursor": None, "Wakeup": None, "ConsumerPolls": None, "Batches": None, "Subscribed": None,
     "RecordIterator": "aiter(aio.KafkaConsumer(QUIET))", "aio.KafkaConsumer": "aio.KafkaConsumer(QUIET)",
     "SendFuture": "in_loop(lambda: aio.KafkaProducer(QUIET | {'message.timeout.ms': 50, 'linger.ms': 0}).send(ProducerRecord('t')))",
     "KafkaProducer": "aio.KafkaProducer(QUIET)",
