@@ -1,4 +1,4 @@
-"""The columns of consumed records where memory ends or 32 bits do: tests/native/consumed_columns.c, under a sanitizer."""
+"""The columns of consumed records where memory ends or 32 bits do, and among threads: tests/native/consumed_columns.c, under sanitizers."""
 import shutil
 import subprocess
 
@@ -13,9 +13,20 @@ def build(folder, source=SOURCE, kind="asan"):
         pytest.skip(lacks)
     flags = [flag for flag in sanitize.installed().cflags if flag.startswith("-I")]
     program = folder / "consumed_columns"
-    subprocess.run(["gcc", *sanitize.FLAGS[kind].split(), "-Wall", "-Wextra", "-Wl,--wrap=realloc", f"-I{sanitize.ROOT / 'csrc'}", *flags,
+    subprocess.run(["gcc", *sanitize.FLAGS[kind].split(), "-Wall", "-Wextra", "-Wl,--wrap=realloc", "-lpthread", f"-I{sanitize.ROOT / 'csrc'}", *flags,
                     source, "-o", program], check=True, timeout=100)
     return program
+
+
+def broken(folder, right, wrong, kind="asan"):
+    """The program with a fault in a source."""
+    native = folder / "tests" / "native"
+    native.mkdir(parents=True)
+    csrc = shutil.copytree(sanitize.ROOT / "csrc", folder / "csrc")
+    file, = (file for file in csrc.glob("consumed_*.c") if right in file.read_text())
+    assert file.read_text().count(right) == 1
+    file.write_text(file.read_text().replace(right, wrong))
+    return build(native, shutil.copy(SOURCE, native), kind)
 
 
 def test_no_record_is_lost_or_leaked_where_memory_ends(tmp_path):
@@ -39,11 +50,27 @@ def test_no_record_is_lost_or_leaked_where_memory_ends(tmp_path):
     ids=["forgotten", "nulls", "leaked", "empty", "counted", "whole", "too large", "old nulls", "recycled while it is held", "kept for the next",
          "room is kept", "spare is leaked"])
 def test_a_loss_would_be_found(tmp_path, right, wrong):
-    folder = tmp_path / "tests" / "native"
-    folder.mkdir(parents=True)
-    csrc = shutil.copytree(sanitize.ROOT / "csrc", tmp_path / "csrc")
-    file, = (file for file in csrc.glob("consumed_*.c") if right in file.read_text())
-    assert file.read_text().count(right) == 1
-    file.write_text(file.read_text().replace(right, wrong))
-    program = build(folder, shutil.copy(SOURCE, folder))
+    program = broken(tmp_path, right, wrong)
     assert subprocess.run([program], timeout=100, capture_output=True, check=False).returncode != 0
+
+
+@pytest.mark.parametrize("kind", ["tsan", "asan"])
+def test_threads_hold_and_release_blocks(tmp_path, kind):
+    done = subprocess.run([build(tmp_path, kind=kind), "threads"], timeout=100, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "good\n", "")
+
+
+@pytest.mark.parametrize(("right", "wrong"), [
+    ("__atomic_sub_fetch(&block->owners, 1, __ATOMIC_ACQ_REL)", "__atomic_sub_fetch(&block->owners, 1, __ATOMIC_RELAXED)"),
+    ("        __atomic_fetch_add(&kept->pins->bytes, bytes - kept->counted, __ATOMIC_SEQ_CST)", "        kept->pins->bytes += bytes - kept->counted"),
+    ("!__atomic_compare_exchange_n(&block->kept.whole, &none, whole, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)", "(block->kept.whole = whole, none)"),
+    ("__atomic_compare_exchange_n(&spare->kept, &none, block, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)", "(none = spare->kept, spare->kept = block, !none)"),
+    ("__atomic_sub_fetch(&spare->owners, 1, __ATOMIC_ACQ_REL)", "(spare->owners -= 1)"),
+], ids=["owners", "pins", "whole", "kept", "spare"])
+def test_a_race_would_be_found(tmp_path, right, wrong):
+    program = broken(tmp_path, right, wrong, "tsan")
+    for _ in range(5):      # a race has to happen to be seen
+        done = subprocess.run([program, "threads"], timeout=100, capture_output=True, check=False, env={"TSAN_OPTIONS": "halt_on_error=1:exitcode=66"})
+        if done.returncode == 66:
+            return
+    pytest.fail("no race was reported")
