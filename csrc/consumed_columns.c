@@ -303,9 +303,9 @@ static size_t chunk_size(const kp_consumed *block, size_t max_records, size_t ma
 
 int kp_consume(rd_kafka_queue_t *queue, kp_consumed *block, size_t max_records, size_t max_bytes, int timeout_ms) {
     rd_kafka_message_t *messages[CHUNK];
+    kp_consumed *before = kp_consumed_filled(block);
     size_t chunk = 1;
     int failure = 0;
-    kp_consumed_filled(block);
     /* librdkafka waits until it has all that it is asked for: so one is asked for, and then what there is. */
     while (chunk && !failure) {
         ssize_t taken = rd_kafka_consume_batch_queue(queue, timeout_ms, messages, chunk), i;
@@ -326,7 +326,7 @@ int kp_consume(rd_kafka_queue_t *queue, kp_consumed *block, size_t max_records, 
         timeout_ms = 0;
         chunk = chunk_size(block, max_records, max_bytes);
     }
-    kp_consumed_filled(NULL);
+    kp_consumed_filled(before);
     kp_consumed_count_kept(block);
     return failure;
 }

@@ -123,9 +123,10 @@ int kp_loses_place(rd_kafka_resp_err_t err);
 int kp_consumed_add_error(kp_consumed *block, rd_kafka_resp_err_t code, int32_t topic, int32_t partition, const char *text);
 void kp_consumed_drop_errors(kp_consumed *block);
 
-/* librdkafka's error_cb: adds to the block that kp_consumed_filled() has named last in the same thread, NULL: none. */
+/* librdkafka's error_cb: adds to the block that kp_consumed_filled() has named last in the same thread, NULL: none. That
+ * returns the one before, to be named again: in a rebalance another consumer may poll. */
 void kp_client_error(rd_kafka_t *rk, int code, const char *text, void *opaque);
-void kp_consumed_filled(kp_consumed *block);
+kp_consumed *kp_consumed_filled(kp_consumed *block);
 
 /* Give memory back that it has room for and does not use, but for 1.5 bytes a row and 2 KiB. `size`: what it has, with a
  * little more. */

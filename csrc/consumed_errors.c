@@ -32,8 +32,10 @@ void kp_consumed_drop_errors(kp_consumed *block) {
         free(block->errors[--block->error_count].text);
 }
 
-void kp_consumed_filled(kp_consumed *block) {
+kp_consumed *kp_consumed_filled(kp_consumed *block) {
+    kp_consumed *before = filled;
     filled = block;
+    return before;
 }
 
 void kp_client_error(rd_kafka_t *rk, int code, const char *text, void *opaque) {

@@ -1,12 +1,13 @@
 """Errors that come while a consumer reads: those of partitions raise, those that pass go to error_cb or to logging."""
 import logging
 import threading
+import time
 
 import pytest
 from consumers import batches, new_consumer
 from helpers import properties, wait_for
 
-from kafkapp import ErrorCode, EventsPollingOption, KafkaConsumer, KafkaSyncProducer
+from kafkapp import ErrorCode, EventsPollingOption, KafkaConsumer, KafkaException, KafkaSyncProducer, RebalanceEvent
 
 UNKNOWN = {ErrorCode.RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, ErrorCode.RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION}
 
@@ -70,3 +71,23 @@ def test_a_callback_that_raises_and_one_that_polls(broker, topic, monkeypatch):
         wait_for(lambda: consumer.poll_batch(0.1) or called.is_set())
         wait_for(lambda: raised)
         assert "from a callback of the same consumer" in str(raised[0])
+
+
+def test_what_comes_after_on_rebalance_has_polled_another_consumer(cluster, broker, topic):
+    """Within the same poll: librdkafka calls back in it, on the thread that fills, for the one that it is of."""
+    said = []
+
+    def told(event, partitions):
+        if event is RebalanceEvent.Assigned:
+            cluster.set_topic_error(topic, ErrorCode.RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART.value)
+            with pytest.raises(KafkaException):
+                consumer.fetch_broker_metadata(topic, 20)
+            time.sleep(0.5)     # the errors are in the queue
+            assert not other.poll_batch(0)
+
+    callbacks = {"log_cb": lambda *line: None, "error_cb": said.append}
+    with new_consumer(broker) as other, KafkaConsumer(properties(cluster, callbacks, group_id=topic, **OURS)) as consumer:
+        consumer.subscribe([topic], told, 30)
+        for _ in range(10):
+            consumer.poll_batch(0.1)
+        wait_for(lambda: len({error.message for error in said if "no longer available" in error.message}) == 4)
