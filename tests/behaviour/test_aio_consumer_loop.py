@@ -247,6 +247,26 @@ def test_what_a_rebalance_has_a_poll_discard_is_read_again_at_once(broker, fille
     run_in_loop(go())
 
 
+def test_a_record_that_comes_before_the_descriptor_is_read_wakes_again(broker, topic):
+    """The poll that was woken has found none; what has come since is signalled by what is read then."""
+    async def go():
+        takes = []
+
+        def take():
+            takes.append(len(takes))
+            return side.client.empty_batch() if len(takes) == 2 else side.consumer.poll(0)
+
+        async with new_consumer(broker, topic) as consumer:
+            side = consumer._side
+            poll = asyncio.ensure_future(side.poll(asyncio.get_running_loop(), take, None))
+            await until_waiting(consumer)
+            with KafkaSyncProducer(properties(broker)) as producer:
+                producer.send(topic, "v", partition=0)
+            assert len(await asyncio.wait_for(poll, SECONDS)) == 1 and len(takes) == 3
+
+    run_in_loop(go(), 60)
+
+
 def test_a_seek_that_waits_for_brokers_does_not_hold_its_loop_up(cluster, topic):
     """What the loop calls meanwhile has its turn, and polls wait for the end of the seek."""
     async def go():
