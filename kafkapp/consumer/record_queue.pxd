@@ -26,6 +26,7 @@ cdef class RecordQueue:
     cdef kp_consumed_size size      # of what the last poll has returned: room for the next one
     cdef dict sought                # {TopicPartition: offset or Offset}: by on_rebalance in the last poll
     cdef set moved                  # partitions that are read from elsewhere now, or no more, since it was emptied
+    cdef set sought_since           # of partitions, since records were taken last: by a handler of a signal in a poll
     cdef set damaged                # of what is to be read again: where librdkafka could not read on
     cdef int64_t placed_from        # when it knows of these where it is
     cdef Subscription subscription

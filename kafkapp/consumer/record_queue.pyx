@@ -75,7 +75,7 @@ cdef class RecordQueue:
     def __cinit__(self):
         self.positions, self.starts, self.paused, self.failures, self.idle = {}, {}, set(), [], True
         self.subscription, self.raised = Subscription.__new__(Subscription), []
-        self.sought, self.damaged, self.moved = {}, set(), set()
+        self.sought, self.damaged, self.moved, self.sought_since = {}, set(), set(), set()
         self.spare = kp_spare_new()
         if self.spare is NULL:
             raise MemoryError()
@@ -183,6 +183,8 @@ cdef class RecordQueue:
         cdef void *before
         cdef int failure
         self.filling = block
+        if self.sought_since:
+            self.sought_since = set()
         try:
             with nogil:
                 queue = rd_kafka_queue_get_consumer(self.client.rk)
@@ -208,12 +210,12 @@ cdef class RecordQueue:
             self.keep_errors(block)
             if failure or columns.count or columns.eofs.count or columns.discarded or self.failures or self.raised:
                 break
+            if KP_READ(self.leaving):       # close() has woken it
+                raise RuntimeError("the consumer is closed")
             if KP_TAKE_FLAG(self.woken) or expired(deadline):
                 break
             PyErr_CheckSignals()
             self.client.check_open()
-            if KP_READ(self.leaving):
-                raise RuntimeError("the consumer is closed")
         with nogil:
             kp_consumed_trim(columns, &self.size)
         return failure
@@ -252,15 +254,13 @@ cdef class RecordQueue:
         cdef kp_consumed *columns = block.columns
         ends, batch = block.places(&columns.ends), new_batch(block)
         positions = self.positions
-        before = {place: positions.get(place) for place in ends}
         if not columns.count and self.failures:
             raise self.failures.pop(0)
         if not columns.count and failure and failure != EFBIG:
             raise MemoryError("no memory for the records of a batch: they will be read again")
         PyErr_CheckSignals()        # what a handler raises would take the place of the batch
-        # Not where a signal handler has said where to go on.
         ends = {place: offset for place, offset in ends.items()
-                if place in positions and positions[place] == before[place]}
+                if place in positions and place not in self.sought_since}
         if self.auto is not None:
             self.auto.add(ends)     # first: it may find no memory, and updating what is there needs none
         positions.update(ends)
@@ -401,6 +401,8 @@ cdef class RecordQueue:
         if self.in_rebalance():
             self.sought.update(starts)
             self.discard()
+        else:
+            self.sought_since = self.sought_since.union(starts)
         again = self.damaged.intersection(starts)       # once more: see wait_placed()
         self.sought.update({place: starts[place] for place in again})
         return self.forget([place for place in starts if place not in again])

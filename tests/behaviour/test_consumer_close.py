@@ -117,14 +117,48 @@ def test_wakeup_ends_a_poll_and_only_one_thread_polls(broker, topic):
         assert not consumer.poll_batch()
 
 
-def test_close_ends_a_poll_of_another_thread(broker, topic):
-    consumer, outcome = new_consumer(broker, topic), []
+@pytest.mark.parametrize("way", ["assigned", "subscribed"])
+def test_close_ends_a_poll_of_another_thread(broker, topic, way):
+    consumer, outcome = new_consumer(broker, *[topic] * (way == "assigned")), []
+    if way == "subscribed":
+        consumer.subscribe([topic], timeout=30)
     thread = polling(consumer, outcome)
     wait_for(lambda: polls(consumer))
     consumer.close()
     thread.join(20)
     assert str(outcome[0]) == "the consumer is closed"
     assert consumer._ledger() == {"outstanding": 0, "kept": 0, "topics": 0}
+
+
+def test_close_ends_a_commit_of_another_thread():
+    consumer, said = KafkaConsumer({"bootstrap.servers": NOWHERE, "log_cb": lambda *line: None}), []
+
+    def commit():
+        with pytest.raises(RuntimeError, match="^the consumer is closed$") as raised:
+            consumer.commit_sync({("t", 0): 5})
+        said.append(raised)
+
+    thread = threading.Thread(target=commit)
+    thread.start()
+    time.sleep(0.3)
+    with Stopwatch() as watch:
+        consumer.close(0)
+        thread.join(20)
+    assert said and watch.seconds < 10
+
+
+def test_wakeup_takes_effect_at_once(broker, topic):
+    """Not when a poll looks for signals, each 0.1 s."""
+    took = []
+    with new_consumer(broker, topic) as consumer:
+        for _ in range(10):
+            thread = polling(consumer, [])
+            wait_for(lambda: polls(consumer))
+            with Stopwatch() as watch:
+                consumer.wakeup()
+                thread.join(20)
+            took.append(watch.seconds)
+    assert min(took) < 0.05
 
 
 def test_close_returns_although_the_queue_is_full_and_batches_live(cluster, topic):

@@ -266,6 +266,19 @@ def test_pauses_outlast_rebalances(broker, filled, protocol):
         poll_until(lambda: {partition for partition, _ in first.read} == {0, 1, 2, 3}, first)
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_no_pause_outlasts_the_subscription(broker, filled, protocol):
+    with Member(broker, filled, protocol) as member:
+        member.subscribe(filled)
+        member.consumer.pause()
+        member.consumer.unsubscribe()
+        member.subscribe(filled)
+        poll_until(lambda: len(member.read) == 4 * COUNT, member)
+        member.consumer.pause()
+        member.consumer.seek_to_beginning()
+        assert not member.consumer.poll(0.3)
+
+
 def test_group_metadata(broker, topic):
     with Member(broker, topic, QUICK) as member:
         alone = member.consumer.group_metadata()

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import confluent_kafka
 import pytest
 from consumers import batches, new_consumer, plain
+from groups import PROTOCOLS
 from helpers import properties
 
 from kafkapp import ErrorCode, KafkaException, KafkaSyncProducer, Timestamp
@@ -218,6 +219,32 @@ def test_lag(broker, filled):
     with new_consumer(broker, group_id=f"none-{filled}", auto_offset_reset="earliest") as consumer:
         consumer.assign(places)
         assert consumer.lag(20) == {(filled, 0): 0, (filled, 1): COUNT, (filled, 2): 10}
+
+
+def test_a_position_behind_the_end_is_no_lag(broker, filled):
+    with new_consumer(broker, filled, [1]) as consumer:
+        consumer.pause()
+        consumer.seek((filled, 1), COUNT + 1000)
+        assert consumer.lag(20) == {(filled, 1): 0}
+
+
+def test_what_was_assigned_before_does_not_count(broker, filled):
+    """Neither a pause nor a start: what is assigned again begins anew."""
+    with new_consumer(broker, filled, [1], list(PROTOCOLS.values())[-1]) as consumer:
+        consumer.pause()
+        consumer.assign({(filled, 1): 5})
+        assert consumer.poll_batch(20)[0].offset == 5
+        consumer.pause()
+        consumer.seek_to_beginning()
+        consumer.unsubscribe()
+        consumer.subscribe([filled], timeout=30)
+        assert consumer.lag(20) == {}       # they begin at their ends: auto.offset.reset
+        consumer.pause()
+        consumer.seek_to_beginning()
+        assert consumer.lag(20)[filled, 1] == COUNT
+        consumer.unsubscribe()
+        consumer.subscribe([filled], timeout=30)
+        assert consumer.lag(20) == {}
 
 
 def test_an_unknown_partition_is_no_offset(broker, filled):

@@ -1,10 +1,10 @@
 """A consumer reads what was written, byte for byte, as confluent-kafka does: records, positions, ends, errors, limits."""
 import pytest
-from consumers import batches, fields, new_consumer, plain, records
+from consumers import batches, fields, new_consumer, one_batch, plain, records
 from helpers import LIBRDKAFKA, NOWHERE, needs, properties
 from readback import read_messages
 
-from kafkapp import ConsumerConfig, ErrorCode, KafkaException, KafkaSyncProducer
+from kafkapp import ConsumerConfig, ErrorCode, KafkaAsyncProducer, KafkaException, KafkaSyncProducer
 from kafkapp import KafkaConsumer
 from kafkapp import Offset, TopicPartition
 
@@ -49,6 +49,7 @@ def test_a_record_says_what_it_is(broker, topic, producer):
     assert repr(record) == f"<ConsumerRecord {topic}-3:0>"
     assert record.last_header_value("h") == b"2" and record.last_header_value("missing").data is None
     assert record.value == b"value" and memoryview(record.value).readonly
+    assert record.leader_epoch == (0 if LIBRDKAFKA >= (2, 3) else None)
 
 
 def test_it_returns_what_there_is_and_an_empty_batch_in_time(broker, topic, producer):
@@ -183,3 +184,19 @@ def test_properties_that_are_refused(wrong):
     with pytest.raises(KafkaException) as raised:
         KafkaConsumer({"bootstrap.servers": NOWHERE, **wrong})
     assert raised.value.error.code == ErrorCode.RD_KAFKA_RESP_ERR__INVALID_ARG and next(iter(wrong)) in str(raised.value)
+
+
+def test_offsets_without_a_record_count(broker, topic):
+    """Of the ends of transactions: what comes next is behind the last record, and is where a commit says to go on."""
+    with KafkaAsyncProducer(properties(broker, transactional_id=topic)) as producer:
+        producer.init_transactions(20)
+        for _ in range(3):
+            producer.begin_transaction()
+            producer.send_batch(topic, [b"v"] * 4, partition=1)
+            producer.commit_transaction(20)
+    with new_consumer(broker, topic, [1], group_id=topic) as consumer:
+        batch = one_batch(consumer, 12)
+        assert list(batch.offsets) == [0, 1, 2, 3, 5, 6, 7, 8, 10, 11, 12, 13]
+        assert batch.ends == {(topic, 1): 14} and consumer.position((topic, 1)) == 14
+        consumer.commit_sync(batch, 20)
+        assert consumer.committed([(topic, 1)]) == {(topic, 1): 14}

@@ -85,6 +85,16 @@ def test_a_seek_or_an_assignment_says_where_to_go_on_instead(broker, filled, int
         assert read(consumer, 2) == [(2, 8), (2, 9)] and not consumer.poll_batch(0.1)
 
 
+def test_a_handler_that_seeks_says_where_to_go_on(broker, filled, interrupting):
+    """The poll around it returns what it has; the position is the handler's."""
+    with new_consumer(broker, filled, [1]) as consumer:
+        signal.signal(signal.SIGUSR1, lambda *_: consumer.seek((filled, 1), COUNT - 5))
+        interrupting()
+        batch = consumer.poll_batch(20)
+        assert batch[0].offset == 0 and consumer.position((filled, 1)) == COUNT - 5
+        assert read(consumer, 5) == [(1, offset) for offset in range(COUNT - 5, COUNT)]
+
+
 MEMORY = """
 import _testcapi, gc, sys
 from kafkapp import KafkaConsumer, KafkaSyncProducer, Offset

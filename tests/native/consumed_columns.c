@@ -50,6 +50,11 @@ static int partition_of(int number) {
     return number / turn % partitions;
 }
 
+static rd_kafka_timestamp_type_t type_of(int number) {
+    return number % 11 == 0 ? RD_KAFKA_TIMESTAMP_NOT_AVAILABLE
+                            : number % 2 ? RD_KAFKA_TIMESTAMP_CREATE_TIME : RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME;
+}
+
 ssize_t rd_kafka_consume_batch_queue(rd_kafka_queue_t *queue, int timeout_ms, rd_kafka_message_t **messages, size_t size) {
     size_t taken;
     (void)queue, (void)timeout_ms;
@@ -79,7 +84,7 @@ const char *rd_kafka_topic_name(const rd_kafka_topic_t *rkt) {
 }
 
 int64_t rd_kafka_message_timestamp(const rd_kafka_message_t *message, rd_kafka_timestamp_type_t *type) {
-    *type = message->offset % 11 ? RD_KAFKA_TIMESTAMP_CREATE_TIME : RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+    *type = type_of((int)message->offset);
     return message->offset % 11 ? message->offset : -1;
 }
 
@@ -161,7 +166,7 @@ static void check_record(const kp_consumed *block, size_t row) {
     CHECK(block->partitions[row] == partition_of(number) && block->leader_epochs[row] == -1);
     CHECK(size == (number % 3 ? number % 300 : 0) && is_valid(block->values.validity, row) == (number % 3 != 0));
     CHECK(is_valid(block->keys.validity, row) == (number % 2 != 0));
-    CHECK(is_valid(block->timestamp_validity, row) == (number % 11 != 0));
+    CHECK(is_valid(block->timestamp_validity, row) == (number % 11 != 0) && block->timestamp_types[row] == (int8_t)type_of(number));
     if (block->with_headers) {
         int32_t first = block->header_offsets[row], count = block->header_offsets[row + 1] - first, at;
         CHECK(count == number % 4);

@@ -43,11 +43,12 @@ def test_no_record_is_lost_or_leaked_where_memory_ends(tmp_path):
     ("            free_whole(whole);\n        return NULL;\n", "            free(whole);\n        return NULL;\n"),
     ("    if (!wanted)\n        return EFBIG;\n", ""),
     ("    *nulls = 0;\n", ""),
+    ("(int8_t)type;", "1;"),
     ("        return;\n    kp_free_kept_messages(&block->kept);\n", "        ;\n    kp_free_kept_messages(&block->kept);\n"),
     ("    kp_free_kept_messages(&block->kept);\n    if (block->spare)\n", "    if (block->spare)\n"),
     ("        trim_all(block);\n", "        ;\n"),
     ("    drop(spare);\n}\n\nkp_consumed *kp_spare_take", "}\n\nkp_consumed *kp_spare_take")],
-    ids=["forgotten", "nulls", "leaked", "empty", "counted", "whole", "too large", "old nulls", "recycled while it is held", "kept for the next",
+    ids=["forgotten", "nulls", "leaked", "empty", "counted", "whole", "too large", "old nulls", "timestamp types", "recycled while it is held", "kept for the next",
          "room is kept", "spare is leaked"])
 def test_a_loss_would_be_found(tmp_path, right, wrong):
     program = broken(tmp_path, right, wrong)
