@@ -66,6 +66,9 @@ cdef enum:
     PLACE_CHECK_US = 10000
 
 cdef str DAMAGE_CURE = ": the next poll reads it again; seek() to an offset behind it to go on without it"
+# librdkafka asks for an offset that no broker has, and stops reading when that is refused.
+cdef str DAMAGE_CURE_WITHOUT_RESET = (
+    ": with auto.offset.reset=error librdkafka may not go on reading this partition; a new consumer does")
 
 
 @cython.final
@@ -288,7 +291,8 @@ cdef class RecordQueue:
                 if kp_loses_place(error.code):
                     self.damaged.add(TopicPartition(block.topics()[error.topic], error.partition))
                     self.placed_from = now_ms() + PLACE_MS
-                    text += DAMAGE_CURE
+                    text += (DAMAGE_CURE_WITHOUT_RESET if self.client.properties.get("auto.offset.reset") == "error"
+                             else DAMAGE_CURE)
             if error.topic == KP_OF_CLIENT or passes(error.code) or (
                     error.code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART):
                 (<ConsumerService>self.client.service).report_error(new_error(error.code, text))

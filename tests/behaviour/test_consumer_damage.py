@@ -8,6 +8,7 @@ from proxy import FETCH, Front
 
 from kafkapp import ErrorCode, KafkaException, KafkaSyncProducer
 
+LIST_OFFSETS = 2
 VALUES = [b"%04d" % row * 20 for row in range(10)]      # one batch, at the end of the answer; all of this is within its checksum
 
 
@@ -49,6 +50,33 @@ def test_nothing_is_passed_over_or_read_twice(broker, topic, start):
                 assert not consumer.poll(20)
         assert consumer.position((topic, 0)) == (3 if start == "assigned" else None)
         assert [record.offset for record in records(consumer, len(VALUES) - 3)] == list(range(3, len(VALUES)))
+
+
+@pytest.mark.parametrize("reset", ["earliest", "latest"])
+@pytest.mark.parametrize("late", ["the refusal", "the offset to reset to"])
+def test_a_broker_that_answers_late_to_an_offset_that_it_has_not(broker, topic, late, reset):
+    """Later than the consumer waits for that, before it seeks back: the answer comes to nothing, and all is read."""
+    with KafkaSyncProducer(properties(broker)) as producer:
+        producer.send_batch(topic, VALUES, partition=0)
+    with Front(broker.bootstrap_servers) as front, new_consumer(front, check_crcs=True, auto_offset_reset=reset) as consumer:
+        damage(front)
+        for proxy in front:     # of FETCH the damaged answer is the first
+            proxy.delay_responses(1.5, 2 if late == "the refusal" else 1, api=FETCH if late == "the refusal" else LIST_OFFSETS)
+        consumer.assign({(topic, 0): 0})
+        with pytest.raises(KafkaException, match="the next poll reads it again"):
+            while True:
+                assert not consumer.poll(20)
+        assert [record.offset for record in records(consumer, len(VALUES))] == list(range(len(VALUES)))
+
+
+def test_without_a_reset_the_error_says_that_a_new_consumer_is_needed(broker, topic):
+    with KafkaSyncProducer(properties(broker)) as producer:
+        producer.send_batch(topic, VALUES, partition=0)
+    with Front(broker.bootstrap_servers) as front, new_consumer(front, topic, [0], check_crcs=True, auto_offset_reset="error") as consumer:
+        damage(front)
+        with pytest.raises(KafkaException, match="auto.offset.reset=error librdkafka may not go on reading this partition; a new consumer does"):
+            while True:
+                assert not consumer.poll(20)
 
 
 def test_what_stays_damaged_stays_an_error_until_a_seek(broker, topic):
