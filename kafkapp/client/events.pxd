@@ -11,7 +11,7 @@ cdef class EventHandlers:
     cdef object log_cb, error_cb, stats_cb, token_cb    # the user's, or None
     cdef str name                                       # the client's
     cdef dict secrets                                   # the sensitive properties, whose values no text may show
-    cdef bint brokers_down                              # none could be reached, and nothing has come since
+    cdef int brokers_down                               # atomic: none could be reached, and nothing has come since
     cdef str refusal                                    # the last log line about a refused certificate
     cdef int dispatch(self, rd_kafka_t *rk, rd_kafka_event_t *event) except -1
     cdef int report_dropped(self, int64_t lines) except -1

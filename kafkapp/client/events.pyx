@@ -34,6 +34,7 @@ from kafkapp._librdkafka.rdkafka cimport (
     rd_kafka_resp_err_t,
     rd_kafka_t,
 )
+from kafkapp.common.atomics cimport KP_SET
 from kafkapp.common.callbacks cimport report_all_unraisable, report_unraisable, run_callback
 from kafkapp.common.errors cimport new_error
 from kafkapp.common.forks cimport forks
@@ -110,7 +111,7 @@ cdef class EventHandlers:
         cdef rd_kafka_resp_err_t err = rd_kafka_event_error(event)
         message = self.redacted_text(rd_kafka_event_error_string(event))
         if err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
-            self.brokers_down = True
+            KP_SET(self.brokers_down, True)
         if err == RD_KAFKA_RESP_ERR__FATAL or rd_kafka_event_error_is_fatal(event):
             # librdkafka has replaced RD_KAFKA_RESP_ERR__FATAL by the underlying error before the event is read.
             error = new_error(err, message, True)

@@ -54,6 +54,8 @@ cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident() nogil
 
 cdef extern from "atomics.h" nogil:
+    kp_destruction *destruction_at "KP_READ"(kp_destruction *place)
+    void set_destruction "KP_SET"(kp_destruction *place, kp_destruction *value)
     rd_kafka_t *handle_at "KP_READ"(rd_kafka_t *place)
     rd_kafka_t *take_handle "KP_TAKE"(rd_kafka_t *place)
 
@@ -342,13 +344,14 @@ cdef class Handle:
         with nogil:
             kp_kept_free(&self.dispatcher)      # ends the keeper thread, which polls the queue
             rd_kafka_queue_destroy(self.dispatcher.queue)
-            self.destruction = kp_destruction_start(rk, held)
+            set_destruction(self.destruction, kp_destruction_start(rk, held))    # destroyed() may look meanwhile
         return 0
 
     cdef bint destroyed(self, int timeout_ms) noexcept nogil:
         """Block until librdkafka's threads have ended, at most timeout_ms. Returns whether they have, or wait only for
         what users hold."""
-        return self.destruction is NULL or kp_destruction_wait_left(self.destruction, timeout_ms)
+        cdef kp_destruction *begun = destruction_at(self.destruction)
+        return begun is NULL or kp_destruction_wait_left(begun, timeout_ms)
 
     cdef object fatal_error(self):
         return self.error(RD_KAFKA_RESP_ERR__FATAL)

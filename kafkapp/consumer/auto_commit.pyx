@@ -161,4 +161,4 @@ cdef AutoCommit new_auto_commit(Client client):
 
 cdef int64_t last_commit_deadline(Client client) noexcept:
     """When what waits for brokers ends where no timeout was given."""
-    return now_ms() + (NO_ANSWER_MS if client.handlers.brokers_down else ANSWER_MS)
+    return now_ms() + (NO_ANSWER_MS if KP_READ(client.handlers.brokers_down) else ANSWER_MS)

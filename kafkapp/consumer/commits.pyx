@@ -33,6 +33,7 @@ from kafkapp._librdkafka.rdkafka cimport (
     rd_kafka_topic_partition_list_destroy,
 )
 from kafkapp.client.client cimport SIGNAL_CHECK_MS
+from kafkapp.common.atomics cimport KP_SET
 from kafkapp.common.errors cimport Error, new_exception, new_fatal_error
 from kafkapp.common.timeouts cimport expired, remaining_ms
 from kafkapp.consumer.consumed_batch cimport ConsumedBatch
@@ -189,5 +190,5 @@ cdef int commit(Client client, str what, dict offsets, dict texts, int64_t deadl
     if error is not None:
         error.text = f"{what}() failed: {error.text}"
         raise KafkaException(error)
-    client.handlers.brokers_down = False
+    KP_SET(client.handlers.brokers_down, False)
     return 0

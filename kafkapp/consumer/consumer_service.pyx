@@ -37,7 +37,7 @@ from kafkapp._librdkafka.rdkafka cimport (
 )
 from kafkapp.client.client cimport SIGNAL_CHECK_MS, Client
 from kafkapp.client.dispatcher cimport kp_is_kept, kp_keep_what_comes, kp_rounds, kp_service, kp_service_ready
-from kafkapp.common.atomics cimport KP_ADD, KP_READ
+from kafkapp.common.atomics cimport KP_ADD, KP_READ, KP_SET
 from kafkapp.common.callbacks cimport raise_all, report_all_unraisable, report_unraisable, run_callback
 from kafkapp.common.errors cimport Error, new_error, new_exception
 from kafkapp.common.forks cimport forks
@@ -215,7 +215,8 @@ cdef class ConsumerService(Service):
         try:
             lost = self.lost
             if error is None:
-                self.said, self.handlers.brokers_down = None, False
+                self.said = None
+                KP_SET(self.handlers.brokers_down, False)
             elif lost is not None:
                 for place in commit.offsets:
                     lost[place.topic] = lost.get(place.topic, 0) + 1
