@@ -62,7 +62,7 @@ cdef str MAX_POLL_CURE = (
     ": the partitions are lost, and what was not committed is read again; the next polls join the group again. Poll "
     "more often, take fewer records at a time, or raise max.poll.interval.ms")
 cdef enum:
-    PLACE_MS = 1000            # for a broker to refuse an offset, which it does at once
+    PLACE_MS = 3000            # for a broker to refuse an offset; what comes later may undo the seek
     PLACE_CHECK_US = 10000
 
 cdef str DAMAGE_CURE = ": the next poll reads it again; seek() to an offset behind it to go on without it"
