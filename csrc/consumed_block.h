@@ -57,7 +57,7 @@ static inline int kp_append(kp_bytes_column *column, size_t row, size_t room, co
     int failure = size > column->room - begin ? kp_make_room(column, begin, size) : 0;
     if (failure)
         return failure;
-    if (size)
+    if (__builtin_expect(size != 0, 1))
         memcpy(column->data + begin, data, size);
     else if (!data && kp_mark_null(&column->validity, &column->validity_room, &column->nulls, row, room))
         return ENOMEM;

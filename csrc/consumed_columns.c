@@ -5,7 +5,13 @@
 #include <stdlib.h>
 
 /* How many messages are taken at a time: more fall out of the cache between being taken and being destroyed. */
-#define CHUNK 1000
+#define CHUNK 256
+
+/* What is not in the cache when it is needed takes longer than all that is done with it. So what a copy needs soon is
+ * fetched: the value of the message AHEAD of it; where values will be copied to, COPIED_AHEAD bytes on; and the memory where
+ * the same message of the next chunk is likely to be, since librdkafka allocates those of a response one after another. */
+#define FETCH(at) __builtin_prefetch((const void *)(at))
+enum { AHEAD = 8, COPIED_AHEAD = 1024, LINE = 64, BEFORE_MESSAGE = 120, OF_MESSAGE = 320 };
 
 /* Of a topic's name: librdkafka accepts no longer ones. */
 #define MAX_NAME 512
@@ -20,16 +26,17 @@ int32_t rd_kafka_message_leader_epoch(const rd_kafka_message_t *message);
 typedef struct {
     rd_kafka_topic_t *rkt[16];
     int32_t index[16];
-    unsigned next;
-    /* Of the last record, whose end is `last_end`. rkt NULL: there is none yet. */
+    unsigned known; /* so many of the latest of these */
+    /* Of the rows from `first` on, whose end is `last_end`. rkt NULL: it is not known. */
     rd_kafka_topic_t *last_rkt;
     int32_t last_topic, last_partition;
+    size_t first;
 } topic_cache;
 
 static int find_topic(kp_consumed *block, topic_cache *cache, rd_kafka_topic_t *rkt, int32_t *index) {
     const char *name;
     size_t size, i;
-    for (i = 0; i < 16 && cache->rkt[i]; i++)
+    for (i = 0; i < 16 && i < cache->known; i++)
         if (cache->rkt[i] == rkt) {
             *index = cache->index[i];
             return 0;
@@ -52,8 +59,8 @@ static int find_topic(kp_consumed *block, topic_cache *cache, rd_kafka_topic_t *
             return ENOMEM;
         block->name_count++;
     }
-    cache->rkt[cache->next % 16] = rkt;
-    cache->index[cache->next++ % 16] = *index = (int32_t)i;
+    cache->rkt[cache->known % 16] = rkt;
+    cache->index[cache->known++ % 16] = *index = (int32_t)i;
     return 0;
 }
 
@@ -135,7 +142,7 @@ static int append_name(kp_consumed *block, size_t row, const char *name) {
     return failure;
 }
 
-/* Add the headers of a message. Damaged ones are none: librdkafka says no more than that. */
+/* Add the headers of a message, last of its fields. Damaged ones are none: librdkafka says no more than that. */
 static int append_headers(kp_consumed *block, const rd_kafka_message_t *message) {
     rd_kafka_headers_t *headers;
     size_t count = block->header_count, i;
@@ -162,11 +169,27 @@ static int append_headers(kp_consumed *block, const rd_kafka_message_t *message)
         }
     }
     block->header_offsets[block->count + 1] = (int32_t)count;
+    block->header_count = count;
     return 0;
 }
 
+/* Write what the rows that are of the same partition have in common. */
+static void end_run(kp_consumed *block, topic_cache *cache) {
+    int32_t topic = cache->last_topic, partition = cache->last_partition;
+    size_t row;
+    for (row = cache->first; row < block->count; row++) {
+        block->topics[row] = topic;
+        block->partitions[row] = partition;
+    }
+    if (row > cache->first)
+        block->ends.places[block->last_end].offset = block->offsets[row - 1] + 1;
+    cache->first = row;
+}
+
 static __attribute__((noinline)) int find_place(kp_consumed *block, topic_cache *cache, const rd_kafka_message_t *message) {
-    int failure = find_topic(block, cache, message->rkt, &cache->last_topic);
+    int failure;
+    end_run(block, cache);
+    failure = find_topic(block, cache, message->rkt, &cache->last_topic);
     cache->last_rkt = NULL;
     if (failure || (failure = find_end(block, cache->last_topic, message->partition)))
         return failure;
@@ -175,10 +198,24 @@ static __attribute__((noinline)) int find_place(kp_consumed *block, topic_cache 
     return 0;
 }
 
-/* A record has failed, and nothing comes after it: an end that was added for it, the last one, is none. */
-static __attribute__((noinline)) int without_end(kp_consumed *block, int failure) {
+static int64_t count_nulls(const uint8_t *validity, size_t rows) {
+    int64_t nulls = 0;
+    size_t row;
+    for (row = 0; validity && row < rows; row++)
+        nulls += !(validity[row / 8] >> row % 8 & 1);
+    return nulls;
+}
+
+/* A record has failed, and nothing comes after it: an end that was added for it, the last one, is none, and what is null
+ * of it does not count. */
+static __attribute__((noinline)) int without_row(kp_consumed *block, topic_cache *cache, int failure) {
+    end_run(block, cache);
     if (block->ends.places[block->last_end].offset == RD_KAFKA_OFFSET_INVALID)
         block->ends.count--;
+    block->keys.nulls = count_nulls(block->keys.validity, block->count);
+    block->values.nulls = count_nulls(block->values.validity, block->count);
+    block->timestamp_nulls = count_nulls(block->timestamp_validity, block->count);
+    block->header_values.nulls = count_nulls(block->header_values.validity, block->header_count);
     return failure;
 }
 
@@ -189,47 +226,34 @@ static inline size_t copied_size(kp_consumed *block, const rd_kafka_message_t *m
 
 /* Copy a message into the next row, for which there is room, or have it kept. Until the row is counted it is not there. */
 static inline int copy(kp_consumed *block, topic_cache *cache, rd_kafka_message_t *message) {
-    size_t row = block->count, room = block->room, copied;
-    int64_t key_nulls = block->keys.nulls, value_nulls = block->values.nulls, header_nulls = block->header_values.nulls;
+    size_t row = block->count, copied;
     int64_t timestamp;
     rd_kafka_timestamp_type_t type;
     int failure;
     /* Most records are of the same partition as the one before. */
-    if ((message->rkt != cache->last_rkt || message->partition != cache->last_partition) &&
+    if (__builtin_expect(message->rkt != cache->last_rkt || message->partition != cache->last_partition, 0) &&
         (failure = find_place(block, cache, message)))
         return failure;
     if (block->kept.count && (size_t)block->values.offsets[row] + block->kept.bytes + message->len > INT32_MAX)
-        return without_end(block, EFBIG); /* more than the whole column could hold */
+        return without_row(block, cache, EFBIG); /* more than the whole column could hold */
     copied = copied_size(block, message);
-    block->topics[row] = cache->last_topic;
-    block->partitions[row] = message->partition;
     block->offsets[row] = message->offset;
     block->timestamps[row] = timestamp = rd_kafka_message_timestamp(message, &type);
     block->timestamp_types[row] = (int8_t)type;
     block->leader_epochs[row] = rd_kafka_message_leader_epoch ? rd_kafka_message_leader_epoch(message) : -1;
-    if ((failure = kp_append(&block->keys, row, room, message->key, message->key_len)) ||
-        (failure = kp_append(&block->values, row, room, message->payload, copied)) ||
-        (block->with_headers && (failure = append_headers(block, message))) ||
+    FETCH((uintptr_t)block->values.data + (size_t)block->values.offsets[row] + COPIED_AHEAD);
+    if ((failure = kp_append(&block->keys, row, block->room, message->key, message->key_len)) ||
+        (failure = kp_append(&block->values, row, block->room, message->payload, copied)) ||
         (timestamp < 0 && (failure = kp_mark_null(&block->timestamp_validity, &block->timestamp_validity_room,
-                                               &block->timestamp_nulls, row, room)))) {
-        block->keys.nulls = key_nulls;
-        block->values.nulls = value_nulls;
-        block->header_values.nulls = header_nulls;
-        return without_end(block, failure);
-    }
-    if (block->with_headers)
-        block->header_count = (size_t)block->header_offsets[row + 1];
-    if (copied < message->len)
+                                                  &block->timestamp_nulls, row, block->room))) ||
+        (block->with_headers && (failure = append_headers(block, message))))
+        return without_row(block, cache, failure);
+    if (__builtin_expect(copied < message->len, 0))
         kp_consumed_keep(block, message);
-    block->ends.places[block->last_end].offset = message->offset + 1;
-    block->count++;
+    else
+        rd_kafka_message_destroy(message);
+    block->count = row + 1;
     return 0;
-}
-
-/* Whether the last row has kept it. */
-static inline int is_kept(const kp_consumed *block, const rd_kafka_message_t *message) {
-    size_t rows = block->kept.rows; /* mostly 0 */
-    return rows && rows == block->count && block->kept.messages[rows - 1] == message;
 }
 
 /* Remember that a partition has to be read again from this offset, or a smaller one. */
@@ -301,26 +325,60 @@ static size_t chunk_size(const kp_consumed *block, size_t max_records, size_t ma
     return chunk < left ? chunk : left;
 }
 
+/* How far behind each message of a whole chunk that of the next one is then; 0: they do not lie one after another. */
+static inline uintptr_t next_chunk(rd_kafka_message_t *const *messages) {
+    uintptr_t first_to_last = (uintptr_t)messages[CHUNK - 1] - (uintptr_t)messages[0];
+    return first_to_last < 2 * CHUNK * OF_MESSAGE ? first_to_last + first_to_last / (CHUNK - 1) : 0;
+}
+
+/* Copy a chunk, and destroy what is not kept of it. When this fails, the rest is refused. There is room for AHEAD more. */
+static int copy_chunk(kp_consumed *block, rd_kafka_message_t **messages, size_t taken) {
+    rd_kafka_message_t **message = messages, **end = messages + taken;
+    uintptr_t behind = (taken == CHUNK ? next_chunk(messages) : 0) - BEFORE_MESSAGE;
+    topic_cache cache;
+    int failure = 0;
+    cache.known = 0;
+    cache.last_rkt = NULL;
+    cache.first = block->count;
+    for (message = end; message < end + AHEAD; message++)
+        *message = end[-1];
+    if (block->count + taken > block->room)
+        failure = kp_resize_block(block, kp_more(block->room, block->count + taken));
+    for (message = messages; message < end && !failure; message++) {
+        uintptr_t next = (uintptr_t)*message + behind;
+        FETCH(message[AHEAD]->payload);
+        FETCH((uintptr_t)message[AHEAD]->payload + LINE);
+        FETCH(next);
+        FETCH(next + LINE);
+        FETCH(next + 2 * LINE);
+        FETCH(next + 3 * LINE);
+        FETCH(next + 4 * LINE);
+        if (!(*message)->err)
+            failure = copy(block, &cache, *message);
+        else if (!(failure = append_error(block, &cache, *message)))
+            rd_kafka_message_destroy(*message);
+        if (failure)
+            break;
+    }
+    end_run(block, &cache);
+    for (; message < end; message++) {
+        refuse(block, *message);
+        rd_kafka_message_destroy(*message);
+    }
+    return failure;
+}
+
 int kp_consume(rd_kafka_queue_t *queue, kp_consumed *block, size_t max_records, size_t max_bytes, int timeout_ms) {
-    rd_kafka_message_t *messages[CHUNK];
+    rd_kafka_message_t *messages[CHUNK + AHEAD];
     kp_consumed *before = kp_consumed_filled(block);
     size_t chunk = 1;
     int failure = 0;
     /* librdkafka waits until it has all that it is asked for: so one is asked for, and then what there is. */
     while (chunk && !failure) {
-        ssize_t taken = rd_kafka_consume_batch_queue(queue, timeout_ms, messages, chunk), i;
-        topic_cache cache = {{NULL}, {0}, 0, NULL, 0, 0};
+        ssize_t taken = rd_kafka_consume_batch_queue(queue, timeout_ms, messages, chunk);
         size_t asked = chunk;
-        if (taken > 0 && block->count + (size_t)taken > block->room)
-            failure = kp_resize_block(block, kp_more(block->room, block->count + (size_t)taken));
-        for (i = 0; i < taken; i++) {
-            if (!failure)
-                failure = messages[i]->err ? append_error(block, &cache, messages[i]) : copy(block, &cache, messages[i]);
-            if (failure)
-                refuse(block, messages[i]);
-            if (!is_kept(block, messages[i]))
-                rd_kafka_message_destroy(messages[i]);
-        }
+        if (taken > 0)
+            failure = copy_chunk(block, messages, (size_t)taken);
         if (taken < (ssize_t)asked)
             break;
         timeout_ms = 0;

@@ -35,18 +35,21 @@ def ratio(figure: str, upper: str, lower: str) -> Any:
     return lambda outcomes: getattr(outcomes[upper], figure) / getattr(outcomes[lower], figure)
 
 
-BATCH_10K, BATCH_100K, RECORDS_10K = "poll_batch(10,000)", "poll_batch(100,000)", "poll(10,000), values"
+BATCH_10K, BATCH_100K = "poll_batch(10,000)", "poll_batch(100,000)"
+RECORDS_10K, RECORDS_1K = "poll(10,000), values", "poll(1000), values"
 CONSUME_10K, CONSUME_1K, POLL = "confluent-kafka consume(10,000)", "confluent-kafka consume(1000)", "confluent-kafka poll()"
 
 CONSUME = Scenario(
     "consume", "taking what has been fetched; batches are exported to Arrow, of records each value is read",
     (full("c", C), full("batches", BATCH_10K, batch=10_000), full("batches", BATCH_100K, batch=100_000),
-     full("records", RECORDS_10K, batch=10_000), full("confluent", CONSUME_10K, CONFLUENT, batch=10_000),
+     full("records", RECORDS_10K, batch=10_000), full("records", RECORDS_1K, batch=1000),
+     full("confluent", CONSUME_10K, CONFLUENT, batch=10_000),
      full("confluent", CONSUME_1K, CONFLUENT, batch=1000), full("confluent", POLL, CONFLUENT)),
     (Target("thread CPU of poll_batch(10,000) against the C loop", ratio("sender_us", BATCH_10K, C), at_most=1.25),
      Target("of poll_batch(100,000)", ratio("sender_us", BATCH_100K, C), at_most=1.35),
-     Target("of records against consume(10,000)", ratio("sender_us", RECORDS_10K, CONSUME_10K), at_most=0.35),
-     Target("of records against consume(1000)", ratio("sender_us", RECORDS_10K, CONSUME_1K), at_most=0.45)),
+     Target("of records, poll(10,000) against consume(10,000)", ratio("sender_us", RECORDS_10K, CONSUME_10K), at_most=0.35),
+     Target("of records, poll(10,000) against consume(1000)", ratio("sender_us", RECORDS_10K, CONSUME_1K), at_most=0.45),
+     Target("of records, poll(1000) against consume(1000)", ratio("sender_us", RECORDS_1K, CONSUME_1K), at_most=0.45)),
     ("rate", "sender_us"), counted=True)
 
 OWN_10K = "confluent-kafka consume(10,000), its defaults"

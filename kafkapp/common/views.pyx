@@ -14,6 +14,7 @@ from cpython.unicode cimport PyUnicode_DecodeASCII, PyUnicode_FromObject
 from libc.stdint cimport int64_t
 from libc.string cimport memchr, memcmp, memset
 
+from kafkapp.common.atomics cimport KP_GIL
 from kafkapp.common.buffers cimport kp_get_buffer, kp_release_buffer
 from kafkapp.common.public_names cimport export_as
 
@@ -22,6 +23,16 @@ cdef extern from "format.h" nogil:
     int KP_HARMLESS
     int KP_ADDRESSES
     int kp_format_content(const char *format, int64_t itemsize)
+
+cdef extern from "view_pool.h":
+    ctypedef struct kp_view_pool:
+        int count
+    kp_view_pool kp_keys
+    kp_view_pool kp_values
+    PyObject *kp_view_from_pool(kp_view_pool *pool, PyObject *owner, const void *memory, Py_ssize_t length)
+    bint kp_view_pool_start(PyObject *key, PyObject *value_type, PyObject *owner, const void *memory, Py_ssize_t length)
+    Key owned_key "(PyObject *)"(PyObject *owned)           # a reference that is the caller's already
+    Value owned_value "(PyObject *)"(PyObject *owned)
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
@@ -263,6 +274,8 @@ cdef class View:
             if isinstance(data, View):
                 self.memory, self.length = (<View>data).memory, (<View>data).length
                 data = (<View>data).source
+                if self.memory is not NULL:
+                    PyObject_GC_UnTrack(<PyObject *>self)      # see set_memory()
             else:
                 check_view(data, type_name(self))
             self.source = data
@@ -387,13 +400,27 @@ cdef inline View set_memory(View view, object owner, const void *memory, Py_ssiz
 
 
 cdef Key new_key(object owner, const void *memory, Py_ssize_t length):
-    return set_memory(Key.__new__(Key), owner, memory, length)
+    if memory is NULL or not kp_keys.count:
+        return set_memory(Key.__new__(Key), owner, memory, length)
+    return owned_key(kp_view_from_pool(&kp_keys, <PyObject *>owner, memory, length))
 
 
 cdef Value new_value(object owner, const void *memory, Py_ssize_t length):
-    return set_memory(Value.__new__(Value), owner, memory, length)
+    if memory is NULL or not kp_values.count:
+        return set_memory(Value.__new__(Value), owner, memory, length)
+    return owned_value(kp_view_from_pool(&kp_values, <PyObject *>owner, memory, length))
 
 
+cdef int start_pool() except -1:
+    cdef bytes owner = b"owner"
+    cdef Key key = new_key(owner, <const char *>owner, 5)
+    if not kp_view_pool_start(<PyObject *>key, <PyObject *>Value, <PyObject *>owner, <const char *>owner, 5):
+        raise SystemError("kafkapp: Cython lays the fields of a view out in another way than csrc/view_pool.h")
+    return 0
+
+
+if KP_GIL:
+    start_pool()
 NullKey = Key()
 NullValue = Value()
 

@@ -1,9 +1,11 @@
 """ConsumedBatch: the records of one poll, as columns, by the Arrow C data interface, or one by one."""
 cimport cython
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid, PyCapsule_New
+from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free
 
+from kafkapp.common.atomics cimport KP_GIL
 from kafkapp.common.public_names cimport export_as
 from kafkapp.consumer.consumed_columns cimport (
     KP_TEXT,
@@ -20,7 +22,10 @@ from kafkapp.consumer.consumed_columns cimport (
     kp_consumed_requested,
     kp_consumed_values,
 )
-from kafkapp.consumer.consumer_record cimport new_record
+from kafkapp.consumer.consumer_record cimport ConsumerRecord, new_record
+
+cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(PyObject *thing)
 
 
 cdef void free_schema(object capsule) noexcept:
@@ -287,18 +292,35 @@ cdef class BatchIterator:
     """What `iter()` gives of a ConsumedBatch."""
     cdef ConsumedBlock block
     cdef size_t row, count          # the next one, and how many there are
+    cdef PyObject *given[2]         # owned: the last two records, where there is a GIL
+
+    def __dealloc__(self):
+        Py_XDECREF(self.given[0])
+        Py_XDECREF(self.given[1])
 
     def __iter__(self):
         return self
 
     def __next__(self):
         cdef size_t row
+        cdef PyObject *before
         with cython.critical_section(self):
             row = self.row
             self.row += row < self.count
         if row == self.count:
             raise StopIteration
-        return new_record(self.block, row)
+        if not KP_GIL:
+            return new_record(self.block, row)
+        # A loop has still the last record. If nobody has the one before, it becomes the next.
+        before = self.given[row % 2]
+        if before is NULL or Py_REFCNT(before) != 1:
+            record = new_record(self.block, row)
+            Py_INCREF(record)
+            self.given[row % 2] = <PyObject *>record
+            Py_XDECREF(before)
+            return record
+        (<ConsumerRecord>before).row = row
+        return <object>before
 
 
 cdef ConsumedBatch new_batch(ConsumedBlock block):

@@ -3,6 +3,8 @@ from kafkapp.common.timestamp import Timestamp
 from kafkapp.common.headers import Header
 
 cimport cython
+from cpython.object cimport PyObject_GenericGetAttr
+from cpython.ref cimport PyObject
 from libc.stdint cimport int8_t, int32_t, int64_t
 
 from kafkapp.common.public_names cimport export_as
@@ -20,6 +22,11 @@ from kafkapp.consumer.consumed_columns cimport (
     value_of,
 )
 
+cdef extern from *:
+    ctypedef struct PyTypeObject:
+        void *tp_getattro
+
+cdef str VALUE = "value"
 cdef dict TIMESTAMP_TYPES = {int(kind): kind for kind in Timestamp.Type}
 
 
@@ -87,9 +94,7 @@ cdef class ConsumerRecord:
     def value(self):
         """The value, a Value: a view of the batch's memory, or of librdkafka's: see `poll`. Its `data` is None
         for null."""
-        cdef Py_ssize_t size
-        cdef const void *data = value_of(self.columns(), self.row, &size)
-        return new_value(self.block, data, size)
+        return value_view(self)
 
     @property
     def headers(self):
@@ -144,6 +149,19 @@ cdef class ConsumerRecord:
 
     def __reduce__(self):
         return _restore_consumer_record, fields(self)
+
+
+cdef object value_view(ConsumerRecord record):
+    cdef Py_ssize_t size
+    cdef const void *data = value_of(record.columns(), record.row, &size)
+    return new_value(record.block, data, size)
+
+
+cdef object attribute_of(object record, object name):
+    """What object.__getattribute__() gives, which for the value, that is asked for most, costs more than the value."""
+    if <PyObject *>name is <PyObject *>VALUE:
+        return value_view(<ConsumerRecord>record)
+    return PyObject_GenericGetAttr(record, name)
 
 
 cdef ConsumerRecord new_record(ConsumedBlock block, size_t row):
@@ -218,5 +236,6 @@ cdef int put(kp_bytes_column *column, size_t row, size_t room, bytes data) excep
     return 0
 
 
+(<PyTypeObject *>ConsumerRecord).tp_getattro = <void *>attribute_of
 export_as(ConsumerRecord, "kafkapp.ConsumerRecord")
 _restore_consumer_record.__module__ = "kafkapp"      # pickles name it

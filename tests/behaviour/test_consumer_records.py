@@ -8,7 +8,7 @@ import pytest
 from consumers import batches, fields, new_consumer, one_batch, plain, records
 from helpers import properties
 
-from kafkapp import KafkaAsyncProducer, KafkaSyncProducer
+from kafkapp import KafkaAsyncProducer, KafkaSyncProducer, Key, Value
 
 KINDS = [(None, b"value", []), (b"", None, [("a", b"1"), ("a", None), ("b", b"")]), (b"k" * 200, b"", [("\u00e9", b"x" * 300)]), (b"key", b"\0\xff", [])]
 
@@ -83,6 +83,39 @@ def test_each_iterator_has_its_place(broker, written):
     one, other = iter(batch), iter(batch)
     assert next(one) == batch[0] and next(one) == batch[1] and next(other) == batch[0] and iter(one) is one
     assert list(one) == [batch[2], batch[3]] and list(one) == [] and next(one, None) is None and len(list(other)) == 3
+
+
+def test_a_loop_gives_no_record_twice(broker, topic):
+    """The iterator gives a record that nobody has any more again, as another row."""
+    with KafkaAsyncProducer(properties(broker)) as producer:
+        producer.send_batch(topic, [b"%d" % number for number in range(300)], partition=3).failures()
+    with new_consumer(broker, topic, [3]) as consumer:
+        batch = one_batch(consumer, 300)
+    assert [record.offset for record in batch] == list(range(300))
+    assert [record.offset for record in list(batch)] == list(range(300))
+    seen, every_third, values = iter(batch), [], []
+    for number, record in enumerate(seen):
+        values.append(record.value)
+        if number % 3 == 0:
+            every_third.append(record)
+    assert [record.offset for record in every_third] == list(range(0, 300, 3))
+    assert [bytes(value) for value in values] == [b"%d" % number for number in range(300)]
+    del seen, record
+    assert [(before.offset, after.offset) for before, after in zip(iter(batch), list(batch)[1:], strict=False)] == [
+        (number, number + 1) for number in range(299)]
+
+
+def test_views_that_are_dropped_leave_the_others_alone(broker, written):
+    record = read(broker, written)[0]
+    kept = [record.value for _ in range(200)]
+    copies = [Value(value) for value in kept]
+    assert not any(map(gc.is_tracked, kept + copies))
+    del kept[::2], copies[1::2]
+    made = [record.value for _ in range(150)] + [Value(b"other"), Key(b"key"), record.key]
+    assert kept + copies == [b"value"] * 200 and made == [b"value"] * 150 + [b"other", b"key", None]
+    assert getattr(record, str(b"value", "ascii")) == b"value" == type(record).value.__get__(record)
+    with pytest.raises(AttributeError, match="'kafkapp.ConsumerRecord' object has no attribute 'values'"):
+        record.values  # noqa: B018
 
 
 def test_threads_share_an_iterator(broker, topic):

@@ -35,10 +35,12 @@ def test_no_record_is_lost_or_leaked_where_memory_ends(tmp_path):
 
 
 @pytest.mark.parametrize(("right", "wrong"), [
-    ("            if (failure)\n                refuse(block, messages[i]);\n", ""),
-    ("        block->keys.nulls = key_nulls;\n", ""),
-    ("            if (!is_kept(block, messages[i]))\n", "            if (!failure && !is_kept(block, messages[i]))\n"),
-    ("    if (copied < message->len)\n        kp_consumed_keep(block, message);\n", ""),
+    ("        refuse(block, *message);\n", ""),
+    ("    block->keys.nulls = count_nulls(block->keys.validity, block->count);\n", ""),
+    ("        rd_kafka_message_destroy(*message);\n    }\n    return", "    }\n    return"),
+    ("    if (__builtin_expect(copied < message->len, 0))\n        kp_consumed_keep(block, message);\n    else\n", ""),
+    ("    end_run(block, &cache);\n    for", "    for"),
+    ("    end_run(block, cache);\n    failure", "    failure"),
     ("        count(kept, 0); /* after they are gone */\n", ""),
     ("            free_whole(whole);\n        return NULL;\n", "            free(whole);\n        return NULL;\n"),
     ("    if (!wanted)\n        return EFBIG;\n", ""),
@@ -48,7 +50,7 @@ def test_no_record_is_lost_or_leaked_where_memory_ends(tmp_path):
     ("    kp_free_kept_messages(&block->kept);\n    if (block->spare)\n", "    if (block->spare)\n"),
     ("        trim_all(block);\n", "        ;\n"),
     ("    drop(spare);\n}\n\nkp_consumed *kp_spare_take", "}\n\nkp_consumed *kp_spare_take")],
-    ids=["forgotten", "nulls", "leaked", "empty", "counted", "whole", "too large", "old nulls", "timestamp types", "recycled while it is held", "kept for the next",
+    ids=["forgotten", "nulls", "leaked", "empty", "no last run", "no run", "counted", "whole", "too large", "old nulls", "timestamp types", "recycled while it is held", "kept for the next",
          "room is kept", "spare is leaked"])
 def test_a_loss_would_be_found(tmp_path, right, wrong):
     program = broken(tmp_path, right, wrong)
