@@ -111,10 +111,11 @@ def on_records(side, int descriptor):
     """A callback of the loop's: librdkafka has written to this descriptor. `side`: a weakref to a ConsumerSide."""
     cdef char signals[64]
     cdef ConsumerPolls alive = side()
-    while alive is not None:
-        alive.wake_now()            # first: the poll has its records before all else
-        if not alive.is_watched():
-            return                  # it was closed in there
-        read(descriptor, signals, sizeof(signals))
-        if not (alive.waiting and alive.client.has_records()):
-            return                  # else the signal that was read may have been for these
+    if alive is None:
+        return
+    alive.wake_now()                # first: the poll has its records before all else
+    if not alive.is_watched():
+        return                      # it was closed in there
+    read(descriptor, signals, sizeof(signals))
+    if alive.waiting and alive.client.has_records():
+        alive.wake()                # the signal that was read may be for these; not at once: a seek may keep them

@@ -76,10 +76,12 @@ cdef class RecordCursor:
         self.queue.moved.clear()
 
     def keep(self):
-        """Give no record of partitions that a rebalance since hold() has taken away, or of which it has said where to
-        go on; all others are still to be given."""
+        """Give no record of partitions that a rebalance since hold() has taken away or paused, or of which it has said
+        where to go on; all others are still to be given."""
         if self.block is not None and self.queue.moved:
             self.drop(self.queue.moved)
+        if self.queue.paused:
+            self.give_back(self.queue.paused)
 
     cdef int drop(self, set places) except -1:
         self.gone.update(places)

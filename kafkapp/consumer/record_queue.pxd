@@ -61,6 +61,7 @@ cdef class RecordQueue:
     cdef bint wait_placed(self, int64_t deadline, bint polls) except -1
     cdef bint read_again(self, int64_t deadline) except -1
     cdef int seek_back(self, dict places, int64_t deadline) except -1
+    cdef rd_kafka_topic_partition_list_t **refused_now(self) noexcept
     cdef int forget(self, object places) except -1
     cdef int go_on_from(self, dict starts) except -1
     cdef int wake(self) except -1

@@ -348,13 +348,15 @@ cdef class RecordQueue:
             for place, offset in places.items() if place in positions}, deadline)
         return 0
 
+    cdef rd_kafka_topic_partition_list_t **refused_now(self) noexcept:
+        """Where it is kept what is to be read again: in a rebalance amid a poll, with what that fills."""
+        return &self.filling.columns.refused if self.filling is not None and self.in_rebalance() else &self.refused
+
     cdef int forget(self, object places) except -1:
         """Have these partitions, or all for None, not read again: they were, or somebody has said where to go on.
         For the thread whose turn it is."""
         cdef bytes name
-        cdef rd_kafka_topic_partition_list_t **refused = &self.refused
-        if self.filling is not None and self.in_rebalance():
-            refused = &self.filling.columns.refused
+        cdef rd_kafka_topic_partition_list_t **refused = self.refused_now()
         self.damaged = self.damaged.difference(self.damaged if places is None else places)
         if refused[0] is NULL:
             return 0

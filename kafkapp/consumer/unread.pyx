@@ -11,6 +11,7 @@ from kafkapp._librdkafka.rdkafka cimport (
     rd_kafka_queue_t,
     rd_kafka_topic_partition_list_add,
     rd_kafka_topic_partition_list_new,
+    rd_kafka_topic_partition_list_t,
 )
 from kafkapp.consumer.consumed_columns cimport ConsumedBlock, kp_consumed
 from kafkapp.consumer.record_queue cimport RecordQueue
@@ -65,6 +66,7 @@ cdef int set_positions(RecordQueue queue, ConsumedBlock block, size_t row, set w
 cdef int give_back(RecordQueue queue, ConsumedBlock block, size_t row, set without, set places) except -1:
     cdef bytes name
     cdef dict firsts
+    cdef rd_kafka_topic_partition_list_t **refused = queue.refused_now()
     set_positions(queue, block, row, without)
     if queue.auto is not None:
         queue.auto.take_back(queue.positions)
@@ -73,10 +75,10 @@ cdef int give_back(RecordQueue queue, ConsumedBlock block, size_t row, set witho
         if places is not None and place not in places:
             continue
         name = place.topic.encode()
-        if queue.refused is NULL:
-            queue.refused = rd_kafka_topic_partition_list_new(1)
-        if rd_kafka_topic_partition_list_find(queue.refused, name, place.partition) is NULL:
-            rd_kafka_topic_partition_list_add(queue.refused, name, place.partition).offset = firsts[place]
+        if refused[0] is NULL:
+            refused[0] = rd_kafka_topic_partition_list_new(1)
+        if rd_kafka_topic_partition_list_find(refused[0], name, place.partition) is NULL:
+            rd_kafka_topic_partition_list_add(refused[0], name, place.partition).offset = firsts[place]
     return 0
 
 

@@ -329,6 +329,28 @@ def test_bad_arguments_are_refused_at_the_call(broker, topic):
     run_in_loop(go())
 
 
+def test_records_that_come_during_a_seek_do_not_hold_the_loop_up(broker, topic):
+    """The poll that waits finds none before the end of the seek, which needs the loop."""
+    async def go():
+        ended = threading.Event()
+        async with new_consumer(broker, topic) as consumer:
+            poll = asyncio.ensure_future(consumer.poll())
+            await until_waiting(consumer)
+            seeks = asyncio.ensure_future(consumer._side.seek(consumer, lambda seconds: ended.wait(SECONDS), [], SECONDS))
+            while not consumer._side.seeking:
+                await asyncio.sleep(0)
+            write(broker, topic, 1)
+            while not consumer._side.client.has_records():
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+            assert not poll.done() and not seeks.done()
+            ended.set()
+            await seeks
+            assert numbers(await asyncio.wait_for(poll, SECONDS)) == [0]
+
+    run_in_loop(go())
+
+
 def test_callbacks_run_in_the_loop():
     errors = []
 

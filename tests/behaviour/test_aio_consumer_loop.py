@@ -262,7 +262,7 @@ def test_a_record_that_comes_before_the_descriptor_is_read_wakes_again(broker, t
             await until_waiting(consumer)
             with KafkaSyncProducer(properties(broker)) as producer:
                 producer.send(topic, "v", partition=0)
-            assert len(await asyncio.wait_for(poll, SECONDS)) == 1 and len(takes) == 3
+            assert len(await asyncio.wait_for(poll, SECONDS)) == 1 and len(takes) >= 3
 
     run_in_loop(go(), 60)
 
