@@ -50,6 +50,7 @@ cdef class RecordQueue:
     cdef bint serve(self, int wait) except -1
     cdef int keep_errors(self, ConsumedBlock block) except -1
     cdef int raise_what_callbacks_raised(self) except -1
+    cdef int check_staying(self) except -1
     cdef int discard(self) except -1
     cdef int add(self, list places) except -1
     cdef int remove(self, list places) except -1
@@ -63,6 +64,7 @@ cdef class RecordQueue:
     cdef int seek_back(self, dict places, int64_t deadline) except -1
     cdef rd_kafka_topic_partition_list_t **refused_now(self) noexcept
     cdef int forget(self, object places) except -1
+    cdef int forget_refused(self, object places) except -1
     cdef int go_on_from(self, dict starts) except -1
     cdef int wake(self) except -1
 

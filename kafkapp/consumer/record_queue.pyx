@@ -133,6 +133,9 @@ cdef class RecordQueue:
             raise
         finally:
             self.refused, block.columns.refused = block.columns.refused, NULL
+            # What a handler of a signal has sought is read from there, though its exception has ended this poll.
+            if self.sought_since:
+                self.forget_refused(self.sought_since.difference(self.damaged))
 
     # -- the thread that polls --------------------------------------------------------------------
 
@@ -213,8 +216,7 @@ cdef class RecordQueue:
             self.keep_errors(block)
             if failure or columns.count or columns.eofs.count or columns.discarded or self.failures or self.raised:
                 break
-            if KP_READ(self.leaving):       # close() has woken it
-                raise RuntimeError("the consumer is closed")
+            self.check_staying()
             if KP_TAKE_FLAG(self.woken) or expired(deadline):
                 break
             PyErr_CheckSignals()
@@ -222,6 +224,11 @@ cdef class RecordQueue:
         with nogil:
             kp_consumed_trim(columns, &self.size)
         return failure
+
+    cdef int check_staying(self) except -1:
+        if KP_READ(self.leaving):       # close() has woken this thread
+            raise RuntimeError("the consumer is closed")
+        return 0
 
     cdef bint serve(self, int wait) except -1:
         """Handle rebalances for so long; a record that comes is read again later. Whether something came."""
@@ -238,6 +245,7 @@ cdef class RecordQueue:
             self.refused, columns.refused = columns.refused, NULL
         PyErr_CheckSignals()
         self.client.check_open()
+        self.check_staying()
         return came
 
     cdef int dispatch(self) except -1:
@@ -355,9 +363,12 @@ cdef class RecordQueue:
     cdef int forget(self, object places) except -1:
         """Have these partitions, or all for None, not read again: they were, or somebody has said where to go on.
         For the thread whose turn it is."""
+        self.damaged = self.damaged.difference(self.damaged if places is None else places)
+        return self.forget_refused(places)
+
+    cdef int forget_refused(self, object places) except -1:
         cdef bytes name
         cdef rd_kafka_topic_partition_list_t **refused = self.refused_now()
-        self.damaged = self.damaged.difference(self.damaged if places is None else places)
         if refused[0] is NULL:
             return 0
         for topic, partition in places or ():

@@ -130,6 +130,24 @@ def test_close_ends_a_poll_of_another_thread(broker, topic, way):
     assert consumer._ledger() == {"outstanding": 0, "kept": 0, "topics": 0}
 
 
+def test_close_ends_a_subscribe_of_another_thread(broker, topic):
+    consumer, said = new_consumer(broker), []
+    consumer.subscribe([topic], timeout=30)
+
+    def subscribe():
+        with pytest.raises(RuntimeError, match="^the consumer is closed$") as raised:
+            consumer.subscribe([f"not {topic}"], timeout=30)
+        said.append(raised)
+
+    thread = threading.Thread(target=subscribe)
+    thread.start()
+    wait_for(lambda: not consumer.assignment())     # it waits for what does not come
+    with Stopwatch() as watch:
+        consumer.close()
+        thread.join(20)
+    assert said and watch.seconds < 2.5     # not the 5 s that it has for callbacks in a poll
+
+
 def test_close_ends_a_commit_of_another_thread():
     consumer, said = KafkaConsumer({"bootstrap.servers": NOWHERE, "log_cb": lambda *line: None}), []
 

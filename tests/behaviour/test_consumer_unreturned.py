@@ -95,6 +95,20 @@ def test_a_handler_that_seeks_says_where_to_go_on(broker, filled, interrupting):
         assert read(consumer, 5) == [(1, offset) for offset in range(COUNT - 5, COUNT)]
 
 
+@pytest.mark.parametrize(("start", "begin"), [(3, 3), (Offset.Beginning, 0), (COUNT - 5, COUNT - 5), (Offset.End, COUNT)])
+def test_also_when_it_raises_then(broker, filled, interrupting, start, begin):
+    def seek(*_):
+        consumer.seek((filled, 1), start)
+        raise Interrupted
+
+    with new_consumer(broker, filled, [1]) as consumer:
+        assert consumer.poll_batch(20, max_records=20)
+        signal.signal(signal.SIGUSR1, seek)
+        interrupted_poll(consumer, interrupting, max_records=20)
+        assert read(consumer, COUNT - begin) == [(1, offset) for offset in range(begin, COUNT)]
+        assert not consumer.poll_batch(0.1)
+
+
 MEMORY = """
 import _testcapi, gc, sys
 from kafkapp import KafkaConsumer, KafkaSyncProducer, Offset
