@@ -324,14 +324,15 @@ cdef class RecordQueue:
     cdef bint wait_placed(self, int64_t deadline, bint polls) except -1:
         """Wait until librdkafka, which has lost its place, has asked for some offset that no broker has:
         until the answer has come it takes a seek back. False when the deadline has expired first. A thread that `polls`
-        makes way for others meanwhile."""
+        makes way for others meanwhile, and wakeup() ends its wait."""
         while self.damaged and not expired(self.placed_from):
-            if expired(deadline) or (polls and not self.turn.make_way(deadline)):
+            if expired(deadline) or (polls and (KP_TAKE_FLAG(self.woken) or not self.turn.make_way(deadline))):
                 return False
             with nogil:
                 usleep(PLACE_CHECK_US)
             PyErr_CheckSignals()
             self.client.check_open()
+            self.check_staying()
         return True
 
     cdef bint read_again(self, int64_t deadline) except -1:

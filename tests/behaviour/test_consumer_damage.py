@@ -1,9 +1,11 @@
 """Damaged answers to a consumer: an error, never a wrong record, and none that is passed over. With check.crcs, which is
 off unless it is set.
 """
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
-from consumers import new_consumer, plain, records
-from helpers import needs, properties
+from consumers import new_consumer, plain, poll_batch_beside, polls, records
+from helpers import Stopwatch, needs, properties, wait_for
 from proxy import FETCH, Front
 
 from kafkapp import ErrorCode, KafkaException, KafkaSyncProducer
@@ -106,6 +108,25 @@ def test_an_assignment_after_damage_is_read_from_where_it_begins(broker, topic):
                     assert not consumer.poll(20)
             consumer.assign({(topic, 0): 2})
             assert [record.offset for record in records(consumer, len(VALUES) - 2)] == list(range(2, len(VALUES)))
+
+
+@pytest.mark.parametrize("call", ["wakeup", "close"])
+def test_a_poll_that_waits_to_read_again_can_be_ended(broker, topic, call):
+    with KafkaSyncProducer(properties(broker)) as producer, Front(broker.bootstrap_servers) as front:
+        for partition in range(4):      # one is at the end of the answer
+            producer.send_batch(topic, VALUES, partition=partition)
+        with new_consumer(front, check_crcs=True, auto_offset_reset="earliest") as consumer, ThreadPoolExecutor() as threads:
+            damage(front)
+            consumer.subscribe([topic])
+            with pytest.raises(KafkaException, match="the next poll reads it again"):
+                while True:
+                    consumer.poll(20)
+            poll = threads.submit(poll_batch_beside, consumer, 20)
+            wait_for(lambda: polls(consumer))
+            with Stopwatch() as watch:
+                getattr(consumer, call)()
+                error = poll.exception(20)
+            assert watch.seconds < 1.5 and (not poll.result() if call == "wakeup" else str(error) == "the consumer is closed")
 
 
 @pytest.mark.parametrize("at", [-8, -20, -40])
