@@ -114,6 +114,7 @@ class LoopBound:
             self._close_descriptors()
             raise RuntimeError(f"{name} needs an event loop with add_reader(), which {loop!r} has not") from None
         except BaseException:
+            self._client.wake_through(-1, b"")  # before the descriptors are closed, which may be others' then
             for reader in self._readers:
                 loop.remove_reader(reader)
             self._close_descriptors()

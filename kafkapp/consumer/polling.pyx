@@ -54,7 +54,7 @@ cdef class PollingConsumer(KafkaClient):
             KafkaException: what librdkafka reports of a partition, such as
                 RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET. What was read before
                 it is returned first; the next poll goes on. What is damaged, RD_KAFKA_RESP_ERR__BAD_MSG and
-                RD_KAFKA_RESP_ERR__BAD_COMPRESSION, it reads again, a second later; `seek` leaves it out. What may pass,
+                RD_KAFKA_RESP_ERR__BAD_COMPRESSION, it reads again, 3 s later; `seek` leaves it out. What may pass,
                 such as RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART and RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION of what is
                 missing, goes to `error_cb`, else to `logging`.
             RuntimeError: another thread polls; inside a callback of this consumer, after `close`, or in a forked child.

@@ -1,5 +1,7 @@
 """kafkapp.aio.KafkaConsumer: records and batches as they come, in order, none lost by whatever ends a wait or a loop."""
 import asyncio
+import errno
+import os
 import threading
 from datetime import UTC, datetime
 
@@ -348,6 +350,39 @@ def test_records_that_come_during_a_seek_do_not_hold_the_loop_up(broker, topic):
             await seeks
             assert numbers(await asyncio.wait_for(poll, SECONDS)) == [0]
 
+    run_in_loop(go())
+
+
+@pytest.mark.skipif(not hasattr(os, "eventfd"), reason="no eventfd here")
+def test_where_the_second_descriptor_is_missing_the_first_is_not_written_to(monkeypatch):
+    """It is closed, and its number may be another file's then."""
+    make, made = os.eventfd, []
+
+    def eventfd(*args):
+        if made:
+            raise OSError(errno.EMFILE, "Too many open files")
+        made.append(make(*args))
+        return made[0]
+
+    async def go():
+        monkeypatch.setattr(os, "eventfd", eventfd)
+        with pytest.raises(OSError, match="Too many open files"):
+            await consumer.poll()
+        monkeypatch.undo()
+        other = make(0, os.EFD_NONBLOCK)
+        assert other == made[0]
+        consumer._side.client.dispatch_events()     # only the first one in an empty queue is signalled
+        async with asyncio.timeout(SECONDS):
+            while not consumer._side.client.has_events():
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        with pytest.raises(BlockingIOError):
+            os.read(other, 8)
+        os.close(other)
+        assert not await consumer.poll(0)       # it can be bound again
+        await consumer.close()
+
+    consumer = KafkaConsumer(properties(NOWHERE, QUIET, {"statistics.interval.ms": 50, "stats_cb": lambda text: None}))
     run_in_loop(go())
 
 

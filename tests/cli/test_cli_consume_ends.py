@@ -7,6 +7,7 @@ import select
 import signal
 import socket
 import subprocess
+import time
 
 import pyarrow
 import pytest
@@ -252,6 +253,7 @@ def test_a_topic_that_is_deleted_ends_the_wait_for_its_end(cluster, more):
     cluster.set_leader(topic, 0, None)
     process = start("consume", "-b", cluster.bootstrap_servers, topic, read, "-e", *more)
     assert process.stdout.readline() == b"first\n"
+    time.sleep(1)       # the end of the other one has come then
     cluster.set_topic_error(read, ErrorCode.RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART.value)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(4)
