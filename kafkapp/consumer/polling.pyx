@@ -130,9 +130,10 @@ cdef class PollingConsumer(KafkaClient):
     def close(self, timeout=None):
         """Close, when commits are answered and their callbacks have returned.
 
-        A consumer that is subscribed leaves its group: `on_rebalance` is called first, as for a rebalance. With
-        `enable.auto.commit` it then commits what polls have returned; of the last poll only in the thread that
-        has polled. Records that were read stay valid, and so do positions; librdkafka's threads end with the last view.
+        A consumer that is subscribed leaves its group: `on_rebalance` is called first, as for a rebalance, but not in a
+        signal handler during a poll. With `enable.auto.commit` it then commits what polls have returned; of the last
+        poll only in the thread that has polled. Records that were read stay valid, and so do positions; librdkafka's
+        threads end with the last view.
 
         Blocks, without the GIL. What is not answered in time fails with RD_KAFKA_RESP_ERR__DESTROY, or is logged. A
         poll that waits in another thread raises RuntimeError. Closing again does nothing.

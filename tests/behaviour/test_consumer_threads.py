@@ -6,7 +6,7 @@ import pytest
 from consumers import new_consumer, poll_batch_beside, polls
 from helpers import NOWHERE, Stopwatch, properties, wait_for
 
-from kafkapp import ErrorCode, KafkaException, KafkaSyncProducer
+from kafkapp import ErrorCode, KafkaException, KafkaSyncProducer, RebalanceEvent
 from kafkapp.testing import MockCluster
 
 COUNT = 30_000
@@ -124,6 +124,23 @@ def test_a_signal_handler_may_seek_in_a_poll_and_not_poll_in_a_seek(filled):
         finally:
             signal.signal(signal.SIGUSR1, before)
     assert asked == [3]
+
+
+def test_a_signal_handler_may_close_in_a_poll(filled):
+    """Without on_rebalance, which would run inside the poll."""
+    said, closed = [], []
+    consumer = new_consumer(filled)
+    consumer.subscribe(["t"], lambda event, places: said.append(event), timeout=30)
+    consumer.seek_to_end()
+    before = signal.signal(signal.SIGUSR1, lambda *_: closed.append(consumer.close()))
+    try:
+        threading.Timer(0.2, signal.pthread_kill, (threading.get_ident(), signal.SIGUSR1)).start()
+        with pytest.raises(RuntimeError, match="^the consumer is closed$"), Stopwatch() as watch:
+            while not consumer.poll(20):
+                pass
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert closed and consumer.closed and watch.seconds < 10 and said == [RebalanceEvent.Assigned]
 
 
 def test_two_threads_seek_at_once(filled):
