@@ -306,7 +306,8 @@ class KafkaConsumer:
     async def commit(self, what: "_Offsets | None" = None, timeout: Timeout = None) -> None:
         """Commit for the group what was read, and wait until the broker has it. Does not block the loop.
 
-        Cancelled it may still be committed. Nothing to commit is success.
+        It is begun when the commits before it are answered. Cancelled it may still be committed. Nothing to commit is
+        success.
 
         Args:
             what: None, what polls and `async for` have given; else as the synchronous KafkaConsumer.commit_sync has it:
@@ -324,7 +325,9 @@ class KafkaConsumer:
         deadline = deadline_of(loop, timeout)
         answered: asyncio.Future[Error | None] = loop.create_future()
         side.cursor.update_positions()
-        side.consumer.commit_async(what, partial(commit_answered, answered))
+        offsets = side.client.what_to_commit(what)
+        await side.commits_answered(loop, deadline)
+        side.client.begin_commit(offsets, what is None, partial(commit_answered, answered))
         await asyncio.wait((answered,), timeout=seconds_left(loop, deadline))
         if not answered.done():
             raise KafkaException(ErrorCode.RD_KAFKA_RESP_ERR__TIMED_OUT,

@@ -14,6 +14,7 @@ from kafkapp.client.dispatcher cimport kp_rounds
 from kafkapp.common.callbacks cimport raise_all
 from kafkapp.common.errors cimport new_exception
 from kafkapp.common.timeouts cimport deadline_of
+from kafkapp.consumer.commits cimport offsets_to_commit
 from kafkapp.consumer.consumed_batch cimport new_batch
 from kafkapp.consumer.consumed_columns cimport kp_consumed_size, new_block
 from kafkapp.consumer.polling cimport PollingConsumer
@@ -138,6 +139,23 @@ cdef class ConsumerClient(EventClient):
     def touch(self):
         """Have `max.poll.interval.ms` begin anew: the loop runs. Takes no record, runs no callback."""
         touch(self.queue)
+
+    def has_commits(self):
+        """Whether commits that were begun are not answered yet."""
+        return bool((<ConsumerService>self.client.service).pending)
+
+    def what_to_commit(self, what):
+        """What commit_async() would commit now: offsets and their metadata."""
+        if what is not None:
+            return offsets_to_commit(what)
+        return {place: offset for place, offset in dict(self.queue.positions).items() if offset is not None}, {}
+
+    def begin_commit(self, tuple what not None, bint mine, callback):
+        """Commit what what_to_commit() has returned, as commit_async() does. `mine`: of what is still assigned only."""
+        offsets, texts = what
+        if mine:
+            offsets = {place: offset for place, offset in offsets.items() if place in self.queue.positions}
+        (<ConsumerService>self.client.service).begin_commit(self.client, offsets, texts, callback, False)
 
     def empty_batch(self):
         """What a poll returns that has read nothing."""

@@ -140,6 +140,18 @@ class ConsumerSide(ConsumerPolls, LoopBound):
             self.seeking -= 1
             self.wake()
 
+    async def commits_answered(self, loop: asyncio.AbstractEventLoop, deadline: float | None) -> None:
+        """Wait until the commits that were begun are answered: librdkafka sends one again that a broker was not ready
+        for, and it would undo a later one."""
+        while self.client.has_commits():
+            if seconds_left(loop, deadline) == 0:
+                raise KafkaException(ErrorCode.RD_KAFKA_RESP_ERR__TIMED_OUT, "commit() has waited in vain for commits "
+                                     "before it to be answered; its own was not begun")
+            await self.signalled(loop, deadline)
+            if self.refuses():
+                raise KafkaException(ErrorCode.RD_KAFKA_RESP_ERR__DESTROY,
+                                     "commit(): closed before a broker has answered commits before it")
+
     def check_usable(self) -> None:
         if self.refuses():
             raise RuntimeError("the consumer is closed")

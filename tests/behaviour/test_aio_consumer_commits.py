@@ -34,6 +34,9 @@ def test_commits_at_once_and_their_time(cluster, topic):
             with pytest.raises(KafkaException, match=r"commit\(\) has had no answer in time") as caught:
                 await consumer.commit(timeout=0.2)
             assert caught.value.error.code == ErrorCode.RD_KAFKA_RESP_ERR__TIMED_OUT
+            with pytest.raises(KafkaException, match=r"commit\(\) has waited in vain for commits before it") as caught:
+                await consumer.commit(timeout=0.1)
+            assert caught.value.error.code == ErrorCode.RD_KAFKA_RESP_ERR__TIMED_OUT
             waits = asyncio.ensure_future(consumer.commit(found[70]))
             await asyncio.sleep(0)
             waits.cancel()                                      # goes on
@@ -44,6 +47,27 @@ def test_commits_at_once_and_their_time(cluster, topic):
             assert await consumer.committed([(topic, 0)]) == {(topic, 0): 81}
 
     run_in_loop(go(), 40)
+
+
+def test_no_commit_before_it_undoes_one(cluster, topic):
+    """librdkafka sends one again that the broker was not ready for: here the one that the second poll has begun."""
+    write(cluster, topic, 100)
+
+    async def go():
+        async with new_consumer(cluster, topic, group_id=topic, enable_auto_commit=True) as consumer:
+            await consumer.committed([(topic, 0)])      # the group's broker is known
+            assert len(await consumer.poll(SECONDS, 1)) == 1
+            cluster.push_request_errors("OffsetCommit", ErrorCode.RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS)
+            assert await consumer.poll(SECONDS)
+            end = consumer.position((topic, 0))
+            assert consumer._side.client.has_commits()
+            commits = [asyncio.ensure_future(consumer.commit(what)) for what in ({(topic, 0): end + 1}, None)]
+            await asyncio.wait_for(asyncio.wait(commits), SECONDS)
+            assert [commit.exception() for commit in commits] == [None, None]
+            assert not consumer._side.client.has_commits()
+            assert await consumer.committed([(topic, 0)]) == {(topic, 0): end}
+
+    run_in_loop(go())
 
 
 def test_a_commit_that_is_refused_says_why(cluster, topic):
@@ -66,11 +90,13 @@ def test_a_commit_is_answered_before_close_returns(cluster, topic):
         await consumer.commit()
         cluster.broker_down(1)
         waits = asyncio.ensure_future(consumer.commit({(topic, 0): 0}))
+        later = asyncio.ensure_future(consumer.commit({(topic, 0): 1}))     # waits for that one
         await asyncio.sleep(0)
         await consumer.close(0.1)
-        await asyncio.wait_for(asyncio.wait((waits,)), SECONDS)
-        assert waits.exception().error.code in (ErrorCode.RD_KAFKA_RESP_ERR__DESTROY,
-                                                ErrorCode.RD_KAFKA_RESP_ERR__WAIT_COORD)
+        await asyncio.wait_for(asyncio.wait((waits, later)), SECONDS)
+        for commit in waits, later:
+            assert commit.exception().error.code in (ErrorCode.RD_KAFKA_RESP_ERR__DESTROY,
+                                                     ErrorCode.RD_KAFKA_RESP_ERR__WAIT_COORD)
 
     run_in_loop(go())
 
