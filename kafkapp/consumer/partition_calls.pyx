@@ -23,6 +23,7 @@ from kafkapp._librdkafka.consumer cimport (
 from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_RESP_ERR_NO_ERROR,
     RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
+    RD_KAFKA_RESP_ERR__OUTDATED,
     RD_KAFKA_RESP_ERR__PREV_IN_PROGRESS,
     RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN,
     RD_KAFKA_RESP_ERR__STATE,
@@ -115,6 +116,7 @@ cdef class BlockingPartitionsCall(RepeatedCall):
 cdef bint passes(rd_kafka_resp_err_t err) noexcept nogil:
     return err in (RD_KAFKA_RESP_ERR__TIMED_OUT, RD_KAFKA_RESP_ERR__TRANSPORT, RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN,
                    RD_KAFKA_RESP_ERR__WAIT_COORD, RD_KAFKA_RESP_ERR__STATE, RD_KAFKA_RESP_ERR__PREV_IN_PROGRESS,
+                   RD_KAFKA_RESP_ERR__OUTDATED,     # a seek that the assignment before it has overtaken
                    RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS, RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE,
                    RD_KAFKA_RESP_ERR_NOT_COORDINATOR, RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
                    RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION, RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH,
