@@ -186,6 +186,7 @@ def test_properties_that_are_refused(wrong):
     assert raised.value.error.code == ErrorCode.RD_KAFKA_RESP_ERR__INVALID_ARG and next(iter(wrong)) in str(raised.value)
 
 
+@pytest.mark.skipif(LIBRDKAFKA < (2, 15), reason="its embedded cluster may end transactions without a mark in the log, as 2.0.2's")
 def test_offsets_without_a_record_count(broker, topic):
     """Of the ends of transactions: what comes next is behind the last record, and is where a commit says to go on."""
     with KafkaAsyncProducer(properties(broker, transactional_id=topic)) as producer:
