@@ -128,8 +128,10 @@ cdef int replace_assignment(RecordQueue queue, dict starts) except -1:
     cdef Subscription subscription = queue.subscription
     cdef rd_kafka_topic_partition_list_t *made
     cdef rd_kafka_topic_partition_list_t *before
+    cdef rd_kafka_topic_partition_list_t *assigned = NULL
     cdef rd_kafka_queue_t *records
     cdef rd_kafka_resp_err_t err
+    cdef int _i
     if subscription.mode == BY_GROUP:
         raise new_exception(RD_KAFKA_RESP_ERR__FAIL, "assign(): the consumer is subscribed, and its group assigns "
                             "partitions; call unsubscribe() first")
@@ -145,6 +147,10 @@ cdef int replace_assignment(RecordQueue queue, dict starts) except -1:
             err = remove(client.rk, before)
         if not err:
             err = add(client.rk, made, records)
+            # Two answers: it has stopped then what was assigned before. To remove that again earlier ends the process.
+            for _i in range(2):
+                if not rd_kafka_assignment(client.rk, &assigned):
+                    rd_kafka_topic_partition_list_destroy(assigned)
         rd_kafka_topic_partition_list_destroy(made)
         rd_kafka_topic_partition_list_destroy(before)
     if err:

@@ -165,6 +165,26 @@ def test_close_ends_a_commit_of_another_thread():
     assert said and watch.seconds < 10
 
 
+REASSIGNED = """
+import sys
+from kafkapp import KafkaConsumer
+
+for _ in range(400):
+    consumer = KafkaConsumer({"bootstrap.servers": sys.argv[1], "fetch.wait.max.ms": 5, "log_cb": lambda *line: None})
+    for _ in range(2):
+        consumer.assign({(sys.argv[2], 0): 0, (sys.argv[2], 1): 0})
+        consumer.poll(0.01)
+    consumer.assign({(sys.argv[2], 1): 0})
+    consumer.close()
+print("good")
+"""
+
+
+def test_close_right_after_another_assignment(broker, topic):
+    """librdkafka ended the process, once in some 300 times, where it had not yet stopped what was assigned before."""
+    assert run_python(REASSIGNED, broker.bootstrap_servers, topic, timeout=60).strip() == "good"
+
+
 def test_wakeup_takes_effect_at_once(broker, topic):
     """Not when a poll looks for signals, each 0.1 s."""
     took = []
