@@ -17,7 +17,3 @@ cdef bint passes(rd_kafka_resp_err_t err) noexcept nogil
 cdef rd_kafka_topic_partition_list_t *new_partition_list(object offsets) except NULL
 cdef dict offsets_of(rd_kafka_topic_partition_list_t *partitions, str what)
 cdef dict call_partitions(Client client, str what, PartitionCall call, dict offsets, int64_t deadline)
-
-# Have librdkafka ask at once where the partitions of topics are that are new to it: by itself it does within a second.
-# Returns what keeps it from forgetting these topics.
-cdef list ask_for_leaders(Client client, set topics)

@@ -2,7 +2,6 @@
 from kafkapp.consumer.topic_partition import TopicPartition
 
 cimport cython
-from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from libc.stdint cimport int64_t
 
 from kafkapp._librdkafka.consumer cimport (
@@ -35,13 +34,10 @@ from kafkapp._librdkafka.rdkafka cimport (
     rd_kafka_error_t,
     rd_kafka_resp_err_t,
     rd_kafka_t,
-    rd_kafka_topic_destroy,
-    rd_kafka_topic_new,
     rd_kafka_topic_partition_list_add,
     rd_kafka_topic_partition_list_destroy,
     rd_kafka_topic_partition_list_new,
     rd_kafka_topic_partition_list_t,
-    rd_kafka_topic_t,
 )
 from kafkapp.client.blocking_calls cimport RepeatedCall
 from kafkapp.client.client cimport Client
@@ -140,22 +136,3 @@ cdef dict call_partitions(Client client, str what, PartitionCall call, dict offs
     if request.err:
         raise new_exception(request.err, f"{what}() failed: {rd_kafka_err2str(request.err).decode()}")
     return offsets_of(request.partitions, what)
-
-
-cdef list ask_for_leaders(Client client, set topics):
-    cdef bytes name
-    cdef list kept = []
-    cdef const char *text
-    cdef rd_kafka_topic_t *rkt
-    for topic in topics:
-        name = topic.encode()
-        text = name
-        with nogil:
-            rkt = rd_kafka_topic_new(client.rk, text, NULL)
-        if rkt is not NULL:
-            kept.append(PyCapsule_New(rkt, "rd_kafka_topic_t", forget_topic))
-    return kept
-
-
-cdef void forget_topic(object capsule) noexcept:
-    rd_kafka_topic_destroy(<rd_kafka_topic_t *>PyCapsule_GetPointer(capsule, "rd_kafka_topic_t"))

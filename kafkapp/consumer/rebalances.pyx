@@ -48,7 +48,7 @@ from kafkapp.common.callbacks cimport report_unraisable, run_callback
 from kafkapp.common.errors cimport new_exception
 from kafkapp.common.timeouts cimport expired, now_ms, remaining_ms
 from kafkapp.consumer.group_metadata cimport generation_of
-from kafkapp.consumer.partition_calls cimport ask_for_leaders, new_partition_list
+from kafkapp.consumer.partition_calls cimport new_partition_list
 from kafkapp.consumer.subscription cimport BY_GROUP, BY_HAND, NOTHING, Subscription
 
 cdef enum:
@@ -138,7 +138,6 @@ cdef int replace_assignment(RecordQueue queue, dict starts) except -1:
     queue.wait_placed(-1, False)
     pause_again(client.rk, queue.paused, False)
     records = queue.records()
-    _kept = ask_for_leaders(client, {place.topic for place in starts})      # until they are assigned
     made = new_partition_list(starts)
     before = new_partition_list(dict.fromkeys(queue.positions, RD_KAFKA_OFFSET_INVALID))
     with nogil:

@@ -1,5 +1,4 @@
 """Where a consumer reads: seeks, pauses, offsets on brokers, and commits, which confluent-kafka reads too."""
-import time
 from datetime import UTC, datetime
 
 import confluent_kafka
@@ -40,19 +39,6 @@ def test_seek_right_after_assign(broker, filled, offset):
         assert consumer.position((filled, 1)) == (None if offset is Offset.Beginning else offset)
         record = first(consumer)
         assert record.offset == max(offset, 0) and plain(record.value) == str(record.offset).encode()
-
-
-def test_an_assignment_of_a_topic_that_is_new_to_an_idle_consumer_begins_at_once(broker, filled):
-    """By itself librdkafka asks where its leaders are up to a second later: half a second after whole ones here."""
-    took = []
-    for _ in range(3):
-        with new_consumer(broker) as consumer:
-            time.sleep(1.5)
-            begin = time.monotonic()
-            consumer.assign({(filled, 1): 0})
-            assert first(consumer).offset == 0
-            took.append(time.monotonic() - begin)
-    assert min(took) < 0.2, took
 
 
 def test_seek_drops_what_is_in_the_queue(broker, filled):

@@ -79,7 +79,7 @@ def filled(run: Run, records: int | None = None) -> Partitions:
 def measured(run: Run, places: Partitions, assign: Callable[[Partitions], object], take: Callable[[], int]) -> None:
     """`take()` takes what one call gives and returns how many records that were; 0: none came.
 
-    The client is made when its topics are filled: one that has been idle may take half a second to begin.
+    The client is made when its topics are filled: one that has been idle takes half a second to begin.
     """
     if run.options.get("full"):
         assign(places)
