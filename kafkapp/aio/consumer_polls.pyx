@@ -78,7 +78,7 @@ cdef class ConsumerPolls:
         """Wait for what librdkafka signals."""
         cdef Wakeup wakeup = Wakeup(loop)
         self.waiting.append(wakeup)
-        timer = None if deadline is None else loop.call_at(deadline, wakeup.set)
+        timer = None if deadline is None else loop.call_at(deadline, (<object>wakeup).set)
         try:
             await wakeup
         finally:
