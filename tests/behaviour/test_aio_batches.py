@@ -119,7 +119,7 @@ def test_a_fatal_error_fails_what_waits(cluster, topic):
     """All that was accepted is reported when the rest is refused: no report completes the batch."""
     async def go():
         async with KafkaProducer(properties(cluster, QUIET, queue_buffering_max_messages=10, linger_ms=0,
-                                            enable_idempotence=True)) as producer:
+                                            enable_idempotence=True, max_in_flight=1)) as producer:
             await producer.send(ProducerRecord(topic, 0, value=b"v"))
             cluster.push_request_errors("Produce", ErrorCode.RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER)
             batch = await producer.send_batch(topic, numbers(1000), partition=0)
