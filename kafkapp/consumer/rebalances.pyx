@@ -85,19 +85,25 @@ cdef int forward(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions, rd
     return 0
 
 
+cdef int await_answer(rd_kafka_t *rk) noexcept nogil:
+    """Return when librdkafka's thread has done what it was asked before."""
+    cdef rd_kafka_topic_partition_list_t *assigned = NULL
+    if not rd_kafka_assignment(rk, &assigned):
+        rd_kafka_topic_partition_list_destroy(assigned)
+    return 0
+
+
 cdef rd_kafka_resp_err_t add(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions,
                              rd_kafka_queue_t *records) noexcept nogil:
     """Assign these; their records come in `records`, if that is not NULL."""
     cdef rd_kafka_resp_err_t err
-    cdef rd_kafka_topic_partition_list_t *assigned = NULL
     if records is not NULL:     # before the first record comes: else librdkafka forwards them elsewhere
         forward(rk, partitions, records)
     err = (code_of(rd_kafka_incremental_assign(rk, partitions)) if is_cooperative(rk)
            else rd_kafka_assign(rk, partitions))
     if records is not NULL and not err:
         # Where a partition was assigned before, its end has undone that: it is in the past when this call is answered.
-        if not rd_kafka_assignment(rk, &assigned):
-            rd_kafka_topic_partition_list_destroy(assigned)
+        await_answer(rk)
         forward(rk, partitions, records)
     return err
 
@@ -128,10 +134,8 @@ cdef int replace_assignment(RecordQueue queue, dict starts) except -1:
     cdef Subscription subscription = queue.subscription
     cdef rd_kafka_topic_partition_list_t *made
     cdef rd_kafka_topic_partition_list_t *before
-    cdef rd_kafka_topic_partition_list_t *assigned = NULL
     cdef rd_kafka_queue_t *records
-    cdef rd_kafka_resp_err_t err
-    cdef int _i
+    cdef rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR
     if subscription.mode == BY_GROUP:
         raise new_exception(RD_KAFKA_RESP_ERR__FAIL, "assign(): the consumer is subscribed, and its group assigns "
                             "partitions; call unsubscribe() first")
@@ -141,15 +145,13 @@ cdef int replace_assignment(RecordQueue queue, dict starts) except -1:
     made = new_partition_list(starts)
     before = new_partition_list(dict.fromkeys(queue.positions, RD_KAFKA_OFFSET_INVALID))
     with nogil:
-        err = RD_KAFKA_RESP_ERR_NO_ERROR
         if is_cooperative(client.rk):       # it was subscribed once, and librdkafka takes no whole assignment
             err = remove(client.rk, before)
         if not err:
             err = add(client.rk, made, records)
             # Two answers: it has stopped then what was assigned before. To remove that again earlier ends the process.
-            for _i in range(2):
-                if not rd_kafka_assignment(client.rk, &assigned):
-                    rd_kafka_topic_partition_list_destroy(assigned)
+            await_answer(client.rk)
+            await_answer(client.rk)
         rd_kafka_topic_partition_list_destroy(made)
         rd_kafka_topic_partition_list_destroy(before)
     if err:

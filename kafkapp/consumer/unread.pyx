@@ -17,16 +17,21 @@ from kafkapp.consumer.consumed_columns cimport ConsumedBlock, kp_consumed
 from kafkapp.consumer.record_queue cimport RecordQueue
 
 
+cdef size_t run_begin(kp_consumed *columns, size_t i, size_t row) noexcept nogil:
+    """Where the run of records of one partition begins that ends with record `i`; not before `row`."""
+    while i > row and (columns.partitions[i - 1] == columns.partitions[i] and
+                       columns.topics[i - 1] == columns.topics[i]):
+        i -= 1
+    return i
+
+
 cdef list runs_of(ConsumedBlock block, size_t row, set without):
     cdef kp_consumed *columns = block.columns
     cdef size_t end = columns.count
     cdef size_t i = end
     cdef list runs = []
     while i > row:
-        i -= 1
-        while i > row and (columns.partitions[i - 1] == columns.partitions[i] and
-                           columns.topics[i - 1] == columns.topics[i]):
-            i -= 1
+        i = run_begin(columns, i - 1, row)
         if place_of(block, i) in without:
             end = i
         elif runs and runs[-1][0] == end:
@@ -47,10 +52,7 @@ cdef dict first_offsets(ConsumedBlock block, size_t row):
     cdef size_t i = columns.count
     cdef dict found = {}
     while i > row:
-        i -= 1
-        while i > row and (columns.partitions[i - 1] == columns.partitions[i] and
-                           columns.topics[i - 1] == columns.topics[i]):
-            i -= 1
+        i = run_begin(columns, i - 1, row)
         found[place_of(block, i)] = columns.offsets[i]
     return found
 
