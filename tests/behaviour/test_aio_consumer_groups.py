@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 from aio_consumers import SECONDS, records
-from groups import CLASSIC, PROTOCOLS
+from groups import CLASSIC, PROTOCOLS, write
 from helpers import properties, run_in_loop
 
 from kafkapp import ErrorCode, KafkaException, KafkaSyncProducer, RebalanceEvent
@@ -20,9 +20,7 @@ ASSIGNED, REVOKED = RebalanceEvent.Assigned, RebalanceEvent.Revoked
 @pytest.fixture
 def filled(cluster, topic):
     """A topic with 100 records in each of its four partitions."""
-    with KafkaSyncProducer(properties(cluster)) as producer:
-        for partition in range(4):
-            producer.send_batch(topic, [b"v"] * 100, partition=partition)
+    write(cluster, topic, [b"v"] * 100)
     return topic
 
 

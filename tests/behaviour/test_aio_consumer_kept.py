@@ -3,17 +3,16 @@ import asyncio
 
 import pytest
 from aio_consumers import SECONDS, new_consumer, records
-from groups import PROTOCOLS
-from helpers import properties, run_in_loop
+from groups import PROTOCOLS, write
+from helpers import run_in_loop
 
-from kafkapp import ErrorCode, KafkaException, KafkaSyncProducer, RebalanceEvent
+from kafkapp import ErrorCode, KafkaException, RebalanceEvent
+
 
 @pytest.fixture
 def filled(cluster, topic):
     """A topic with 500 records in each of its four partitions."""
-    with KafkaSyncProducer(properties(cluster)) as producer:
-        for partition in range(4):
-            producer.send_batch(topic, [b"v"] * 500, partition=partition)
+    write(cluster, topic, [b"v"] * 500)
     return topic
 
 

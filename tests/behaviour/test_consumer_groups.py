@@ -4,7 +4,7 @@ import re
 import threading
 
 import pytest
-from groups import ASSIGNED, LOST, PROTOCOLS, REVOKED, Member, poll_until, shared
+from groups import ASSIGNED, LOST, PROTOCOLS, REVOKED, Member, poll_until, shared, write
 from helpers import LIBRDKAFKA, Stopwatch, properties, wait_for
 
 from kafkapp import ConsumerGroupMetadata, ErrorCode, KafkaConsumer, KafkaException, KafkaSyncProducer
@@ -17,9 +17,7 @@ COUNT = 50
 @pytest.fixture
 def filled(broker, topic):
     """A topic with so many records in each of its four partitions."""
-    with KafkaSyncProducer(properties(broker)) as producer:
-        for partition in range(4):
-            producer.send_batch(topic, [b"v"] * COUNT, partition=partition)
+    write(broker, topic, [b"v"] * COUNT)
     return topic
 
 

@@ -4,11 +4,11 @@ import gc
 import warnings
 
 import pytest
-from groups import PROTOCOLS, Member
+from groups import PROTOCOLS, Member, write
 from helpers import Stopwatch, properties
 
 import kafkapp.aio
-from kafkapp import EventsPollingOption, KafkaConsumer, KafkaSyncProducer
+from kafkapp import EventsPollingOption, KafkaConsumer
 from kafkapp.testing import ApiKey
 
 SESSION = 40        # seconds; of KIP-848 the broker's, 45
@@ -85,9 +85,7 @@ ENDS = [closed, closed_manual, closed_with_views, raised, dropped, unsubscribed,
 
 @pytest.fixture
 def filled(cluster, topic):
-    with KafkaSyncProducer(properties(cluster)) as producer:
-        for partition in range(4):
-            producer.send_batch(topic, [b"x" * 5000] * 3, partition=partition)
+    write(cluster, topic, [b"x" * 5000] * 3)
     return topic
 
 

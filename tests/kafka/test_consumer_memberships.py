@@ -4,10 +4,10 @@ import threading
 import uuid
 
 import pytest
-from groups import ASSIGNED, LOST, PROTOCOLS, REVOKED, Member, poll_until, shared
-from helpers import properties, wait_for
+from groups import ASSIGNED, LOST, PROTOCOLS, REVOKED, Member, poll_until, shared, write
+from helpers import wait_for
 
-from kafkapp import ErrorCode, KafkaException, KafkaSyncProducer, UnorderedOffsetCommitQueue
+from kafkapp import ErrorCode, KafkaException, UnorderedOffsetCommitQueue
 
 COUNT = 50
 BOTH = [name for name in ("eager", "KIP-848") if name in PROTOCOLS]
@@ -18,12 +18,6 @@ def filled(kafka, make_topic):
     topic = make_topic(partitions=4)
     write(kafka, topic, [b"v"] * COUNT)
     return topic
-
-
-def write(kafka, topic, values, partitions=range(4)):
-    with KafkaSyncProducer(properties(kafka)) as producer:
-        for partition in partitions:
-            assert not producer.send_batch(topic, values, partition=partition).failures()
 
 
 def static(kafka, topic, protocol, name):

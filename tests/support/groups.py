@@ -3,7 +3,7 @@ import time
 
 from helpers import LIBRDKAFKA, properties
 
-from kafkapp import KafkaConsumer, RebalanceEvent
+from kafkapp import KafkaConsumer, KafkaSyncProducer, RebalanceEvent
 
 # The embedded cluster rebalances a second before the session would end, and at once in its first librdkafkas with KIP-848.
 CLASSIC = {"session.timeout.ms": 2500, "heartbeat.interval.ms": 100}
@@ -11,6 +11,13 @@ PROTOCOLS = {"eager": CLASSIC, "cooperative": CLASSIC | {"partition.assignment.s
              "KIP-848": {"group.protocol": "consumer"}}
 if LIBRDKAFKA < (2, 12):
     del PROTOCOLS["KIP-848"]
+
+
+def write(cluster, topic, values, partitions=range(4)):
+    """These values into each of these partitions."""
+    with KafkaSyncProducer(properties(cluster)) as producer:
+        for partition in partitions:
+            assert not producer.send_batch(topic, values, partition=partition).failures()
 
 
 class Member:
