@@ -99,6 +99,16 @@ static inline const rd_kafka_message_t *kp_consumed_kept(const kp_consumed *bloc
     return row < block->kept.rows ? block->kept.messages[row] : NULL;
 }
 
+/* The bytes of a row of a column, in the block's memory; NULL: null. */
+static inline const void *kp_bytes_of(const kp_bytes_column *column, size_t row, ssize_t *size) {
+    if (column->validity && !(column->validity[row / 8] >> row % 8 & 1)) {
+        *size = 0;
+        return NULL;
+    }
+    *size = column->offsets[row + 1] - column->offsets[row];
+    return column->data ? column->data + column->offsets[row] : (const void *)"";
+}
+
 /* The values as one column, which lives as long as the block: it is made when first asked for, by any thread, if there are
  * kept messages. NULL: no memory. */
 const kp_bytes_column *kp_consumed_values(kp_consumed *block);

@@ -115,11 +115,9 @@ static int put_base64(kp_lines *lines, field data) {
 }
 
 static field bytes_of(const kp_bytes_column *column, size_t row) {
-    static const uint8_t empty[1];
-    size_t begin = (size_t)column->offsets[row], size = (size_t)column->offsets[row + 1] - begin;
-    if (column->validity && !(column->validity[row / 8] >> row % 8 & 1))
-        return (field){NULL, 0};
-    return (field){size ? column->data + begin : empty, size};
+    ssize_t size;
+    const uint8_t *data = kp_bytes_of(column, row, &size);
+    return (field){data, (size_t)size};
 }
 
 static int is_text(field data) {

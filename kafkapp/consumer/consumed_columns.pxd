@@ -89,6 +89,7 @@ cdef extern from "consumed_columns.h" nogil:
     void kp_pins_release(kp_pins *pins)
     int64_t kp_pinned_bytes(const kp_pins *pins)
     void kp_consumed_keep_from(kp_consumed *block, kp_pins *pins, const kp_keeping *keeping)
+    const void *bytes_of "kp_bytes_of"(const kp_bytes_column *column, size_t row, Py_ssize_t *size)
     const rd_kafka_message_t *kp_consumed_kept(const kp_consumed *block, size_t row)
     const kp_bytes_column *kp_consumed_values(kp_consumed *block)
     size_t kp_consumed_bytes(const kp_consumed *block)
@@ -127,16 +128,7 @@ cdef class ConsumedBlock:
     cdef object column(self, const void *data, size_t count, Py_ssize_t itemsize, const char *format)
 
 
-# The bytes of a row, in the block's memory; NULL: null.
-cdef inline const void *bytes_of(const kp_bytes_column *column, size_t row, Py_ssize_t *size) noexcept:
-    if column.validity is not NULL and not column.validity[row // 8] >> row % 8 & 1:
-        size[0] = 0
-        return NULL
-    size[0] = column.offsets[row + 1] - column.offsets[row]
-    return column.data + column.offsets[row] if column.data is not NULL else <const void *>b""
-
-
-# The same of a value, which may be in a message that the block keeps.
+# The value of a row, as bytes_of(); it may be in a message that the block keeps.
 cdef inline const void *value_of(const kp_consumed *block, size_t row, Py_ssize_t *size) noexcept:
     cdef const rd_kafka_message_t *message = kp_consumed_kept(block, row)
     if message is NULL:
