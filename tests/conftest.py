@@ -4,6 +4,7 @@ A crash or a hang of the native code must say where: faulthandler is on here and
 """
 import faulthandler
 import json
+import logging
 import os
 import random
 import shutil
@@ -190,3 +191,11 @@ def books_balance():
         while unbalanced(client) and time.monotonic() < end:
             time.sleep(0.01)
         assert not unbalanced(client), f"{client.name}: {unbalanced(client)}"
+
+
+@pytest.fixture(autouse=True)
+def logs_are_logged():
+    """After each test: a test that leaves the library's logger set up would silence those behind it that read logs."""
+    yield
+    logger = logging.getLogger("kafkapp")
+    assert (logger.level, logger.propagate, logger.disabled, logger.handlers) == (logging.NOTSET, True, False, [])

@@ -52,8 +52,9 @@ cdef class KafkaAsyncProducer(Producer):
     cdef bint auto
 
     def __init__(self, properties, events_polling=EventsPollingOption.Auto):
-        self.auto = is_auto(events_polling)
-        self.open_client(properties, DISPATCHES_ALL if self.auto else KEEPS_EVENTS, new_service(), defaults.PRODUCER)
+        cdef bint auto = is_auto(events_polling)
+        self.open_client(properties, DISPATCHES_ALL if auto else KEEPS_EVENTS, new_service(), defaults.PRODUCER)
+        self.auto = auto
 
     def send(self, record, callback=None, option=kafkapp.producer.options.SendOption.NoCopyRecordValue, *,
              action=None, timeout=None):

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from kafkapp import ErrorCode, KafkaAsyncProducer, KafkaException, KafkaSyncProducer, Properties, librdkafka_features
+from kafkapp import (ActionWhileQueueIsFull, ErrorCode, EventsPollingOption, KafkaAsyncProducer, KafkaException, KafkaSyncProducer, Properties,
+                     librdkafka_features)
 
 INVALID_ARG = ErrorCode.RD_KAFKA_RESP_ERR__INVALID_ARG
 NOWHERE = "127.0.0.1:1"
@@ -204,6 +205,14 @@ def test_39_init_twice(make):
     with pytest.raises(RuntimeError, match="called already"):
         producer.__init__(with_servers({}))
     assert producer.name == name and "closed" in repr(producer)
+
+
+def test_39_init_twice_leaves_the_polling_option():
+    producer = KafkaAsyncProducer(with_servers({}))
+    with pytest.raises(RuntimeError, match="called already"):
+        producer.__init__(with_servers({}), EventsPollingOption.Manual)
+    producer.send("t", b"value", action=ActionWhileQueueIsFull.Block)       # Manual refuses it
+    producer.close(0)
 
 
 def test_39_init_again_after_it_failed(make):

@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from command_line import environment, new_topic, run
+from command_line import environment, new_topic, run, without_logs
 from readback import read_messages
 from scripted_broker import ScriptedBroker, answer
 
@@ -186,6 +186,8 @@ def test_what_a_broker_says_is_one_line_and_moves_no_cursor():
 
 
 def test_a_broker_text_that_ends_the_run_is_one_line_and_moves_no_cursor(monkeypatch, capsys):
+    without_logs(monkeypatch)
+
     def refuse(self):
         raise Misuse(WORDS)
 
