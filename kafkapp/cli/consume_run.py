@@ -37,6 +37,7 @@ COMMIT_TIMEOUT = 5.0        # seconds
 STUCK_SECONDS = 1.0         # that nobody reads the output, after a signal
 MOST_RECORDS = 100_000      # of a batch
 TOPICS_SECONDS = 2.0        # between two looks whether topics that have an end are still there
+GONE_SECONDS = 5.0          # that one is missing before it counts as deleted: a broker that has just begun knows none
 REBALANCING = (ErrorCode.RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS, ErrorCode.RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION)
 
 
@@ -70,7 +71,8 @@ class Run:
         self.stops: dict[TopicPartition, int] = {}      # offsets that are not read any more
         self.at_end: set[TopicPartition] = set()
         self.topics = {topic for topic in request.topics if not topic.startswith("^")}      # and what is read of others
-        self.topics_seen_at = time.monotonic()
+        self.topics_asked_at = time.monotonic()
+        self.missing_since: float | None = None
         self.pending: dict[TopicPartition, int] = {}    # written, and not committed
         self.committed_at, self.commit_seconds = time.monotonic(), COMMIT_SECONDS
         self.end_reason = ""    # why the run ended early, except for a signal
@@ -237,19 +239,23 @@ class Run:
 
     def _has_lost_a_topic(self) -> bool:
         """Whether a topic was deleted, so that the end of its partitions never comes."""
-        if not (self.request.exit_at_end or self.stops) or time.monotonic() - self.topics_seen_at < TOPICS_SECONDS:
+        now = time.monotonic()
+        if not (self.request.exit_at_end or self.stops) or now - self.topics_asked_at < TOPICS_SECONDS:
             return False
+        self.topics_asked_at = now
         assigned = self.consumer.assignment()
         self.topics.update(place.topic for place in assigned)
         wanted = {place.topic for place in assigned.difference(self.at_end)} if assigned else self.topics
         try:
             for topic in sorted(wanted):
                 self.consumer.fetch_broker_metadata(topic, POLL_SECONDS)
+            self.missing_since = None
         except KafkaException as failure:
             if failure.error.code == ErrorCode.RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
-                self._end_early(1, f"topic {topic} is not there any more: it was deleted before its end was read")
-                return True
-        self.topics_seen_at = time.monotonic()
+                self.missing_since = self.missing_since or now
+                if now - self.missing_since >= GONE_SECONDS:
+                    self._end_early(1, f"topic {topic} is not there any more: it was deleted before its end was read")
+                    return True
         return False
 
     def _end_partition(self, place: TopicPartition) -> None:

@@ -79,6 +79,8 @@ def test_without_a_reset_the_error_says_that_a_new_consumer_is_needed(broker, to
         with pytest.raises(KafkaException, match="auto.offset.reset=error librdkafka may not go on reading this partition; a new consumer does"):
             while True:
                 assert not consumer.poll(20)
+        with new_consumer(front, topic, [0], check_crcs=True, auto_offset_reset="error") as another:
+            assert [record.offset for record in records(another, len(VALUES))] == list(range(len(VALUES)))
 
 
 def test_what_stays_damaged_stays_an_error_until_a_seek(broker, topic):

@@ -263,6 +263,21 @@ def test_a_topic_that_is_deleted_ends_the_wait_for_its_end(cluster, more):
     assert err.splitlines()[-1] == f"kafkapp: topic {topic} is not there any more: it was deleted before its end was read"
 
 
+def test_a_topic_that_a_broker_misses_for_a_moment_is_read_to_its_end(cluster):
+    """Longer than the command takes between two looks, shorter than it waits."""
+    cluster.create_topic(topic := new_topic(), 2)
+    with KafkaAsyncProducer({"bootstrap.servers": cluster.bootstrap_servers}) as producer:
+        producer.send(topic, b"first", partition=1)
+    cluster.set_leader(topic, 0, None)
+    process = start("consume", "-b", cluster.bootstrap_servers, topic, "-e")
+    assert process.stdout.readline() == b"first\n"
+    cluster.set_topic_error(topic, ErrorCode.RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART.value)
+    time.sleep(3)
+    cluster.set_topic_error(topic, 0)
+    cluster.set_leader(topic, 0, 1)
+    assert finish(process)[:2] == (0, "")
+
+
 # -- progress ----------------------------------------------------------------------------------------------------------
 
 def test_progress_is_for_a_terminal_that_does_not_show_the_records(send, arguments, tmp_path):
