@@ -17,6 +17,7 @@ PAGE = (ROOT / "docs" / "guide" / "blocking.md").read_text()
 TIMEOUT = 0.3
 SLACK = 3           # seconds for a machine that is busy
 CLIENTS = {kafkapp.KafkaAsyncProducer, kafkapp.KafkaSyncProducer, kafkapp.KafkaConsumer}
+ASYNCIO = [kafkapp.aio.KafkaProducer, kafkapp.aio.KafkaConsumer]
 SPECIAL = {"__init__", "__del__", "__enter__", "__exit__", "__aenter__", "__aexit__"}
 
 
@@ -33,7 +34,7 @@ AT_ONCE = set(names(PAGE.partition("These return at once:")[2].partition("\n\n")
 
 def public(cls):
     """The calls of a class, as the page may name them."""
-    qualified = "aio.KafkaProducer" if cls is kafkapp.aio.KafkaProducer else cls.__name__
+    qualified = f"aio.{cls.__name__}" if cls in ASYNCIO else cls.__name__
     for name in dir(cls):
         if name in SPECIAL and getattr(cls, name) is not getattr(object, name, None) or not name.startswith("_"):
             if name == "__init__":
@@ -42,7 +43,7 @@ def public(cls):
                 yield {f"{qualified}.{name}", *({name} if cls in CLIENTS else ())}
 
 
-@pytest.mark.parametrize("cls", [*CLIENTS, kafkapp.aio.KafkaProducer], ids=lambda cls: f"{cls.__module__}.{cls.__name__}")
+@pytest.mark.parametrize("cls", [*CLIENTS, *ASYNCIO], ids=lambda cls: f"{cls.__module__}.{cls.__name__}")
 def test_every_call_is_on_the_page(cls):
     missing = [spelled for spelled in public(cls) if not spelled & {*BLOCKS, *AT_ONCE}]
     assert missing == []
@@ -246,7 +247,7 @@ AIO_CASES = [(kind, situation) for kind in AIO for situation in SITUATIONS if si
 
 def bound(kind, name):
     """What the page gives a call, in seconds beyond its timeout; a machine that is busy has some more."""
-    cls = {"sync": "KafkaSyncProducer", "consumer": "KafkaConsumer"}.get(kind, "KafkaAsyncProducer")
+    cls = {"sync": "KafkaSyncProducer", "consumer": "KafkaConsumer", "aio consumer": "aio.KafkaConsumer"}.get(kind, "KafkaAsyncProducer")
     text = BLOCKS.get(f"{cls}.{name}") or BLOCKS[name]
     return sum(int(number) for number in re.findall(r"(\d+) s", text.partition(":")[0])) + SLACK
 
