@@ -214,8 +214,8 @@ class KafkaConsumer:
     def assign(self, partitions: "_Partitions | Mapping[_Partition, int]") -> None:
         """Read these partitions, in place of those before; see the synchronous KafkaConsumer.assign.
 
-        It asks no broker, and so takes no times: assign, and then `await seek()`, which takes one. After a poll that has
-        met damage it may hold the loop up: see the synchronous one.
+        It asks no broker, and so takes no times: assign, and then `await seek()`, which takes one. After a poll that
+        has met damage it may hold the loop up: see the synchronous one.
         """
         if isinstance(partitions, Mapping) and any(isinstance(start, (Timestamp, datetime))
                                                    for start in partitions.values()):

@@ -36,8 +36,8 @@ cdef class PartitionConsumer(PollingConsumer):
     def assign(self, partitions, timeout=10):
         """Read these partitions, in place of those before. None is paused then.
 
-        Returns at once, unless a start is a time: then the brokers are asked for its offset first. After a poll that has
-        met damage it waits, up to 3 s, until librdkafka has found its place again: that would undo where to begin.
+        Returns at once, unless a start is a time: then the brokers are asked for its offset first. After a poll that
+        has met damage it waits, up to 3 s, until librdkafka has found its place again: that would undo where to begin.
 
         Args:
             partitions: (topic, partition) tuples, or objects with `topic` and `partition`; or a mapping of these to
