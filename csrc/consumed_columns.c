@@ -289,7 +289,8 @@ static int append_error(kp_consumed *block, topic_cache *cache, const rd_kafka_m
         return add_place(&block->eofs, topic, message->partition, message->offset);
     if (lost)
         refuse_from(block, rd_kafka_topic_name(message->rkt), message->partition, message->offset);
-    failure = kp_consumed_add_error(block, message->err, topic, message->partition, rd_kafka_message_errstr(message));
+    failure = kp_consumed_add_error(block, (kp_consume_error){message->err, topic, message->partition, message->offset, NULL},
+                                    rd_kafka_message_errstr(message));
     return failure || !lost ? failure : EBADMSG;
 }
 

@@ -33,6 +33,7 @@ typedef struct {
 typedef struct {
     rd_kafka_resp_err_t code;
     int32_t topic, partition; /* -1: it is about none */
+    int64_t offset;           /* RD_KAFKA_OFFSET_INVALID: it may be of a whole topic, whose partition is 0 then */
     char *text;
 } kp_consume_error;
 
@@ -129,8 +130,8 @@ void kp_consumed_refuse(kp_consumed *block);
 /* Whether librdkafka goes on behind what it could not read, or anywhere, after this error of a partition. */
 int kp_loses_place(rd_kafka_resp_err_t err);
 
-/* The error of a partition or of none, topic -1, or KP_OF_CLIENT. Returns 0 or ENOMEM. */
-int kp_consumed_add_error(kp_consumed *block, rd_kafka_resp_err_t code, int32_t topic, int32_t partition, const char *text);
+/* An error, whose text is copied. Returns 0 or ENOMEM. */
+int kp_consumed_add_error(kp_consumed *block, kp_consume_error error, const char *text);
 void kp_consumed_drop_errors(kp_consumed *block);
 
 /* librdkafka's error_cb: adds to the block that kp_consumed_filled() has named last in the same thread, NULL: none. That

@@ -9,8 +9,7 @@
 /* The block that this thread fills: librdkafka calls back inside rd_kafka_consume_batch_queue(). */
 static __thread kp_consumed *filled;
 
-int kp_consumed_add_error(kp_consumed *block, rd_kafka_resp_err_t code, int32_t topic, int32_t partition, const char *text) {
-    kp_consume_error *error;
+int kp_consumed_add_error(kp_consumed *block, kp_consume_error error, const char *text) {
     if (block->error_count == block->error_room) {
         size_t room = block->error_room ? 2 * block->error_room : 8;
         kp_consume_error *grown = realloc(block->errors, room * sizeof(*grown));
@@ -19,11 +18,10 @@ int kp_consumed_add_error(kp_consumed *block, rd_kafka_resp_err_t code, int32_t 
         block->errors = grown;
         block->error_room = room;
     }
-    error = &block->errors[block->error_count];
-    *error = (kp_consume_error){code, topic, partition, strdup(text)};
-    if (!error->text)
+    error.text = strdup(text);
+    if (!error.text)
         return ENOMEM;
-    block->error_count++;
+    block->errors[block->error_count++] = error;
     return 0;
 }
 
@@ -41,5 +39,5 @@ kp_consumed *kp_consumed_filled(kp_consumed *block) {
 void kp_client_error(rd_kafka_t *rk, int code, const char *text, void *opaque) {
     (void)rk, (void)opaque;
     if (filled)
-        kp_consumed_add_error(filled, (rd_kafka_resp_err_t)code, KP_OF_CLIENT, -1, text);
+        kp_consumed_add_error(filled, (kp_consume_error){(rd_kafka_resp_err_t)code, KP_OF_CLIENT, -1, -1, NULL}, text);
 }

@@ -132,7 +132,7 @@ cdef class AutoCommit:
         """Commit the rest. As revoked()."""
         self.wait_answered(client, deadline, raised)
         with cython.critical_section(self):
-            offsets = {**self.under_way, **self.due}
+            offsets = self.due      # what is under way still, close() cancels
         commit_last(client, offsets, deadline)
         with cython.critical_section(self):
             self.due = {}       # not before: an interrupted close() may be called again

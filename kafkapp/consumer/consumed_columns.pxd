@@ -33,6 +33,7 @@ cdef extern from "consumed_columns.h" nogil:
         rd_kafka_resp_err_t code
         int32_t topic
         int32_t partition
+        int64_t offset
         char *text
 
     int32_t KP_OF_CLIENT

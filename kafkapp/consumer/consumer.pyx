@@ -55,7 +55,7 @@ cdef class KafkaConsumer(PartitionConsumer):
         that polls. Partitions are assigned before it is called, and revoked after it: in it `seek`, `pause`,
         `position`, `commit_sync` and `committed` work; calls that poll, subscribe or close raise RuntimeError. What it
         raises is raised by that poll. What `pause` has paused stays paused, also when a rebalance takes all partitions
-        and gives them back.
+        and gives them back; not what was lost.
 
         A poll that comes later than `max.poll.interval.ms` raises RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED, and the next
         ones join the group again. librdkafka 2.0 does not notice it.

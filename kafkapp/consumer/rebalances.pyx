@@ -228,12 +228,11 @@ cdef int assigned(RecordQueue queue, rd_kafka_t *rk, rd_kafka_topic_partition_li
 
 cdef int revoked(RecordQueue queue, rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions) except -1:
     cdef Subscription subscription = queue.subscription
-    cdef bint lost, cooperative
+    cdef bint lost
     cdef rd_kafka_resp_err_t err
     cdef list places
     with nogil:
         lost = rd_kafka_assignment_lost(rk)
-        cooperative = is_cooperative(rk)
     places = [place for place in places_of(partitions) if place in queue.positions]
     if places:
         try:
@@ -250,7 +249,7 @@ cdef int revoked(RecordQueue queue, rd_kafka_t *rk, rd_kafka_topic_partition_lis
         raise new_exception(err, f"partitions could not be revoked: {rd_kafka_err2str(err).decode()}")
     give_away(queue, places)
     subscription.revocations += 1
-    subscription.paused = set() if cooperative or lost else paused
+    subscription.paused = set() if lost else paused
     return 0
 
 
@@ -349,14 +348,13 @@ cdef bint is_assigned(RecordQueue queue, tuple before, bint answered) except -1:
 cdef int wait_for_assignment(RecordQueue queue, tuple before, int64_t deadline, bint forgets) except -1:
     """`forgets`: what was reported meanwhile is in the error for an expired deadline only; else polls raise it too."""
     cdef int64_t answered = 0       # when a rebalance for the answer would have come
-    cdef list failures
     while not (is_assigned(queue, before, answered and expired(answered)) or queue.raised):
         if expired(deadline):
-            failures = queue.failures
+            cause = queue.failures[-1][1] if queue.failures else None
             if forgets:
                 queue.failures = []
             raise new_exception(RD_KAFKA_RESP_ERR__TIMED_OUT, "subscribe(): the group has assigned nothing in time; "
-                                "the subscription stands, and polls go on with it") from (failures or [None])[-1]
+                                "the subscription stands, and polls go on with it") from cause
         queue.serve(remaining_ms(deadline, SIGNAL_CHECK_MS))
         if not answered and before[3] > 0 and generation_of(queue.client) > before[3]:
             answered = now_ms() + ANSWER_MS

@@ -19,7 +19,7 @@ cdef class RecordQueue:
     cdef dict starts                # {TopicPartition: Offset}: where those without a position begin, if it was said
     cdef Turn turn                  # to change all these
     cdef set paused                 # those of them that return no records
-    cdef list failures              # exceptions that polls have still to raise
+    cdef list failures              # (TopicPartition or None, exception): what polls have still to raise
     cdef rd_kafka_topic_partition_list_t *refused   # owned; partitions to be read again from there, before any poll
     cdef AutoCommit auto            # None: the consumer commits nothing by itself
     cdef kp_spare *spare            # owned; where the memory of its blocks waits for the next one

@@ -19,6 +19,7 @@ from kafkapp._librdkafka.consumer cimport (
     rd_kafka_topic_partition_list_fields,
 )
 from kafkapp._librdkafka.rdkafka cimport (
+    RD_KAFKA_OFFSET_INVALID,
     RD_KAFKA_RESP_ERR__FATAL,
     RD_KAFKA_RESP_ERR__TIMED_OUT,
     rd_kafka_fatal_error,
@@ -100,7 +101,7 @@ cdef class RecordQueue:
                 self.auto.begin_poll(self.client, self.positions)
             while batch is None:
                 if self.failures:
-                    raise self.failures.pop(0)
+                    raise self.failures.pop(0)[1]
                 if rd_kafka_fatal_error(self.client.rk, NULL, 0):
                     raise KafkaException(self.client.fatal_error())
                 if not self.wait_placed(deadline, True):
@@ -266,7 +267,7 @@ cdef class RecordQueue:
         ends, batch = block.places(&columns.ends), new_batch(block)
         positions = self.positions
         if not columns.count and self.failures:
-            raise self.failures.pop(0)
+            raise self.failures.pop(0)[1]
         if not columns.count and failure and failure != EFBIG:
             raise MemoryError("no memory for the records of a batch: they will be read again")
         PyErr_CheckSignals()        # what a handler raises would take the place of the batch
@@ -293,11 +294,12 @@ cdef class RecordQueue:
         cdef size_t i
         for i in range(columns.error_count):
             error = &columns.errors[i]
-            text = error.text.decode("utf-8", "replace")
+            text, place = error.text.decode("utf-8", "replace"), None
             if error.topic >= 0 and error.partition >= 0:
-                text = f"{block.topics()[error.topic]} [{error.partition}]: {text}"
+                place = TopicPartition(block.topics()[error.topic], error.partition)
+                text = f"{place.topic} [{place.partition}]: {text}"
                 if kp_loses_place(error.code):
-                    self.damaged.add(TopicPartition(block.topics()[error.topic], error.partition))
+                    self.damaged.add(place)
                     self.placed_from = now_ms() + PLACE_MS
                     text += (DAMAGE_CURE_WITHOUT_RESET if self.client.properties.get("auto.offset.reset") == "error"
                              else DAMAGE_CURE)
@@ -305,10 +307,10 @@ cdef class RecordQueue:
                     error.code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART):
                 (<ConsumerService>self.client.service).report_error(new_error(error.code, text))
             elif error.code == RD_KAFKA_RESP_ERR__FATAL:
-                self.failures.append(KafkaException(self.client.fatal_error()))
-            else:
+                self.failures.append((None, KafkaException(self.client.fatal_error())))
+            elif error.offset == RD_KAFKA_OFFSET_INVALID or place in self.positions:    # else this poll has seen it go
                 cure = MAX_POLL_CURE if error.code == RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED else ""
-                self.failures.append(new_exception(error.code, text + cure))
+                self.failures.append((place if error.offset >= 0 else None, new_exception(error.code, text + cure)))
         kp_consumed_drop_errors(columns)
         return 0
 
@@ -405,6 +407,7 @@ cdef class RecordQueue:
             self.starts.pop(place, None)
             self.sought.pop(place, None)
         self.paused = self.paused.difference(places)
+        self.failures = [failure for failure in self.failures if failure[0] not in places]
         return 0
 
     cdef int go_on_from(self, dict starts) except -1:

@@ -15,6 +15,6 @@ cdef class Subscription:
     cdef int mode                   # how partitions are assigned, a Mode
     cdef frozenset topics           # names and patterns; empty unless BY_GROUP
     cdef object on_rebalance        # the user's callback, or None
-    cdef set paused                 # of what an eager rebalance has revoked: paused again if the next one assigns it
+    cdef set paused                 # of what was revoked last: paused again if the next rebalance assigns it
     cdef int64_t assignments        # how many times the group has assigned something
     cdef int64_t revocations        # and taken something away

@@ -238,6 +238,44 @@ def test_no_earlier_commit_undoes_that_of_what_is_revoked(cluster, filled, polli
     assert got == [({(filled, 3): 1}, None)]
 
 
+@pytest.mark.parametrize("refused", [ErrorCode.RD_KAFKA_RESP_ERR_NOT_COORDINATOR, ErrorCode.RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED])
+@pytest.mark.parametrize("polling", list(EventsPollingOption))
+def test_no_earlier_commit_undoes_the_last_one(cluster, filled, polling, refused):
+    """close() begins while it is under way: the first error has librdkafka send it again, the other has its offsets be due again."""
+    with reader(cluster, filled, polling) as consumer:
+        consumer.committed([(filled, 1)])       # the group's broker is known
+        cluster.push_broker_errors(1, ApiKey.OFFSET_COMMIT, (refused.value, 0.7))
+        read(consumer, 3)       # begins the commit of the first, which those of the others wait for
+        consumer.close(30)
+    assert cluster.committed(filled) == {(filled, 1): 3}
+
+
+def test_close_after_one_that_a_signal_has_ended_commits(cluster, filled):
+    """What was not answered then, and was refused."""
+    def interrupt(*_):
+        raise Interrupted
+
+    def commits():
+        return [request for request in cluster.requests() if request.api == ApiKey.OFFSET_COMMIT]
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    here = threading.get_ident()
+    interrupting = threading.Thread(target=lambda: (wait_for(commits), signal.pthread_kill(here, signal.SIGUSR1)))
+    try:
+        with reader(cluster, filled) as consumer:
+            read(consumer, 1)
+            cluster.push_broker_errors(1, ApiKey.OFFSET_COMMIT, (ErrorCode.RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED.value, 4))
+            cluster.start_request_tracking()
+            interrupting.start()
+            with pytest.raises(Interrupted):
+                consumer.close(30)
+            interrupting.join()
+            assert not consumer.closed and cluster.committed(filled) == {}
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert cluster.committed(filled) == {(filled, 1): 1}
+
+
 def test_the_interval_is_kept(broker, filled):
     with reader(broker, filled, auto_commit_interval_ms=60_000) as consumer:
         assert consumer.get_property("auto.commit.interval.ms") == "60000"
@@ -267,6 +305,34 @@ def test_close_without_a_broker_takes_a_second_or_so():
     with Stopwatch() as watch:
         consumer.close()
     assert watch.seconds < 4.9     # five without it
+
+
+@pytest.mark.parametrize("call", ["commit_sync", "commit_async"])
+def test_close_waits_longer_when_a_broker_has_answered_again(cluster, filled, call):
+    """With Manual, so that it is known when an error or a commit is dispatched."""
+    said, lines = [], []
+    callbacks = {"error_cb": lambda error: said.append(error.code), "log_cb": lambda *line: lines.append(line)}
+    consumer = KafkaConsumer(properties(cluster, callbacks, group_id=filled, reconnect_backoff_max_ms=100, auto_commit_interval_ms=60_000),
+                             EventsPollingOption.Manual)
+
+    def commit(offset):
+        getattr(consumer, call)({(filled, 2): offset})
+        while consumer.poll_events(0.1) or consumer._ledger()["outstanding"]:
+            pass
+
+    with consumer:
+        consumer.assign({(filled, 1): 0})
+        read(consumer, 2)
+        wait_for(lambda: consumer.poll_events(0.1) or cluster.committed(filled))     # nor does it commit another time before its end
+        cluster.broker_down(None)
+        while ErrorCode.RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN not in said:
+            consumer.poll_events(0.1)
+        cluster.broker_up(None)
+        commit(1)
+        commit(2)       # all that has come before it is dispatched
+        cluster.push_broker_errors(1, ApiKey.OFFSET_COMMIT, (0, 2))
+    assert cluster.committed(filled) == {(filled, 1): 2, (filled, 2): 2}
+    assert "COMMIT" not in [line[1] for line in lines]
 
 
 def test_it_can_be_turned_off(broker, filled):

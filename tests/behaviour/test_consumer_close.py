@@ -2,6 +2,7 @@
 import gc
 import json
 import os
+import signal
 import threading
 import time
 import warnings
@@ -10,7 +11,8 @@ import pytest
 from consumers import new_consumer, poll_batch_beside, polls
 from helpers import NOWHERE, Stopwatch, properties, refusal, run_python, said_in_child, wait_for
 
-from kafkapp import KafkaAsyncProducer, KafkaConsumer, KafkaSyncProducer
+from kafkapp import KafkaAsyncProducer, KafkaConsumer, KafkaSyncProducer, RebalanceEvent
+from kafkapp.testing import ApiKey
 
 PROGRAM = """
 import json, os, signal, sys, threading, time
@@ -208,6 +210,72 @@ def test_close_returns_although_the_queue_is_full_and_batches_live(cluster, topi
         consumer.close()
     assert watch.seconds < 5 and consumer.closed
     assert bytes(kept.value_data) == b"x" * 100 * len(kept) and kept[0].value == b"x" * 100
+    consumer.close()
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.fixture
+def interrupted_when():
+    """Have a signal interrupt this thread with an exception, when a condition holds."""
+    def interrupt(*_):
+        raise Interrupted
+
+    def wait(condition):
+        wait_for(condition, 20)
+        signal.pthread_kill(here, signal.SIGUSR1)
+
+    def begin(condition):
+        threads.append(threading.Thread(target=wait, args=(condition,)))
+        threads[-1].start()
+
+    threads, here, before = [], threading.get_ident(), signal.signal(signal.SIGUSR1, interrupt)
+    yield begin
+    for thread in threads:
+        thread.join()
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_close_that_a_signal_has_ended_may_be_called_again(cluster, topic, interrupted_when):
+    """The consumer is open and can poll meanwhile; on_rebalance is called once, and the group is left."""
+    events, answers = [], []
+    consumer = new_consumer(cluster, group_id=topic, enable_auto_commit=False)
+    consumer.subscribe([topic], lambda event, partitions: events.append(event), 30)
+    cluster.push_broker_errors(1, ApiKey.OFFSET_COMMIT, (0, 2))
+    consumer.commit_async({(topic, 0): 0}, lambda *answer: answers.append(answer))
+    interrupted_when(lambda: consumer.closed)       # it waits for the answer
+    with pytest.raises(Interrupted):
+        consumer.close(30)
+    assert not consumer.closed and not consumer.poll(0) and not answers
+    cluster.start_request_tracking()
+    consumer.close(30)
+    assert events == [RebalanceEvent.Assigned, RebalanceEvent.Revoked] and answers == [({(topic, 0): 0}, None)]
+    assert consumer.closed and any(request.api == ApiKey.LEAVE_GROUP for request in cluster.requests())
+
+
+def test_a_close_that_was_ended_while_it_waited_for_a_poll(cluster, topic, interrupted_when):
+    """That goes on: it was in on_rebalance."""
+    entered, go_on, outcome = threading.Event(), threading.Event(), []
+
+    def told(event, partitions):
+        if event is RebalanceEvent.Assigned:
+            entered.set()
+            go_on.wait(20)
+
+    consumer = new_consumer(cluster, group_id=topic)
+    consumer.subscribe([topic], told)
+    thread = polling(consumer, outcome)
+    assert entered.wait(20)
+    begin = time.monotonic()
+    with pytest.raises(Interrupted):
+        interrupted_when(lambda: time.monotonic() > begin + 0.3)
+        consumer.close(30)
+    go_on.set()
+    consumer.wakeup()
+    thread.join(20)
+    assert len(outcome) == 1 and not outcome[0]
     consumer.close()
 
 

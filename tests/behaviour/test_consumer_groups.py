@@ -277,6 +277,23 @@ def test_no_pause_outlasts_the_subscription(broker, filled, protocol):
         assert not member.consumer.poll(0.3)
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_no_pause_outlasts_a_loss(cluster, topic, protocol):
+    """Whoever has the partitions next reads them, this member too."""
+    write(cluster, topic, [b"v"] * COUNT)
+    with Member(cluster, topic, protocol) as member:
+        member.subscribe(topic)
+        member.consumer.pause()
+        cluster.push_request_errors(ApiKey.CONSUMER_GROUP_HEARTBEAT if protocol == "KIP-848" else ApiKey.HEARTBEAT,
+                                    ErrorCode.RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID.value)
+        poll_until(lambda: len(member.events) > 1 and member.partitions, member)
+        assert [event for event, _ in member.events] == [ASSIGNED, LOST, ASSIGNED]
+        poll_until(lambda: len(member.read) == 4 * COUNT, member)
+        member.consumer.pause()
+        member.consumer.seek_to_beginning()
+        assert not member.consumer.poll(0.3)
+
+
 def test_group_metadata(broker, topic):
     with Member(broker, topic, QUICK) as member:
         alone = member.consumer.group_metadata()
