@@ -98,7 +98,7 @@ int kp_round_begin(kp_dispatcher *d, int64_t seen, int timeout_ms) {
                 ;
         }
     } else {
-        d->round_open = 1;
+        KP_SET(d->round_open, 1); /* has_events() reads it without the lock */
     }
     pthread_mutex_unlock(&d->lock);
     return mine;
@@ -195,7 +195,7 @@ void kp_round_end(kp_dispatcher *d) {
     d->event_count = d->other_event_count = d->pending = 0;
     d->service->end(d->service_data);
     pthread_mutex_lock(&d->lock);
-    d->round_open = 0;
+    KP_SET(d->round_open, 0);
     __atomic_store_n(&d->rounds, d->rounds + 1, __ATOMIC_SEQ_CST);
     pthread_cond_broadcast(&d->round_ended);
     pthread_mutex_unlock(&d->lock);
