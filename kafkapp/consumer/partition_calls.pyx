@@ -1,8 +1,9 @@
-"""Calls of librdkafka about partitions that wait for its threads or for brokers: seek, offsets."""
+"""Calls of librdkafka about partitions that wait for its threads or for brokers: seek, offsets, assign."""
 from kafkapp.consumer.topic_partition import TopicPartition
 
 cimport cython
 from libc.stdint cimport int64_t
+from libc.string cimport strcmp
 
 from kafkapp._librdkafka.consumer cimport (
     RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS,
@@ -14,12 +15,20 @@ from kafkapp._librdkafka.consumer cimport (
     RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE,
     RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH,
     RD_KAFKA_RESP_ERR__WAIT_COORD,
+    rd_kafka_assign,
+    rd_kafka_assignment,
     rd_kafka_committed,
+    rd_kafka_incremental_assign,
+    rd_kafka_incremental_unassign,
     rd_kafka_offsets_for_times,
+    rd_kafka_queue_forward,
+    rd_kafka_queue_get_partition,
+    rd_kafka_rebalance_protocol,
     rd_kafka_seek_partitions,
     rd_kafka_topic_partition_list_fields,
 )
 from kafkapp._librdkafka.rdkafka cimport (
+    RD_KAFKA_OFFSET_INVALID,
     RD_KAFKA_RESP_ERR_NO_ERROR,
     RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
     RD_KAFKA_RESP_ERR__OUTDATED,
@@ -32,6 +41,8 @@ from kafkapp._librdkafka.rdkafka cimport (
     rd_kafka_error_code,
     rd_kafka_error_destroy,
     rd_kafka_error_t,
+    rd_kafka_queue_destroy,
+    rd_kafka_queue_t,
     rd_kafka_resp_err_t,
     rd_kafka_t,
     rd_kafka_topic_partition_list_add,
@@ -136,3 +147,66 @@ cdef dict call_partitions(Client client, str what, PartitionCall call, dict offs
     if request.err:
         raise new_exception(request.err, f"{what}() failed: {rd_kafka_err2str(request.err).decode()}")
     return offsets_of(request.partitions, what)
+
+
+# -- librdkafka's assignment ------------------------------------------------------------------------
+
+cdef bint is_cooperative(rd_kafka_t *rk) noexcept nogil:
+    """Whether rebalances give and take some partitions, not all of them: KIP-848, and cooperative strategies."""
+    return not strcmp(rd_kafka_rebalance_protocol(rk), "COOPERATIVE")
+
+
+cdef rd_kafka_resp_err_t code_of(rd_kafka_error_t *error) noexcept nogil:
+    cdef rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR
+    if error is not NULL:
+        err = rd_kafka_error_code(error)
+        rd_kafka_error_destroy(error)
+    return err
+
+
+cdef int forward(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions, rd_kafka_queue_t *to) noexcept nogil:
+    """Have what is fetched of these partitions come in this queue."""
+    cdef rd_kafka_topic_partition_list_fields *fields = <rd_kafka_topic_partition_list_fields *>partitions
+    cdef rd_kafka_queue_t *queue
+    cdef int i
+    for i in range(fields.cnt):
+        queue = rd_kafka_queue_get_partition(rk, fields.elems[i].topic, fields.elems[i].partition)
+        if queue is not NULL:
+            rd_kafka_queue_forward(queue, to)
+            rd_kafka_queue_destroy(queue)
+    return 0
+
+
+cdef int await_answer(rd_kafka_t *rk) noexcept nogil:
+    """Return when librdkafka's thread has done what it was asked before."""
+    cdef rd_kafka_topic_partition_list_t *assigned = NULL
+    if not rd_kafka_assignment(rk, &assigned):
+        rd_kafka_topic_partition_list_destroy(assigned)
+    return 0
+
+
+cdef rd_kafka_resp_err_t add_partitions(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions,
+                                        rd_kafka_queue_t *records) noexcept nogil:
+    """Assign these; their records come in `records`, if that is not NULL."""
+    cdef rd_kafka_resp_err_t err
+    if records is not NULL:     # before the first record comes: else librdkafka forwards them elsewhere
+        forward(rk, partitions, records)
+    err = (code_of(rd_kafka_incremental_assign(rk, partitions)) if is_cooperative(rk)
+           else rd_kafka_assign(rk, partitions))
+    if records is not NULL and not err:
+        # Where a partition was assigned before, its end has undone that: it is in the past when this call is answered.
+        await_answer(rk)
+        forward(rk, partitions, records)
+    return err
+
+
+cdef rd_kafka_resp_err_t remove_partitions(rd_kafka_t *rk, object places) except *:
+    """Take these away: all there are, unless the rebalance is cooperative."""
+    cdef rd_kafka_topic_partition_list_t *partitions
+    cdef rd_kafka_resp_err_t err
+    partitions = new_partition_list(dict.fromkeys(places, RD_KAFKA_OFFSET_INVALID))
+    with nogil:
+        err = (code_of(rd_kafka_incremental_unassign(rk, partitions)) if is_cooperative(rk)
+               else rd_kafka_assign(rk, NULL))
+        rd_kafka_topic_partition_list_destroy(partitions)
+    return err

@@ -8,7 +8,6 @@ from kafkapp.consumer.groups import RebalanceEvent, is_matched
 from kafkapp.consumer.topic_partition import TopicPartition
 
 from cpython.exc cimport PyErr_CheckSignals
-from libc.string cimport strcmp
 from posix.unistd cimport usleep
 
 from kafkapp._librdkafka.consumer cimport (
@@ -16,14 +15,8 @@ from kafkapp._librdkafka.consumer cimport (
     RD_KAFKA_RESP_ERR__FAIL,
     RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS,
     rd_kafka_assign,
-    rd_kafka_assignment,
     rd_kafka_assignment_lost,
-    rd_kafka_incremental_assign,
-    rd_kafka_incremental_unassign,
     rd_kafka_pause_partitions,
-    rd_kafka_queue_forward,
-    rd_kafka_queue_get_partition,
-    rd_kafka_rebalance_protocol,
     rd_kafka_resume_partitions,
     rd_kafka_subscribe,
     rd_kafka_topic_partition_list_fields,
@@ -34,10 +27,6 @@ from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_RESP_ERR_NO_ERROR,
     RD_KAFKA_RESP_ERR__TIMED_OUT,
     rd_kafka_err2str,
-    rd_kafka_error_code,
-    rd_kafka_error_destroy,
-    rd_kafka_error_t,
-    rd_kafka_queue_destroy,
     rd_kafka_queue_t,
     rd_kafka_topic_partition_list_destroy,
 )
@@ -48,7 +37,13 @@ from kafkapp.common.callbacks cimport report_unraisable, run_callback
 from kafkapp.common.errors cimport new_exception
 from kafkapp.common.timeouts cimport expired, now_ms, remaining_ms
 from kafkapp.consumer.group_metadata cimport generation_of
-from kafkapp.consumer.partition_calls cimport new_partition_list
+from kafkapp.consumer.partition_calls cimport (
+    add_partitions,
+    await_answer,
+    is_cooperative,
+    new_partition_list,
+    remove_partitions,
+)
 from kafkapp.consumer.subscription cimport BY_GROUP, BY_HAND, NOTHING, Subscription
 
 cdef enum:
@@ -57,62 +52,7 @@ cdef enum:
     ANSWER_MS = 1000            # from a group's answer until the rebalance: librdkafka looks the topics up
 
 
-# -- librdkafka's assignment ------------------------------------------------------------------------
-
-cdef bint is_cooperative(rd_kafka_t *rk) noexcept nogil:
-    """Whether rebalances give and take some partitions, not all of them: KIP-848, and cooperative strategies."""
-    return not strcmp(rd_kafka_rebalance_protocol(rk), "COOPERATIVE")
-
-
-cdef rd_kafka_resp_err_t code_of(rd_kafka_error_t *error) noexcept nogil:
-    cdef rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR
-    if error is not NULL:
-        err = rd_kafka_error_code(error)
-        rd_kafka_error_destroy(error)
-    return err
-
-
-cdef int forward(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions, rd_kafka_queue_t *to) noexcept nogil:
-    """Have what is fetched of these partitions come in this queue."""
-    cdef rd_kafka_topic_partition_list_fields *fields = <rd_kafka_topic_partition_list_fields *>partitions
-    cdef rd_kafka_queue_t *queue
-    cdef int i
-    for i in range(fields.cnt):
-        queue = rd_kafka_queue_get_partition(rk, fields.elems[i].topic, fields.elems[i].partition)
-        if queue is not NULL:
-            rd_kafka_queue_forward(queue, to)
-            rd_kafka_queue_destroy(queue)
-    return 0
-
-
-cdef int await_answer(rd_kafka_t *rk) noexcept nogil:
-    """Return when librdkafka's thread has done what it was asked before."""
-    cdef rd_kafka_topic_partition_list_t *assigned = NULL
-    if not rd_kafka_assignment(rk, &assigned):
-        rd_kafka_topic_partition_list_destroy(assigned)
-    return 0
-
-
-cdef rd_kafka_resp_err_t add(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions,
-                             rd_kafka_queue_t *records) noexcept nogil:
-    """Assign these; their records come in `records`, if that is not NULL."""
-    cdef rd_kafka_resp_err_t err
-    if records is not NULL:     # before the first record comes: else librdkafka forwards them elsewhere
-        forward(rk, partitions, records)
-    err = (code_of(rd_kafka_incremental_assign(rk, partitions)) if is_cooperative(rk)
-           else rd_kafka_assign(rk, partitions))
-    if records is not NULL and not err:
-        # Where a partition was assigned before, its end has undone that: it is in the past when this call is answered.
-        await_answer(rk)
-        forward(rk, partitions, records)
-    return err
-
-
-cdef rd_kafka_resp_err_t remove(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions) noexcept nogil:
-    """Take these away: all there are, unless the rebalance is cooperative."""
-    return (code_of(rd_kafka_incremental_unassign(rk, partitions)) if is_cooperative(rk)
-            else rd_kafka_assign(rk, NULL))
-
+# -- assign() --------------------------------------------------------------------------------------
 
 cdef int pause_again(rd_kafka_t *rk, object places, bint paused) except -1:
     """Pause partitions, or resume them. One that is no longer assigned does not matter."""
@@ -133,27 +73,27 @@ cdef int replace_assignment(RecordQueue queue, dict starts) except -1:
     cdef Client client = queue.client
     cdef Subscription subscription = queue.subscription
     cdef rd_kafka_topic_partition_list_t *made
-    cdef rd_kafka_topic_partition_list_t *before
     cdef rd_kafka_queue_t *records
     cdef rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR
+    cdef bint cooperative
     if subscription.mode == BY_GROUP:
         raise new_exception(RD_KAFKA_RESP_ERR__FAIL, "assign(): the consumer is subscribed, and its group assigns "
                             "partitions; call unsubscribe() first")
     queue.wait_placed(-1, False)
     pause_again(client.rk, queue.paused, False)
     records = queue.records()
-    made = new_partition_list(starts)
-    before = new_partition_list(dict.fromkeys(queue.positions, RD_KAFKA_OFFSET_INVALID))
     with nogil:
-        if is_cooperative(client.rk):       # it was subscribed once, and librdkafka takes no whole assignment
-            err = remove(client.rk, before)
+        cooperative = is_cooperative(client.rk)
+    if cooperative:     # it was subscribed once, and librdkafka takes no whole assignment
+        err = remove_partitions(client.rk, queue.positions)
+    made = new_partition_list(starts)
+    with nogil:
         if not err:
-            err = add(client.rk, made, records)
+            err = add_partitions(client.rk, made, records)
             # Two answers: it has stopped then what was assigned before. To remove that again earlier ends the process.
             await_answer(client.rk)
             await_answer(client.rk)
         rd_kafka_topic_partition_list_destroy(made)
-        rd_kafka_topic_partition_list_destroy(before)
     if err:
         raise new_exception(err, f"assign() failed: {rd_kafka_err2str(err).decode()}")
     subscription.mode = BY_HAND if starts else NOTHING
@@ -208,12 +148,15 @@ cdef int assigned(RecordQueue queue, rd_kafka_t *rk, rd_kafka_topic_partition_li
     cdef list places = places_of(partitions)
     cdef set again = subscription.paused.intersection(places)
     cdef rd_kafka_queue_t *records = queue.records()
-    if subscription.mode != BY_GROUP:       # it came while unsubscribe() was called
+    if subscription.mode != BY_GROUP:       # it came while unsubscribe() was called, which waits for an answer
+        partitions = new_partition_list({})
         with nogil:
-            rd_kafka_assign(rk, NULL)
+            add_partitions(rk, partitions, NULL)
+            await_answer(rk)        # then the revocation is in the queue
+            rd_kafka_topic_partition_list_destroy(partitions)
         return 0
     with nogil:
-        err = add(rk, partitions, records)
+        err = add_partitions(rk, partitions, records)
     if err:
         raise new_exception(err, f"partitions could not be assigned: {rd_kafka_err2str(err).decode()}")
     pause_again(rk, again, True)
@@ -228,12 +171,17 @@ cdef int assigned(RecordQueue queue, rd_kafka_t *rk, rd_kafka_topic_partition_li
 
 cdef int revoked(RecordQueue queue, rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions) except -1:
     cdef Subscription subscription = queue.subscription
-    cdef bint lost
+    cdef bint lost, cooperative
     cdef rd_kafka_resp_err_t err
     cdef list places
     with nogil:
         lost = rd_kafka_assignment_lost(rk)
-    places = [place for place in places_of(partitions) if place in queue.positions]
+        cooperative = is_cooperative(rk)
+    if subscription.mode == BY_HAND and not cooperative:
+        raise new_exception(RD_KAFKA_RESP_ERR__FAIL, "the group that unsubscribe() has left took away what assign() "
+                            "has assigned since: call assign() again")
+    places = ([] if subscription.mode == BY_HAND
+              else [place for place in places_of(partitions) if place in queue.positions])
     if places:
         try:
             tell_of_loss(queue, lost, places, True)
@@ -243,8 +191,7 @@ cdef int revoked(RecordQueue queue, rd_kafka_t *rk, rd_kafka_topic_partition_lis
             return 0
     paused = queue.paused.intersection(places)
     pause_again(rk, paused, False)      # librdkafka remembers it forever
-    with nogil:
-        err = remove(rk, partitions)
+    err = remove_partitions(rk, places)
     if err:
         raise new_exception(err, f"partitions could not be revoked: {rd_kafka_err2str(err).decode()}")
     give_away(queue, places)

@@ -25,6 +25,11 @@ def code(raised):
     return raised.value.error.code
 
 
+def joins(member):
+    """What librdkafka has said of the steps in which this member joins; "debug" is "cgrp"."""
+    return "".join(text for _, name, text in list(member.lines) if name == "CGRPJOINSTATE")
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_members_come_and_go(broker, filled, protocol):
     """C15, C18: one member has all, two share them, one has all again; each hears of what it gets and loses."""
@@ -244,6 +249,52 @@ def test_a_callback_that_forks(broker, filled, when):
         ended, status = wait_for(lambda: (lambda found: found if found[0] else None)(os.waitpid(children[0], os.WNOHANG)), 20)
         assert (ended, os.waitstatus_to_exitcode(status)) == (children[0], 7)
         assert [event for event, _ in member.events] == [ASSIGNED, REVOKED] and member.consumer.assignment() == set()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_unsubscribing_before_an_assignment_is_served(broker, filled, protocol):
+    """librdkafka leaves when it is answered: else the group waits for a member that reads nothing."""
+    with Member(broker, filled, protocol, debug="cgrp") as first, Member(broker, filled, protocol) as second:
+        first.subscribe(filled, timeout=None)
+        wait_for(lambda: "-> wait-assign-call" in joins(first), 20)
+        known = len(joins(first))
+        first.consumer.unsubscribe()
+        wait_for(lambda: re.search(r"unassign\S* -> init", joins(first)[known:]))
+        second.subscribe(filled)
+        assert len(second.partitions) == 4 and not first.poll() and not first.read and not first.events
+        first.subscribe(filled, timeout=None)
+        poll_until(shared(first, second), first, second)
+
+
+def test_assigning_by_hand_before_the_group_is_left(cluster, topic):
+    """An eager member that owns nothing amid a rebalance leaves when that is over, behind unsubscribe(); what it loses then is said."""
+    write(cluster, topic, [b"v"] * COUNT)
+    with Member(cluster, topic, "eager", lambda _, event, __: event is REVOKED and cluster.set_rtt(1, 0.5),
+                enable_auto_commit=False) as first, \
+            Member(cluster, topic, "eager") as second:
+        first.subscribe(topic)
+        second.subscribe(topic, timeout=None)
+        poll_until(lambda: not first.partitions, first)
+        first.consumer.unsubscribe()
+        first.consumer.assign({(topic, 0): 0})
+        with pytest.raises(KafkaException, match=r"call assign\(\) again"):
+            poll_until(lambda: False, first, timeout=20)
+        cluster.set_rtt(1, 0)
+        assert first.consumer.assignment() == set()
+        first.consumer.assign({(topic, 1): 0})
+        poll_until(lambda: first.read.count((1, COUNT - 1)), first)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_unsubscribing_while_another_member_comes(broker, filled, protocol):
+    with Member(broker, filled, protocol, debug="cgrp") as first, Member(broker, filled, protocol) as second:
+        first.subscribe(filled)
+        known = len(joins(first))
+        second.subscribe(filled, timeout=None)
+        wait_for(lambda: second.poll() or "-> wait-" in joins(first)[known:], 20)
+        first.consumer.unsubscribe()
+        assert first.consumer.assignment() == set() and first.told_of(REVOKED) == [0, 1, 2, 3] == first.told_of(ASSIGNED)
+        poll_until(lambda: len(second.partitions) == 4, second, first)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
