@@ -255,21 +255,16 @@ def test_close_after_one_that_a_signal_has_ended_commits(cluster, filled):
     def interrupt(*_):
         raise Interrupted
 
-    def commits():
-        return [request for request in cluster.requests() if request.api == ApiKey.OFFSET_COMMIT]
-
     before = signal.signal(signal.SIGUSR1, interrupt)
-    here = threading.get_ident()
-    interrupting = threading.Thread(target=lambda: (wait_for(commits), signal.pthread_kill(here, signal.SIGUSR1)))
+    timer = threading.Timer(0.5, signal.pthread_kill, (threading.get_ident(), signal.SIGUSR1))
     try:
         with reader(cluster, filled) as consumer:
             read(consumer, 1)
             cluster.push_broker_errors(1, ApiKey.OFFSET_COMMIT, (ErrorCode.RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED.value, 4))
-            cluster.start_request_tracking()
-            interrupting.start()
             with pytest.raises(Interrupted):
+                timer.start()
                 consumer.close(30)
-            interrupting.join()
+            timer.join()
             assert not consumer.closed and cluster.committed(filled) == {}
     finally:
         signal.signal(signal.SIGUSR1, before)
