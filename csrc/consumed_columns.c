@@ -268,12 +268,6 @@ static void refuse_from(kp_consumed *block, const char *name, int32_t partition,
         found->offset = offset;
 }
 
-/* Remember that a message, and those after it in its partition, have to be read again. An error is lost. */
-static void refuse(kp_consumed *block, const rd_kafka_message_t *message) {
-    if (!message->err && message->rkt)
-        refuse_from(block, rd_kafka_topic_name(message->rkt), message->partition, message->offset);
-}
-
 int kp_loses_place(rd_kafka_resp_err_t err) {
     return err == RD_KAFKA_RESP_ERR__BAD_MSG || err == RD_KAFKA_RESP_ERR__BAD_COMPRESSION ||
            err == RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED || err == RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE;
@@ -292,6 +286,15 @@ static int append_error(kp_consumed *block, topic_cache *cache, const rd_kafka_m
     failure = kp_consumed_add_error(block, (kp_consume_error){message->err, topic, message->partition, message->offset, NULL},
                                     rd_kafka_message_errstr(message));
     return failure || !lost ? failure : EBADMSG;
+}
+
+/* Remember that a message, and those after it in its partition, have to be read again; of an error what it says: librdkafka
+ * says it once. The end of a partition is lost: its records may be refused. */
+static void refuse(kp_consumed *block, topic_cache *cache, const rd_kafka_message_t *message) {
+    if (message->err && message->err != RD_KAFKA_RESP_ERR__PARTITION_EOF)
+        append_error(block, cache, message);
+    else if (!message->err && message->rkt)
+        refuse_from(block, rd_kafka_topic_name(message->rkt), message->partition, message->offset);
 }
 
 static void refuse_place(kp_consumed *block, int32_t topic, int32_t partition, int64_t offset) {
@@ -362,8 +365,10 @@ static int copy_chunk(kp_consumed *block, rd_kafka_message_t **messages, size_t 
             break;
     }
     end_run(block, &cache);
+    if (failure == EBADMSG) /* it has been taken */
+        rd_kafka_message_destroy(*message++);
     for (; message < end; message++) {
-        refuse(block, *message);
+        refuse(block, &cache, *message);
         rd_kafka_message_destroy(*message);
     }
     return failure;

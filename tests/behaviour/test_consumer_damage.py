@@ -1,6 +1,7 @@
 """Damaged answers to a consumer: an error, never a wrong record, and none that is passed over. With check.crcs, which is
 off unless it is set.
 """
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -12,6 +13,7 @@ from kafkapp import ErrorCode, KafkaException, KafkaSyncProducer
 
 LIST_OFFSETS = 2
 VALUES = [b"%04d" % row * 20 for row in range(10)]      # one batch, at the end of the answer; all of this is within its checksum
+BATCH = 941      # its size; there is little before it in the answer
 
 
 @pytest.mark.parametrize("codec", ["none", pytest.param("gzip", marks=needs("gzip")), "snappy", "lz4"])
@@ -79,8 +81,6 @@ def test_without_a_reset_the_error_says_that_a_new_consumer_is_needed(broker, to
         with pytest.raises(KafkaException, match="auto.offset.reset=error librdkafka may not go on reading this partition; a new consumer does"):
             while True:
                 assert not consumer.poll(20)
-        with new_consumer(front, topic, [0], check_crcs=True, auto_offset_reset="error") as another:
-            assert [record.offset for record in records(another, len(VALUES))] == list(range(len(VALUES)))
 
 
 def test_what_stays_damaged_stays_an_error_until_a_seek(broker, topic):
@@ -97,6 +97,31 @@ def test_what_stays_damaged_stays_an_error_until_a_seek(broker, topic):
                 proxy.remove(rule)
             consumer.seek((topic, 0), 4)
             assert [record.offset for record in records(consumer, len(VALUES) - 4)] == list(range(4, len(VALUES)))
+
+
+@pytest.mark.parametrize("reset", ["earliest", "latest"])
+@pytest.mark.parametrize("count", [2, 3])
+def test_each_of_two_damaged_partitions_is_an_error_and_is_read_again(broker, topic, count, reset):
+    """Of one answer, whose records and errors librdkafka gives at once: before them are records, with a third partition."""
+    found, errors, sent = [], [], 0
+    with (KafkaSyncProducer(properties(broker)) as producer, Front(broker.bootstrap_servers) as front,
+          new_consumer(front, topic, range(count), check_crcs=True, fetch_wait_max_ms=500, auto_offset_reset=reset) as consumer):
+        assert not consumer.poll(0.1)       # from now on a fetch waits, and the next one has the records of all
+        rules = [proxy.flip_response((-BATCH // 2, -BATCH * 3 // 2), api=FETCH, least=count * BATCH) for proxy in front]
+        while not any(rule.fired for rule in rules):
+            for partition in range(count):
+                producer.send_batch(topic, VALUES, partition=partition)
+            sent += len(VALUES)
+            time.sleep(1)       # the answer has come
+            while len(found) < count * sent:
+                try:
+                    found += [(record.partition, record.offset) for record in consumer.poll(20)]
+                except KafkaException as error:
+                    errors.append(str(error))
+    for partition in range(count):
+        assert [offset for number, offset in found if number == partition] == list(range(sent))
+    assert len(errors) == len({error.split(": ")[1] for error in errors}) == 2, errors
+    assert all("the next poll reads it again" in error for error in errors)
 
 
 def test_an_assignment_after_damage_is_read_from_where_it_begins(broker, topic):

@@ -35,11 +35,11 @@ def test_no_record_is_lost_or_leaked_where_memory_ends(tmp_path):
 
 
 @pytest.mark.parametrize(("right", "wrong"), [
-    ("        refuse(block, *message);\n", ""),
+    ("        refuse(block, &cache, *message);\n", ""),
     ("    block->keys.nulls = count_nulls(block->keys.validity, block->count);\n", ""),
     ("        rd_kafka_message_destroy(*message);\n    }\n    return", "    }\n    return"),
     ("    if (__builtin_expect(copied < message->len, 0))\n        kp_consumed_keep(block, message);\n    else\n", ""),
-    ("    end_run(block, &cache);\n    for", "    for"),
+    ("    end_run(block, &cache);\n    if", "    if"),
     ("    end_run(block, cache);\n    failure", "    failure"),
     ("        count(kept, 0); /* after they are gone */\n", ""),
     ("            free_whole(whole);\n        return NULL;\n", "            free(whole);\n        return NULL;\n"),

@@ -30,16 +30,17 @@ class Rule:
     direction: str  # "request" or "response"
     api: int | None  # None: any
     action: str
-    at: int = 0  # CUT: how many bytes of the frame still go through; FLIP: which byte
+    at: int | tuple[int, ...] = 0  # CUT: how many bytes of the frame still go through; FLIP: which byte, or several
     mask: int = 0x01  # FLIP: which of its bits
+    least: int = 0  # frames of fewer bytes go by
     seconds: float = 0.0  # DELAY
     times: int | None = 1  # None: until remove()
     skip: int = 0  # so many matching frames go by first
     fired: int = 0
     spent: threading.Event = dataclasses.field(default_factory=threading.Event)
 
-    def take(self, direction, api):
-        if self.spent.is_set() or direction != self.direction or self.api not in (None, api):
+    def take(self, direction, api, size):
+        if self.spent.is_set() or direction != self.direction or self.api not in (None, api) or size < self.least:
             return False
         if self.skip:
             self.skip -= 1
@@ -95,8 +96,8 @@ class Proxy:
         """Byte `at` of the request (negative: from its end) arrives with one bit changed."""
         return self._add(Rule("request", api, FLIP, at=at, times=times, skip=skip))
 
-    def flip_response(self, at, times=1, *, api=PRODUCE, skip=0, mask=0x01):
-        return self._add(Rule("response", api, FLIP, at=at, times=times, skip=skip, mask=mask))
+    def flip_response(self, at, times=1, *, api=PRODUCE, skip=0, mask=0x01, least=0):
+        return self._add(Rule("response", api, FLIP, at=at, times=times, skip=skip, mask=mask, least=least))
 
     def _add(self, rule):
         with self._lock:
@@ -264,7 +265,7 @@ class Proxy:
     async def _apply(self, direction, api, frame, writer):
         """Do with the frame what the first matching rule says; False when the connection is to end."""
         with self._lock:
-            rule = next((rule for rule in self._rules if rule.take(direction, api)), None)
+            rule = next((rule for rule in self._rules if rule.take(direction, api, len(frame))), None)
         action = rule.action if rule else None
         if action == SWALLOW:
             return True
@@ -274,7 +275,8 @@ class Proxy:
         if action == DELAY:
             await asyncio.sleep(rule.seconds)
         elif action == FLIP:
-            frame[rule.at % len(frame)] ^= rule.mask
+            for at in rule.at if isinstance(rule.at, tuple) else (rule.at,):
+                frame[at % len(frame)] ^= rule.mask
         if direction == "response" and api in (METADATA, FIND_COORDINATOR):
             frame = self._rename(frame)
         if self.passed:
