@@ -2,13 +2,21 @@
 
 Fault F42, responses; a proxy flips bits, and only TCP's checksum protects a response of Kafka's protocol.
 """
+import contextlib
+import time
+
 import pytest
 from faultkit import make
+from helpers import properties
 from ledger import UNKNOWN, Ledger
-from proxy import API_VERSIONS, INIT_PRODUCER_ID, METADATA, PRODUCE, Front
+from proxy import API_VERSIONS, FETCH, INIT_PRODUCER_ID, METADATA, PRODUCE, Front
 from readback import read_log
 
-from kafkapp import PersistedStatus, ProducerRecord
+from kafkapp import KafkaConsumer, KafkaException, PersistedStatus, ProducerRecord
+from kafkapp.config.application import librdkafka_is_patched
+
+OFFSET_FETCH, JOIN_GROUP = 9, 11
+QUICK = {"reconnect.backoff.ms": 5, "reconnect.backoff.max.ms": 20, "retry.backoff.ms": 10, "error_cb": lambda error: None}
 
 LIMITS = {"linger.ms": 0, "message.timeout.ms": 3000, "socket.timeout.ms": 300, "reconnect.backoff.ms": 5,
           "reconnect.backoff.max.ms": 20, "retry.backoff.ms": 10, "api.version.request.timeout.ms": 300}
@@ -75,3 +83,36 @@ def test_control_a_wrong_success_is_detected(cluster, topic):
             damage(PRODUCE, at, 4, count=1)
             cluster.clear_request_errors(PRODUCE)
     assert "lost" in damage.verdict(cluster.bootstrap_servers).faults()
+
+
+# What ended librdkafka, and the process: by an assertion, a null pointer, a reference that was dropped twice. Which byte becomes what, counted from
+# the length's begin or the answer's end. Where lengths are compact, n + 1 in a byte, 0 is null.
+ENDINGS = {
+    "no brokers": (METADATA, 13, 0),
+    "no errors of records": (PRODUCE, -9, 0),
+    "more topics than there are": (OFFSET_FETCH, 13, 3),
+    "tags of a partition that are not there": (FETCH, -3, 0x7f),
+    "a member without metadata": (JOIN_GROUP, lambda frame: frame.index(b"\0\x01\0\x0aconsume-me") - 5, 0),
+}
+
+
+@pytest.mark.skipif(not librdkafka_is_patched(), reason="librdkafka as others build it ends the process then (damaged-answers.patch)")
+@pytest.mark.parametrize("what", ENDINGS)
+def test_an_answer_that_ended_the_process(cluster, what):
+    """Committed offsets are asked for again, which they were not either."""
+    api, at, value = ENDINGS[what]
+    cluster.create_topic("consume-me", 1)
+    with make("Auto", cluster) as producer:
+        producer.send("consume-me", b"value", partition=0)
+    with Front(cluster.bootstrap_servers) as front:
+        rules = [proxy.flip_response(at, api=api, value=value) for proxy in front]
+        with make("Auto", front, QUICK, message_timeout_ms=2000) as producer:
+            producer.send("consume-me", b"value", partition=0)
+        with KafkaConsumer(properties(front, QUICK, {"group.id": "g", "auto.offset.reset": "earliest"})) as consumer:
+            consumer.subscribe(["consume-me"])
+            found, end = [], time.monotonic() + 30
+            while (not any(rule.fired for rule in rules) or api == OFFSET_FETCH and not found) and time.monotonic() < end:
+                with contextlib.suppress(KafkaException):
+                    found += consumer.poll(1)
+            time.sleep(0.5)     # the answer is on its way
+    assert any(rule.fired for rule in rules) and (found or api != OFFSET_FETCH)

@@ -11,6 +11,7 @@ import dataclasses
 import socket
 import struct
 import threading
+from collections.abc import Callable
 
 PRODUCE, FETCH, METADATA, FIND_COORDINATOR, API_VERSIONS, INIT_PRODUCER_ID = 0, 1, 3, 10, 18, 22
 
@@ -30,8 +31,9 @@ class Rule:
     direction: str  # "request" or "response"
     api: int | None  # None: any
     action: str
-    at: int | tuple[int, ...] = 0  # CUT: how many bytes of the frame still go through; FLIP: which byte, or several
+    at: int | tuple[int, ...] | Callable[[bytes], int] = 0  # CUT: how many bytes still go through; FLIP: which byte, or several
     mask: int = 0x01  # FLIP: which of its bits
+    value: int | None = None  # FLIP: what the byte is then, instead
     least: int = 0  # frames of fewer bytes go by
     seconds: float = 0.0  # DELAY
     times: int | None = 1  # None: until remove()
@@ -96,8 +98,8 @@ class Proxy:
         """Byte `at` of the request (negative: from its end) arrives with one bit changed."""
         return self._add(Rule("request", api, FLIP, at=at, times=times, skip=skip))
 
-    def flip_response(self, at, times=1, *, api=PRODUCE, skip=0, mask=0x01, least=0):
-        return self._add(Rule("response", api, FLIP, at=at, times=times, skip=skip, mask=mask, least=least))
+    def flip_response(self, at, times=1, *, api=PRODUCE, skip=0, mask=0x01, value=None, least=0):
+        return self._add(Rule("response", api, FLIP, at=at, times=times, skip=skip, mask=mask, value=value, least=least))
 
     def _add(self, rule):
         with self._lock:
@@ -275,8 +277,10 @@ class Proxy:
         if action == DELAY:
             await asyncio.sleep(rule.seconds)
         elif action == FLIP:
-            for at in rule.at if isinstance(rule.at, tuple) else (rule.at,):
-                frame[at % len(frame)] ^= rule.mask
+            places = (rule.at(frame),) if callable(rule.at) else rule.at if isinstance(rule.at, tuple) else (rule.at,)
+            for at in places:
+                at %= len(frame)
+                frame[at] = frame[at] ^ rule.mask if rule.value is None else rule.value
         if direction == "response" and api in (METADATA, FIND_COORDINATOR):
             frame = self._rename(frame)
         if self.passed:
