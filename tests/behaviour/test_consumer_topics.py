@@ -53,7 +53,7 @@ def threads():
     for path in Path("/proc/self/task").glob("*/comm"):
         try:
             found[path.parent.name] = path.read_text().strip()
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             continue        # it has ended
     return {number: name for number, name in found.items() if name.startswith("rdk:")}
 

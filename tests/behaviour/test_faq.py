@@ -202,7 +202,7 @@ def names():
         try:
             with open(f"/proc/self/task/{task}/comm") as file:
                 found.append(file.read().strip())
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             pass        # it has ended meanwhile
     return found
 

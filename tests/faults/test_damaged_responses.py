@@ -3,19 +3,20 @@
 Fault F42, responses; a proxy flips bits, and only TCP's checksum protects a response of Kafka's protocol.
 """
 import contextlib
+import random
 import time
 
 import pytest
 from faultkit import make
 from helpers import properties
 from ledger import UNKNOWN, Ledger
-from proxy import API_VERSIONS, FETCH, INIT_PRODUCER_ID, METADATA, PRODUCE, Front
+from proxy import API_VERSIONS, FETCH, FIND_COORDINATOR, INIT_PRODUCER_ID, METADATA, PRODUCE, Front
 from readback import read_log
 
-from kafkapp import KafkaConsumer, KafkaException, PersistedStatus, ProducerRecord
+from kafkapp import KafkaConsumer, KafkaException, PersistedStatus, ProducerRecord, librdkafka_features
 from kafkapp.config.application import librdkafka_is_patched
 
-OFFSET_FETCH, JOIN_GROUP = 9, 11
+LIST_OFFSETS, OFFSET_COMMIT, OFFSET_FETCH, JOIN_GROUP, HEARTBEAT, LEAVE_GROUP, SYNC_GROUP, GROUP_HEARTBEAT = 2, 8, 9, 11, 12, 13, 14, 68
 QUICK = {"reconnect.backoff.ms": 5, "reconnect.backoff.max.ms": 20, "retry.backoff.ms": 10, "error_cb": lambda error: None}
 
 LIMITS = {"linger.ms": 0, "message.timeout.ms": 3000, "socket.timeout.ms": 300, "reconnect.backoff.ms": 5,
@@ -116,3 +117,48 @@ def test_an_answer_that_ended_the_process(cluster, what):
                     found += consumer.poll(1)
             time.sleep(0.5)     # the answer is on its way
     assert any(rule.fired for rule in rules) and (found or api != OFFSET_FETCH)
+
+
+ALL = (METADATA, FETCH, FIND_COORDINATOR, OFFSET_FETCH, OFFSET_COMMIT)
+READERS = {     # and which answers they ask for
+    "assigned": ({}, (*ALL, LIST_OFFSETS, API_VERSIONS)),
+    "a member": ({"session.timeout.ms": 2000, "heartbeat.interval.ms": 50}, (*ALL, JOIN_GROUP, SYNC_GROUP, HEARTBEAT, LEAVE_GROUP)),
+    "a member by KIP-848": ({"group.protocol": "consumer"}, (*ALL, GROUP_HEARTBEAT))}
+
+
+@pytest.mark.skipif(not librdkafka_is_patched(), reason="librdkafka as others build it may end the process (damaged-answers.patch)")
+@pytest.mark.parametrize("reader", READERS)
+def test_a_damaged_answer_to_a_consumer_is_never_a_wrong_record(cluster, faults, reader):
+    """Nor the end of the process. Where the seed is not random, as in the gate, the same answers are damaged each time."""
+    more, apis = READERS[reader]
+    dice = faults.random if faults.thorough else random.Random(17)
+    topic = "consume-me"
+    cluster.create_topic(topic, 4)
+    values = {b"%04d" % row * 20 for row in range(40)}
+    for partition, codec in enumerate(("none", "gzip", "lz4", "zstd")):
+        with make("Auto", cluster, compression_codec=codec if codec in librdkafka_features() else "none") as producer:
+            producer.send_batch(topic, sorted(values), partition=partition)
+    read = damaged = 0
+    with Front(cluster.bootstrap_servers) as front:
+        for count in range(300 if faults.thorough else 12):
+            api = dice.choice(apis)
+            at, value = dice.randrange(4, 1500 if api == FETCH else 120), dice.choice((0, 0x7f, 0xff, dice.randrange(256)))
+            rules = [proxy.flip_response(at, api=api, value=value) for proxy in front]
+            with KafkaConsumer(properties(front, QUICK, more, {"group.id": f"g{count}", "auto.offset.reset": "earliest", "check.crcs": True,
+                                                               "fetch.wait.max.ms": 20, "socket.timeout.ms": 300})) as consumer:
+                if reader == "assigned":
+                    consumer.assign([(topic, partition) for partition in range(4)])
+                else:
+                    consumer.subscribe([topic])
+                end = time.monotonic() + 1
+                while time.monotonic() < end:
+                    with contextlib.suppress(KafkaException):
+                        batch = consumer.poll(0.1)
+                        read += len(batch)
+                        assert {bytes(record.value) for record in batch} <= values, f"seed {faults.seed}: api {api}, byte {at}, {value:#x}"
+                with contextlib.suppress(KafkaException):
+                    consumer.close(0.5)
+            damaged += any(rule.fired for rule in rules)
+            front.clear()
+    assert read and damaged
+    faults.figure(damaged_answers=damaged, records=read)

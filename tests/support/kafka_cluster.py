@@ -96,7 +96,7 @@ def process_state(pid):
     """The kernel's letter for it: T stopped, Z or X over, R and S alive."""
     try:
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return "X"
 
 
