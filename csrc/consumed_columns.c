@@ -288,12 +288,12 @@ static int append_error(kp_consumed *block, topic_cache *cache, const rd_kafka_m
     return failure || !lost ? failure : EBADMSG;
 }
 
-/* Remember that a message, and those after it in its partition, have to be read again; of an error what it says: librdkafka
- * says it once. The end of a partition is lost: its records may be refused. */
+/* Remember that a message, and those after it in its partition, have to be read again, as is its end; of an error what it
+ * says: librdkafka may say it once. */
 static void refuse(kp_consumed *block, topic_cache *cache, const rd_kafka_message_t *message) {
     if (message->err && message->err != RD_KAFKA_RESP_ERR__PARTITION_EOF)
         append_error(block, cache, message);
-    else if (!message->err && message->rkt)
+    else if (message->rkt)
         refuse_from(block, rd_kafka_topic_name(message->rkt), message->partition, message->offset);
 }
 

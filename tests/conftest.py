@@ -187,7 +187,7 @@ def books_balance():
     """After each test: a closed producer holds nothing, an open one no more than it has in flight."""
     yield
     for client in list(made):
-        end = time.monotonic() + 1      # a request in a thread of its own may keep a closed client for a moment
+        end = time.monotonic() + 5      # a request in a thread of its own may keep a closed client for a moment
         while unbalanced(client) and time.monotonic() < end:
             time.sleep(0.01)
         assert not unbalanced(client), f"{client.name}: {unbalanced(client)}"

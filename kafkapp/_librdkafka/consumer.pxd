@@ -71,6 +71,7 @@ cdef extern from "<librdkafka/rdkafka.h>" nogil:
     const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS
     const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR__FAIL
     const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED
+    const rd_kafka_resp_err_t RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET
     rd_kafka_resp_err_t rd_kafka_subscribe(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *topics)
     rd_kafka_resp_err_t rd_kafka_unsubscribe(rd_kafka_t *rk)
     rd_kafka_error_t *rd_kafka_incremental_assign(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *partitions)

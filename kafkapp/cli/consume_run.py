@@ -72,7 +72,7 @@ class Run:
         self.at_end: set[TopicPartition] = set()
         self.topics = {topic for topic in request.topics if not topic.startswith("^")}      # and what is read of others
         self.topics_asked_at = time.monotonic()
-        self.missing_since: float | None = None
+        self.missing_since: dict[str, float] = {}       # by topic
         self.pending: dict[TopicPartition, int] = {}    # written, and not committed
         self.committed_at, self.commit_seconds = time.monotonic(), COMMIT_SECONDS
         self.end_reason = ""    # why the run ended early, except for a signal
@@ -249,13 +249,13 @@ class Run:
         try:
             for topic in sorted(wanted):
                 self.consumer.fetch_broker_metadata(topic, POLL_SECONDS)
-            self.missing_since = None
+                self.missing_since.pop(topic, None)
         except KafkaException as failure:
-            if failure.error.code == ErrorCode.RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
-                self.missing_since = self.missing_since or now
-                if now - self.missing_since >= GONE_SECONDS:
-                    self._end_early(1, f"topic {topic} is not there any more: it was deleted before its end was read")
-                    return True
+            if failure.error.code != ErrorCode.RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+                self.missing_since.clear()
+            elif now - self.missing_since.setdefault(topic, now) >= GONE_SECONDS:
+                self._end_early(1, f"topic {topic} is not there any more: it was deleted before its end was read")
+                return True
         return False
 
     def _end_partition(self, place: TopicPartition) -> None:

@@ -132,7 +132,7 @@ cdef class AutoCommit:
         """Commit the rest. As revoked()."""
         self.wait_answered(client, deadline, raised)
         with cython.critical_section(self):
-            offsets = self.due      # what is under way still, close() cancels
+            offsets = self.due      # what is under way still may be committed
         commit_last(client, offsets, deadline)
         with cython.critical_section(self):
             self.due = {}       # not before: an interrupted close() may be called again

@@ -88,6 +88,10 @@ cdef class KafkaConsumer(PartitionConsumer):
         Raises:
             KafkaException: RD_KAFKA_RESP_ERR__TIMED_OUT.
             RuntimeError: as `subscribe`. What `on_rebalance` raises is raised when it is done.
+
+        Amid an eager rebalance the group is left when that is over. It takes with it what was assigned by `assign`
+        meanwhile: a poll raises RD_KAFKA_RESP_ERR__STATE then.
+
         Source: rd_kafka_unsubscribe(); KafkaConsumer::unsubscribe.
         """
         unsubscribe(self.get_queue(), deadline_of(timeout))

@@ -25,6 +25,7 @@ from kafkapp._librdkafka.consumer cimport (
 from kafkapp._librdkafka.rdkafka cimport (
     RD_KAFKA_OFFSET_INVALID,
     RD_KAFKA_RESP_ERR_NO_ERROR,
+    RD_KAFKA_RESP_ERR__STATE,
     RD_KAFKA_RESP_ERR__TIMED_OUT,
     rd_kafka_err2str,
     rd_kafka_queue_t,
@@ -75,24 +76,24 @@ cdef int replace_assignment(RecordQueue queue, dict starts) except -1:
     cdef rd_kafka_topic_partition_list_t *made
     cdef rd_kafka_queue_t *records
     cdef rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR
-    cdef bint cooperative
     if subscription.mode == BY_GROUP:
         raise new_exception(RD_KAFKA_RESP_ERR__FAIL, "assign(): the consumer is subscribed, and its group assigns "
                             "partitions; call unsubscribe() first")
     queue.wait_placed(-1, False)
     pause_again(client.rk, queue.paused, False)
     records = queue.records()
-    with nogil:
-        cooperative = is_cooperative(client.rk)
-    if cooperative:     # it was subscribed once, and librdkafka takes no whole assignment
-        err = remove_partitions(client.rk, queue.positions)
     made = new_partition_list(starts)
-    with nogil:
-        if not err:
-            err = add_partitions(client.rk, made, records)
-            # Two answers: it has stopped then what was assigned before. To remove that again earlier ends the process.
-            await_answer(client.rk)
-            await_answer(client.rk)
+    try:
+        if is_cooperative(client.rk):   # it was subscribed once, and librdkafka takes no whole assignment
+            err = remove_partitions(client.rk, queue.positions)
+        with nogil:
+            if not err:
+                err = add_partitions(client.rk, made, records)
+                # Two answers: it has stopped then what was assigned before. To remove that again earlier ends the
+                # process.
+                await_answer(client.rk)
+                await_answer(client.rk)
+    finally:
         rd_kafka_topic_partition_list_destroy(made)
     if err:
         raise new_exception(err, f"assign() failed: {rd_kafka_err2str(err).decode()}")
@@ -125,6 +126,7 @@ cdef void rebalance(void *consumer, rd_kafka_t *rk, rd_kafka_resp_err_t err,
         with nogil:
             rd_kafka_assign(rk, NULL)       # else the group waits for this member
         try:
+            pause_again(rk, queue.paused, False)
             give_away(queue, list(queue.positions))
             queue.raised.append(exc)
         except MemoryError:
@@ -178,7 +180,7 @@ cdef int revoked(RecordQueue queue, rd_kafka_t *rk, rd_kafka_topic_partition_lis
         lost = rd_kafka_assignment_lost(rk)
         cooperative = is_cooperative(rk)
     if subscription.mode == BY_HAND and not cooperative:
-        raise new_exception(RD_KAFKA_RESP_ERR__FAIL, "the group that unsubscribe() has left took away what assign() "
+        raise new_exception(RD_KAFKA_RESP_ERR__STATE, "the group that unsubscribe() has left took away what assign() "
                             "has assigned since: call assign() again")
     places = ([] if subscription.mode == BY_HAND
               else [place for place in places_of(partitions) if place in queue.positions])

@@ -12,6 +12,7 @@ from libc.stdint cimport int64_t
 from posix.unistd cimport usleep
 
 from kafkapp._librdkafka.consumer cimport (
+    RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET,
     RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED,
     RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
     rd_kafka_queue_get_consumer,
@@ -19,7 +20,6 @@ from kafkapp._librdkafka.consumer cimport (
     rd_kafka_topic_partition_list_fields,
 )
 from kafkapp._librdkafka.rdkafka cimport (
-    RD_KAFKA_OFFSET_INVALID,
     RD_KAFKA_RESP_ERR__FATAL,
     RD_KAFKA_RESP_ERR__TIMED_OUT,
     rd_kafka_fatal_error,
@@ -290,27 +290,27 @@ cdef class RecordQueue:
     cdef int keep_errors(self, ConsumedBlock block) except -1:
         """Keep a block's errors for polls to raise. What passes, or is of the client, goes where its errors go."""
         cdef kp_consumed *columns = block.columns
-        cdef kp_consume_error *error
-        cdef size_t i
-        for i in range(columns.error_count):
-            error = &columns.errors[i]
+        cdef kp_consume_error error
+        for error in columns.errors[:columns.error_count]:
             text, place = error.text.decode("utf-8", "replace"), None
             if error.topic >= 0 and error.partition >= 0:
                 place = TopicPartition(block.topics()[error.topic], error.partition)
                 text = f"{place.topic} [{place.partition}]: {text}"
-                if kp_loses_place(error.code):
+                if kp_loses_place(error.code) and place in self.positions:
                     self.damaged.add(place)
                     self.placed_from = now_ms() + PLACE_MS
                     text += (DAMAGE_CURE_WITHOUT_RESET if self.client.properties.get("auto.offset.reset") == "error"
                              else DAMAGE_CURE)
+                if not (error.partition or error.offset >= 0 or error.code == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET):
+                    place = None        # a topic's own errors name its partition 0
             if error.topic == KP_OF_CLIENT or passes(error.code) or (
                     error.code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART):
                 (<ConsumerService>self.client.service).report_error(new_error(error.code, text))
             elif error.code == RD_KAFKA_RESP_ERR__FATAL:
                 self.failures.append((None, KafkaException(self.client.fatal_error())))
-            elif error.offset == RD_KAFKA_OFFSET_INVALID or place in self.positions:    # else this poll has seen it go
+            elif place is None or place in self.positions:      # else this poll has seen it go
                 cure = MAX_POLL_CURE if error.code == RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED else ""
-                self.failures.append((place if error.offset >= 0 else None, new_exception(error.code, text + cure)))
+                self.failures.append((place, new_exception(error.code, text + cure)))
         kp_consumed_drop_errors(columns)
         return 0
 

@@ -11,7 +11,16 @@ from test_blocking_calls import bound
 HELD_UP = 1.0       # seconds that the loop may stand still, on a machine that is busy
 TIMEOUT = 1.5       # a call that waited in the loop would hold it up for longer
 PLACE = ("t", 0)
+
+
+async def at_once(consumer, timeout):
+    consumer.assign([PLACE])
+    consumer.pause()
+    consumer.resume()
+
+
 CALLS = {
+    "assign": at_once,
     "poll": lambda consumer, timeout: consumer.poll(timeout),
     "poll_batch": lambda consumer, timeout: consumer.poll_batch(timeout),
     "subscribe": lambda consumer, timeout: consumer.subscribe(["t"], timeout=timeout),

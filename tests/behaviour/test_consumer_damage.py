@@ -1,6 +1,7 @@
 """Damaged answers to a consumer: an error, never a wrong record, and none that is passed over. With check.crcs, which is
 off unless it is set.
 """
+import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -170,3 +171,21 @@ def test_what_cannot_be_unpacked_is_an_error_without_checksums(broker, topic, at
         except KafkaException as error:
             assert f"{topic} [0]: " in str(error)
         assert any(rule.fired for rule in rules) and len(found) in (0, len(VALUES))
+
+
+@pytest.mark.parametrize("where", [1, 2])
+def test_each_end_of_a_partition_is_said_beside_damage(cluster, topic, where):
+    """Also those of empty partitions that come right behind the damaged batch."""
+    with KafkaSyncProducer(properties(cluster)) as producer:
+        producer.send_batch(topic, VALUES, partition=where)
+    with Front(cluster.bootstrap_servers) as front, new_consumer(front, check_crcs=True, enable_partition_eof=True) as consumer:
+        rules = [proxy.flip_response(lambda frame: frame.index(VALUES[9]), api=FETCH, least=BATCH) for proxy in front]
+        consumer.assign({(topic, partition): 0 for partition in range(4)})
+        wait_for(lambda: any(rule.fired for rule in rules))
+        time.sleep(0.5)     # the ends are in the queue behind it
+        ends, until = {}, time.monotonic() + 30
+        while len(ends) < 4:
+            assert time.monotonic() < until, ends
+            with contextlib.suppress(KafkaException):
+                ends |= consumer.poll_batch(1).eofs
+        assert ends == {(topic, partition): len(VALUES) * (partition == where) for partition in range(4)}

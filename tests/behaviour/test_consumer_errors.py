@@ -5,7 +5,7 @@ import time
 
 import pytest
 from consumers import batches, new_consumer
-from groups import CLASSIC, write
+from groups import CLASSIC, PROTOCOLS, write
 from helpers import properties, wait_for
 
 from kafkapp import ErrorCode, EventsPollingOption, KafkaConsumer, KafkaException, KafkaSyncProducer, RebalanceEvent
@@ -124,6 +124,30 @@ def test_a_topic_that_may_not_be_read_is_the_cause_why_nothing_is_assigned(clust
             cause = raised.value.__cause__
         assert cause.error.code == ErrorCode.RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED and topic in str(cause)
         assert not consumer.poll(0.1)
+
+
+@pytest.mark.skipif("KIP-848" not in PROTOCOLS, reason="this librdkafka has no protocol of KIP-848")
+def test_a_topic_that_may_not_be_read_is_raised_by_polls_under_kip_848(cluster, topic):
+    """librdkafka says it of no partition, and with the error's number as the offset."""
+    cluster.push_request_errors(ApiKey.CONSUMER_GROUP_HEARTBEAT, ErrorCode.RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED.value)
+    with new_consumer(cluster, None, (), PROTOCOLS["KIP-848"], group_id=topic) as consumer:
+        consumer.subscribe([topic])
+        with pytest.raises(KafkaException) as raised:
+            wait_for(lambda: consumer.poll(0.1), 20)
+        assert raised.value.error.code == ErrorCode.RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
+
+
+def test_no_error_of_a_partition_without_an_offset_outlasts_it(cluster, topic):
+    """Its group has committed none, and librdkafka says so of no offset."""
+    lines, callbacks = [], {"log_cb": lambda *line: lines.append(line[2])}
+    with new_consumer(cluster, None, (), callbacks, CLASSIC, group_id=topic, debug="topic", auto_offset_reset="error") as consumer:
+        consumer.assign([(topic, partition) for partition in range(4)])
+        wait_for(lambda: sum("offset reset" in line for line in list(lines)) >= 4, 20)
+        with pytest.raises(KafkaException, match="offset"):
+            wait_for(lambda: consumer.poll(0.1), 20)
+        consumer.assign({(topic, 0): 0})
+        for _ in range(5):
+            assert not consumer.poll(0.1)
 
 
 def test_no_error_of_a_subscription_outlasts_it(cluster, topic):

@@ -277,12 +277,14 @@ def test_assigning_by_hand_before_the_group_is_left(cluster, topic):
         poll_until(lambda: not first.partitions, first)
         first.consumer.unsubscribe()
         first.consumer.assign({(topic, 0): 0})
+        first.consumer.pause()
         with pytest.raises(KafkaException, match=r"call assign\(\) again"):
             poll_until(lambda: False, first, timeout=20)
         cluster.set_rtt(1, 0)
         assert first.consumer.assignment() == set()
-        first.consumer.assign({(topic, 1): 0})
-        poll_until(lambda: first.read.count((1, COUNT - 1)), first)
+        first.read.clear()
+        first.consumer.assign({(topic, 0): 0})
+        poll_until(lambda: first.read.count((0, COUNT - 1)), first)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

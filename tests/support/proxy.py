@@ -34,6 +34,7 @@ class Rule:
     at: int | tuple[int, ...] | Callable[[bytes], int] = 0  # CUT: how many bytes still go through; FLIP: which byte, or several
     mask: int = 0x01  # FLIP: which of its bits
     value: int | None = None  # FLIP: what the byte is then, instead
+    was: int | None = None  # FLIP: what it has been
     least: int = 0  # frames of fewer bytes go by
     seconds: float = 0.0  # DELAY
     times: int | None = 1  # None: until remove()
@@ -280,6 +281,7 @@ class Proxy:
             places = (rule.at(frame),) if callable(rule.at) else rule.at if isinstance(rule.at, tuple) else (rule.at,)
             for at in places:
                 at %= len(frame)
+                rule.was = frame[at]
                 frame[at] = frame[at] ^ rule.mask if rule.value is None else rule.value
         if direction == "response" and api in (METADATA, FIND_COORDINATOR):
             frame = self._rename(frame)
