@@ -8,8 +8,8 @@ from kafkapp import KafkaException, Timestamp
 from kafkapp.aio import KafkaConsumer
 from test_blocking_calls import bound
 
-HELD_UP = 1.0       # seconds that the loop may stand still, on a machine that is busy
-TIMEOUT = 1.5       # a call that waited in the loop would hold it up for longer
+HELD_UP = 2.0       # seconds that the loop may stand still, on a machine that is busy
+TIMEOUT = 2.5       # a call that waited in the loop would hold it up for longer
 PLACE = ("t", 0)
 
 
