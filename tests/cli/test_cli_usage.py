@@ -2,13 +2,13 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 
 import pytest
 from command_line import environment, finish, mock_cluster, new_topic, run, start, values
+from helpers import NOWHERE
 from readback import read_messages
 
 import kafkapp
@@ -38,12 +38,6 @@ def refusal(*arguments, **options):
     return line
 
 
-def unused_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
 def test_the_first_command_of_a_newcomer(file):
     result = run("produce", "--embedded", file)
     assert result.returncode == 0
@@ -68,7 +62,7 @@ def test_brokers_of_the_environment(servers, file, monkeypatch):
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", servers)
     assert "no topic: name it by -t" in refusal("produce", file)
     assert run("produce", "-t", topic, file).returncode == 0
-    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", f"127.0.0.1:{unused_port()}")
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", NOWHERE)
     for given in ("-b", servers), ("-X", f"bootstrap.servers={servers}"):
         assert run("produce", *given, "-t", topic, file).returncode == 0      # these go above it
     assert len(read_messages(servers, topic)) == 6
@@ -196,11 +190,10 @@ def test_unknown_and_wrong_properties(servers, file):
 
 @pytest.mark.parametrize("mode", [(), ("--manual",), ("--sync",)], ids=["async", "manual", "sync"])
 def test_an_unreachable_broker(file, mode):
-    server = f"127.0.0.1:{unused_port()}"
     begin = time.monotonic()
-    line = refusal("produce", *mode, "-b", server, "-t", "t", "--timeout", "0.5", file)
+    line = refusal("produce", *mode, "-b", NOWHERE, "-t", "t", "--timeout", "0.5", file)
     assert time.monotonic() - begin < 5
-    assert f"no broker reachable at {server} within 0.5 s" in line
+    assert f"no broker reachable at {NOWHERE} within 0.5 s" in line
 
 
 def test_properties_from_a_file(servers, tmp_path, file):
