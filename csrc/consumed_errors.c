@@ -39,5 +39,6 @@ kp_consumed *kp_consumed_filled(kp_consumed *block) {
 void kp_client_error(rd_kafka_t *rk, int code, const char *text, void *opaque) {
     (void)rk, (void)opaque;
     if (filled)
-        kp_consumed_add_error(filled, (kp_consume_error){(rd_kafka_resp_err_t)code, KP_OF_CLIENT, -1, -1, NULL}, text);
+        kp_consumed_add_error(filled, (kp_consume_error){(rd_kafka_resp_err_t)code, KP_OF_CLIENT, -1, RD_KAFKA_OFFSET_INVALID, NULL},
+                              text);
 }

@@ -149,13 +149,14 @@ cdef int assigned(RecordQueue queue, rd_kafka_t *rk, rd_kafka_topic_partition_li
     cdef rd_kafka_resp_err_t err
     cdef list places = places_of(partitions)
     cdef set again = subscription.paused.intersection(places)
+    cdef rd_kafka_topic_partition_list_t *none
     cdef rd_kafka_queue_t *records = queue.records()
     if subscription.mode != BY_GROUP:       # it came while unsubscribe() was called, which waits for an answer
-        partitions = new_partition_list({})
+        none = new_partition_list({})
         with nogil:
-            add_partitions(rk, partitions, NULL)
+            add_partitions(rk, none, NULL)
             await_answer(rk)        # then the revocation is in the queue
-            rd_kafka_topic_partition_list_destroy(partitions)
+            rd_kafka_topic_partition_list_destroy(none)
         return 0
     with nogil:
         err = add_partitions(rk, partitions, records)

@@ -137,19 +137,6 @@ def test_a_topic_that_may_not_be_read_is_raised_by_polls_under_kip_848(cluster, 
         assert raised.value.error.code == ErrorCode.RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
 
 
-def test_no_error_of_a_partition_without_an_offset_outlasts_it(cluster, topic):
-    """Its group has committed none, and librdkafka says so of no offset."""
-    lines, callbacks = [], {"log_cb": lambda *line: lines.append(line[2])}
-    with new_consumer(cluster, None, (), callbacks, CLASSIC, group_id=topic, debug="topic", auto_offset_reset="error") as consumer:
-        consumer.assign([(topic, partition) for partition in range(4)])
-        wait_for(lambda: sum("offset reset" in line for line in list(lines)) >= 4, 20)
-        with pytest.raises(KafkaException, match="offset"):
-            wait_for(lambda: consumer.poll(0.1), 20)
-        consumer.assign({(topic, 0): 0})
-        for _ in range(5):
-            assert not consumer.poll(0.1)
-
-
 def test_no_error_of_a_subscription_outlasts_it(cluster, topic):
     lines, callbacks = [], {"log_cb": lambda *line: lines.append(line[1])}
     cluster.set_topic_error(topic, ErrorCode.RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED.value)
@@ -174,16 +161,16 @@ def test_what_may_pass_goes_to_error_cb(cluster, topic):
 class Refused:
     """A consumer whose four partitions have each an error that waits for polls: they begin where no record is."""
 
-    def __init__(self, cluster, topic, subscribes):
+    def __init__(self, cluster, topic, subscribes, offset=100):
         self.lines, self.events, callbacks = [], [], {"log_cb": lambda *line: self.lines.append(line[2])}
         self.consumer = new_consumer(cluster, None, (), callbacks, CLASSIC, group_id=topic, debug="topic,cgrp", auto_offset_reset="error")
-        places = {(topic, partition): 100 for partition in range(4)}
+        places = {(topic, partition): offset for partition in range(4)}
         if subscribes:
             cluster.push_broker_errors(1, ApiKey.OFFSET_FETCH, (0, 0.5))    # so that subscribe() takes none of the errors
             self.consumer.commit_sync(places, 20)
             self.consumer.subscribe([topic], lambda event, partitions: self.events.append(event), 30)
         else:
-            self.consumer.assign(places)
+            self.consumer.assign(list(places) if offset is None else places)
         self.wait_said("offset reset", 4)
 
     def __enter__(self):
@@ -212,20 +199,22 @@ def test_each_partition_has_its_own_error_once(cluster, topic, subscribes):
         assert not refused.consumer.poll(0.3)
 
 
-@pytest.mark.parametrize("way", ["assign", "unsubscribe", "subscribe", "unsubscribe from a group"])
+@pytest.mark.parametrize("way", ["assign", "assign without offsets", "unsubscribe", "subscribe", "unsubscribe from a group"])
 def test_none_is_raised_of_what_is_no_longer_assigned(cluster, topic, way):
-    with Refused(cluster, topic, way in ("subscribe", "unsubscribe from a group")) as refused:
-        refused.next_error()
+    """Without an offset the error has none either: the group has committed nothing."""
+    subscribes, offset = way in ("subscribe", "unsubscribe from a group"), None if way == "assign without offsets" else 100
+    with Refused(cluster, topic, subscribes, offset) as refused:
+        assert "offset" in refused.next_error()
         if way == "subscribe":
             cluster.create_topic(f"{topic}-2", 1)
             refused.consumer.commit_sync({(f"{topic}-2", 0): 0}, 20)
             refused.consumer.subscribe([f"{topic}-2"], timeout=30)
-        elif way == "assign":
+        elif way.startswith("assign"):
             refused.consumer.assign({(topic, 0): 0})
         else:
             refused.consumer.unsubscribe()
         for _ in range(5):
-            assert not refused.consumer.poll(0.05)
+            assert not refused.consumer.poll(0.1)
 
 
 def test_none_is_raised_of_what_is_lost_amid_the_poll(cluster, topic):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from groups import PROTOCOLS, Member, poll_until
-from helpers import properties, wait_for
+from helpers import properties, thread_names, wait_for
 
 from kafkapp import KafkaConsumer, KafkaSyncProducer
 
@@ -49,13 +49,7 @@ def test_statistics_that_come_very_often_disturb_no_subscription(broker, topic, 
 
 def threads():
     """librdkafka's threads of this process: their names, by number."""
-    found = {}
-    for path in Path("/proc/self/task").glob("*/comm"):
-        try:
-            found[path.parent.name] = path.read_text().strip()
-        except (FileNotFoundError, ProcessLookupError):
-            continue        # it has ended
-    return {number: name for number, name in found.items() if name.startswith("rdk:")}
+    return {number: name for number, name in thread_names().items() if name.startswith("rdk:")}
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted in /proc")

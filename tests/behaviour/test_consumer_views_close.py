@@ -1,5 +1,6 @@
 """A consumer ends although views of its memory live: in time, without a connection, a warning or a log line; the bytes stay."""
 import contextlib
+import inspect
 import json
 import shutil
 import socket
@@ -9,13 +10,13 @@ import sys
 import threading
 
 import pytest
-from helpers import LIBRDKAFKA, ROOT, properties, run_python, shared_library
+from helpers import LIBRDKAFKA, ROOT, properties, run_python, shared_library, thread_names
 from proxy import Front
 
 import kafkapp
 from kafkapp import KafkaSyncProducer
 
-PROGRAM = """
+PROGRAM = inspect.getsource(thread_names) + """
 import asyncio, gc, json, logging, os, sys, threading, time, warnings
 import kafkapp.aio
 from kafkapp import EventsPollingOption, KafkaConsumer, Offset
@@ -38,14 +39,7 @@ def sockets():
     return sum(name.startswith("socket:") for name in found)
 
 def threads(name):
-    found = []
-    for task in os.listdir("/proc/self/task"):
-        try:
-            with open(f"/proc/self/task/{task}/comm") as file:
-                found.append(file.read().strip())
-        except OSError:
-            pass
-    return [each for each in found if each.startswith(name)]
+    return [each for each in thread_names().values() if each.startswith(name)]
 
 def wait_for(condition, seconds=20):
     end = time.monotonic() + seconds

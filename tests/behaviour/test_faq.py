@@ -2,11 +2,12 @@
 
 docs/guide/sending.md and errors.md answer the same.
 """
+import inspect
 import json
 import threading
 
 import pytest
-from helpers import HELD, LIBRDKAFKA, NOWHERE, Reports, Stopwatch, consume, properties, run_python
+from helpers import HELD, LIBRDKAFKA, NOWHERE, Reports, Stopwatch, consume, properties, run_python, thread_names
 
 from kafkapp import (
     ErrorCode,
@@ -190,21 +191,14 @@ def test_a_topic_that_the_producer_does_not_want_created_is_unknown(broker, topi
 
 # -- How many threads does a producer start? -------------------------------------------------------
 
-THREADS = """
-import json, os, sys, threading, time
+THREADS = inspect.getsource(thread_names) + """
+import json, sys, threading, time
 from kafkapp import *
 
 kind, bootstrap, topic, expected = sys.argv[1:]
 
 def names():
-    found = []
-    for task in os.listdir("/proc/self/task"):
-        try:
-            with open(f"/proc/self/task/{task}/comm") as file:
-                found.append(file.read().strip())
-        except (FileNotFoundError, ProcessLookupError):
-            pass        # it has ended meanwhile
-    return found
+    return [*thread_names().values()]
 
 def once_started(count, named):
     # That many threads, of which that many have named themselves, which each does a moment after its start: until then

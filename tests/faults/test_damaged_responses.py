@@ -7,7 +7,7 @@ import random
 import time
 
 import pytest
-from faultkit import make
+from faultkit import QUIET, make
 from helpers import keeps_words, properties
 from ledger import UNKNOWN, Ledger
 from proxy import API_VERSIONS, FETCH, FIND_COORDINATOR, INIT_PRODUCER_ID, METADATA, PRODUCE, Front
@@ -16,10 +16,9 @@ from readback import read_log
 from kafkapp import KafkaConsumer, KafkaException, PersistedStatus, ProducerRecord, librdkafka_features
 
 LIST_OFFSETS, OFFSET_COMMIT, OFFSET_FETCH, JOIN_GROUP, HEARTBEAT, LEAVE_GROUP, SYNC_GROUP, GROUP_HEARTBEAT = 2, 8, 9, 11, 12, 13, 14, 68
-QUICK = {"reconnect.backoff.ms": 5, "reconnect.backoff.max.ms": 20, "retry.backoff.ms": 10, "error_cb": lambda error: None}
 
-LIMITS = {"linger.ms": 0, "message.timeout.ms": 3000, "socket.timeout.ms": 300, "reconnect.backoff.ms": 5,
-          "reconnect.backoff.max.ms": 20, "retry.backoff.ms": 10, "api.version.request.timeout.ms": 300}
+QUICK = {"reconnect.backoff.ms": 5, "reconnect.backoff.max.ms": 20, "retry.backoff.ms": 10}
+LIMITS = QUICK | {"linger.ms": 0, "message.timeout.ms": 3000, "socket.timeout.ms": 300, "api.version.request.timeout.ms": 300}
 LENGTHS = {PRODUCE: 60, METADATA: 120, API_VERSIONS: 100, INIT_PRODUCER_ID: 30}     # about; a place wraps round
 
 
@@ -108,7 +107,7 @@ def test_an_answer_that_ended_the_process(cluster, what):
         rules = [proxy.flip_response(at, api=api, value=value) for proxy in front]
         with make("Auto", front, QUICK, message_timeout_ms=2000) as producer:
             producer.send("consume-me", b"value", partition=0)
-        with KafkaConsumer(properties(front, QUICK, {"group.id": "g", "auto.offset.reset": "earliest"})) as consumer:
+        with KafkaConsumer(properties(front, QUIET, QUICK, {"group.id": "g", "auto.offset.reset": "earliest"})) as consumer:
             consumer.subscribe(["consume-me"])
             found, end = [], time.monotonic() + 30
             while (not any(rule.fired for rule in rules) or api == OFFSET_FETCH and not found) and time.monotonic() < end:
@@ -143,7 +142,7 @@ def test_a_damaged_answer_to_a_consumer_is_never_a_wrong_record(cluster, faults,
             api = dice.choice(apis)
             at, value = dice.randrange(4, 1500 if api == FETCH else 120), dice.choice((0, 0x7f, 0xff, dice.randrange(256)))
             rules = [proxy.flip_response(at, api=api, value=value) for proxy in front]
-            with KafkaConsumer(properties(front, QUICK, more, {"group.id": f"g{count}", "auto.offset.reset": "earliest", "check.crcs": True,
+            with KafkaConsumer(properties(front, QUIET, QUICK, more, {"group.id": f"g{count}", "auto.offset.reset": "earliest", "check.crcs": True,
                                                                "fetch.wait.max.ms": 20, "socket.timeout.ms": 300})) as consumer:
                 if reader == "assigned":
                     consumer.assign([(topic, partition) for partition in range(4)])

@@ -1,11 +1,13 @@
 """The modern C++ Kafka API's integration tests (parity.md, I1 to I17), with a real broker and another client as reader."""
 
 import collections
+import inspect
 import subprocess
 import sys
 import threading
 
 import pytest
+from helpers import thread_names
 from readback import read_messages
 
 import kafkapp
@@ -142,19 +144,12 @@ def test_i7_null_and_empty_are_distinguished_by_partitioners_and_readers(
     assert [(m.key(), m.value()) for m in messages] == [(key, key)] * 15
 
 
-THREADS = """
+THREADS = inspect.getsource(thread_names) + """
 import os, sys, threading, time
 import kafkapp
 
 def threads():
-    names = []
-    for task in os.listdir("/proc/self/task"):
-        try:
-            with open(f"/proc/self/task/{task}/comm") as comm:
-                names.append(comm.read().strip())
-        except (FileNotFoundError, ProcessLookupError):
-            continue        # it has ended meanwhile
-    return sorted(name for name in names if name.startswith("rdk:"))
+    return sorted(name for name in thread_names().values() if name.startswith("rdk:"))
 
 servers, kind, wanted = sys.argv[1], sys.argv[2], int(sys.argv[3])
 before = threading.active_count()

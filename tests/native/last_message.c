@@ -8,14 +8,10 @@
 #include <dlfcn.h>
 #include <malloc.h>
 #include <pthread.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <threads.h>
 #include <unistd.h>
 
-#include <librdkafka/rdkafka.h>
+#include "client.h"
 
 enum { SLOW_US = 200000 };
 
@@ -90,27 +86,15 @@ static void *destroy(void *rk) {
     return NULL;
 }
 
-static void set(rd_kafka_conf_t *conf, const char *name, const char *value) {
-    char text[256];
-    if (rd_kafka_conf_set(conf, name, value, text, sizeof(text))) {
-        fprintf(stderr, "%s\n", text);
-        exit(2);
-    }
-}
-
 /* The first message of a topic, whose client is `*rk`. */
 static rd_kafka_message_t *consume(const char *servers, const char *topic, rd_kafka_t **rk) {
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    const char *const settings[][2] = {{"bootstrap.servers", servers}, {"group.id", "g"}, {"enable.auto.commit", "false"},
+                                       {"fetch.wait.max.ms", "20"}, {"topic.metadata.refresh.interval.ms", "100"},
+                                       {"queued.min.messages", "1"}, /* while there are more in the queue, it fetches nothing */
+                                       {NULL, NULL}};
     rd_kafka_topic_partition_list_t *partitions = rd_kafka_topic_partition_list_new(1);
     rd_kafka_message_t *message;
-    char text[256];
-    set(conf, "bootstrap.servers", servers);
-    set(conf, "group.id", "g");
-    set(conf, "enable.auto.commit", "false");
-    set(conf, "fetch.wait.max.ms", "20");
-    set(conf, "queued.min.messages", "1"); /* while there are more in the queue, it fetches nothing */
-    set(conf, "topic.metadata.refresh.interval.ms", "100");
-    *rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, text, sizeof(text));
+    *rk = new_client(RD_KAFKA_CONSUMER, rd_kafka_conf_new(), settings);
     rd_kafka_poll_set_consumer(*rk);
     rd_kafka_topic_partition_list_add(partitions, topic, 0)->offset = 0;
     rd_kafka_assign(*rk, partitions);

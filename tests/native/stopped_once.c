@@ -3,13 +3,13 @@
  * librdkafka's thread logs that it stops a partition, and is held there, so that close() comes before the partition has
  * answered. Without that it takes some hundred consumers.
  */
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
+
+#include "client.h"
 
 enum { HELD_US = 20000, PARTITIONS = 2 };
 
@@ -25,16 +25,12 @@ static void logged(const rd_kafka_t *rk, int level, const char *fac, const char 
     }
 }
 
-static rd_kafka_t *client(rd_kafka_type_t type, const char *servers) {
-    const char *settings[][2] = {{"bootstrap.servers", servers}, {"group.id", "g"}, {"enable.partition.eof", "true"}, {"debug", "topic"}};
+static rd_kafka_t *new_consumer(const char *servers) {
+    const char *const settings[][2] = {{"bootstrap.servers", servers}, {"group.id", "g"}, {"enable.partition.eof", "true"},
+                                       {"debug", "topic"}, {NULL, NULL}};
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    char text[256] = "";
-    size_t i;
-    for (i = 0; type == RD_KAFKA_CONSUMER && i < sizeof(settings) / sizeof(*settings); i++)
-        if (rd_kafka_conf_set(conf, settings[i][0], settings[i][1], text, sizeof(text)))
-            exit(2);
     rd_kafka_conf_set_log_cb(conf, logged);
-    return rd_kafka_new(type, conf, text, sizeof(text));
+    return new_client(RD_KAFKA_CONSUMER, conf, settings);
 }
 
 static void assign(rd_kafka_t *rk, int first) {
@@ -48,12 +44,12 @@ static void assign(rd_kafka_t *rk, int first) {
 }
 
 int main(void) {
-    rd_kafka_t *keeper = client(RD_KAFKA_PRODUCER, NULL), *rk;
+    rd_kafka_t *keeper = new_client(RD_KAFKA_PRODUCER, rd_kafka_conf_new(), NO_SETTINGS), *rk;
     rd_kafka_mock_cluster_t *mock = rd_kafka_mock_cluster_new(keeper, 1);
     rd_kafka_message_t *message;
     int ends = 0;
     rd_kafka_mock_topic_create(mock, "t", PARTITIONS, 1);
-    rk = client(RD_KAFKA_CONSUMER, rd_kafka_mock_cluster_bootstraps(mock));
+    rk = new_consumer(rd_kafka_mock_cluster_bootstraps(mock));
     rd_kafka_poll_set_consumer(rk);
     assign(rk, 0);
     while (ends < PARTITIONS) { /* the topic is known, and both are read */

@@ -1,26 +1,20 @@
 /* A member that waits for its group for longer than its session: it is the only one, and the embedded cluster awaits others first. */
-#include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
 
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
+
+#include "client.h"
 
 /* The headers may be an older release's. */
 void rd_kafka_mock_group_initial_rebalance_delay_ms(rd_kafka_mock_cluster_t *mock, int32_t delay_ms);
 
 enum { DELAY_MS = 5000, WAIT_S = 15 };
 
-static rd_kafka_t *client(rd_kafka_type_t type, const char *servers) {
-    const char *settings[][2] = {{"bootstrap.servers", servers}, {"group.id", "g"}, {"session.timeout.ms", "2000"},
-                                 {"heartbeat.interval.ms", "500"}};
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    char text[256] = "";
-    size_t i;
-    for (i = 0; type == RD_KAFKA_CONSUMER && i < sizeof(settings) / sizeof(*settings); i++)
-        if (rd_kafka_conf_set(conf, settings[i][0], settings[i][1], text, sizeof(text)))
-            exit(2);
-    return rd_kafka_new(type, conf, text, sizeof(text));
+static rd_kafka_t *new_consumer(const char *servers) {
+    const char *const settings[][2] = {{"bootstrap.servers", servers}, {"group.id", "g"}, {"session.timeout.ms", "2000"},
+                                       {"heartbeat.interval.ms", "500"}, {NULL, NULL}};
+    return new_client(RD_KAFKA_CONSUMER, rd_kafka_conf_new(), settings);
 }
 
 static int assigned(rd_kafka_t *rk) {
@@ -34,14 +28,14 @@ static int assigned(rd_kafka_t *rk) {
 }
 
 int main(void) {
-    rd_kafka_t *keeper = client(RD_KAFKA_PRODUCER, NULL), *rk;
+    rd_kafka_t *keeper = new_client(RD_KAFKA_PRODUCER, rd_kafka_conf_new(), NO_SETTINGS), *rk;
     rd_kafka_mock_cluster_t *mock = rd_kafka_mock_cluster_new(keeper, 1);
     rd_kafka_topic_partition_list_t *topics = rd_kafka_topic_partition_list_new(1);
     rd_kafka_message_t *message;
     time_t end = time(NULL) + WAIT_S;
     rd_kafka_mock_topic_create(mock, "t", 1, 1);
     rd_kafka_mock_group_initial_rebalance_delay_ms(mock, DELAY_MS);
-    rk = client(RD_KAFKA_CONSUMER, rd_kafka_mock_cluster_bootstraps(mock));
+    rk = new_consumer(rd_kafka_mock_cluster_bootstraps(mock));
     rd_kafka_poll_set_consumer(rk);
     rd_kafka_topic_partition_list_add(topics, "t", RD_KAFKA_PARTITION_UA);
     if (rd_kafka_subscribe(rk, topics))

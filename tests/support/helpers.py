@@ -166,6 +166,19 @@ def preloaded(library, monkeypatch):
     monkeypatch.setenv("LD_PRELOAD", f"{os.environ.get('LD_PRELOAD', '')} {library}".strip())
 
 
+def thread_names():
+    """The kernel's names of this process's threads, by number. Programs that a test starts have its source: `inspect.getsource`."""
+    import os
+    found = {}
+    for task in os.listdir("/proc/self/task"):
+        try:
+            with open(f"/proc/self/task/{task}/comm") as file:
+                found[task] = file.read().strip()
+        except (FileNotFoundError, ProcessLookupError):
+            pass        # it has ended meanwhile
+    return found
+
+
 def start_python(code, *args, flags=()):
     """A Python that runs `code` in a process of its own, with the kafkapp that is tested."""
     environment = dict(os.environ, PYTHONPATH=str(Path(kafkapp.__file__).parent.parent))
